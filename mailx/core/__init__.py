@@ -1,0 +1,1 @@
+"""The domain: what MailX decides. Knows neither wire bytes nor SQL text."""

@@ -1,0 +1,1 @@
+"""``mailxctl``, the command line of an administrator."""

@@ -1,0 +1,1 @@
+"""The IMAP edge: commands become calls of :mod:`mailx.core.mailboxes`, its answers become responses."""

@@ -1,0 +1,75 @@
+"""Values of a mailbox: its flags as bits, its state, and the change notices that sessions follow."""
+
+from enum import IntFlag
+
+from attrs import frozen
+
+DELIMITER = "/"
+
+
+class Flag(IntFlag):
+    """System flags (RFC 9051 2.3.2) as bits; keywords take the bits from KEYWORD_BIT up to 62."""
+
+    SEEN = 1
+    ANSWERED = 2
+    FLAGGED = 4
+    DELETED = 8
+    DRAFT = 16
+
+
+SYSTEM_FLAGS = {
+    "\\Seen": Flag.SEEN,
+    "\\Answered": Flag.ANSWERED,
+    "\\Flagged": Flag.FLAGGED,
+    "\\Deleted": Flag.DELETED,
+    "\\Draft": Flag.DRAFT,
+}
+KEYWORD_BIT = 5
+KEYWORDS_LIMIT = 58  # keywords of one account: a flags column is one signed 64-bit integer
+
+# The folders of a new account with their special use (RFC 6154); decisions table of the requirements.
+DEFAULT_MAILBOXES = (
+    ("INBOX", ""),
+    ("Requests", ""),
+    ("Drafts", "\\Drafts"),
+    ("Sent", "\\Sent"),
+    ("Archive", "\\Archive"),
+    ("Spam", "\\Junk"),
+    ("Trash", "\\Trash"),
+)
+
+
+@frozen
+class Mailbox:
+    """One mailbox and its counters, as of one moment."""
+
+    id: int
+    account: int
+    name: str  # full path, "/" between levels; INBOX in capitals
+    uidvalidity: int
+    uidnext: int
+    modseq: int  # HIGHESTMODSEQ
+    messages: int
+    unseen: int
+    deleted: int
+    size: int  # octets of all its messages
+    first_recent: int  # UIDs from here on are \Recent for the next session that selects
+    special_use: str = ""
+    subscribed: bool = False
+
+
+@frozen
+class Change:
+    """What one transaction did to one mailbox. ``modseq`` is the mailbox's new HIGHESTMODSEQ.
+
+    Each transaction raises a mailbox's mod-sequence by exactly one, so a gap tells a listener that it missed
+    something (another node wrote); ``partial`` says that the details are not carried and must be read.
+    """
+
+    mailbox: int
+    modseq: int
+    added: tuple[tuple[int, int, int], ...] = ()  # (uid, flags, size), uids rising
+    flagged: tuple[tuple[int, int], ...] = ()  # (uid, flags)
+    removed: tuple[int, ...] = ()  # uids
+    gone: bool = False  # the mailbox itself was deleted
+    partial: bool = False

@@ -1,0 +1,1 @@
+"""The composition root: reads as an inventory of the server."""
