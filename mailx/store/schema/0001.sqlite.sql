@@ -1,4 +1,13 @@
 -- MailX schema 1. "sealed" columns hold ciphertext (docs/cipher.rst), "hash" columns keyed hashes.
+-- What binds them, so that every module opens what another sealed:
+--   hash of a mailbox name    Cipher.hash(b"mailbox", scope, name in UTF-8), INBOX in capitals
+--   hash of a Message-ID      Cipher.hash(b"thread", scope, the id with its angle brackets)
+--   messages.summary          Cipher.seal_bulk(b"summary", guid, mail.summary.summarise(content))
+--   bodies.content            Cipher.seal_bulk(b"content", guid, content)
+-- where scope = store.messages.scope(account_id): the account id as 8 octets, big-endian.
+-- An account is charged store.messages.charge(size) for each entry: size * 105 / 100, in integers, entry by entry.
+-- entries.thread_id is the id of the message that founded the thread in that account; a copy keeps it.
+-- Lock order on PostgreSQL: accounts, then mailboxes, each by rising id.
 CREATE TABLE domains (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
