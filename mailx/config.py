@@ -4,28 +4,61 @@ One frozen class per section of the TOML file. ``etc/mailx.toml`` and the refere
 here; :mod:`mailx.config_file` reads files and environment into these classes.
 """
 
-from typing import Any
+from typing import Any, Literal
 
-from attrs import Factory, field, fields, frozen
+from attrs import Attribute, Factory, field, fields, frozen
+
+PORT = 65535
+
+# What a text may be beyond being text, in words; mailx.config_file checks each.
+Form = Literal["", "hostname", "domain", "interface", "network", "store", "path", "data path"]
+_FORMS: dict[Form, str] = {
+    "": "a text",
+    "hostname": "a host name",
+    "domain": "a domain, or empty",
+    "interface": "an IP address",
+    "network": "a network such as 192.0.2.0/24",
+    "store": "sqlite:FILE or postgresql://user@host/database",
+    "path": "a path, relative to the configuration file",
+    "data path": "a path, relative to the data directory",
+}
 
 
-def setting(default: Any, help: str, *, secret: bool = False, least: int | None = None, choices: tuple[str, ...] = ()) -> Any:
-    """An attrs field with the metadata that the reference page, the checks and the panel read."""
-    metadata = {"help": help, "secret": secret, "least": least, "choices": choices}
+def setting(
+    default: Any,
+    help: str,
+    *,
+    secret: bool = False,
+    least: int | None = None,
+    most: int | None = None,
+    choices: tuple[str, ...] = (),
+    form: Form = "",
+) -> Any:
+    """An attrs field with the metadata that the checks, the reference page and the panel read.
+
+    ``least`` and ``most`` bound a number, ``choices`` and ``form`` a text (or each of a list of texts). A
+    ``"path"`` is relative to the configuration file, a ``"data path"`` to the data directory; both are absolute
+    once read. A ``secret`` is never shown, and may come from the file that its neighbour ``NAME_file`` names.
+    """
+    metadata = {"help": help, "secret": secret, "least": least, "most": most, "choices": choices, "form": form}
     if isinstance(default, (list, tuple)):
         return field(factory=lambda: tuple(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @frozen
 class Server:
     """Who this server is and where its data lies."""
 
-    hostname: str = setting("localhost.test", "Name in greetings, Received fields and the self-signed certificate.")
-    data: str = setting("var", "Directory of all data; relative to the configuration file.")
-    secret_file: str = setting("mailx.secret", "File with the server secret, made at first start. Keep it outside `data` and outside ordinary backups.")
-    interface: str = setting("127.0.0.1", "Address that listeners bind to; `0.0.0.0` or `::` for all.")
-    first_domain: str = setting("localhost.test", "Domain made at the very first start, with one account `me`; empty: none.")
+    hostname: str = setting("localhost.test", "Name in greetings, Received fields and the self-signed certificate.", form="hostname")
+    data: str = setting("var", "Directory of all data; relative to the configuration file.", form="path")
+    secret_file: str = setting(
+        "mailx.secret",
+        "File with the server secret, made at first start. Keep it outside `data` and outside ordinary backups.",
+        form="path",
+    )
+    interface: str = setting("127.0.0.1", "Address that listeners bind to; `0.0.0.0` or `::` for all.", form="interface")
+    first_domain: str = setting("localhost.test", "Domain made at the very first start, with one account `me`; empty: none.", form="domain")
     threads: int = setting(4, "Threads for hashing and slow parsing.", least=1)
 
 
@@ -33,20 +66,23 @@ class Server:
 class StoreSettings:
     """Where mail is kept."""
 
-    url: str = setting("sqlite:mailx.db", "`sqlite:FILE` (relative to `data`) or `postgresql://user@host/database`.")
-    password_file: str = setting("", "File with the PostgreSQL password; empty: none or in the url.")
+    url: str = setting("sqlite:mailx.db", "`sqlite:FILE` (relative to `data`) or `postgresql://user@host/database`.", form="store")
+    password: str = setting("", "PostgreSQL password; better in `password_file` or the environment than here.", secret=True)
+    password_file: str = setting("", "File with the PostgreSQL password, in place of `password`.", form="path")
     readers: int = setting(2, "Connections for reading.", least=1)
     file_above: int = setting(131072, "Messages of more octets than this lie in files, smaller ones in the database.", least=1024)
-    spool_above: int = setting(1048576, "While it arrives, a message of more octets than this is spooled to an encrypted file.", least=65536)
+    spool_above: int = setting(
+        1048576, "While it arrives, a message of more octets than this is spooled to an encrypted file.", least=65536
+    )
 
 
 @frozen
 class Certificate:
     """One certificate; `[[tls.certificates]]` may stand several times."""
 
-    certificate_file: str = setting("", "PEM file with the chain, the server's certificate first.")
-    key_file: str = setting("", "PEM file with the private key.")
-    names: tuple[str, ...] = setting((), "Host names it is served for by SNI; empty: the names in the certificate.")
+    certificate_file: str = setting("", "PEM file with the chain, the server's certificate first.", form="path")
+    key_file: str = setting("", "PEM file with the private key.", form="path")
+    names: tuple[str, ...] = setting((), "Host names it is served for by SNI; empty: the names in the certificate.", form="hostname")
 
 
 @frozen
@@ -61,12 +97,14 @@ class TLS:
 class SMTP:
     """Mail in: MX, submission, LMTP."""
 
-    port: int = setting(2525, "MX port (25 in production); 0: off.", least=0)
-    submission_port: int = setting(2587, "Submission with STARTTLS (587 in production); 0: off.", least=0)
-    submissions_port: int = setting(2465, "Submission with implicit TLS (465 in production); 0: off.", least=0)
-    lmtp_port: int = setting(0, "LMTP for a trusted front MTA; 0: off. Binds to 127.0.0.1 only unless `lmtp_interface` says otherwise.", least=0)
-    lmtp_interface: str = setting("127.0.0.1", "Address of the LMTP listener.")
-    lmtp_socket: str = setting("", "Unix socket for LMTP, relative to `data`; empty: none.")
+    port: int = setting(2525, "MX port (25 in production); 0: off.", least=0, most=PORT)
+    submission_port: int = setting(2587, "Submission with STARTTLS (587 in production); 0: off.", least=0, most=PORT)
+    submissions_port: int = setting(2465, "Submission with implicit TLS (465 in production); 0: off.", least=0, most=PORT)
+    lmtp_port: int = setting(
+        0, "LMTP for a trusted front MTA; 0: off. Binds to 127.0.0.1 only unless `lmtp_interface` says otherwise.", least=0, most=PORT
+    )
+    lmtp_interface: str = setting("127.0.0.1", "Address of the LMTP listener.", form="interface")
+    lmtp_socket: str = setting("", "Unix socket for LMTP, relative to `data`; empty: none.", form="data path")
     max_connections: int = setting(100, "Connections a port; the next gets 421 4.3.2.", least=1)
     max_per_address: int = setting(20, "Connections from one client address a port.", least=1)
     idle_timeout: int = setting(300, "Seconds without a byte before a session ends with 421.", least=1)
@@ -74,7 +112,9 @@ class SMTP:
     message_size: int = setting(26214400, "Largest message in octets (SIZE); more gets 552.", least=65536)
     recipients: int = setting(1000, "Recipients of one message; more get 452 4.5.3 (at least 100, RFC 5321 4.5.3.1.8).", least=100)
     cram_md5: bool = setting(False, "Offer CRAM-MD5. It needs a reversible verifier, made when a password is set while this is on.")
-    proxy_from: tuple[str, ...] = setting((), "Networks (CIDR) whose connections must begin with a PROXY protocol v1 or v2 header; empty: none.")
+    proxy_from: tuple[str, ...] = setting(
+        (), "Networks (CIDR) whose connections must begin with a PROXY protocol v1 or v2 header; empty: none.", form="network"
+    )
     shutdown_seconds: int = setting(30, "How long running transactions may finish after SIGTERM.", least=0)
 
 
@@ -82,15 +122,17 @@ class SMTP:
 class IMAP:
     """Mail read by IMAP."""
 
-    port: int = setting(2143, "IMAP with STARTTLS (143 in production); 0: off.", least=0)
-    tls_port: int = setting(2993, "IMAP with implicit TLS (993 in production); 0: off.", least=0)
+    port: int = setting(2143, "IMAP with STARTTLS (143 in production); 0: off.", least=0, most=PORT)
+    tls_port: int = setting(2993, "IMAP with implicit TLS (993 in production); 0: off.", least=0, most=PORT)
     max_connections: int = setting(200, "Connections a port; the next gets BYE.", least=1)
     max_per_account: int = setting(50, "Sessions of one account.", least=1)
     idle_timeout: int = setting(1800, "Seconds without a command before the session ends (at least 30 minutes, RFC 9051 5.4).", least=1)
     command_timeout: int = setting(60, "Seconds a command may take to arrive whole.", least=1)
     append_size: int = setting(26214400, "Largest message taken by APPEND (APPENDLIMIT).", least=65536)
     plaintext_login: bool = setting(False, "UNSAFE: allow LOGIN and PLAIN without TLS.")
-    proxy_from: tuple[str, ...] = setting((), "Networks (CIDR) whose connections must begin with a PROXY protocol header; empty: none.")
+    proxy_from: tuple[str, ...] = setting(
+        (), "Networks (CIDR) whose connections must begin with a PROXY protocol header; empty: none.", form="network"
+    )
     shutdown_seconds: int = setting(60, "How long running commands may finish after SIGTERM.", least=0)
 
 
@@ -103,7 +145,9 @@ class Accounts:
     login_cache: int = setting(300, "Seconds a successful login is remembered, so that reconnects cost no bcrypt; 0: off.", least=0)
     failures_per_hour: int = setting(5, "Failed logins an hour for one account from one address.", least=1)
     failures_per_address: int = setting(50, "Failed logins an hour from one address.", least=1)
-    failures_per_account: int = setting(200, "Failed logins an hour for one account from all addresses; wide, so that a stranger cannot lock an owner out.", least=1)
+    failures_per_account: int = setting(
+        200, "Failed logins an hour for one account from all addresses; wide, so that a stranger cannot lock an owner out.", least=1
+    )
 
 
 @frozen
@@ -112,7 +156,7 @@ class Log:
 
     level: str = setting("info", "Lowest level written.", choices=("debug", "info", "warn", "error", "critical"))
     format: str = setting("json", "`json` lines or a form for people.", choices=("json", "console"))
-    file: str = setting("", "Log file, relative to `data`, rotated daily; empty: standard output.")
+    file: str = setting("", "Log file, relative to `data`, rotated daily; empty: standard output.", form="data path")
     days: int = setting(30, "Days that rotated log files are kept.", least=1)
 
 
@@ -120,15 +164,15 @@ class Log:
 class Health:
     """/healthz, /readyz and /metrics."""
 
-    interface: str = setting("127.0.0.1", "Address of the health listener.")
-    port: int = setting(2581, "Port of the health listener; 0: off.", least=0)
+    interface: str = setting("127.0.0.1", "Address of the health listener.", form="interface")
+    port: int = setting(2581, "Port of the health listener; 0: off.", least=0, most=PORT)
 
 
 @frozen
 class Admin:
     """The socket that `mailxctl` speaks to."""
 
-    socket: str = setting("admin.sock", "Unix socket, relative to `data`; only its owner may connect.")
+    socket: str = setting("admin.sock", "Unix socket, relative to `data`; only its owner may connect.", form="data path")
 
 
 @frozen
@@ -149,3 +193,19 @@ class Config:
 def sections() -> dict[str, type]:
     """The name and class of every section, in the order of the file."""
     return {attribute.name: attribute.type for attribute in fields(Config) if attribute.type is not None}
+
+
+def allowed(attribute: "Attribute[Any]") -> str:
+    """What the setting ``attribute`` accepts, in words: ``"a whole number from 0 to 65535"``."""
+    metadata = attribute.metadata
+    if attribute.type is bool:
+        return "true or false"
+    if attribute.type is int:
+        least, most = metadata["least"], metadata["most"]
+        if most is not None:
+            return f"a whole number from {least} to {most}"
+        return "a whole number" if least is None else f"a whole number, at least {least}"
+    if attribute.type == tuple[Certificate, ...]:
+        return "a list of tables, each with certificate_file and key_file"
+    one = "one of " + ", ".join(metadata["choices"]) if metadata["choices"] else _FORMS[metadata["form"]]
+    return f"a list, each {one}" if attribute.type == tuple[str, ...] else one

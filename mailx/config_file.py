@@ -1,0 +1,297 @@
+"""Reads the configuration: the TOML file, then the environment, into the classes of :mod:`mailx.config`.
+
+Every key may be overridden by ``MAILX_SECTION__KEY``. Whatever is wrong is found in one reading: ``ConfigError``
+carries all problems, each with the file or variable, the key, its value, what is allowed and the remedy.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve, fields, frozen, has
+from cattrs import AttributeValidationNote, BaseValidationError, IterableValidationNote
+
+from mailx.config import Certificate, Config, sections
+from mailx.config_value import CONVERTER, Wrong, from_text
+
+DEFAULT_NAME = "mailx.toml"
+_PREFIX = "MAILX_"
+
+Raw = dict[str, Any]
+
+
+@frozen
+class Problem:
+    """One thing that is wrong. ``source`` is the file or the environment variable, ``value`` as it was given."""
+
+    source: str
+    key: str
+    value: str
+    wrong: str
+    remedy: str
+
+    def __str__(self) -> str:
+        given = " = ".join(part for part in (self.key, self.value) if part)
+        return ": ".join(part for part in (self.source, given, f"{self.wrong}; {self.remedy}") if part)
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. ``problems`` holds all that is wrong with it."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+def find(option: str | None) -> Path | None:
+    """The file to read: ``option``, else ``mailx.toml`` of the working directory if there is one, else none."""
+    if option:
+        return Path(option).absolute()
+    default = Path(DEFAULT_NAME).absolute()
+    return default if default.exists() else None
+
+
+def variable(section: str, key: str) -> str:
+    """The environment variable that overrides ``section.key``."""
+    return f"{_PREFIX}{section.upper()}__{key.upper()}"
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """The configuration in the file ``path`` (None: defaults only) with the overrides of ``environ``.
+
+    All paths in the result are absolute and secrets are read from their files. Raises ConfigError.
+    """
+    problems: list[Problem] = []
+    raw = _read(path, problems)
+    reading = _Reading(str(path) if path else "defaults", raw, problems)
+    reading.drop_unknown()
+    reading.override(environ)
+    config = reading.structure()
+    base = path.parent if path else Path.cwd()
+    config = _secrets(_absolute(config, base.absolute()), reading)
+    _check_whole(config, reading)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _read(path: Path | None, problems: list[Problem]) -> Raw:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        problems.append(Problem(str(path), "", "", f"cannot be read ({error.strerror})", "name an existing file with --config"))
+    except UnicodeDecodeError:
+        problems.append(Problem(str(path), "", "", "is not UTF-8 text", "save the file as UTF-8"))
+    except tomllib.TOMLDecodeError as error:
+        problems.append(Problem(str(path), "", "", f"is not TOML: {error}", "mend that line"))
+    return {}
+
+
+class _Reading:
+    """One reading of the configuration: the raw tables, where each value came from, and what was wrong so far."""
+
+    def __init__(self, source: str, raw: Raw, problems: list[Problem]) -> None:
+        self.source = source
+        self.raw = raw
+        self.problems = problems
+        self.variables: dict[str, str] = {}  # "section.key" -> environment variable
+        self.wrong: set[str] = set()  # keys that have a problem already
+
+    def problem(self, key: str, value: object, wrong: str, remedy: str) -> None:
+        """Note that ``key`` (``section.name``) is wrong."""
+        self.wrong.add(key)
+        source = self.variables.get(key, self.source)
+        self.problems.append(Problem(source, key, "" if value is None else _shown(key, value), wrong, remedy))
+
+    def drop_unknown(self) -> None:
+        """Report and remove the sections and keys that do not exist."""
+        known = sections()
+        for section, table in list(self.raw.items()):
+            if section not in known:
+                self._unknown(section, section, "unknown section", list(known))
+                del self.raw[section]
+            elif not isinstance(table, dict):
+                self.problem(section, table, "must be a table of settings", f"write [{section}] on a line of its own")
+                del self.raw[section]
+            else:
+                self._drop_unknown_keys(section, section, known[section], table)
+
+    def _drop_unknown_keys(self, where: str, section: str, kind: type, table: Raw) -> None:
+        names = [attribute.name for attribute in fields(kind)]
+        for name, value in list(table.items()):
+            if name not in names:
+                self._unknown(f"{where}.{name}", name, "unknown key", names)
+                del table[name]
+            elif name == "certificates" and isinstance(value, list):
+                for place, certificate in enumerate(value):
+                    if isinstance(certificate, dict):
+                        self._drop_unknown_keys(f"{where}.{name}[{place}]", section, Certificate, certificate)
+
+    def _unknown(self, key: str, name: str, wrong: str, names: list[str]) -> None:
+        close = get_close_matches(name, names, 1)
+        elsewhere = [section for section, kind in sections().items() if name in (attribute.name for attribute in fields(kind))]
+        if close:
+            remedy = f"did you mean {close[0]}?"
+        elif elsewhere and "." in key:
+            remedy = f"it belongs to [{'] or ['.join(elsewhere)}]"
+        else:
+            remedy = f"remove it, or use one of {', '.join(names)}"
+        self.problem(key, None, wrong, remedy)
+
+    def override(self, environ: Mapping[str, str]) -> None:
+        """Put the values of ``MAILX_SECTION__KEY`` over those of the file."""
+        keys = {
+            variable(section, attribute.name): (section, attribute) for section, kind in sections().items() for attribute in fields(kind)
+        }
+        for name in sorted(environ):
+            if not name.startswith(_PREFIX) or "__" not in name:
+                continue
+            if name not in keys:
+                close = get_close_matches(name, keys, 1)
+                remedy = f"did you mean {close[0]}?" if close else "remove it"
+                self.problems.append(Problem(name, "", "", "names no setting", remedy))
+                continue
+            section, attribute = keys[name]
+            self.variables[f"{section}.{attribute.name}"] = name
+            self.raw.setdefault(section, {})[attribute.name] = from_text(attribute, environ[name])
+
+    def structure(self) -> Config:
+        """The raw tables as a Config; a wrong value is reported and its default taken."""
+        try:
+            return CONVERTER.structure(self.raw, Config)
+        except BaseValidationError as error:
+            for keys, cause in _causes(error, ()):
+                value = self._take(keys)
+                key = _dotted(keys)
+                if not isinstance(cause, Wrong):
+                    cause = Wrong("cannot be read", "see the reference")
+                variable_name = self.variables.get(key)
+                remedy = f"set {variable_name} to {cause.wrong.removeprefix('must be ')}" if variable_name else cause.remedy
+                self.problem(key, value, cause.wrong, remedy)
+            self._drop(self.wrong)
+            return CONVERTER.structure(self.raw, Config)
+
+    def _take(self, keys: tuple[str | int, ...]) -> object:
+        value: Any = self.raw
+        for key in keys:
+            value = value[key]
+        return value
+
+    def _drop(self, wrong: set[str]) -> None:
+        for dotted in wrong:
+            section, _, name = dotted.partition(".")
+            self.raw.get(section, {}).pop(re.split(r"[.\[]", name)[0], None)
+
+
+def _shown(key: str, value: object) -> str:
+    section, _, name = key.partition(".")
+    kind = sections().get(section)
+    if kind is not None and any(attribute.name == name and attribute.metadata["secret"] for attribute in fields(kind)):
+        return "(hidden)"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = f'"{value}"' if isinstance(value, str) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _dotted(keys: tuple[str | int, ...]) -> str:
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
+
+
+def _causes(error: BaseException, keys: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], BaseException]]:
+    """The single causes inside what cattrs raised, each with the path of keys that leads to it."""
+    if not isinstance(error, BaseValidationError):
+        yield keys, error
+        return
+    for inner in error.exceptions:
+        place: tuple[str | int, ...] = ()
+        for note in getattr(inner, "__notes__", ()):
+            if isinstance(note, AttributeValidationNote):
+                place = (note.name,)
+            elif isinstance(note, IterableValidationNote):
+                place = (note.index,) if isinstance(note.index, int) else ()
+        yield from _causes(inner, keys + place)
+
+
+def _absolute(config: Config, base: Path) -> Config:
+    """``config`` with every path absolute: relative ones start at ``base``, data paths at the data directory."""
+    data = base / config.server.data
+
+    def resolve(section: Any) -> Any:
+        changes: Raw = {}
+        for attribute in fields(type(section)):
+            value = getattr(section, attribute.name)
+            form = attribute.metadata["form"]
+            if form in ("path", "data path") and value:
+                changes[attribute.name] = str((base if form == "path" else data) / value)
+            elif form == "store" and value.startswith("sqlite:") and value != "sqlite::memory:":
+                changes[attribute.name] = f"sqlite:{data / value.removeprefix('sqlite:')}"
+            elif isinstance(value, tuple) and value and has(type(value[0])):
+                changes[attribute.name] = tuple(resolve(one) for one in value)
+        return evolve(section, **changes)
+
+    return evolve(config, **{name: resolve(getattr(config, name)) for name in sections()})
+
+
+def _secrets(config: Config, reading: _Reading) -> Config:
+    """``config`` with the secrets read that come from files: ``password_file`` fills ``password``."""
+    changes: Raw = {}
+    for name, kind in sections().items():
+        section = getattr(config, name)
+        for attribute in fields(kind):
+            path = getattr(section, f"{attribute.name}_file", "") if attribute.metadata["secret"] else ""
+            if not path:
+                continue
+            key = f"{name}.{attribute.name}_file"
+            if getattr(section, attribute.name):
+                reading.problem(key, path, f"and {attribute.name} are both set", "keep one of the two")
+                continue
+            try:
+                secret = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+                reading.problem(key, path, f"cannot be read ({reason})", "name a file that this user may read")
+                continue
+            section = evolve(section, **{attribute.name: secret})
+        changes[name] = section
+    return evolve(config, **changes)
+
+
+def _check_whole(config: Config, reading: _Reading) -> None:
+    """What only the settings together can tell."""
+    _check_ports(config, reading)
+    for place, certificate in enumerate(config.tls.certificates):
+        for name in ("certificate_file", "key_file"):
+            path = getattr(certificate, name)
+            key = f"tls.certificates[{place}].{name}"
+            if not path:
+                reading.problem(key, path, "is missing", "name the PEM file")
+            elif not Path(path).is_file():
+                reading.problem(key, path, "is no file", "name an existing PEM file")
+    secret, data = Path(config.server.secret_file), Path(config.server.data)
+    if secret.resolve().is_relative_to(data.resolve()):
+        remedy = "put it elsewhere: whoever copies the data must not get its key"
+        reading.problem("server.secret_file", config.server.secret_file, "lies in the data directory", remedy)
+
+
+def _check_ports(config: Config, reading: _Reading) -> None:
+    """No two listeners may claim one port."""
+    claims = [
+        ("smtp.port", config.smtp.port),
+        ("smtp.submission_port", config.smtp.submission_port),
+        ("smtp.submissions_port", config.smtp.submissions_port),
+        ("smtp.lmtp_port", config.smtp.lmtp_port),
+        ("imap.port", config.imap.port),
+        ("imap.tls_port", config.imap.tls_port),
+        ("health.port", config.health.port),
+    ]
+    taken: dict[int, str] = {}
+    for key, port in claims:
+        if port and port in taken and key not in reading.wrong:
+            reading.problem(key, port, f"is also the port of {taken[port]}", "give each listener its own port, or 0 to turn one off")
+        taken.setdefault(port, key)

@@ -1,0 +1,158 @@
+"""What one value of the configuration must be: the strict reading of numbers, truths, texts, lists and tables.
+
+cattrs would turn ``port = "25"`` into 25 and ``proxy_from = "oops"`` into four letters. Here each type has a hook
+that converts nothing and checks the bounds, choices and form declared in :mod:`mailx.config`; what does not
+fit raises ``Wrong``, which cattrs collects, so that one reading finds them all.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from functools import partial
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from attrs import Attribute, fields
+from cattrs import Converter
+from cattrs.gen import make_dict_structure_fn, override
+
+from mailx.config import Certificate, allowed, sections
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
+_HOSTNAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\Z")
+
+
+class Wrong(ValueError):
+    """One value is not what its key allows."""
+
+    def __init__(self, wrong: str, remedy: str) -> None:
+        super().__init__(wrong)
+        self.wrong = wrong
+        self.remedy = remedy
+
+
+def from_text(attribute: "Attribute[Any]", text: str) -> Any:
+    """The text of an environment variable as the value TOML would give; what does not fit stays text and fails later."""
+    if attribute.type is str:
+        return text
+    if attribute.type is bool:
+        return {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}.get(
+            text.lower(), text
+        )
+    if attribute.type is int:
+        return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text
+    if text.lstrip().startswith("["):
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            return text
+    if attribute.type == tuple[str, ...]:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return text
+
+
+def _number(attribute: "Attribute[Any]", value: object, _type: object) -> int:
+    least, most = attribute.metadata["least"], attribute.metadata["most"]
+    if isinstance(value, bool) or not isinstance(value, int):
+        quoted = isinstance(value, str) and re.fullmatch(r"-?[0-9]+", value)
+        remedy = f"write {attribute.name} = {value}, without quotes" if quoted else f"for example {attribute.name} = {attribute.default}"
+        raise Wrong(f"must be {allowed(attribute)}", remedy)
+    if (least is not None and value < least) or (most is not None and value > most):
+        raise Wrong(f"must be {allowed(attribute)}", f"for example {attribute.name} = {attribute.default}")
+    return value
+
+
+def _truth(attribute: "Attribute[Any]", value: object, _type: object) -> bool:
+    if not isinstance(value, bool):
+        raise Wrong(f"must be {allowed(attribute)}", f"write {attribute.name} = true or {attribute.name} = false, without quotes")
+    return value
+
+
+def _text(attribute: "Attribute[Any]", value: object, _type: object) -> str:
+    if not isinstance(value, str):
+        raise Wrong(f"must be {allowed(attribute)}", f'write it in quotes: {attribute.name} = "{value}"')
+    choices, form = attribute.metadata["choices"], attribute.metadata["form"]
+    if choices and value not in choices:
+        close = get_close_matches(value, choices, 1)
+        raise Wrong(
+            f"must be {allowed(attribute)}", f"did you mean {close[0]}?" if close else f'for example {attribute.name} = "{choices[0]}"'
+        )
+    if "\0" in value or not _fits(form, value):
+        example = attribute.default if isinstance(attribute.default, str) and attribute.default else None
+        raise Wrong(f"must be {allowed(attribute)}", f'for example {attribute.name} = "{example}"' if example else "mend or remove it")
+    return value
+
+
+def _texts(attribute: "Attribute[Any]", value: object, _type: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        remedy = f'write {attribute.name} = ["{value}"]' if isinstance(value, str) else f"write {attribute.name} = []"
+        raise Wrong(f"must be {allowed(attribute)}", remedy)
+    for one in value:
+        if not isinstance(one, str) or not _fits(attribute.metadata["form"], one):
+            raise Wrong(f"must be {allowed(attribute)}", f"mend or remove {one!r}")
+    return tuple(value)
+
+
+def _certificates(attribute: "Attribute[Any]", value: object, _type: object) -> tuple[Certificate, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise Wrong(f"must be {allowed(attribute)}", "write [[tls.certificates]] for each")
+    return tuple(CONVERTER.structure(value, list[Certificate]))
+
+
+def _fits(form: str, value: str) -> bool:
+    """Whether ``value`` is of the form that a setting asks for."""
+    match form:
+        case "hostname":
+            return bool(_HOSTNAME.match(value)) and len(value) <= 255
+        case "domain":
+            return not value or (bool(_HOSTNAME.match(value)) and len(value) <= 255)
+        case "interface":
+            return _is_address(value)
+        case "network":
+            return _is_network(value)
+        case "store":
+            return re.match(r"sqlite:.|postgres(ql)?://.", value) is not None
+    return True
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_network(value: str) -> bool:
+    try:
+        ip_network(value, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+_HOOKS: dict[Any, Callable[..., object]] = {
+    int: _number,
+    bool: _truth,
+    str: _text,
+    tuple[str, ...]: _texts,
+    tuple[Certificate, ...]: _certificates,
+}
+
+
+def _hooks(kind: type) -> Iterator[tuple[str, Callable[[object, object], object]]]:
+    for attribute in fields(kind):
+        yield attribute.name, partial(_HOOKS[attribute.type], attribute)
+
+
+def _converter() -> Converter:
+    """A converter that changes no type silently: ``"25"`` is no number, ``"oops"`` is no list."""
+    converter = Converter(detailed_validation=True)
+    for kind in (Certificate, *sections().values()):
+        hooks: dict[str, Any] = {name: override(struct_hook=hook) for name, hook in _hooks(kind)}
+        converter.register_structure_hook(kind, make_dict_structure_fn(kind, converter, **hooks))
+    return converter
+
+
+CONVERTER = _converter()
