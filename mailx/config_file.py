@@ -135,10 +135,10 @@ class _Reading:
     def _unknown(self, key: str, name: str, wrong: str, names: list[str]) -> None:
         close = get_close_matches(name, names, 1)
         elsewhere = [section for section, kind in sections().items() if name in (attribute.name for attribute in fields(kind))]
-        if close:
-            remedy = f"did you mean {close[0]}?"
-        elif elsewhere and "." in key:
+        if elsewhere and "." in key:
             remedy = f"it belongs to [{'] or ['.join(elsewhere)}]"
+        elif close:
+            remedy = f"did you mean {close[0]}?"
         else:
             remedy = f"remove it, or use one of {', '.join(names)}"
         self.problem(key, None, wrong, remedy)
