@@ -1,0 +1,288 @@
+"""Encrypted files for content too large for the database; the format is written down in docs/cipher.rst.
+
+A file is written under its final random name with ``.tmp`` appended, fsynced, renamed, and its directory fsynced
+before ``finish`` returns: a commit may name it from then on. Names are random and never used twice. What a crash
+or an undone transaction leaves behind is removed by the sweep, which spares every file whose writer or
+:class:`BlobFile` is still alive in this process. Everything here blocks: call it in a thread.
+Failure means OSError (the disk) or :class:`~mailx.store.cipher.CipherError` (the file was damaged).
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from hashlib import blake2b
+from io import FileIO
+from struct import Struct
+from threading import Lock
+from weakref import WeakSet
+
+from attrs import define, field
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from mailx.store.cipher import KEY_SIZE, SALT_SIZE, TAG_SIZE, Cipher, CipherError
+
+CHUNK = 65536  # octets of plain text in every chunk but the last
+_SEALED = CHUNK + TAG_SIZE
+_MAGIC = b"MXB\1"
+_HEAD = Struct(f">4sH{SALT_SIZE}s")  # magic with version, number of the data key, salt
+_NONCE = Struct(">3xQB")  # chunk counter, final flag
+_PURPOSE = b"blob"
+_UNFINISHED = ".tmp"
+
+
+def _fsync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class _Seal:
+    """The chunk cipher of one file."""
+
+    def __init__(self, cipher: Cipher, head: bytes, name: str) -> None:
+        _, number, salt = _HEAD.unpack(head)
+        self._aead = AESGCM(blake2b(salt, key=cipher.key(b"file", _PURPOSE, number), digest_size=KEY_SIZE).digest())
+        self._context = head + name.encode("ascii")
+
+    def seal(self, index: int, final: bool, plain: bytes | memoryview) -> bytes:
+        return self._aead.encrypt(_NONCE.pack(index, final), plain, self._context)
+
+    def open(self, index: int, final: bool, sealed: bytes | memoryview) -> bytes:
+        try:
+            return self._aead.decrypt(_NONCE.pack(index, final), sealed, self._context)
+        except InvalidTag:
+            raise CipherError("a blob file was damaged, cut short or moved") from None
+
+
+@define(eq=False)
+class BlobFile:
+    """A finished file that nothing may name yet; satisfies ``mailx.mail.message.Spooled``.
+
+    While this object lives the sweep spares the file. ``size`` is that of the content, in octets.
+    """
+
+    name: str
+    size: int
+    _blobs: "Blobs" = field(repr=False)
+
+    def read(self) -> bytes:
+        """The whole content."""
+        return self._blobs.read(self.name)
+
+    def discard(self) -> None:
+        """Remove the file: nothing has named it."""
+        self._blobs.unlink(self.name)
+
+
+class BlobWriter:
+    """One file being written; used by one thread at a time."""
+
+    def __init__(self, blobs: "Blobs", cipher: Cipher, name: str, path: str) -> None:
+        self.name = name
+        self.size = 0
+        self._blobs = blobs
+        self._path = path
+        head = _HEAD.pack(_MAGIC, cipher.current, os.urandom(SALT_SIZE))
+        self._seal = _Seal(cipher, head, name)
+        self._index = 0
+        self._waiting = bytearray()  # plain text of the chunk that is not full, or not known to be followed by another
+        self._descriptor = os.open(path + _UNFINISHED, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            self._write_out(head)
+        except BaseException:
+            self.abort()
+            raise
+
+    def write(self, data: bytes) -> None:
+        """Append ``data``; raises OSError, after which only ``abort`` makes sense."""
+        self.size += len(data)
+        waiting = self._waiting
+        waiting += data
+        if len(waiting) <= CHUNK:
+            return
+        sealed = []
+        start = 0
+        with memoryview(waiting) as view:
+            while len(waiting) - start > CHUNK:  # the last chunk stays until it is known whether it is the final one
+                sealed.append(self._seal.seal(self._index, False, view[start : start + CHUNK]))
+                self._index += 1
+                start += CHUNK
+        del waiting[:start]
+        self._write_out(b"".join(sealed))
+
+    def finish(self) -> BlobFile:
+        """Make the file durable under its name: fsync, rename, fsync of the directory. On failure nothing stays."""
+        try:
+            self._write_out(self._seal.seal(self._index, True, bytes(self._waiting)))
+            self._waiting.clear()
+            os.fsync(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+            os.rename(self._path + _UNFINISHED, self._path)
+            _fsync_directory(os.path.dirname(self._path))
+        except BaseException:
+            self.abort()
+            self._blobs.unlink(self.name)
+            raise
+        return self._blobs._finished(self)
+
+    def abort(self) -> None:
+        """Leave nothing behind. May be called at any time, and twice."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        self._waiting.clear()
+        with suppress(FileNotFoundError):
+            os.unlink(self._path + _UNFINISHED)
+
+    def _write_out(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+
+class Blobs:
+    """The blob files under ``directory``, in 256 subdirectories that are made at first use."""
+
+    def __init__(self, directory: str, cipher: Cipher) -> None:
+        self._directory = os.path.abspath(directory)
+        self._cipher = cipher
+        self._lock = Lock()
+        self._alive: WeakSet[BlobWriter | BlobFile] = WeakSet()
+        os.makedirs(self._directory, mode=0o700, exist_ok=True)
+
+    def create(self) -> BlobWriter:
+        """A new file to write; raises OSError."""
+        name = secrets.token_hex(16)
+        path = self._path(name)
+        with self._lock:  # known before it exists, so that no sweep can meet it unknown
+            try:
+                writer = BlobWriter(self, self._cipher, name, path)
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+                _fsync_directory(self._directory)
+                writer = BlobWriter(self, self._cipher, name, path)
+            self._alive.add(writer)
+        return writer
+
+    spool = create  # a spool is the future blob file: accepting it renames, never rewrites
+
+    def put(self, content: bytes) -> BlobFile:
+        """``content`` as a finished, durable file."""
+        writer = self.create()
+        try:
+            writer.write(content)
+        except BaseException:
+            writer.abort()
+            raise
+        return writer.finish()
+
+    def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """``length`` octets (None: all) of the content from ``offset``, fewer at its end; opens only the chunks needed."""
+        return b"".join(self.iterate(name, offset, length))
+
+    def iterate(self, name: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """As ``read``, in pieces of at most ``CHUNK`` octets. Raises CipherError, FileNotFoundError, OSError."""
+        with open(self._path(name), "rb", buffering=0) as file:
+            head = file.read(_HEAD.size)
+            if len(head) < _HEAD.size or not head.startswith(_MAGIC):
+                raise CipherError("not a blob file")
+            seal = _Seal(self._cipher, head, name)
+            last, size = _layout(os.fstat(file.fileno()).st_size)
+            end = size if length is None else min(size, offset + length)
+            if offset >= end and not (offset == 0 and size == 0):
+                return
+            index = offset // CHUNK
+            file.seek(_HEAD.size + index * _SEALED)
+            while index <= last:
+                start = index * CHUNK
+                plain = seal.open(index, index == last, _read_whole(file, _SEALED))
+                if start < offset or start + len(plain) > end:
+                    plain = plain[max(0, offset - start) : end - start]
+                yield plain
+                index += 1
+                if index * CHUNK >= end:
+                    return
+
+    def size(self, name: str) -> int:
+        """Octets of content, told from the size of the file."""
+        return _layout(os.stat(self._path(name)).st_size)[1]
+
+    def unlink(self, name: str) -> None:
+        """Remove a file; one that is not there is no error."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._path(name))
+
+    def names(self) -> Iterator[str]:
+        """The names of all finished files."""
+        return (name for name, path in self._walk() if not path.endswith(_UNFINISHED))
+
+    def in_flight(self) -> frozenset[str]:
+        """Names that a writer or BlobFile of this process still holds."""
+        with self._lock:
+            return frozenset(blob.name for blob in self._alive)
+
+    def candidates(self, older_than: float = 0) -> frozenset[str]:
+        """Names on disk, unfinished ones included, that nothing in this process holds.
+
+        Take them before reading from the database which are referenced: in this order no file can be missed that a
+        commit names meanwhile. ``older_than`` (seconds) spares young files, for other nodes that share the directory.
+        """
+        latest = time.time() - older_than
+        found = set()
+        for name, path in self._walk():
+            with suppress(FileNotFoundError):
+                if not older_than or os.stat(path).st_mtime < latest:
+                    found.add(name)
+        return frozenset(found) - self.in_flight()
+
+    def sweep(self, candidates: Collection[str], referenced: Collection[str]) -> int:
+        """Remove the ``candidates`` that are not ``referenced`` and not in flight; the number removed."""
+        orphans = set(candidates).difference(referenced, self.in_flight())
+        for name in orphans:
+            self.unlink(name)
+            with suppress(FileNotFoundError):
+                os.unlink(self._path(name) + _UNFINISHED)
+        return len(orphans)
+
+    def _walk(self) -> Iterator[tuple[str, str]]:
+        for directory in os.scandir(self._directory):
+            if directory.is_dir() and len(directory.name) == 2:
+                for file in os.scandir(directory.path):
+                    yield file.name.removesuffix(_UNFINISHED), file.path
+
+    def _finished(self, writer: BlobWriter) -> BlobFile:
+        file = BlobFile(writer.name, writer.size, self)
+        with self._lock:
+            self._alive.add(file)
+            self._alive.discard(writer)
+        return file
+
+    def _path(self, name: str) -> str:
+        if len(name) != 32 or not name.isalnum():
+            raise ValueError("not the name of a blob file")
+        return f"{self._directory}/{name[:2]}/{name}"
+
+
+def _layout(file_size: int) -> tuple[int, int]:
+    """Index of the final chunk and size of the content of a file of ``file_size`` octets."""
+    sealed = file_size - _HEAD.size
+    last, rest = divmod(sealed - 1, _SEALED)
+    if sealed < TAG_SIZE or rest + 1 < TAG_SIZE:
+        raise CipherError("a blob file was cut short")
+    return last, sealed - (last + 1) * TAG_SIZE
+
+
+def _read_whole(file: FileIO, size: int) -> bytes:
+    data = file.read(size)
+    while len(data) < size:
+        more = file.read(size - len(data))
+        if not more:
+            break
+        data += more
+    return data

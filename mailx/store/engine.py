@@ -1,0 +1,132 @@
+"""What both database engines share: calls that wait for a commit, and the order in which a commit is told.
+
+After a commit, on the reactor thread: first the ``after_commit`` calls of each job, then the listeners with what
+it published, in the order of the commits; then the Deferreds of the writes fire. A listener that fails is logged
+and disturbs nobody.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from time import perf_counter
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailx.mail.mailbox import Change
+
+log = Logger()
+
+_REACTOR_SLICE = 0.002  # seconds of continuations of writes that the reactor runs in one go
+
+
+class Conflict(Exception):
+    """A constraint of the database (unique, foreign key, not null, check) refused what a job wrote."""
+
+
+class Reactor(IReactorTime, IReactorFromThreads):
+    """What the engines need of the reactor."""
+
+
+@define(eq=False)
+class Call:
+    """One ``store.write`` that waits for its commit."""
+
+    job: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    deferred: "Deferred[Any]"
+
+
+@define(eq=False)
+class Effects:
+    """What a job asked to happen after its commit."""
+
+    calls: list[tuple[Callable[..., Any], tuple[Any, ...]]] = field(factory=list)
+    changes: list[Change] = field(factory=list)
+
+
+@define(eq=False)
+class Outcome:
+    """How one call ended. ``error`` None: ``answer`` was committed, and ``effects`` (if any) are due."""
+
+    call: Call
+    answer: Any = None
+    error: BaseException | None = None
+    effects: Effects | None = None
+
+
+class Announcer:
+    """Tells outcomes on the reactor thread, in the order in which they were posted."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._listeners: list[Callable[[Change], Any]] = []
+        self._posted: deque[Sequence[Outcome]] = deque()
+        self._firing: deque[Outcome] = deque()
+        self._awake = False
+
+    def listen(self, listener: Callable[[Change], Any]) -> None:
+        self._listeners.append(listener)
+
+    def post(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell these soon; may be called from any thread."""
+        self._posted.append(outcomes)
+        if not self._awake:
+            self._awake = True
+            self._reactor.callFromThread(self._drain)
+
+    def tell(self, change: Change) -> None:
+        """Tell every listener; reactor thread only."""
+        for listener in self._listeners:
+            try:
+                listener(change)
+            except Exception:
+                log.failure("A listener of the store failed", event="store.listener_failed", mailbox=change.mailbox)
+
+    def _drain(self) -> None:
+        self._awake = False
+        while self._posted:
+            for outcome in self._posted.popleft():
+                if outcome.effects is not None:
+                    self._announce(outcome.effects)
+                self._firing.append(outcome)
+        deadline = perf_counter() + _REACTOR_SLICE
+        while self._firing:
+            fire(self._firing.popleft())
+            if self._firing and perf_counter() > deadline:
+                if not self._awake:
+                    self._awake = True
+                    self._reactor.callLater(0, self._drain)
+                return
+
+    def _announce(self, effects: Effects) -> None:
+        for call, args in effects.calls:
+            try:
+                call(*args)
+            except Exception:
+                log.failure("A call after a commit failed", event="store.after_commit_failed")
+        for change in effects.changes:
+            self.tell(change)
+
+
+def fire(outcome: Outcome) -> None:
+    """Give the caller of ``write`` its answer."""
+    if outcome.error is None:
+        outcome.call.deferred.callback(outcome.answer)
+    else:
+        outcome.call.deferred.errback(Failure(outcome.error))
+
+
+@lru_cache(maxsize=2048)
+def multi_row(sql: str, columns: int, rows: int) -> str:
+    """``INSERT ... VALUES ?`` with the ``?`` written out for that many rows."""
+    head, found, tail = sql.partition("VALUES ?")
+    if not found:
+        raise ValueError("insert_many takes INSERT INTO t (a, b) VALUES ? ...")
+    row = "(" + ", ".join("?" * columns) + ")"
+    return f"{head}VALUES {', '.join([row] * rows)}{tail}"

@@ -1,0 +1,366 @@
+"""The SQLite engine: one writer thread with group commit, and readers beside it.
+
+Jobs that arrive while a commit is in flight share the next transaction, each in a savepoint of its own, so that
+one fsync serves them all and a failing job is undone alone. Exactly one process uses a database file: a lock
+file beside it is held exclusively. Failure of the database (full, locked, read-only, I/O error) becomes
+:class:`~mailx.mail.reply.Unavailable` for the jobs it hit; the writer opens its connection anew and goes on.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from threading import Lock
+from time import perf_counter
+from typing import Any
+
+from twisted.enterprise import adbapi
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+
+from mailx.mail.mailbox import Change
+from mailx.mail.reply import Unavailable
+from mailx.store import Row
+from mailx.store.engine import Announcer, Call, Conflict, Effects, Outcome, multi_row
+from mailx.store.migrate import SchemaError, migrate_sqlite
+
+log = Logger()
+
+_BATCH_CALLS = 256  # calls that share one commit at most
+_BATCH_SECONDS = 0.02  # a batch that took so long is committed; the rest goes into the next
+_BUSY_SECONDS = 5.0  # how long another program (a shell, a copy) may hold the database before jobs fail
+_ROWS_AT_ONCE = 64  # of a multi-row insert; halved for the rest, so that few distinct statements are prepared
+_STATEMENTS = 512  # prepared statements kept by each connection
+
+
+class StoreInUse(Exception):
+    """Another process uses the database file."""
+
+
+class _TransactionLost(Exception):
+    """SQLite rolled the whole transaction back while a job ran."""
+
+
+class SQLiteTxn:
+    """One job's view of the open transaction."""
+
+    __slots__ = ("_connection", "effects")
+    dialect = "sqlite"
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.effects: Effects | None = None
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        return self._connection.execute(sql, parameters).rowcount
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        self._connection.executemany(sql, rows)
+
+    def one(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
+        row: Row | None = self._connection.execute(sql, parameters).fetchone()
+        return row
+
+    def all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def insert_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> list[Row]:
+        if len(rows) == 1:
+            return self._connection.execute(multi_row(sql, len(rows[0]), 1), rows[0]).fetchall()
+        answer: list[Row] = []
+        start = 0
+        count = _ROWS_AT_ONCE
+        while start < len(rows):
+            while count > len(rows) - start:
+                count //= 2
+            values = [value for row in rows[start : start + count] for value in row]
+            answer += self._connection.execute(multi_row(sql, len(rows[0]), count), values).fetchall()
+            start += count
+        return answer
+
+    def after_commit(self, call: Callable[..., Any], *args: Any) -> None:
+        if self.effects is None:
+            self.effects = Effects()
+        self.effects.calls.append((call, args))
+
+    def publish(self, change: Change) -> None:
+        if self.effects is None:
+            self.effects = Effects()
+        self.effects.changes.append(change)
+
+
+class SQLiteStore:
+    """One database file; made by :func:`open_store`."""
+
+    def __init__(self, path: str, readers: int, reactor: Any) -> None:
+        self._path = path
+        self._announcer = Announcer(reactor)
+        self._lock_file = _lock(path)
+        options = {"isolation_level": None, "check_same_thread": False, "timeout": _BUSY_SECONDS, "cached_statements": _STATEMENTS}
+        self._writer = adbapi.ConnectionPool(
+            "sqlite3", path, cp_reactor=reactor, cp_min=1, cp_max=1, cp_name="writer", cp_openfun=_prepare_writer, **options
+        )
+        self._readers = adbapi.ConnectionPool(
+            "sqlite3", path, cp_reactor=reactor, cp_min=1, cp_max=readers, cp_name="readers", cp_openfun=_prepare_reader, **options
+        )
+        self._lock = Lock()  # of _pending and _pumping
+        self._pending: deque[Call] = deque()
+        self._pumping = False
+        self._running = 0  # reads and writes without an answer yet
+        self._closed = False
+        self._idle: Deferred[None] | None = None
+
+    def read(self, job: Callable[..., Any], *args: Any, **kwargs: Any) -> "Deferred[Any]":
+        if self._closed:
+            return fail(Unavailable("the store is closed"))
+        self._running += 1
+        deferred: Deferred[Any] = self._readers.runWithConnection(_read, job, args, kwargs)
+        return deferred.addBoth(self._answered)
+
+    def write(self, job: Callable[..., Any], *args: Any, **kwargs: Any) -> "Deferred[Any]":
+        if self._closed:
+            return fail(Unavailable("the store is closed"))
+        self._running += 1
+        deferred: Deferred[Any] = Deferred()
+        deferred.addBoth(self._answered)
+        with self._lock:
+            self._pending.append(Call(job, args, kwargs, deferred))
+            start = not self._pumping
+            self._pumping = True
+        if start:
+            self._writer.runWithConnection(self._pump).addErrback(self._writer_failed)
+        return deferred
+
+    def listen(self, listener: Callable[[Change], Any]) -> None:
+        self._announcer.listen(listener)
+
+    async def close(self) -> None:
+        """Answer what was asked, then let go of the file."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._running:
+            self._idle = Deferred()
+            await self._idle
+        self._readers.close()
+        self._writer.close()
+        os.close(self._lock_file)
+
+    async def migrate(self) -> None:
+        """Bring the schema up to date; raises SchemaError, Unavailable."""
+        await self._writer.runWithConnection(lambda connection: migrate_sqlite(_raw(connection), self._path))
+
+    def _answered(self, answer: Any) -> Any:
+        self._running -= 1
+        if not self._running and self._idle is not None:
+            idle, self._idle = self._idle, None
+            idle.callback(None)
+        return answer
+
+    def _writer_failed(self, failure: Any) -> None:
+        """The writer could not even open its connection."""
+        reason = f"{failure.type.__name__}: {failure.value}"
+        log.error("The database cannot be opened for writing: {reason}", event="store.unavailable", reason=reason)
+        with self._lock:
+            calls = list(self._pending)
+            self._pending.clear()
+            self._pumping = False
+        self._announcer.post([Outcome(call, error=Unavailable(reason)) for call in calls])
+
+    # The rest runs in the writer thread.
+
+    def _pump(self, connection: adbapi.Connection) -> None:
+        while True:
+            with self._lock:
+                if not self._pending:
+                    self._pumping = False
+                    return
+                calls = [self._pending.popleft() for _ in range(min(_BATCH_CALLS, len(self._pending)))]
+            if len(calls) == 1:
+                outcomes = [self._run_alone(connection, calls[0])]
+            else:
+                outcomes = self._run_together(connection, calls)
+            self._announcer.post(outcomes)
+
+    def _run_alone(self, connection: adbapi.Connection, call: Call) -> Outcome:
+        """A transaction of its own for one call."""
+        raw = _raw(connection)
+        try:
+            raw.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            return Outcome(call, error=self._recover(connection, error))
+        txn = SQLiteTxn(raw)
+        try:
+            answer = _answers(txn, [call])[0]
+        except Exception as error:
+            if raw.in_transaction:
+                raw.execute("ROLLBACK")
+            return Outcome(call, error=translate(error))
+        try:
+            raw.execute("COMMIT")
+        except sqlite3.Error as error:
+            return Outcome(call, error=self._recover(connection, error))
+        return _outcome(call, answer, txn.effects)
+
+    def _run_together(self, connection: adbapi.Connection, calls: list[Call]) -> list[Outcome]:
+        """One transaction for many calls."""
+        raw = _raw(connection)
+        outcomes: list[Outcome] = []
+        try:
+            raw.execute("BEGIN IMMEDIATE")
+            deadline = perf_counter() + _BATCH_SECONDS
+            rest = list(_grouped(calls))
+            while rest and (not outcomes or perf_counter() < deadline):
+                outcomes += _run_group(raw, rest.pop(0))
+            if rest:
+                with self._lock:
+                    self._pending.extendleft(call for group in reversed(rest) for call in reversed(group))
+            raw.execute("COMMIT")
+        except _TransactionLost:
+            return [self._run_alone(connection, call) for call in calls]
+        except sqlite3.Error as error:
+            unavailable = self._recover(connection, error)
+            failed = {id(outcome.call) for outcome in outcomes if outcome.error is not None}
+            lost = [Outcome(call, error=unavailable) for call in calls if id(call) not in failed]
+            return [outcome for outcome in outcomes if outcome.error is not None] + lost
+        return outcomes
+
+    def _recover(self, connection: adbapi.Connection, error: sqlite3.Error) -> Unavailable:
+        """BEGIN or COMMIT failed: undo, open the connection anew, and say why."""
+        unavailable = Unavailable(f"{getattr(error, 'sqlite_errorname', type(error).__name__)}: {error}")
+        log.error("A transaction failed: {reason}", event="store.unavailable", reason=unavailable.reason)
+        try:
+            raw = _raw(connection)
+            if raw.in_transaction:
+                raw.execute("ROLLBACK")
+        except sqlite3.Error:
+            log.failure("Rollback failed", event="store.rollback_failed")
+        connection.reconnect()
+        return unavailable
+
+
+async def open_store(path: str, readers: int, reactor: Any) -> SQLiteStore:
+    """Open (or make) the database at ``path`` and bring its schema up to date.
+
+    Raises StoreInUse, SchemaError, Unavailable.
+    """
+    store = SQLiteStore(os.path.abspath(path), readers, reactor)
+    try:
+        await store.migrate()
+    except BaseException as error:
+        await store.close()
+        if isinstance(error, sqlite3.Error):
+            raise translate(error) from error
+        raise
+    return store
+
+
+def translate(error: BaseException) -> BaseException:
+    """What a caller sees of ``error``: Unavailable for the database's failures, Conflict for constraints."""
+    if isinstance(error, sqlite3.IntegrityError):
+        return Conflict(str(error))
+    if isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
+        return Unavailable(f"{getattr(error, 'sqlite_errorname', '')}: {error}")
+    return error
+
+
+def _lock(path: str) -> int:
+    """Hold the lock file of ``path`` (not the database itself: closing it would drop SQLite's own locks)."""
+    try:
+        descriptor = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unavailable(f"the lock file of {path} cannot be opened: {error}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise StoreInUse(f"another process uses the database {path}: stop it, or speak to it through its admin socket") from None
+    return descriptor
+
+
+def _raw(connection: adbapi.Connection) -> sqlite3.Connection:
+    """The driver's connection inside adbapi's."""
+    raw: sqlite3.Connection = connection.cursor().connection
+    return raw
+
+
+def _prepare_writer(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA page_size = 8192")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA cache_size = -65536")
+    connection.execute("PRAGMA temp_store = MEMORY")
+
+
+def _prepare_reader(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA cache_size = -16384")
+    connection.execute("PRAGMA temp_store = MEMORY")
+
+
+def _read(connection: adbapi.Connection, job: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """One read-only job on one snapshot, in a reader thread."""
+    raw = _raw(connection)
+    try:
+        raw.execute("BEGIN")
+        try:
+            return job(SQLiteTxn(raw), *args, **kwargs)
+        finally:
+            if raw.in_transaction:
+                raw.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        seen = translate(error)
+        if isinstance(seen, Unavailable):
+            connection.reconnect()
+        raise seen from error
+
+
+def _grouped(calls: list[Call]) -> Iterator[list[Call]]:
+    """Calls of one batched job together, at the place of the first; every other call by itself."""
+    groups: dict[Any, list[Call]] = {}
+    for call in calls:
+        key = call.job if getattr(call.job, "batched", False) else call
+        groups.setdefault(key, []).append(call)
+    yield from groups.values()
+
+
+def _answers(txn: SQLiteTxn, group: list[Call]) -> list[Any]:
+    """Run a group's job; one answer a call."""
+    call = group[0]
+    if getattr(call.job, "batched", False):
+        answers: list[Any] = call.job(txn, [one.args[0] for one in group])
+        if len(answers) != len(group):
+            raise RuntimeError("a batched job must answer each of its calls")
+        return answers
+    return [call.job(txn, *call.args, **call.kwargs)]
+
+
+def _run_group(raw: sqlite3.Connection, group: list[Call]) -> list[Outcome]:
+    """Run a group in a savepoint. A failing one is undone; if it was a batch, its calls are tried one by one."""
+    txn = SQLiteTxn(raw)
+    raw.execute("SAVEPOINT job")
+    try:
+        answers = _answers(txn, group)
+    except Exception as error:
+        if not raw.in_transaction:
+            raise _TransactionLost from error
+        raw.execute("ROLLBACK TO job")
+        raw.execute("RELEASE job")
+        if len(group) == 1:
+            return [Outcome(group[0], error=translate(error))]
+        return [outcome for call in group for outcome in _run_group(raw, [call])]
+    raw.execute("RELEASE job")
+    outcomes = [_outcome(call, answer, None) for call, answer in zip(group, answers, strict=True)]
+    outcomes[0].effects = txn.effects
+    return outcomes
+
+
+def _outcome(call: Call, answer: Any, effects: Effects | None) -> Outcome:
+    if isinstance(answer, Exception):
+        return Outcome(call, error=answer, effects=effects)
+    return Outcome(call, answer, effects=effects)
+
+
+__all__ = ["Conflict", "SQLiteStore", "SQLiteTxn", "SchemaError", "StoreInUse", "open_store", "translate"]
