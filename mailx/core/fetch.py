@@ -5,11 +5,12 @@ fetch of any size holds one batch in memory. A message that another session expu
 """
 
 from enum import IntFlag
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import frozen
 
-from mailx.mail.summary import Summary
+if TYPE_CHECKING:
+    from mailx.mail.summary import Summary
 
 
 class Need(IntFlag):
@@ -42,5 +43,5 @@ class Row(NamedTuple):
     message_id: int
     thread_id: int
     guid: bytes  # empty unless needed
-    summary: Summary | None  # None unless needed
+    summary: "Summary | None"  # None unless needed
     content: bytes | Blob | None  # None unless needed

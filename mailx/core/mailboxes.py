@@ -5,21 +5,23 @@ Whatever raises has changed nothing that a client can see.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import frozen
 
-from mailx.core.accounts import User
 from mailx.core.changes import Changes
 from mailx.core.fetch import Blob, Need, Row
-from mailx.core.names import MailboxError
 from mailx.core.search import Query
 from mailx.core.selected import Selected, Updates
 from mailx.core.sort import SortKey
 from mailx.mail.mailbox import Mailbox
+from mailx.mail.names import MailboxError
 from mailx.store import Store
-from mailx.store.blobs import Blobs
-from mailx.store.cipher import Cipher
+
+if TYPE_CHECKING:
+    from mailx.core.accounts import User
+    from mailx.store.blobs import Blobs
+    from mailx.store.cipher import Cipher
 
 __all__ = ["Blob", "Copied", "MailboxError", "Mailboxes", "Need", "Quota", "Row", "Selected", "Stored", "Updates"]
 
@@ -55,14 +57,14 @@ class Copied:
 class Mailboxes:
     """All mailboxes of all accounts."""
 
-    def __init__(self, store: Store, cipher: Cipher, blobs: Blobs, changes: Changes, reactor: Any, default_quota: int = 0) -> None:
+    def __init__(self, store: Store, cipher: "Cipher", blobs: "Blobs", changes: Changes, reactor: Any, default_quota: int = 0) -> None:
         """``default_quota`` in octets holds for accounts without one of their own; 0: unlimited."""
 
-    async def list(self, user: User) -> list[Mailbox]:
+    async def list(self, user: "User") -> list[Mailbox]:
         """Every mailbox with its counters, INBOX first, then by name."""
         raise NotImplementedError
 
-    async def status(self, user: User, name: str) -> Mailbox:
+    async def status(self, user: "User", name: str) -> Mailbox:
         """One mailbox; raises MailboxError "NONEXISTENT"."""
         raise NotImplementedError
 
@@ -70,28 +72,28 @@ class Mailboxes:
         """How many messages would be \\\\Recent for the next session to select: STATUS RECENT (RFC 3501 6.3.10)."""
         raise NotImplementedError
 
-    async def create(self, user: User, name: str, special_use: str = "") -> Mailbox:
+    async def create(self, user: "User", name: str, special_use: str = "") -> Mailbox:
         raise NotImplementedError
 
-    async def delete(self, user: User, name: str) -> None:
+    async def delete(self, user: "User", name: str) -> None:
         raise NotImplementedError
 
-    async def rename(self, user: User, old: str, new: str) -> None:
+    async def rename(self, user: "User", old: str, new: str) -> None:
         raise NotImplementedError
 
-    async def subscribe(self, user: User, name: str) -> None:
+    async def subscribe(self, user: "User", name: str) -> None:
         raise NotImplementedError
 
-    async def unsubscribe(self, user: User, name: str) -> None:
+    async def unsubscribe(self, user: "User", name: str) -> None:
         raise NotImplementedError
 
-    async def subscriptions(self, user: User) -> "list[str]":
+    async def subscriptions(self, user: "User") -> "list[str]":
         raise NotImplementedError
 
-    async def quota(self, user: User) -> Quota:
+    async def quota(self, user: "User") -> Quota:
         raise NotImplementedError
 
-    async def select(self, user: User, name: str, read_only: bool) -> Selected:
+    async def select(self, user: "User", name: str, read_only: bool) -> Selected:
         """A session's view of the mailbox; claims what is \\\\Recent unless ``read_only``."""
         raise NotImplementedError
 
