@@ -155,8 +155,12 @@ class Log:
     """The log."""
 
     level: str = setting("info", "Lowest level written.", choices=("debug", "info", "warn", "error", "critical"))
-    format: str = setting("json", "`json` lines or a form for people.", choices=("json", "console"))
-    file: str = setting("", "Log file, relative to `data`, rotated daily; empty: standard output.", form="data path")
+    format: str = setting(
+        "auto", "`json` lines, `console` for people, or `auto`: console on a terminal, else json.", choices=("auto", "json", "console")
+    )
+    file: str = setting(
+        "", "Log file, relative to `data`, rotated daily; empty: standard output (set it when `twistd` runs as a daemon).", form="data path"
+    )
     days: int = setting(30, "Days that rotated log files are kept.", least=1)
 
 

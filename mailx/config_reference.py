@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from attrs import Attribute, Factory, fields
+from attrs import Attribute, fields
 
 from mailx.config import Certificate, Config, allowed, sections
 from mailx.config_file import variable
@@ -86,7 +86,9 @@ def page() -> str:
 
 
 def _entry(key: str, attribute: "Attribute[Any]", note: str) -> str:
-    default = attribute.default.factory() if isinstance(attribute.default, Factory) else attribute.default  # type: ignore[arg-type]
+    default: Any = attribute.default
+    if hasattr(default, "factory"):
+        default = default.factory()
     text = _marked(attribute.metadata["help"])
     return f".. confval:: {key}\n   :type: {allowed(attribute)}\n   :default: ``{literal(default)}``\n\n   {f'{text} {note}'.strip()}\n"
 

@@ -1,0 +1,167 @@
+"""The certificates that listeners serve: from files, chosen by server name, read again when a file changes.
+
+Failure at the start is ``Unusable``, which names the file. A file that turns bad later is logged, and the
+certificate read before goes on being served.
+"""
+
+import os
+from pathlib import Path
+
+from attrs import field, frozen
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL.crypto import X509, PKey
+from OpenSSL.SSL import Connection, Context
+from OpenSSL.SSL import Error as SSLError
+from service_identity import CertificateError
+from service_identity.cryptography import extract_patterns
+from service_identity.hazmat import DNS_ID, CertificatePattern, DNSPattern
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.ssl import AcceptableCiphers, CertificateOptions, TLSVersion
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from mailx.config import TLS, Certificate
+from mailx.core.metrics import CERTIFICATE_EXPIRY
+from mailx.ops.self_signed import self_signed
+
+log = Logger()
+
+# AEAD suites with forward secrecy only; TLS 1.3 has no others.
+CIPHERS = AcceptableCiphers.fromOpenSSLCipherString(
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:"
+    "ECDHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256"
+)
+_VERSIONS = {"1.2": TLSVersion.TLSv1_2, "1.3": TLSVersion.TLSv1_3}
+
+
+class Unusable(Exception):
+    """A certificate or key file cannot be served. The text names the file and the remedy."""
+
+
+@frozen
+class Pair:
+    """A certificate with its chain and key, as read: ready to serve."""
+
+    options: CertificateOptions = field(repr=False)
+    patterns: tuple[CertificatePattern, ...]
+    label: str  # its first name, for logs and metrics
+    expires: float  # seconds since 1970
+
+    def covers(self, name: DNS_ID) -> bool:
+        return any(name.verify(pattern) for pattern in self.patterns)
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class Certificates:
+    """All certificates of the server; what a TLS listener or ``startTLS`` is given.
+
+    Unless ``settings`` names any, a self-signed one for ``hostname`` is kept in ``data``/tls.
+    """
+
+    def __init__(self, settings: TLS, data: Path, hostname: str) -> None:
+        self._minimum = _VERSIONS[settings.minimum]
+        self.generated: Path | None = None  # the self-signed certificate, if that is what is served
+        certificates = settings.certificates
+        if not certificates:
+            self.generated, key = self_signed(data / "tls", hostname)
+            certificates = (Certificate(str(self.generated), str(key)),)
+        self._stamps = [_stamp(certificate) for certificate in certificates]
+        self._certificates = certificates
+        self._pairs = [self._read(certificate) for certificate in certificates]
+        if not any(pair.covers(DNS_ID(hostname)) for pair in self._pairs):
+            log.warn(
+                "No certificate names this host: clients that verify will refuse it", event="tls.hostname_uncovered", hostname=hostname
+            )
+
+    def server_options(self) -> IOpenSSLServerConnectionCreator:
+        """What ``TLSMemoryBIOFactory``, ``wrapClientTLS`` and ``transport.startTLS`` take."""
+        return self
+
+    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> Connection:
+        """A server-side connection that shows the first certificate unless the client names another."""
+        self.refresh()
+        return self._pairs[0].options.serverConnectionForTLS(protocol)
+
+    def refresh(self) -> None:
+        """Read again what has changed on disk. Two ``stat`` calls a certificate, so it may run at every connection."""
+        for place, certificate in enumerate(self._certificates):
+            stamp = _stamp(certificate)
+            if stamp == self._stamps[place]:
+                continue
+            self._stamps[place] = stamp
+            try:
+                self._pairs[place] = self._read(certificate)
+            except Unusable as error:
+                log.error("Certificate not reloaded: {reason}", event="tls.reload_failed", reason=str(error))
+            else:
+                log.info("Certificate reloaded", event="tls.reloaded", name=self._pairs[place].label)
+
+    def _read(self, certificate: Certificate) -> Pair:
+        chain = _chain(certificate.certificate_file)
+        key = _key(certificate.key_file)
+        options = CertificateOptions(
+            certificate=X509.from_cryptography(chain[0]),
+            privateKey=key,
+            extraCertChain=[X509.from_cryptography(one) for one in chain[1:]],
+            raiseMinimumTo=self._minimum,
+            acceptableCiphers=CIPHERS,
+            contextForServerName=self._context,
+        )
+        try:
+            options.getContext()
+            names = certificate.names
+            patterns = tuple(DNSPattern.from_bytes(name.encode("idna")) for name in names) if names else tuple(extract_patterns(chain[0]))
+        except (SSLError, CertificateError, ValueError):
+            remedy = "give the certificate first in its file, and the key that belongs to it"
+            raise Unusable(f"{certificate.certificate_file} and {certificate.key_file} do not belong together; {remedy}") from None
+        label = next((one.pattern.decode("ascii") for one in patterns if isinstance(one, DNSPattern)), "unnamed")
+        expires = chain[0].not_valid_after_utc.timestamp()
+        CERTIFICATE_EXPIRY.labels(label).set(expires)
+        return Pair(options, patterns, label, expires)
+
+    def _context(self, server_name: bytes | None) -> Context | None:
+        """The context for the name that a client asked for (RFC 6066 3); None keeps the first certificate."""
+        try:
+            name = DNS_ID((server_name or b"").decode("ascii"))
+        except ValueError:
+            return None
+        for pair in self._pairs:
+            if pair.covers(name):
+                return pair.options.getContext()
+        return None
+
+
+def _stamp(certificate: Certificate) -> tuple[tuple[int, int, int] | None, ...]:
+    """What changes when one of the two files does."""
+
+    def stat(path: str) -> tuple[int, int, int] | None:
+        try:
+            status = os.stat(path)
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    return stat(certificate.certificate_file), stat(certificate.key_file)
+
+
+def _load(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise Unusable(f"{path} cannot be read ({error.strerror}); name a file that this user may read") from None
+
+
+def _chain(path: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(_load(path))
+    except ValueError:
+        raise Unusable(f"{path} holds no certificate; give PEM text that begins with BEGIN CERTIFICATE") from None
+
+
+def _key(path: str) -> PKey:
+    try:
+        return PKey.from_cryptography_key(load_pem_private_key(_load(path), None))  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        raise Unusable(f"{path} holds no private key in the clear; give an unencrypted PEM key, readable by this user only") from None
