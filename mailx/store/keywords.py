@@ -83,8 +83,10 @@ def _take(txn: Txn, cipher: FieldCipher, account_id: int, keyword: str, hash: by
         raise MailboxError("LIMIT", f"A keyword has at most {KEYWORD_LIMIT} octets")
     if txn.dialect == "postgresql":  # two writers must not take the same bit
         txn.one("SELECT id FROM accounts WHERE id = ? FOR UPDATE", (account_id,))
-    taken = {bit for (bit,) in txn.all("SELECT bit FROM keywords WHERE account_id = ?", (account_id,))}
-    bit = next((bit for bit in range(KEYWORD_BIT, KEYWORD_BIT + KEYWORDS_LIMIT) if bit not in taken), None)
+    taken = {bytes(held): bit for held, bit in txn.all("SELECT hash, bit FROM keywords WHERE account_id = ?", (account_id,))}
+    if hash in taken:
+        return int(taken[hash])
+    bit = next((bit for bit in range(KEYWORD_BIT, KEYWORD_BIT + KEYWORDS_LIMIT) if bit not in taken.values()), None)
     if bit is None:
         raise KeywordsFull
     sealed = cipher.seal(_PURPOSE, scope(account_id) + hash, keyword.encode())

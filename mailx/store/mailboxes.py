@@ -104,8 +104,9 @@ def mailbox(names: Names, row: Row, subscribed: bool) -> Mailbox:
 def lock(txn: Txn, mailbox_id: int) -> Row:
     """(modseq, uidnext, uidvalidity, account_id) of a mailbox, held against other writers till the commit.
 
-    Every transaction that changes entries comes here first, mailboxes in rising order of their ids: then
-    mod-sequences rise in the order of commits, and two writers never wait for each other.
+    Every transaction that changes entries comes here before it touches them, so that mod-sequences rise in the order
+    of commits. Whoever locks more goes in this order, so that two writers never wait for each other: the
+    account (:func:`lock_account`), then mailboxes by rising id.
     """
     held = " FOR UPDATE" if txn.dialect == "postgresql" else ""  # SQLite has one writer
     row = txn.one(
@@ -114,6 +115,12 @@ def lock(txn: Txn, mailbox_id: int) -> Row:
     if row is None:
         raise MailboxError("NONEXISTENT", "The mailbox was deleted")
     return row
+
+
+def lock_account(txn: Txn, mailbox_id: int) -> None:
+    """Hold the account of a mailbox against other writers till the commit."""
+    if txn.dialect == "postgresql":
+        txn.one("SELECT 1 FROM accounts WHERE id = (SELECT account_id FROM mailboxes WHERE id = ?) FOR UPDATE", (mailbox_id,))
 
 
 def count(txn: Txn, mailbox_id: int, modseq: int, messages: int = 0, unseen: int = 0, deleted: int = 0, size: int = 0) -> None:

@@ -1,0 +1,99 @@
+"""COPY and MOVE: new entries for messages that are already stored. No message is read or written.
+
+A job takes one slice (:data:`mailx.store.entries.SLICE`); the core puts slices together and, when a later one fails,
+takes the earlier ones back with :func:`undo`.
+"""
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from mailx.mail.mailbox import Change
+from mailx.mail.names import MailboxError
+from mailx.store import Row, Txn
+from mailx.store.entries import Among, remove, tally
+from mailx.store.mailboxes import lock, lock_account
+from mailx.store.messages import charge, retain
+
+
+@frozen
+class Slice:
+    """What one slice did. ``source`` and ``target`` are UIDs side by side."""
+
+    uidvalidity: int
+    source: list[int]
+    target: list[int]
+
+
+def copy(txn: Txn, source_id: int, among: Among, target_id: int, now: int, default_quota: int, more: int = 0) -> Slice:
+    """Give the entries ``among`` of one mailbox a second place in another of the same account (or in the same).
+
+    ``more`` octets will be charged by later slices: a quota that cannot hold them too refuses at once (MailboxError
+    "OVERQUOTA"). ``default_quota`` holds for accounts without one; 0 is unlimited.
+    """
+    lock_account(txn, target_id)
+    modseq, uidnext, uidvalidity, account_id = lock(txn, target_id)
+    rows = _rows(txn, source_id, among)
+    if not rows:
+        return Slice(uidvalidity, [], [])
+    _charge(txn, account_id, sum(charge(row[3]) for row in rows), more, default_quota)
+    target = _place(txn, source_id, rows, target_id, modseq + 1, uidnext, now)
+    retain(txn, [row[1] for row in rows])
+    return Slice(uidvalidity, [row[0] for row in rows], target)
+
+
+def move(txn: Txn, source_id: int, among: Among | None, target_id: int, now: int, limit: int) -> Slice:
+    """Give at most ``limit`` entries, ``among`` or from the lowest UID on, their place in another mailbox instead of this one (RFC 6851)."""
+    lock_account(txn, target_id)
+    for mailbox_id in sorted({source_id, target_id}):
+        lock(txn, mailbox_id)
+    rows = _rows(txn, source_id, among, limit)
+    modseq, uidnext, uidvalidity, account_id = lock(txn, target_id)
+    if not rows:
+        return Slice(uidvalidity, [], [])
+    target = _place(txn, source_id, rows, target_id, modseq + 1, uidnext, now)
+    remove(txn, source_id, account_id, rows, keep=True)
+    return Slice(uidvalidity, [row[0] for row in rows], target)
+
+
+def undo(txn: Txn, mailbox_id: int, uids: Sequence[int]) -> None:
+    """Take copies back out of the mailbox, those that are still there."""
+    lock_account(txn, mailbox_id)
+    account_id: int = lock(txn, mailbox_id)[3]
+    remove(txn, mailbox_id, account_id, _rows(txn, mailbox_id, Among(uids)))
+
+
+def _rows(txn: Txn, mailbox_id: int, among: Among | None, limit: int | None = None) -> list[Row]:
+    where, parameters = ("", ()) if among is None else (f" AND {among.sql()}", among.parameters())
+    most = "" if limit is None else f" LIMIT {int(limit)}"
+    return txn.all(f"SELECT uid, message_id, flags, size FROM entries WHERE mailbox_id = ?{where} ORDER BY uid{most}", (mailbox_id, *parameters))
+
+
+def _charge(txn: Txn, account_id: int, cost: int, more: int, default_quota: int) -> None:
+    row = txn.one("UPDATE accounts SET used = used + ? WHERE id = ? RETURNING used, quota", (cost, account_id))
+    if row is None:
+        raise MailboxError("NONEXISTENT", "No such account")
+    used, quota = row
+    limit = default_quota if quota is None else quota
+    if limit and used + more > limit:
+        raise MailboxError("OVERQUOTA", "The copies would exceed the quota")
+
+
+def _place(txn: Txn, source_id: int, rows: Sequence[Row], target_id: int, modseq: int, uidnext: int, now: int) -> list[int]:
+    """Insert entries for ``rows`` of the source into the target; returns their UIDs."""
+    among = Among([row[0] for row in rows])
+    txn.execute(
+        "INSERT INTO entries (mailbox_id, uid, message_id, flags, modseq, received, saved, size, thread_id)"
+        " SELECT ?, ? + row_number() OVER (ORDER BY uid), message_id, flags, ?, received, ?, size, thread_id"
+        f" FROM entries WHERE mailbox_id = ? AND {among.sql()}",
+        (target_id, uidnext - 1, modseq, now, source_id, *among.parameters()),
+    )
+    messages, unseen, deleted, size = tally(rows)
+    txn.execute(
+        "UPDATE mailboxes SET uidnext = uidnext + ?, modseq = ?, messages = messages + ?, unseen = unseen + ?, deleted = deleted + ?,"
+        " size = size + ? WHERE id = ?",
+        (messages, modseq, messages, unseen, deleted, size, target_id),
+    )
+    target = list(range(uidnext, uidnext + messages))
+    txn.publish(Change(target_id, modseq, added=tuple([(uid, row[2], row[3]) for uid, row in zip(target, rows, strict=True)])))
+    return target

@@ -1,0 +1,199 @@
+"""Entries: the messages of a mailbox as the mailbox sees them. UID, flags, mod-sequence, dates, size.
+
+Each job here changes at most a slice of entries, so that it holds the writer for milliseconds; whoever has more to
+do calls again. A job raises the mailbox's mod-sequence by one, keeps its counters, and publishes one Change; a
+job that finds nothing to change does none of that. UIDs given to a job rise.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from attrs import frozen
+
+from mailx.mail.mailbox import Change, Flag
+from mailx.store import Row, Txn
+from mailx.store.mailboxes import count, lock, lock_account
+from mailx.store.messages import charge, release
+
+SLICE = 1000  # entries a job changes at most: about 5 ms of the writer for flags, 15 ms for COPY and EXPUNGE
+
+COLUMNS = "uid, flags, modseq, size, message_id, received, saved, thread_id"
+
+Mode = Literal["add", "remove", "replace"]
+
+
+@frozen
+class Among:
+    """Some UIDs of a mailbox as a condition in SQL.
+
+    ``whole`` says that every entry between the first and the last is meant.
+    """
+
+    uids: Sequence[int]
+    whole: bool = False
+
+    def sql(self, column: str = "uid") -> str:
+        if self.whole:
+            return f"{column} BETWEEN ? AND ?"
+        return f"{column} IN ({', '.join('?' * _padded(len(self.uids)))})"
+
+    def parameters(self) -> tuple[int, ...]:
+        if self.whole:
+            return self.uids[0], self.uids[-1]
+        padding = _padded(len(self.uids)) - len(self.uids)
+        return (*self.uids, *[self.uids[-1]] * padding)
+
+
+def _padded(number: int) -> int:
+    """``number`` rounded up, so that few statements are prepared."""
+    return 1 << (number - 1).bit_length() if number <= 64 else -(-number // 256) * 256
+
+
+@frozen
+class Since:
+    """What happened to a mailbox after a mod-sequence."""
+
+    modseq: int
+    uidnext: int
+    changed: list[Row]  # COLUMNS, uids rising
+    removed: list[int]  # uids
+
+
+@frozen
+class Flagged:
+    """What a slice of a STORE did: UIDs, rising."""
+
+    modseq: int
+    changed: list[int]
+    failed: list[int]
+
+
+def snapshot(txn: Txn, mailbox_id: int) -> list[Row]:
+    """Every entry, as ``COLUMNS``, uids rising."""
+    return txn.all(f"SELECT {COLUMNS} FROM entries WHERE mailbox_id = ? ORDER BY uid", (mailbox_id,))
+
+
+def some(txn: Txn, mailbox_id: int, uids: Sequence[int]) -> list[Row]:
+    """The entries with these UIDs that exist, as ``COLUMNS``, uids rising."""
+    among = Among(uids)
+    return txn.all(f"SELECT {COLUMNS} FROM entries WHERE mailbox_id = ? AND {among.sql()} ORDER BY uid", (mailbox_id, *among.parameters()))
+
+
+def since(txn: Txn, mailbox_id: int, modseq: int) -> Since | None:
+    """What changed after ``modseq``; None if the mailbox is gone."""
+    row = txn.one("SELECT modseq, uidnext FROM mailboxes WHERE id = ? AND special_use <> '-'", (mailbox_id,))
+    if row is None:
+        return None
+    changed = txn.all(f"SELECT {COLUMNS} FROM entries WHERE mailbox_id = ? AND modseq > ? ORDER BY uid", (mailbox_id, modseq))
+    removed = txn.all("SELECT uid FROM expunged WHERE mailbox_id = ? AND modseq > ?", (mailbox_id, modseq))
+    return Since(row[0], row[1], changed, [uid for (uid,) in removed])
+
+
+def set_flags(
+    txn: Txn,
+    mailbox_id: int,
+    among: Among,
+    mode: Mode,
+    mask: int,
+    unchanged_since: int | None,
+    own: Callable[[int], Any],
+) -> Flagged:
+    """Add, remove or replace flags. ``own(modseq)`` is called after the commit, before the Change is heard.
+
+    With ``unchanged_since`` entries of a higher mod-sequence are left alone (RFC 7162 3.1.3).
+    """
+    modseq: int = lock(txn, mailbox_id)[0]
+    where = f"mailbox_id = ? AND {among.sql()}"
+    rows = txn.all(f"SELECT uid, flags, modseq FROM entries WHERE {where} ORDER BY uid", (mailbox_id, *among.parameters()))
+    limit = modseq if unchanged_since is None else unchanged_since
+    allowed = [(uid, flags) for uid, flags, at in rows if at <= limit]
+    failed = [uid for uid, _, at in rows if at > limit]
+    if mode == "add":
+        changes = [(uid, flags | mask, flags) for uid, flags in allowed if ~flags & mask]
+        change, differs = "flags | ?", "(flags | ?) <> flags"
+    elif mode == "remove":
+        mask = ~mask
+        changes = [(uid, flags & mask, flags) for uid, flags in allowed if flags & ~mask]
+        change, differs = "flags & ?", "(flags & ?) <> flags"
+    else:
+        changes = [(uid, mask, flags) for uid, flags in allowed if flags != mask]
+        change, differs = "?", "flags <> ?"
+    if changes:
+        modseq += 1
+        txn.execute(
+            f"UPDATE entries SET flags = {change}, modseq = ? WHERE {where} AND modseq <= ? AND {differs}",
+            (mask, modseq, mailbox_id, *among.parameters(), limit, mask),
+        )
+        unseen = sum((old & Flag.SEEN) - (new & Flag.SEEN) for _, new, old in changes) // Flag.SEEN
+        deleted = sum((new & Flag.DELETED) - (old & Flag.DELETED) for _, new, old in changes) // Flag.DELETED
+        count(txn, mailbox_id, modseq, unseen=unseen, deleted=deleted)
+        txn.after_commit(own, modseq)
+        txn.publish(Change(mailbox_id, modseq, flagged=tuple([(uid, new) for uid, new, _ in changes])))
+    return Flagged(modseq, [uid for uid, _ in allowed], failed)
+
+
+def expunge(txn: Txn, mailbox_id: int, among: Among | None) -> list[int]:
+    """Remove a slice of what is \\Deleted, of ``among`` or of all; returns the UIDs removed.
+
+    Without ``among`` call again until nothing is returned.
+    """
+    lock_account(txn, mailbox_id)
+    _, _, _, account_id = lock(txn, mailbox_id)
+    where, parameters = ("", ()) if among is None else (f" AND {among.sql()}", among.parameters())
+    rows = txn.all(
+        f"SELECT uid, message_id, flags, size FROM entries WHERE mailbox_id = ? AND flags & ? <> 0{where} ORDER BY uid LIMIT ?",
+        (mailbox_id, int(Flag.DELETED), *parameters, SLICE),
+    )
+    remove(txn, mailbox_id, account_id, rows)
+    return [row[0] for row in rows]
+
+
+def remove(txn: Txn, mailbox_id: int, account_id: int, rows: Sequence[Row], keep: bool = False) -> None:
+    """Take entries (uid, message_id, flags, size) out of a locked mailbox.
+
+    With ``keep`` their messages live on in another mailbox of the account, and its charge stays.
+    """
+    if not rows:
+        return
+    modseq: int = lock(txn, mailbox_id)[0] + 1
+    uids = [row[0] for row in rows]
+    among = Among(uids)
+    txn.execute(f"DELETE FROM entries WHERE mailbox_id = ? AND {among.sql()}", (mailbox_id, *among.parameters()))
+    txn.insert_many("INSERT INTO expunged (mailbox_id, modseq, uid) VALUES ?", [(mailbox_id, modseq, uid) for uid in uids])
+    messages, unseen, deleted, size = tally(rows)
+    count(txn, mailbox_id, modseq, -messages, -unseen, -deleted, -size)
+    if not keep:
+        cost = sum(charge(row[3]) for row in rows)
+        txn.execute("UPDATE accounts SET used = used - ? WHERE id = ?", (cost, account_id))
+        release(txn, [row[1] for row in rows])
+    txn.publish(Change(mailbox_id, modseq, removed=tuple(uids)))
+
+
+def tally(rows: Sequence[Row]) -> tuple[int, int, int, int]:
+    """(messages, unseen, deleted, octets) of rows (uid, message_id, flags, size)."""
+    unseen = sum(not row[2] & Flag.SEEN for row in rows)
+    deleted = sum(bool(row[2] & Flag.DELETED) for row in rows)
+    return len(rows), unseen, deleted, sum(row[3] for row in rows)
+
+
+def purge(txn: Txn, mailbox_id: int) -> bool:
+    """Remove a slice of a buried mailbox, with the last its row; returns whether more is left."""
+    lock_account(txn, mailbox_id)
+    row = txn.one("SELECT account_id FROM mailboxes WHERE id = ?", (mailbox_id,))
+    if row is None:
+        return False
+    rows = txn.all("SELECT uid, message_id, size FROM entries WHERE mailbox_id = ? ORDER BY uid LIMIT ?", (mailbox_id, SLICE))
+    if rows:
+        txn.execute("DELETE FROM entries WHERE mailbox_id = ? AND uid <= ?", (mailbox_id, rows[-1][0]))
+        txn.execute("UPDATE accounts SET used = used - ? WHERE id = ?", (sum(charge(size) for _, _, size in rows), row[0]))
+        release(txn, [message_id for _, message_id, _ in rows])
+        if len(rows) == SLICE:
+            return True
+    forgotten = txn.execute(
+        "DELETE FROM expunged WHERE mailbox_id = ? AND uid IN (SELECT uid FROM expunged WHERE mailbox_id = ? LIMIT ?)",
+        (mailbox_id, mailbox_id, 10 * SLICE),
+    )
+    if forgotten:
+        return True
+    txn.execute("DELETE FROM mailboxes WHERE id = ?", (mailbox_id,))
+    return False
