@@ -33,6 +33,10 @@ _PURPOSE = b"blob"
 _UNFINISHED = ".tmp"
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _fsync_directory(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -91,9 +95,14 @@ class BlobWriter:
         self._seal = _Seal(cipher, head, name)
         self._index = 0
         self._waiting = bytearray()  # plain text of the chunk that is not full, or not known to be followed by another
-        self._descriptor = os.open(path + _UNFINISHED, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._head = head
+        self._file: FileIO | None = None
+
+    def open(self) -> None:
+        """Make the file; raises OSError, FileNotFoundError when its directory is missing."""
+        self._file = open(self._path + _UNFINISHED, "xb", buffering=0, opener=_private)
         try:
-            self._write_out(head)
+            self._write_out(self._head)
         except BaseException:
             self.abort()
             raise
@@ -120,9 +129,7 @@ class BlobWriter:
         try:
             self._write_out(self._seal.seal(self._index, True, bytes(self._waiting)))
             self._waiting.clear()
-            os.fsync(self._descriptor)
-            os.close(self._descriptor)
-            self._descriptor = -1
+            self._close(durable=True)
             os.rename(self._path + _UNFINISHED, self._path)
             _fsync_directory(os.path.dirname(self._path))
         except BaseException:
@@ -133,17 +140,26 @@ class BlobWriter:
 
     def abort(self) -> None:
         """Leave nothing behind. May be called at any time, and twice."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._close(durable=False)
         self._waiting.clear()
         with suppress(FileNotFoundError):
             os.unlink(self._path + _UNFINISHED)
 
     def _write_out(self, data: bytes) -> None:
+        if self._file is None:
+            raise ValueError("the file is finished or was never made")
         view = memoryview(data)
         while view:
-            view = view[os.write(self._descriptor, view) :]
+            view = view[self._file.write(view) :]
+
+    def _close(self, durable: bool) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None
+            try:
+                if durable:
+                    os.fsync(file.fileno())
+            finally:
+                file.close()
 
 
 class Blobs:
@@ -160,14 +176,15 @@ class Blobs:
         """A new file to write; raises OSError."""
         name = secrets.token_hex(16)
         path = self._path(name)
-        with self._lock:  # known before it exists, so that no sweep can meet it unknown
-            try:
-                writer = BlobWriter(self, self._cipher, name, path)
-            except FileNotFoundError:
-                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-                _fsync_directory(self._directory)
-                writer = BlobWriter(self, self._cipher, name, path)
+        writer = BlobWriter(self, self._cipher, name, path)
+        with self._lock:  # known before the file exists, so that no sweep can meet it unknown
             self._alive.add(writer)
+        try:
+            writer.open()
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            _fsync_directory(self._directory)
+            writer.open()
         return writer
 
     spool = create  # a spool is the future blob file: accepting it renames, never rewrites
@@ -259,8 +276,7 @@ class Blobs:
     def _finished(self, writer: BlobWriter) -> BlobFile:
         file = BlobFile(writer.name, writer.size, self)
         with self._lock:
-            self._alive.add(file)
-            self._alive.discard(writer)
+            self._alive.add(file)  # the writer goes when it is forgotten
         return file
 
     def _path(self, name: str) -> str:

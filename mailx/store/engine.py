@@ -1,4 +1,4 @@
-"""What both database engines share: calls that wait for a commit, and the order in which a commit is told.
+"""What both database engines share: connections, calls that wait for a commit, and the order in which a commit is told.
 
 After a commit, on the reactor thread: first the ``after_commit`` calls of each job, then the listeners with what
 it published, in the order of the commits; then the Deferreds of the writes fire. A listener that fails is logged
@@ -12,8 +12,8 @@ from time import perf_counter
 from typing import Any
 
 from attrs import define, field
+from twisted.enterprise import adbapi
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -28,8 +28,47 @@ class Conflict(Exception):
     """A constraint of the database (unique, foreign key, not null, check) refused what a job wrote."""
 
 
-class Reactor(IReactorTime, IReactorFromThreads):
-    """What the engines need of the reactor."""
+class Session(adbapi.Connection):
+    """adbapi's connection of one thread. Jobs end their own transactions, so adbapi's commit and rollback do nothing."""
+
+    @property
+    def raw(self) -> Any:
+        """The driver's connection, opened anew if it was lost; raises the driver's errors."""
+        if self._connection is None:
+            self.reconnect()
+        return self._connection
+
+    def reconnect(self) -> None:
+        super().reconnect()  # type: ignore[no-untyped-call]
+
+    def drop(self) -> None:
+        """Let go of a connection that may be broken; the next use opens another."""
+        if self._connection is not None:
+            self._pool.disconnect(self._connection)
+            self._connection = None
+
+    def commit(self) -> None:
+        """See the class."""
+
+    def rollback(self) -> None:
+        """See the class."""
+
+
+class Pool(adbapi.ConnectionPool):
+    """adbapi's pool of threads with a connection each."""
+
+    connectionFactory = Session
+
+    def __init__(self, driver: str, *args: Any, **options: Any) -> None:
+        super().__init__(driver, *args, **options)  # type: ignore[no-untyped-call]
+
+    def runWithConnection(self, func: Callable[..., Any], *args: Any, **kw: Any) -> "Deferred[Any]":
+        """``func(session, ...)`` in a thread of the pool."""
+        deferred: Deferred[Any] = super().runWithConnection(func, *args, **kw)  # type: ignore[no-untyped-call]
+        return deferred
+
+    def close(self) -> None:
+        super().close()  # type: ignore[no-untyped-call]
 
 
 @define(eq=False)

@@ -15,14 +15,14 @@ from threading import Lock
 from time import perf_counter
 from typing import Any
 
-from twisted.enterprise import adbapi
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mailx.mail.mailbox import Change
 from mailx.mail.reply import Unavailable
 from mailx.store import Row
-from mailx.store.engine import Announcer, Call, Conflict, Effects, Outcome, multi_row
+from mailx.store.engine import Announcer, Call, Conflict, Effects, Outcome, Pool, Session, multi_row
 from mailx.store.migrate import SchemaError, migrate_sqlite
 
 log = Logger()
@@ -90,6 +90,18 @@ class SQLiteTxn:
         self.effects.changes.append(change)
 
 
+class ReadTxn(SQLiteTxn):
+    """A reader's transaction: nothing is committed, so nothing can be told."""
+
+    __slots__ = ()
+
+    def after_commit(self, call: Callable[..., Any], *args: Any) -> None:
+        raise TypeError("a read commits nothing")
+
+    def publish(self, change: Change) -> None:
+        raise TypeError("a read commits nothing")
+
+
 class SQLiteStore:
     """One database file; made by :func:`open_store`."""
 
@@ -98,10 +110,10 @@ class SQLiteStore:
         self._announcer = Announcer(reactor)
         self._lock_file = _lock(path)
         options = {"isolation_level": None, "check_same_thread": False, "timeout": _BUSY_SECONDS, "cached_statements": _STATEMENTS}
-        self._writer = adbapi.ConnectionPool(
+        self._writer = Pool(
             "sqlite3", path, cp_reactor=reactor, cp_min=1, cp_max=1, cp_name="writer", cp_openfun=_prepare_writer, **options
         )
-        self._readers = adbapi.ConnectionPool(
+        self._readers = Pool(
             "sqlite3", path, cp_reactor=reactor, cp_min=1, cp_max=readers, cp_name="readers", cp_openfun=_prepare_reader, **options
         )
         self._lock = Lock()  # of _pending and _pumping
@@ -149,7 +161,7 @@ class SQLiteStore:
 
     async def migrate(self) -> None:
         """Bring the schema up to date; raises SchemaError, Unavailable."""
-        await self._writer.runWithConnection(lambda connection: migrate_sqlite(_raw(connection), self._path))
+        await self._writer.runWithConnection(lambda session: migrate_sqlite(session.raw, self._path))
 
     def _answered(self, answer: Any) -> Any:
         self._running -= 1
@@ -158,9 +170,9 @@ class SQLiteStore:
             idle.callback(None)
         return answer
 
-    def _writer_failed(self, failure: Any) -> None:
+    def _writer_failed(self, failure: Failure) -> None:
         """The writer could not even open its connection."""
-        reason = f"{failure.type.__name__}: {failure.value}"
+        reason = f"{type(failure.value).__name__}: {failure.value}"
         log.error("The database cannot be opened for writing: {reason}", event="store.unavailable", reason=reason)
         with self._lock:
             calls = list(self._pending)
@@ -170,74 +182,73 @@ class SQLiteStore:
 
     # The rest runs in the writer thread.
 
-    def _pump(self, connection: adbapi.Connection) -> None:
-        while True:
-            with self._lock:
-                if not self._pending:
-                    self._pumping = False
-                    return
-                calls = [self._pending.popleft() for _ in range(min(_BATCH_CALLS, len(self._pending)))]
-            if len(calls) == 1:
-                outcomes = [self._run_alone(connection, calls[0])]
-            else:
-                outcomes = self._run_together(connection, calls)
+    def _pump(self, session: Session) -> None:
+        while calls := self._take():
+            outcomes: Sequence[Outcome] = ()
+            try:
+                outcomes = [self._run_alone(session, calls[0])] if len(calls) == 1 else self._run_together(session, calls)
+            except Exception as error:
+                outcomes = self._failed(session, calls, error)
             self._announcer.post(outcomes)
 
-    def _run_alone(self, connection: adbapi.Connection, call: Call) -> Outcome:
+    def _take(self) -> list[Call]:
+        """The next calls to run; none: the writer stops until it is started again."""
+        with self._lock:
+            pending = self._pending
+            calls = [pending.popleft() for _ in range(min(_BATCH_CALLS, len(pending)))]
+            self._pumping = bool(calls)
+            return calls
+
+    def _run_alone(self, session: Session, call: Call) -> Outcome:
         """A transaction of its own for one call."""
-        raw = _raw(connection)
-        try:
-            raw.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            return Outcome(call, error=self._recover(connection, error))
+        raw = session.raw
+        raw.execute("BEGIN IMMEDIATE")
         txn = SQLiteTxn(raw)
         try:
             answer = _answers(txn, [call])[0]
         except Exception as error:
-            if raw.in_transaction:
-                raw.execute("ROLLBACK")
-            return Outcome(call, error=translate(error))
-        try:
-            raw.execute("COMMIT")
-        except sqlite3.Error as error:
-            return Outcome(call, error=self._recover(connection, error))
+            seen = translate(error)
+            if isinstance(seen, Unavailable) and seen is not error:
+                raise
+            raw.execute("ROLLBACK")
+            return Outcome(call, error=seen)
+        raw.execute("COMMIT")
         return _outcome(call, answer, txn.effects)
 
-    def _run_together(self, connection: adbapi.Connection, calls: list[Call]) -> list[Outcome]:
-        """One transaction for many calls."""
-        raw = _raw(connection)
+    def _run_together(self, session: Session, calls: list[Call]) -> list[Outcome]:
+        """One transaction for many calls. What does not fit into its time goes back to the head of the line."""
+        raw = session.raw
+        raw.execute("BEGIN IMMEDIATE")
         outcomes: list[Outcome] = []
+        groups = deque(_grouped(calls))
+        deadline = perf_counter() + _BATCH_SECONDS
         try:
-            raw.execute("BEGIN IMMEDIATE")
-            deadline = perf_counter() + _BATCH_SECONDS
-            rest = list(_grouped(calls))
-            while rest and (not outcomes or perf_counter() < deadline):
-                outcomes += _run_group(raw, rest.pop(0))
-            if rest:
-                with self._lock:
-                    self._pending.extendleft(call for group in reversed(rest) for call in reversed(group))
-            raw.execute("COMMIT")
+            while groups and (not outcomes or perf_counter() < deadline):
+                outcomes += _run_group(raw, groups.popleft())
         except _TransactionLost:
-            return [self._run_alone(connection, call) for call in calls]
-        except sqlite3.Error as error:
-            unavailable = self._recover(connection, error)
-            failed = {id(outcome.call) for outcome in outcomes if outcome.error is not None}
-            lost = [Outcome(call, error=unavailable) for call in calls if id(call) not in failed]
-            return [outcome for outcome in outcomes if outcome.error is not None] + lost
+            return [self._run_again(session, call) for call in calls]
+        if groups:
+            rest = [call for group in groups for call in group]
+            calls[:] = [outcome.call for outcome in outcomes]  # the caller must not answer the others if COMMIT fails
+            with self._lock:
+                self._pending.extendleft(reversed(rest))
+        raw.execute("COMMIT")
         return outcomes
 
-    def _recover(self, connection: adbapi.Connection, error: sqlite3.Error) -> Unavailable:
-        """BEGIN or COMMIT failed: undo, open the connection anew, and say why."""
-        unavailable = Unavailable(f"{getattr(error, 'sqlite_errorname', type(error).__name__)}: {error}")
-        log.error("A transaction failed: {reason}", event="store.unavailable", reason=unavailable.reason)
+    def _run_again(self, session: Session, call: Call) -> Outcome:
+        """One call of a batch that SQLite rolled back."""
         try:
-            raw = _raw(connection)
-            if raw.in_transaction:
-                raw.execute("ROLLBACK")
-        except sqlite3.Error:
-            log.failure("Rollback failed", event="store.rollback_failed")
-        connection.reconnect()
-        return unavailable
+            return self._run_alone(session, call)
+        except Exception as error:
+            return self._failed(session, [call], error)[0]
+
+    def _failed(self, session: Session, calls: list[Call], error: Exception) -> list[Outcome]:
+        """The transaction of ``calls`` failed as a whole: undo it, let go of the connection, and say why."""
+        seen = translate(error)
+        reason = seen.reason if isinstance(seen, Unavailable) else f"{type(error).__name__}: {error}"
+        log.error("A transaction failed: {reason}", event="store.unavailable", reason=reason, calls=len(calls))
+        session.drop()  # closing rolls back
+        return [Outcome(call, error=Unavailable(reason)) for call in calls]
 
 
 async def open_store(path: str, readers: int, reactor: Any) -> SQLiteStore:
@@ -276,44 +287,43 @@ def _lock(path: str) -> int:
     except OSError:
         os.close(descriptor)
         raise StoreInUse(f"another process uses the database {path}: stop it, or speak to it through its admin socket") from None
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite would make it readable by all
+    except OSError as error:
+        os.close(descriptor)
+        raise Unavailable(f"the database {path} cannot be opened: {error}") from None
     return descriptor
 
 
-def _raw(connection: adbapi.Connection) -> sqlite3.Connection:
-    """The driver's connection inside adbapi's."""
-    raw: sqlite3.Connection = connection.cursor().connection
-    return raw
-
-
 def _prepare_writer(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA page_size = 8192")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA cache_size = -65536")
+    connection.execute("PRAGMA wal_autocheckpoint = 1000")  # pages; larger ones stall the writer for longer at a time
+    connection.execute("PRAGMA cache_size = -16384")  # KiB
     connection.execute("PRAGMA temp_store = MEMORY")
 
 
 def _prepare_reader(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA query_only = ON")
-    connection.execute("PRAGMA cache_size = -16384")
+    connection.execute("PRAGMA cache_size = -8192")
     connection.execute("PRAGMA temp_store = MEMORY")
 
 
-def _read(connection: adbapi.Connection, job: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _read(session: Session, job: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """One read-only job on one snapshot, in a reader thread."""
-    raw = _raw(connection)
     try:
+        raw = session.raw
         raw.execute("BEGIN")
         try:
-            return job(SQLiteTxn(raw), *args, **kwargs)
+            return job(ReadTxn(raw), *args, **kwargs)
         finally:
-            if raw.in_transaction:
-                raw.execute("ROLLBACK")
+            raw.execute("ROLLBACK")
     except sqlite3.Error as error:
         seen = translate(error)
         if isinstance(seen, Unavailable):
-            connection.reconnect()
+            log.error("A read failed: {reason}", event="store.unavailable", reason=seen.reason)
+            session.drop()
         raise seen from error
 
 
@@ -349,7 +359,10 @@ def _run_group(raw: sqlite3.Connection, group: list[Call]) -> list[Outcome]:
         raw.execute("ROLLBACK TO job")
         raw.execute("RELEASE job")
         if len(group) == 1:
-            return [Outcome(group[0], error=translate(error))]
+            seen = translate(error)
+            if isinstance(seen, Unavailable) and seen is not error:
+                log.error("A job failed: {reason}", event="store.unavailable", reason=seen.reason, calls=1)
+            return [Outcome(group[0], error=seen)]
         return [outcome for call in group for outcome in _run_group(raw, [call])]
     raw.execute("RELEASE job")
     outcomes = [_outcome(call, answer, None) for call, answer in zip(group, answers, strict=True)]
