@@ -1,0 +1,199 @@
+"""Reading the configuration: what is taken, what is refused, and how that is said."""
+
+import tomllib
+from pathlib import Path
+
+from attrs import fields
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailx.config import Config, sections
+from mailx.config_file import ConfigError, find, load, variable
+from mailx.config_reference import literal, page, toml
+
+ROOT = Path(__file__).parent.parent
+
+
+class Reading(SynchronousTestCase):
+    """``load`` over real files."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir()
+        self.path = self.directory / "mailx.toml"
+
+    def write(self, text: str) -> Path:
+        self.path.write_text(text, encoding="utf-8")
+        return self.path
+
+    def problems(self, text: str, **environ: str) -> list[str]:
+        error = self.assertRaises(ConfigError, load, self.write(text), environ)
+        return [str(problem) for problem in error.problems]
+
+    def test_no_file_gives_the_defaults(self) -> None:
+        config = load(None, {})
+        self.assertEqual(config.smtp, Config().smtp)
+        self.assertEqual(config.server.data, str(Path.cwd() / "var"))
+
+    def test_values_are_taken(self) -> None:
+        config = load(self.write('[smtp]\nport = 25\nproxy_from = ["10.0.0.0/8"]\ncram_md5 = true\n[log]\nlevel = "debug"\n'), {})
+        self.assertEqual((config.smtp.port, config.smtp.proxy_from, config.smtp.cram_md5), (25, ("10.0.0.0/8",), True))
+        self.assertEqual(config.log.level, "debug")
+
+    def test_the_environment_overrides_the_file(self) -> None:
+        environ = {"MAILX_SMTP__PORT": "25", "MAILX_SMTP__PROXY_FROM": "10.0.0.0/8, ::1", "MAILX_IMAP__PLAINTEXT_LOGIN": "yes", "HOME": "/"}
+        config = load(self.write("[smtp]\nport = 2000\n"), environ)
+        self.assertEqual((config.smtp.port, config.smtp.proxy_from, config.imap.plaintext_login), (25, ("10.0.0.0/8", "::1"), True))
+
+    def test_every_key_has_a_variable(self) -> None:
+        samples = {int: "4711", bool: "true", str: "x", tuple[str, ...]: "[]"}
+        for section, kind in sections().items():
+            for attribute in fields(kind):
+                if attribute.type in (int, bool):
+                    value = (
+                        samples[attribute.type] if attribute.type is bool else str(max(attribute.default, attribute.metadata["least"] or 0))
+                    )
+                    config = load(None, {variable(section, attribute.name): value})
+                    self.assertEqual(str(getattr(getattr(config, section), attribute.name)).lower(), value)
+
+    def test_relative_paths_start_at_the_file(self) -> None:
+        config = load(self.write('[server]\ndata = "d"\n[log]\nfile = "m.log"\n[store]\nurl = "sqlite:x.db"\n'), {})
+        data = self.directory / "d"
+        self.assertEqual(config.server.secret_file, str(self.directory / "mailx.secret"))
+        self.assertEqual(
+            (config.log.file, config.store.url, config.admin.socket), (f"{data}/m.log", f"sqlite:{data}/x.db", f"{data}/admin.sock")
+        )
+
+    def test_a_secret_comes_from_its_file(self) -> None:
+        (self.directory / "password").write_text("hunter2\n")
+        config = load(self.write('[store]\npassword_file = "password"\n'), {})
+        self.assertEqual(config.store.password, "hunter2")
+        self.assertNotIn("hunter2", repr(config))
+
+    def test_a_quoted_number_is_an_error(self) -> None:
+        (problem,) = self.problems('[smtp]\nport = "25"\n')
+        self.assertEqual(problem, f'{self.path}: smtp.port = "25": must be a whole number from 0 to 65535; write port = 25, without quotes')
+
+    def test_a_text_is_no_list(self) -> None:
+        (problem,) = self.problems('[smtp]\nproxy_from = "oops"\n')
+        self.assertIn('smtp.proxy_from = "oops": must be a list', problem)
+
+    def test_a_truth_is_no_number(self) -> None:
+        (problem,) = self.problems("[smtp]\nport = true\n")
+        self.assertIn("smtp.port = true: must be a whole number", problem)
+
+    def test_an_unknown_key_suggests_the_nearest(self) -> None:
+        self.assertIn("smtp.submision_port: unknown key; did you mean submission_port?", self.problems("[smtp]\nsubmision_port = 1\n")[0])
+
+    def test_a_key_in_the_wrong_section_is_sent_home(self) -> None:
+        self.assertIn("smtp.max_per_account: unknown key; it belongs to [imap]", self.problems("[smtp]\nmax_per_account = 1\n")[0])
+
+    def test_an_unknown_section_suggests_the_nearest(self) -> None:
+        self.assertIn("imaps: unknown section; did you mean imap?", self.problems("[imaps]\nport = 1\n")[0])
+
+    def test_a_section_must_be_a_table(self) -> None:
+        self.assertIn("smtp = 25: must be a table", self.problems("smtp = 25\n")[0])
+
+    def test_a_wrong_variable_is_named(self) -> None:
+        (problem,) = self.problems("", MAILX_IMAP__PORT="many")
+        self.assertTrue(problem.startswith('MAILX_IMAP__PORT: imap.port = "many": must be a whole number'), problem)
+
+    def test_an_unknown_variable_is_named(self) -> None:
+        self.assertEqual(self.problems("", MAILX_IMPA__PORT="1"), ["MAILX_IMPA__PORT: names no setting; did you mean MAILX_IMAP__PORT?"])
+
+    def test_other_variables_are_left_alone(self) -> None:
+        load(None, {"MAILX_REQUIRE_SYSTEM": "1"})
+
+    def test_all_errors_come_at_once(self) -> None:
+        text = '[smtp]\nport = -1\nprot = 2\nmessage_size = "big"\n[server]\ninterface = "localhost"\n[log]\nlevel = "loud"\n[x]\n'
+        problems = self.problems(text, MAILX_HEALTH__PORT="x")
+        for key in ("smtp.port", "smtp.prot", "smtp.message_size", "server.interface", "log.level", "x:", "health.port"):
+            self.assertEqual(sum(key in problem for problem in problems), 1, key)
+        self.assertEqual(len(problems), 7)
+
+    def test_a_port_may_be_claimed_once(self) -> None:
+        self.assertIn("imap.port = 2587: is also the port of smtp.submission_port", self.problems("[imap]\nport = 2587\n")[0])
+
+    def test_the_secret_may_not_lie_in_the_data(self) -> None:
+        self.assertIn("lies in the data directory", self.problems('[server]\nsecret_file = "var/secret"\n')[0])
+
+    def test_certificate_files_must_exist(self) -> None:
+        problems = self.problems('[[tls.certificates]]\ncertificate_file = "none.pem"\n')
+        self.assertIn("tls.certificates[0].certificate_file", problems[0])
+        self.assertIn("tls.certificates[0].key_file", problems[1])
+
+    def test_a_key_of_a_table_is_placed(self) -> None:
+        problems = self.problems('[[tls.certificates]]\nkeyfile = "x"\nnames = "a"\n')
+        self.assertIn("tls.certificates[0].keyfile: unknown key; did you mean key_file?", problems[0])
+        self.assertIn('tls.certificates[0].names = "a": must be a list', problems[1])
+
+    def test_two_sources_of_a_secret_are_one_too_many(self) -> None:
+        problem = self.problems('[store]\npassword = "hunter2"\npassword_file = "p"\n')[0]
+        self.assertIn("keep one of the two", problem)
+        self.assertNotIn("hunter2", problem)
+
+    def test_a_wrong_secret_is_not_shown(self) -> None:
+        self.assertIn("(hidden)", self.problems("[store]\npassword = 4711\n")[0])
+
+    def test_no_toml(self) -> None:
+        self.assertIn("is not TOML: ", self.problems("[smtp\n")[0])
+
+    def test_a_missing_file(self) -> None:
+        error = self.assertRaises(ConfigError, load, self.directory / "none.toml", {})
+        self.assertIn("none.toml: cannot be read (No such file or directory)", str(error))
+
+    def test_find_prefers_the_option(self) -> None:
+        self.assertEqual(find(str(self.path)), self.path)
+
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+        )
+    )
+    def test_garbage_is_refused_not_raised(self, value: object) -> None:
+        """Whatever TOML may carry in place of a section or a value, the answer is a Config or a ConfigError."""
+        for text in (f"smtp = {_toml(value)}\n", f"[smtp]\nport = {_toml(value)}\nproxy_from = {_toml(value)}\n"):
+            try:
+                load(self.write(text), {})
+            except ConfigError:
+                continue
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{literal(key)} = {_toml(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(one) for one in value) + "]"
+    return literal("" if value is None else value)
+
+
+class Generated(SynchronousTestCase):
+    """The example file and the reference page are what the declarations say."""
+
+    def test_the_example_file_is_current(self) -> None:
+        self.assertEqual((ROOT / "etc" / "mailx.toml").read_text(encoding="utf-8"), toml(), "run python -m mailx.config_reference")
+
+    def test_the_reference_page_is_current(self) -> None:
+        self.assertEqual((ROOT / "docs" / "configuration.rst").read_text(encoding="utf-8"), page(), "run python -m mailx.config_reference")
+
+    def test_the_example_uncommented_is_the_defaults(self) -> None:
+        lines = [
+            line[1:] if line.startswith("#") and not line.startswith("# ") and not line.startswith("#   ") else line
+            for line in toml().splitlines()
+        ]
+        raw = tomllib.loads("\n".join(lines))
+        self.assertEqual(raw["smtp"]["port"], 2525)
+        self.assertEqual(set(raw), set(sections()))
+        for section, kind in sections().items():
+            self.assertEqual(set(raw[section]), {attribute.name for attribute in fields(kind)})
+
+    def test_a_written_configuration_reads_back(self) -> None:
+        config = load(None, {"MAILX_SMTP__PROXY_FROM": "10.0.0.0/8", "MAILX_LOG__LEVEL": "warn"})
+        path = Path(self.mktemp())
+        path.write_text(toml(config), encoding="utf-8")
+        self.assertEqual(load(path.absolute(), {}), config)
+
+    @given(st.text(st.characters(exclude_categories=("Cs",))))
+    def test_texts_survive_toml(self, text: str) -> None:
+        self.assertEqual(tomllib.loads(f"x = {literal(text)}")["x"], text)
