@@ -1,0 +1,424 @@
+"""The directory: domains, accounts, aliases and block lists, with a cache before the store.
+
+Deliveries ask for the same addresses again and again, so what an address reaches is answered from memory. Every change
+made here clears the caches once it is committed; an entry older than a minute is read again, so that a change made by
+another process on the same database is seen within that time. What is refused rises as ``DirectoryError``; when the
+store cannot answer, ``mail.reply.Unavailable`` comes through.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from attrs import evolve
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from mailx import config
+from mailx.core.cache import Cache
+from mailx.core.passwords import PasswordError, Passwords, Verifiers
+from mailx.core.users import (
+    ACTIVE,
+    ROLES,
+    SUSPENDED,
+    Alias,
+    Block,
+    Details,
+    DirectoryError,
+    Domain,
+    Resolved,
+    User,
+    account_name,
+    block_pattern,
+    canonical,
+    canonical_domain,
+    domain_name,
+    parse,
+)
+from mailx.mail.address import Address
+from mailx.store import Row, Store, Txn, accounts, aliases, blocks, domains, mailboxes
+from mailx.store.names import Missing, Taken
+
+__all__ = ["Accounts", "Alias", "Block", "Details", "DirectoryError", "Domain", "Resolved", "User"]
+
+log = Logger()
+T = TypeVar("T")
+
+FRESH_SECONDS = 60.0
+_CACHED_ADDRESSES = 20000
+_CACHED_ACCOUNTS = 20000
+_CACHED_BLOCK_LISTS = 2000
+_CREDENTIALS = b"credentials"
+_FAKE_SALT = b"scram salt"
+
+
+class Accounts:
+    """The directory. ``cipher`` seals credentials and block lists; ``clock`` counts seconds and dates rows."""
+
+    def __init__(self, store: Store, cipher: Any, settings: config.Accounts, passwords: Passwords, clock: IReactorTime) -> None:
+        self._store = store
+        self._cipher = cipher
+        self._settings = settings
+        self._passwords = passwords
+        self._seconds: Callable[[], float] = clock.seconds
+        self._domains: frozenset[str] = frozenset()
+        self._domains_until = 0.0
+        self._reading_domains = False
+        self._generation = 0
+        self._users: Cache[int, User] = Cache(_CACHED_ACCOUNTS, FRESH_SECONDS, clock.seconds)
+        self._reach: Cache[str, tuple[int, ...]] = Cache(_CACHED_ADDRESSES, FRESH_SECONDS, clock.seconds)
+        self._blocks: Cache[int, frozenset[bytes]] = Cache(_CACHED_BLOCK_LISTS, FRESH_SECONDS, clock.seconds)
+        self._decoy = passwords.decoy()
+        self._decoy_guid = secrets.token_bytes(16)
+        self._decoy_sealed = cipher.seal(_CREDENTIALS, self._decoy_guid, self._decoy.encode())
+        self._pardons: list[Callable[[str], None]] = []
+
+    async def load(self) -> None:
+        """Read the domains and finish deletions that a crash interrupted. Call once, before anything else."""
+        await self._read_domains()
+        for id in await self._store.read(accounts.unfinished):
+            await self._finish_deletion(id)
+
+    def on_pardon(self, call: Callable[[str], None]) -> None:
+        """``call(name)`` whenever an administrator gives an account a new password."""
+        self._pardons.append(call)
+
+    # What deliveries and logins ask
+
+    def local(self, domain: str) -> bool:
+        """Whether mail for ``domain`` ends here."""
+        if self._seconds() >= self._domains_until and not self._reading_domains:
+            self._reading_domains = True
+            ensureDeferred(self._read_domains()).addErrback(partial(log.failure, "domains not read", event="store.unavailable"))
+        return domain in self._domains or (not domain.isascii() and canonical_domain(domain) in self._domains)
+
+    async def _read_domains(self) -> None:
+        self._reading_domains = True
+        generation = self._generation
+        try:
+            found = frozenset(await self._store.read(domains.names))
+            if generation == self._generation:
+                self._domains = found
+        finally:
+            self._reading_domains = False
+            self._domains_until = self._seconds() + FRESH_SECONDS
+
+    async def resolve(self, address: Address) -> Resolved | None:
+        """The accounts that ``address`` reaches, suspended ones included; None when it is not local or reaches nobody.
+
+        Its name is tried as it stands, without its subaddress, as postmaster, as the domain's catch-all.
+        ``Address("postmaster", "")`` is the bare postmaster of RFC 5321 4.5.1.
+        """
+        key = address.key
+        ids = self._reach.get(key)
+        if ids is not None:
+            users = tuple(user for id in ids if (user := self._users.get(id)) is not None)
+            if len(users) == len(ids):
+                return Resolved(users) if users else None
+        return await self._look_up(address, key)
+
+    async def _look_up(self, address: Address, key: str) -> Resolved | None:
+        local, domain = canonical(address)
+        bare_postmaster = not domain and local == "postmaster"
+        if not bare_postmaster and domain not in self._domains:
+            return None
+        names = [local]
+        if self._settings.separator and (base := Address(local, domain).base(self._settings.separator).local) != local:
+            names.append(base)
+        generation = self._generation
+        if bare_postmaster:
+            row = await self._store.read(accounts.admin, "")
+            rows = [] if row is None else [row]
+        else:
+            rows = await self._store.read(accounts.reach, domain, names, names[-1] == "postmaster")
+        users = tuple(self._user(row) for row in rows)
+        if generation == self._generation:
+            self._reach.put(key, tuple(user.id for user in users))
+            for user in users:
+                self._users.put(user.id, user)
+        return Resolved(users) if users else None
+
+    async def user(self, account_id: int) -> User | None:
+        """The account, as of at most a minute ago; None when it is gone."""
+        return self._users.get(account_id) or await self.fresh(account_id)
+
+    async def fresh(self, account_id: int) -> User | None:
+        """The account as the database has it now."""
+        generation = self._generation
+        row = await self._store.read(accounts.by_id, account_id)
+        if row is None:
+            return None
+        user = self._user(row)
+        if generation == self._generation:
+            self._users.put(user.id, user)
+        return user
+
+    def cached(self, account_id: int) -> User | None:
+        """The account if it is in memory: what a remembered login checks without a database trip."""
+        return self._users.get(account_id)
+
+    def note_used(self, account_id: int, used: int) -> None:
+        """A transaction that was committed left the account with ``used`` octets."""
+        user = self._users.get(account_id)
+        if user is not None and user.used != used:
+            self._users.replace(account_id, evolve(user, used=used))
+
+    async def may_send_as(self, account_id: int, address: Address) -> bool:
+        """Whether the account may name ``address`` as the sender: whatever reaches it, it may speak for."""
+        resolved = await self.resolve(address)
+        return resolved is not None and any(user.id == account_id for user in resolved.users)
+
+    async def blocked(self, account_id: int, sender: Address | None) -> bool:
+        """Whether the account's block list has ``sender`` or its domain. The null sender is never blocked."""
+        if sender is None:
+            return False
+        hashes = self._blocks.get(account_id)
+        if hashes is None:
+            generation = self._generation
+            hashes = await self._store.read(blocks.hashes, account_id)
+            if generation == self._generation:
+                self._blocks.put(account_id, hashes)
+        if not hashes:
+            return False
+        local, domain = canonical(sender)
+        return any(blocks.digest(self._cipher, account_id, pattern) in hashes for pattern in (f"{local}@{domain}", f"@{domain}"))
+
+    async def verifiers(self, name: str, address: Address | None) -> tuple[User | None, Verifiers]:
+        """The account that logs in as ``name`` and its verifiers.
+
+        A name that is nobody's gets verifiers that nothing fits, by the same steps: the same trip to the database (never
+        the cache, which only existing accounts would be in), the same opening of a seal, and a salt that stays the same
+        for that name (RFC 5802 9 leaves the server to hide who exists).
+        """
+        local, domain = canonical(address) if address is not None else (name, "")
+        row = await self._store.read(accounts.credentials, local, domain)
+        salt = self._cipher.hash(_FAKE_SALT, b"", f"{local}@{domain}".encode("utf-8", "surrogatepass"))
+        if row is None:
+            opened = Verifiers.decode(self._cipher.open(_CREDENTIALS, self._decoy_guid, self._decoy_sealed))
+            return None, opened.with_salt(salt)
+        return self._user(row), Verifiers.decode(self._cipher.open(_CREDENTIALS, bytes(row[7]), bytes(row[8])))
+
+    async def note_logins(self, logins: Sequence[tuple[int, int]]) -> None:
+        """Keep (account id, seconds since 1970) as last logins."""
+        await self._store.write(accounts.note_logins, logins)
+
+    async def totals(self) -> tuple[int, int]:
+        """How many accounts there are, and the octets charged to all of them."""
+        return await self._store.read(accounts.totals)
+
+    def _user(self, row: Row) -> User:
+        id, local, domain, role, state, quota, used, guid = row[:8]
+        limit = self._settings.quota if quota is None else int(quota)
+        return User(int(id), Address(local, domain), role, state, limit, int(used), bytes(guid))
+
+    # What administrators change
+
+    async def _change(self, job: Callable[..., T], *args: Any) -> T:
+        """Write, then clear the caches: also after a failure, since a COMMIT that failed may have happened."""
+        try:
+            return await self._store.write(job, *args)
+        except Missing as error:
+            raise DirectoryError("not_found", f"there is no {error.kind} {error.name}", _REMEDIES.get(error.kind, "")) from None
+        except Taken as error:
+            raise DirectoryError("exists", f"{error.name} is taken: it exists as {_article(error.kind)}") from None
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._generation += 1
+        self._users.clear()
+        self._reach.clear()
+        self._blocks.clear()
+
+    def _now(self) -> int:
+        return int(self._seconds())
+
+    async def domains(self) -> list[Domain]:
+        """Every domain, by name."""
+        return [Domain(*row) for row in await self._store.read(domains.overview)]
+
+    async def add_domain(self, name: str) -> str:
+        """Make mail for ``name`` end here; returns its stored spelling."""
+        name = domain_name(name)
+        await self._change(domains.add, name, self._now())
+        await self._read_domains()
+        log.info("Domain added", event="domain.added", domain=name)
+        return name
+
+    async def delete_domain(self, name: str) -> None:
+        """Remove a domain that has no accounts and no aliases."""
+        name = domain_name(name)
+        try:
+            await self._change(domains.delete, name)
+        except domains.InUse as error:
+            raise DirectoryError(
+                "in_use", f"{name} still has {error.accounts} accounts and {error.aliases} aliases", "Delete those first."
+            ) from None
+        await self._read_domains()
+        log.info("Domain deleted", event="domain.deleted", domain=name)
+
+    async def users(self, domain: str | None = None, after: int = 0, limit: int = 1000) -> list[Details]:
+        """At most ``limit`` accounts with ids above ``after``, by id; of one domain or of all."""
+        rows = await self._store.read(accounts.page, None if domain is None else domain_name(domain), after, limit)
+        return [self._details(row) for row in rows]
+
+    async def find(self, address: str | Address) -> Details:
+        """The account whose address this is, with its aliases; raises DirectoryError."""
+        wanted = parse(str(address))
+        row = await self._store.read(accounts.by_name, wanted.local, wanted.domain)
+        if row is None:
+            raise DirectoryError("not_found", f"there is no account {wanted}", _REMEDIES["account"])
+        names = await self._store.read(aliases.overview, None, row[0])
+        return self._details(row, dict.fromkeys(str(Address(local, domain)) for local, domain, *_ in names))
+
+    def _details(self, row: Row, names: Iterable[str] = ()) -> Details:
+        last_login = None if row[9] is None else int(row[9])
+        return Details(self._user(row), int(row[8]), last_login, None if row[5] is None else int(row[5]), tuple(names))
+
+    async def _verifiers(self, password: str) -> tuple[bytes, bytes]:
+        """Fresh verifiers, sealed, and the octets that bind the seal."""
+        try:
+            verifiers = await self._passwords.make(password)
+        except PasswordError as error:
+            raise DirectoryError("invalid", str(error), "Choose another password.") from None
+        guid = secrets.token_bytes(16)
+        return self._cipher.seal(_CREDENTIALS, guid, verifiers.encode()), guid
+
+    async def add_user(self, address: str | Address, password: str, role: str = "", quota: int | None = None) -> User:
+        """Make an account with the default mailboxes. ``quota`` None: the configured default; 0: unlimited.
+
+        Without a ``role`` the first account of the server becomes its admin, every later one a user.
+        """
+        wanted = account_name(str(address))
+        if role and role not in ROLES:
+            raise DirectoryError("invalid", f"{role!r} is not a role", f"Roles are {', '.join(ROLES)}.")
+        _check_quota(quota)
+        sealed, guid = await self._verifiers(password)
+        id, role = await self._change(_add_account, self._cipher, wanted, role, quota, sealed, guid, self._now())
+        log.info("Account added", event="account.added", user_id=id, email=str(wanted), role=role)
+        return User(id, wanted, role, ACTIVE, self._settings.quota if quota is None else quota, 0, guid)
+
+    async def set_password(self, address: str | Address, password: str) -> None:
+        """Replace the password. Sessions that are open stay; remembered logins and throttling of the old one end."""
+        user = (await self.find(address)).user
+        sealed, guid = await self._verifiers(password)
+        await self._change(accounts.set_credentials, user.id, sealed, guid)
+        for call in self._pardons:
+            call(str(user.address))
+        log.info("Password changed", event="account.password", user_id=user.id, email=str(user.address))
+
+    async def set_quota(self, address: str | Address, quota: int | None) -> None:
+        """Set the quota in octets; 0: unlimited, None: the configured default."""
+        _check_quota(quota)
+        user = (await self.find(address)).user
+        await self._change(accounts.set_quota, user.id, quota)
+        log.info("Quota changed", event="account.quota", user_id=user.id, email=str(user.address), limit_bytes=quota)
+
+    async def set_role(self, address: str | Address, role: str) -> None:
+        """Set the role."""
+        if role not in ROLES:
+            raise DirectoryError("invalid", f"{role!r} is not a role", f"Roles are {', '.join(ROLES)}.")
+        user = (await self.find(address)).user
+        await self._change(accounts.set_role, user.id, role)
+        log.info("Role changed", event="account.role", user_id=user.id, email=str(user.address), role=role)
+
+    async def set_state(self, address: str | Address, state: str) -> None:
+        """Suspend the account (no login, no delivery) or make it active again."""
+        if state not in (ACTIVE, SUSPENDED):
+            raise DirectoryError("invalid", f"{state!r} is not a state", f"States are {ACTIVE}, {SUSPENDED}.")
+        user = (await self.find(address)).user
+        await self._change(accounts.set_state, user.id, state)
+        log.info("Account state changed", event="account.state", user_id=user.id, email=str(user.address), status=state)
+
+    async def delete_user(self, address: str | Address) -> None:
+        """Remove the account and all its mail. Its address is free, and its sessions end, at once; the mail goes in slices."""
+        user = (await self.find(address)).user
+        await self._change(accounts.begin_deletion, user.id)
+        await self._finish_deletion(user.id)
+        log.info("Account deleted", event="account.deleted", user_id=user.id, email=str(user.address))
+
+    async def _finish_deletion(self, id: int) -> None:
+        while not await self._store.write(accounts.delete_slice, id):
+            pass
+
+    async def aliases(self, domain: str | None = None) -> list[Alias]:
+        """Every alias, by domain and name."""
+        found: dict[Address, list[Address]] = {}
+        created: dict[Address, int] = {}
+        rows = await self._store.read(aliases.overview, None if domain is None else domain_name(domain))
+        for local, name, made, target, target_domain in rows:
+            alias = Address(local, name)
+            found.setdefault(alias, []).append(Address(target, target_domain))
+            created[alias] = int(made)
+        return [Alias(alias, tuple(targets), created[alias]) for alias, targets in found.items()]
+
+    async def add_alias(self, alias: str | Address, targets: Sequence[str | Address]) -> Alias:
+        """Make ``alias`` (``*@domain``: everything else of the domain) reach the accounts ``targets``."""
+        name = parse(str(alias))
+        if not targets:
+            raise DirectoryError("invalid", "an alias needs at least one account", "Name the account that it reaches.")
+        separator = self._settings.separator
+        if separator and separator in name.local:
+            text = f"{name} has the subaddress separator {separator!r}"
+            raise DirectoryError("invalid", text, "Mail to it reaches the name before the separator anyway.")
+        users = [(await self.find(target)).user for target in targets]
+        now = self._now()
+        await self._change(aliases.add, name.local, name.domain, [user.id for user in users], now)
+        log.info("Alias added", event="alias.added", alias=str(name), targets=[str(user.address) for user in users])
+        return Alias(name, tuple(dict.fromkeys(user.address for user in users)), now)
+
+    async def delete_alias(self, alias: str | Address) -> None:
+        """Remove an alias."""
+        name = parse(str(alias))
+        await self._change(aliases.delete, name.local, name.domain)
+        log.info("Alias deleted", event="alias.deleted", alias=str(name))
+
+    async def blocks(self, address: str | Address) -> list[Block]:
+        """The block list of an account."""
+        user = (await self.find(address)).user
+        return [Block(*block) for block in await self._store.read(blocks.patterns, self._cipher, user.id)]
+
+    async def block(self, address: str | Address, sender: str) -> Block:
+        """Refuse mail to the account from ``sender`` (``name@domain``, or ``@domain`` for all of it)."""
+        user = (await self.find(address)).user
+        pattern, now = block_pattern(sender), self._now()
+        try:
+            await self._change(blocks.add, self._cipher, user.id, pattern, now)
+        except blocks.Full:
+            raise DirectoryError("limit", f"the list has {blocks.LIMIT} entries already", "Block whole domains instead.") from None
+        log.info("Sender blocked", event="block.added", user_id=user.id)
+        return Block(pattern, now)
+
+    async def unblock(self, address: str | Address, sender: str) -> None:
+        """Take ``sender`` off the account's block list."""
+        user = (await self.find(address)).user
+        await self._change(blocks.delete, self._cipher, user.id, block_pattern(sender))
+        log.info("Sender unblocked", event="block.deleted", user_id=user.id)
+
+
+_REMEDIES = {
+    "account": "`mailxctl user list` shows the accounts.",
+    "domain": "Add it with `mailxctl domain add`.",
+    "alias": "`mailxctl alias list` shows the aliases.",
+    "block": "`mailxctl block list` shows the list.",
+}
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+def _check_quota(quota: int | None) -> None:
+    if quota is not None and not 0 <= quota < 2**62:
+        raise DirectoryError("invalid", f"{quota} is not a quota", "Give octets, 0 for unlimited.")
+
+
+def _add_account(
+    txn: Txn, cipher: Any, address: Address, role: str, quota: int | None, sealed: bytes, guid: bytes, now: int
+) -> tuple[int, str]:
+    """The job of ``add_user``: the account and its mailboxes, or neither."""
+    id, role = accounts.add(txn, address.local, address.domain, role, quota, sealed, guid, now)
+    mailboxes.create_defaults(txn, cipher, id, now)
+    return id, role

@@ -1,0 +1,153 @@
+"""The values of the directory: who an account is, what an address reaches, which names are allowed, how it says no."""
+
+import re
+import unicodedata
+
+import idna
+from attrs import field, frozen
+
+from mailx.mail.address import Address, AddressError
+
+ROLES = ("user", "owner", "admin")
+ACTIVE = "active"
+SUSPENDED = "suspended"
+
+_ACCOUNT_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\Z")
+
+
+class DirectoryError(Exception):
+    """The directory refuses: ``code`` is not_found, exists, invalid, in_use or limit; both texts are safe to show."""
+
+    def __init__(self, code: str, text: str, remedy: str = "") -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+        self.remedy = remedy
+
+
+@frozen
+class User:
+    """One account, as of a moment ago. ``quota`` and ``used`` are octets; quota 0 is unlimited."""
+
+    id: int
+    address: Address
+    role: str  # one of ROLES
+    state: str  # ACTIVE or SUSPENDED
+    quota: int  # the configured default already applied
+    used: int
+    credentials_version: bytes = field(repr=False)  # new with every password
+
+    @property
+    def active(self) -> bool:
+        """Whether it may log in and be delivered to."""
+        return self.state == ACTIVE
+
+    def room(self, octets: int) -> bool:
+        """Whether ``octets`` more fit into its quota."""
+        return not self.quota or self.used + octets <= self.quota
+
+
+@frozen
+class Resolved:
+    """What a local address reaches: one account, or the targets of an alias or a catch-all; suspended ones included."""
+
+    users: tuple[User, ...]
+
+
+@frozen
+class Details:
+    """An account as its administrator sees it. Times are seconds since 1970."""
+
+    user: User
+    created: int
+    last_login: int | None
+    own_quota: int | None  # None: the configured default applies
+    aliases: tuple[str, ...] = ()
+
+
+@frozen
+class Domain:
+    """A local domain with the number of its accounts and aliases."""
+
+    name: str
+    created: int
+    accounts: int
+    aliases: int
+
+
+@frozen
+class Alias:
+    """An alias and the accounts it reaches; the local part ``*`` catches all."""
+
+    address: Address
+    targets: tuple[Address, ...]
+    created: int
+
+
+@frozen
+class Block:
+    """A blocked sender: an address, or ``@domain`` for all of a domain."""
+
+    pattern: str
+    created: int
+
+
+def domain_name(text: str) -> str:
+    """The one spelling of a domain that is stored: lower case, no trailing dot, A-labels (RFC 5890); raises DirectoryError."""
+    name = canonical_domain(text.strip())
+    try:
+        Address.parse(f"x@{name}")
+    except AddressError:
+        name = ""
+    if not name or not name.isascii() or name.startswith("["):
+        raise DirectoryError("invalid", f"{text!r} is not a domain name", "Give a name such as example.org.")
+    return name
+
+
+def canonical_domain(name: str) -> str:
+    """``name`` in lower case with A-labels, or merely in lower case when it is not a valid international name."""
+    name = name.removesuffix(".").lower()
+    if name.isascii():
+        return name
+    try:
+        return idna.encode(name, uts46=True).decode("ascii")
+    except idna.IDNAError:
+        return name
+
+
+def canonical(address: Address) -> tuple[str, str]:
+    """(local, domain) as names are stored: lower case, NFC, A-labels."""
+    local = address.local.lower()
+    if not local.isascii():
+        local = unicodedata.normalize("NFC", local)
+    return local, canonical_domain(address.domain)
+
+
+def account_name(text: str) -> Address:
+    """The address of a new account; raises DirectoryError when it breaks the rules for names."""
+    address = parse(text)
+    if not _ACCOUNT_NAME.match(address.local):
+        raise DirectoryError(
+            "invalid",
+            f"{address.local!r} is not a name for an account",
+            "Use the letters a-z, digits, and . _ - between them; other spellings can be aliases.",
+        )
+    return address
+
+
+def parse(text: str) -> Address:
+    """The address that an administrator typed, in its stored spelling; raises DirectoryError."""
+    try:
+        local, domain = canonical(Address.parse(text.strip()))
+        return Address(local, domain)
+    except AddressError as error:
+        raise DirectoryError("invalid", f"{text!r} is not a mail address: {error}", "Give it as name@domain.") from None
+
+
+def block_pattern(text: str) -> str:
+    """The stored spelling of a blocked sender, ``local@domain`` or ``@domain``; raises DirectoryError."""
+    text = text.strip()
+    if text.startswith("@") or "@" not in text:
+        return "@" + domain_name(text.removeprefix("@"))
+    address = parse(text)
+    return f"{address.local}@{address.domain}"

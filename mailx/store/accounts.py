@@ -1,0 +1,170 @@
+"""Accounts: the rows of ``accounts``, who they are, what they log in with, and their way out.
+
+Deleting takes several transactions, so that no one of them holds the writer for long: the first makes the account
+unreachable (state ``deleted``, its name free again), the following ones remove its mail in slices, the last one the
+row itself. What a crash leaves between them, ``unfinished`` finds.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mailx.mail.mailbox import Change
+from mailx.store import Row, Txn, aliases, messages
+from mailx.store.names import Missing, claim, lock
+
+_COLUMNS = "a.id, a.local, d.name, a.role, a.state, a.quota, a.used, a.credentials_guid"
+_FROM = "FROM accounts a JOIN domains d ON d.id = a.domain_id"
+_SLICE = 1000  # rows
+
+
+def add(txn: Txn, local: str, domain: str, role: str, quota: int | None, sealed: bytes, guid: bytes, now: int) -> tuple[int, str]:
+    """Make an account; returns its id and its role. Raises Missing (the domain) or Taken.
+
+    With ``role`` "" the very first account of the server becomes its admin, every later one a user.
+    """
+    domain_id = lock(txn, domain)
+    claim(txn, domain_id, local, domain)
+    if not role:
+        role = "user" if txn.one("SELECT 1 FROM accounts WHERE state <> 'deleted' LIMIT 1") else "admin"
+    row = txn.one(
+        "INSERT INTO accounts (domain_id, local, role, quota, credentials, credentials_guid, created)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        (domain_id, local, role, quota, sealed, guid, now),
+    )
+    assert row is not None
+    return int(row[0]), role
+
+
+def by_id(txn: Txn, id: int) -> Row | None:
+    """(id, local, domain, role, state, quota, used, credentials guid), or None."""
+    return txn.one(f"SELECT {_COLUMNS} {_FROM} WHERE a.id = ? AND a.state <> 'deleted'", (id,))
+
+
+def by_name(txn: Txn, local: str, domain: str) -> Row | None:
+    """As :func:`by_id`, followed by created, last_login."""
+    return txn.one(
+        f"SELECT {_COLUMNS}, a.created, a.last_login {_FROM} WHERE d.name = ? AND a.local = ? AND a.state <> 'deleted'", (domain, local)
+    )
+
+
+def credentials(txn: Txn, local: str, domain: str) -> Row | None:
+    """As :func:`by_id`, followed by the sealed credentials."""
+    return txn.one(f"SELECT {_COLUMNS}, a.credentials {_FROM} WHERE d.name = ? AND a.local = ? AND a.state <> 'deleted'", (domain, local))
+
+
+def page(txn: Txn, domain: str | None, after: int, limit: int) -> list[Row]:
+    """At most ``limit`` accounts with ids above ``after``, by id; rows as of :func:`by_name`."""
+    where, parameters = ("", []) if domain is None else (" AND d.name = ?", [domain])  # type: tuple[str, list[Any]]
+    return txn.all(
+        f"SELECT {_COLUMNS}, a.created, a.last_login {_FROM} WHERE a.id > ? AND a.state <> 'deleted'{where} ORDER BY a.id LIMIT ?",
+        [after, *parameters, limit],
+    )
+
+
+def totals(txn: Txn) -> tuple[int, int]:
+    """How many accounts there are, and the octets charged to all of them."""
+    row = txn.one("SELECT count(*), coalesce(sum(used), 0) FROM accounts WHERE state <> 'deleted'")
+    return (int(row[0]), int(row[1])) if row is not None else (0, 0)
+
+
+def reach(txn: Txn, domain: str, locals: Sequence[str], postmaster: bool) -> list[Row]:
+    """The accounts that the first of ``locals`` which is a name reaches; otherwise the domain's catch-all.
+
+    With ``postmaster`` an admin stands in before the catch-all (RFC 5321 4.5.1: it must always reach somebody).
+    """
+    for local in locals:
+        row = txn.one(f"SELECT {_COLUMNS} {_FROM} WHERE d.name = ? AND a.local = ? AND a.state <> 'deleted'", (domain, local))
+        if row is not None:
+            return [row]
+        if rows := _targets(txn, domain, local):
+            return rows
+    if postmaster and (row := admin(txn, domain)) is not None:
+        return [row]
+    return _targets(txn, domain, aliases.CATCH_ALL)
+
+
+def admin(txn: Txn, domain: str) -> Row | None:
+    """The oldest active admin, one of ``domain`` before others."""
+    return txn.one(
+        f"SELECT {_COLUMNS} {_FROM} WHERE a.role = 'admin' AND a.state = 'active'"
+        " ORDER BY CASE WHEN d.name = ? THEN 0 ELSE 1 END, a.id LIMIT 1",
+        (domain,),
+    )
+
+
+def _targets(txn: Txn, domain: str, local: str) -> list[Row]:
+    return txn.all(
+        f"SELECT {_COLUMNS} FROM alias_targets x JOIN accounts a ON a.id = x.account_id JOIN domains d ON d.id = a.domain_id"
+        " WHERE x.alias_id = (SELECT l.id FROM aliases l JOIN domains n ON n.id = l.domain_id WHERE n.name = ? AND l.local = ?)"
+        " AND a.state <> 'deleted' ORDER BY a.id",
+        (domain, local),
+    )
+
+
+def set_credentials(txn: Txn, id: int, sealed: bytes, guid: bytes) -> None:
+    """Replace what the account logs in with; raises Missing."""
+    _update(txn, id, "UPDATE accounts SET credentials = ?, credentials_guid = ? WHERE id = ? AND state <> 'deleted'", (sealed, guid, id))
+
+
+def set_quota(txn: Txn, id: int, quota: int | None) -> None:
+    """Set the quota in octets (None: the configured default, 0: unlimited); raises Missing."""
+    _update(txn, id, "UPDATE accounts SET quota = ? WHERE id = ? AND state <> 'deleted'", (quota, id))
+
+
+def set_state(txn: Txn, id: int, state: str) -> None:
+    """Set the state to active or suspended; raises Missing."""
+    _update(txn, id, "UPDATE accounts SET state = ? WHERE id = ? AND state <> 'deleted'", (state, id))
+
+
+def set_role(txn: Txn, id: int, role: str) -> None:
+    """Set the role; raises Missing."""
+    _update(txn, id, "UPDATE accounts SET role = ? WHERE id = ? AND state <> 'deleted'", (role, id))
+
+
+def _update(txn: Txn, id: int, sql: str, parameters: Sequence[Any]) -> None:
+    if not txn.execute(sql, parameters):
+        raise Missing("account", str(id))
+
+
+def note_logins(txn: Txn, logins: Iterable[tuple[int, int]]) -> None:
+    """Keep (account id, seconds since 1970) as the accounts' last logins."""
+    txn.executemany("UPDATE accounts SET last_login = ? WHERE id = ?", [(when, id) for id, when in logins])
+
+
+def begin_deletion(txn: Txn, id: int) -> None:
+    """Make the account unreachable: no login, no delivery, its name free; sessions learn that its mailboxes are gone.
+
+    Raises Missing. The new local part has a character that no account name can have.
+    """
+    _update(txn, id, "UPDATE accounts SET state = 'deleted', local = ? WHERE id = ? AND state <> 'deleted'", (f"*deleted-{id}", id))
+    txn.execute("DELETE FROM alias_targets WHERE account_id = ?", (id,))
+    aliases.drop_empty(txn)
+    for mailbox, modseq in txn.all("UPDATE mailboxes SET modseq = modseq + 1 WHERE account_id = ? RETURNING id, modseq", (id,)):
+        txn.publish(Change(int(mailbox), int(modseq), gone=True))
+
+
+def delete_slice(txn: Txn, id: int) -> bool:
+    """Remove a slice of a deleted account; True when nothing of it is left."""
+    for mailbox_row in txn.all("SELECT id FROM mailboxes WHERE account_id = ? ORDER BY id", (id,)):
+        mailbox = int(mailbox_row[0])
+        entries = txn.all("SELECT uid, message_id FROM entries WHERE mailbox_id = ? ORDER BY uid LIMIT ?", (mailbox, _SLICE))
+        if entries:
+            messages.release(txn, [int(message_id) for _, message_id in entries])
+            txn.execute("DELETE FROM entries WHERE mailbox_id = ? AND uid <= ?", (mailbox, entries[-1][0]))
+            return False
+        gone = txn.all("SELECT modseq, uid FROM expunged WHERE mailbox_id = ? ORDER BY modseq, uid LIMIT ?", (mailbox, _SLICE))
+        if gone:
+            txn.execute("DELETE FROM expunged WHERE mailbox_id = ? AND (modseq, uid) <= (?, ?)", (mailbox, *gone[-1]))
+            return False
+        txn.execute("DELETE FROM mailboxes WHERE id = ?", (mailbox,))
+    hashes = txn.all("SELECT hash FROM threads WHERE account_id = ? ORDER BY hash LIMIT ?", (id, _SLICE))
+    if hashes:
+        txn.execute("DELETE FROM threads WHERE account_id = ? AND hash <= ?", (id, hashes[-1][0]))
+        return False
+    txn.execute("DELETE FROM accounts WHERE id = ? AND state = 'deleted'", (id,))
+    return True
+
+
+def unfinished(txn: Txn) -> list[int]:
+    """The accounts whose deletion began and did not end."""
+    return [int(row[0]) for row in txn.all("SELECT id FROM accounts WHERE state = 'deleted' ORDER BY id")]
