@@ -72,11 +72,16 @@ def console_line(event: LogEvent) -> str:
     """``event`` for people: time, level, message, fields; a traceback on lines of its own."""
     when = time.strftime("%H:%M:%S", time.localtime(event["log_time"]))
     names = [name for name in event if not name.startswith("log_") and name not in _LEGACY and name != "event"]
-    rest = " ".join(f"{name}={event[name]}" for name in names if _plain(event[name]))
+    rest = " ".join(f"{name}={_readable(event[name])}" for name in names if _plain(event[name]))
     level = event.get("log_level", LogLevel.info).name
     text = f"{when} {level:<8} {formatEvent(event)}{'  ' if rest else ''}{rest}\n"
     failure = event.get("log_failure")
     return text if failure is None else text + cast(str, failure.getTraceback())
+
+
+def _readable(value: object) -> str:
+    text = str(value)
+    return text if text.isprintable() else json.dumps(text)  # no field may begin a line of its own
 
 
 # What twisted.logger adds for observers of the old interface.

@@ -1,0 +1,145 @@
+"""The log: what a line holds, what it leaves out, and how long files stay."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from twisted.logger import Logger, LogLevel, LogPublisher
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailx.config import Log
+from mailx.ops.logs import DatedFile, Observer, observer
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.written = b""
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def lines(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.written.splitlines()]
+
+
+class Full:
+    def write(self, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+
+class Lines(SynchronousTestCase):
+    """One event, one line."""
+
+    def logger(self, sink: object, level: str = "info", form: str = "json") -> Logger:
+        publisher = LogPublisher()
+        publisher.addObserver(Observer(sink, level, form))  # type: ignore[arg-type]
+        return Logger("mailx.test", observer=publisher)
+
+    def test_a_line_is_one_json_object(self) -> None:
+        sink = Sink()
+        self.logger(sink).info("SMTP connection accepted", event="smtp.connection", connection_id="abc", port=25, tls_active=False)
+        (line,) = sink.lines()
+        when = line.pop("time")
+        self.assertRegex(str(when), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00$")
+        self.assertEqual(
+            line,
+            {
+                "level": "info",
+                "system": "mailx.test",
+                "message": "SMTP connection accepted",
+                "event": "smtp.connection",
+                "connection_id": "abc",
+                "port": 25,
+                "tls_active": False,
+            },
+        )
+
+    def test_line_breaks_in_a_field_stay_in_the_line(self) -> None:
+        sink = Sink()
+        self.logger(sink).info("Message accepted", sender='a"\r\n{"level":"forged"}\u2028\x00')
+        self.assertEqual(sink.written.count(b"\n"), 1)
+        self.assertEqual(sink.lines()[0]["sender"], 'a"\r\n{"level":"forged"}\u2028\x00')
+
+    def test_objects_do_not_spill(self) -> None:
+        sink = Sink()
+        self.logger(sink).info("Done", body=b"secret", user=object(), names=["a", "b"])
+        line = sink.lines()[0]
+        self.assertNotIn("body", line)
+        self.assertNotIn("user", line)
+        self.assertEqual(line["names"], ["a", "b"])
+
+    def test_lower_levels_are_left_out(self) -> None:
+        sink = Sink()
+        log = self.logger(sink, "warn")
+        for level in LogLevel.iterconstants():
+            log.emit(level, "Event")
+        self.assertEqual([line["level"] for line in sink.lines()], ["warn", "error", "critical"])
+
+    def test_a_failure_brings_its_traceback(self) -> None:
+        sink = Sink()
+        try:
+            raise KeyError("gone")
+        except KeyError:
+            self.logger(sink).failure("Job failed", failure=Failure())
+        (line,) = sink.lines()
+        self.assertEqual((line["message"], line["level"], line["error"]), ("Job failed", "critical", "KeyError"))
+        self.assertIn("test_logs.py", str(line["traceback"]))
+
+    def test_a_lone_surrogate_does_not_stop_the_log(self) -> None:
+        sink = Sink()
+        self.logger(sink).info("Name", name="\udc80")
+        self.assertEqual(len(sink.lines()), 1)
+
+    def test_a_full_disk_does_not_stop_the_mail(self) -> None:
+        self.logger(Full()).info("Event")
+
+    def test_the_form_for_people(self) -> None:
+        sink = Sink()
+        self.logger(sink, form="console").warn("Slow", event="x", seconds=3)
+        self.assertRegex(sink.written.decode(), r"^\d\d:\d\d:\d\d warn     Slow  seconds=3\n$")
+
+    def test_the_form_for_people_keeps_to_its_line(self) -> None:
+        sink = Sink()
+        self.logger(sink, form="console").info("Command", helo="a\r\n12:00:00 info forged")
+        self.assertEqual(sink.written.count(b"\n"), 1)
+
+
+class Files(SynchronousTestCase):
+    """Files by the day."""
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp()).absolute() / "logs" / "mailx.log"
+
+    def test_a_new_day_begins_a_new_file(self) -> None:
+        file = DatedFile(self.path, 30)
+        file.write(b"old\n")
+        file.lastDate = (2026, 1, 31)
+        file.write(b"new\n")
+        self.assertEqual(self.path.read_bytes(), b"new\n")
+        self.assertEqual(self.path.with_name("mailx.log.2026_1_31").read_bytes(), b"old\n")
+
+    def test_old_files_are_removed(self) -> None:
+        file = DatedFile(self.path, 30)
+        for days in (29, 31):
+            aside = self.path.with_name(f"mailx.log.2026_1_{days - 10}")
+            aside.write_bytes(b"")
+            os.utime(aside, (time.time() - days * 86400,) * 2)
+        other = self.path.with_name("other.log.2026_1_1")
+        other.write_bytes(b"")
+        os.utime(other, (0, 0))
+        file.prune()
+        self.assertEqual(
+            sorted(path.name for path in self.path.parent.iterdir()), ["mailx.log", "mailx.log.2026_1_19", "other.log.2026_1_1"]
+        )
+
+    def test_a_moved_file_is_made_again(self) -> None:
+        observe = observer(Log(file=str(self.path)))
+        log = Logger("mailx", observer=observe)
+        log.info("first")
+        self.path.rename(self.path.with_name("moved"))
+        observe.reopen()
+        log.info("second")
+        self.assertIn(b"second", self.path.read_bytes())
+        self.assertEqual(self.path.stat().st_mode & 0o007, 0)
