@@ -1,0 +1,102 @@
+"""The words of a message: decoded text for search and preview. Never raises; linear in the message.
+
+What is searched is what a person would read: header fields decoded, text parts out of their transfer encoding and
+charset, HTML without its tags.
+"""
+
+import html
+import re
+from binascii import a2b_qp
+from collections.abc import Iterable, Iterator
+
+from mailx.mail import header
+from mailx.mail.charset import decode_text, fold
+from mailx.mail.header import decode_base64
+from mailx.mail.mime import Part
+from mailx.mail.parameters import content_type, disposition, text
+from mailx.mail.sections import PartOffsets
+
+PREVIEW_LENGTH = 200  # characters, RFC 8970 3.2
+_PREVIEW_PLAIN = 1500  # octets of a body that a preview is made from
+_PREVIEW_HTML = 16384
+
+_SKIPPED = re.compile(r"<(?:!--|(script|style|title)\b)", re.IGNORECASE)
+_ENDS = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in ("script", "style", "title")}
+_COMMENT_END = re.compile(r"-->")
+_BREAK = re.compile(r"<(?:/?(?:p|div|br|tr|td|th|li|ul|ol|h[1-6]|table|blockquote|hr)\b)[^<>]*+>", re.IGNORECASE)
+_TAG = re.compile(r"</?[A-Za-z!?][^<>]*+(?:>|\Z)")
+
+
+def decode_transfer(body: bytes, encoding: str) -> bytes:
+    """``body`` out of its Content-Transfer-Encoding (RFC 2045 6); an unknown one leaves it as it is."""
+    if encoding == "base64":
+        return decode_base64(body)
+    if encoding == "quoted-printable":
+        return a2b_qp(body)
+    return body
+
+
+def part_text(content: bytes, part: PartOffsets | Part, limit: int | None = None) -> str:
+    """The text of a text part of ``content``, HTML stripped; with ``limit`` of its first so many octets only."""
+    end = part.body_end if limit is None else min(part.body_end, part.body_start + limit)
+    encoding = part.encoding if isinstance(part.encoding, str) else part.encoding.decode("latin-1")
+    words = decode_text(decode_transfer(content[part.body_start : end], encoding), part.charset)
+    return strip_html(words) if part.mime_type == "text/html" else words
+
+
+def strip_html(page: str) -> str:
+    """The text of an HTML ``page``: no tags, comments, scripts, styles; entities replaced, blocks set apart by a blank."""
+    pieces: list[str] = []
+    position = 0
+    while match := _SKIPPED.search(page, position):
+        pieces.append(page[position : match.start()])
+        end = (_ENDS[match[1].lower()] if match[1] else _COMMENT_END).search(page, match.end())
+        position = end.end() if end else len(page)  # what never closes hides the rest, as in browsers
+        if not end:
+            break
+    pieces.append(page[position:])
+    return html.unescape(_TAG.sub("", _BREAK.sub(" ", " ".join(pieces))))
+
+
+def searchable(content: bytes, parts: Iterable[PartOffsets], with_header: bool = True) -> Iterator[str]:
+    """The folded text of each header and each text part of ``content``; search strings must go through ``charset.fold``.
+
+    ``parts`` are all parts, the message itself first: ``Summary.sections()`` or ``Sections(*pack(root))``. Without
+    ``with_header`` the header of the message itself is left out (SEARCH BODY against SEARCH TEXT).
+    """
+    for number, part in enumerate(parts):
+        if part.header_start < part.body_start and (number or with_header):
+            yield fold(_header_text(content[part.header_start : part.body_start]))
+        if part.mime_type.startswith("text/"):
+            yield fold(part_text(content, part))
+
+
+def _header_text(block: bytes) -> str:
+    """The decoded fields of a header block, a line each; names of files too, which may be encoded (RFC 2231)."""
+    lines: list[str] = []
+    for _, name, value in header.split(block, 0, len(block)):
+        lines.append(f"{name.decode('latin-1')}: {header.decode(value)}")
+        if b"*" not in value:
+            continue
+        name = name.lower()
+        if name == b"content-disposition":
+            lines.append(text((disposition(value) or (b"", ()))[1], b"filename"))
+        elif name == b"content-type":
+            lines.append(text((content_type(value) or (b"", b"", ()))[2], b"name"))
+    return "\n".join(lines)
+
+
+def preview(content: bytes, root: Part) -> str:
+    """The beginning of what the message says, at most PREVIEW_LENGTH characters on one line; ``""`` if it has no text."""
+    chosen = None
+    for part in root.walk():
+        if part.type == b"text" and (part.disposition is None or part.disposition[0] != b"attachment"):
+            if part.subtype == b"plain" and part.body_start < part.body_end:
+                chosen = part
+                break
+            if part.subtype == b"html" and chosen is None:
+                chosen = part
+    if chosen is None:
+        return ""
+    words = part_text(content, chosen, _PREVIEW_HTML if chosen.subtype == b"html" else _PREVIEW_PLAIN)
+    return " ".join(words.split())[:PREVIEW_LENGTH].rstrip()
