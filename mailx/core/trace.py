@@ -49,7 +49,7 @@ def received(
     if _SUITE.match(suite):
         words.append(f"tls {suite}")
     words[-1] += ";"
-    words.append(formatdate(now))
+    words.append(formatdate(now).replace("-0000", "+0000"))
     return return_path(sender) + _fold("Received:", words)
 
 

@@ -152,7 +152,7 @@ def _plan(call: Consignment, boxes: dict[tuple[int, bytes], _Box]) -> tuple[list
     plans: list[_Plan] = []
     for delivery in call.deliveries:
         cost = charge(delivery.size)
-        outcomes: list[Outcome | None] = [_problem(target, boxes.get((target.account, target.mailbox)), cost) for target in delivery.targets]
+        outcomes: list[Outcome | None] = [_problem(target, boxes, cost) for target in delivery.targets]
         verdicts.append(outcomes)
         if call.each:
             taken = [index for index, outcome in enumerate(outcomes) if outcome is None]
@@ -169,7 +169,9 @@ def _plan(call: Consignment, boxes: dict[tuple[int, bytes], _Box]) -> tuple[list
     return verdicts, [plan for plan in plans if plan.places]
 
 
-def _problem(target: Target, box: _Box | None, cost: int) -> Problem | None:
+def _problem(target: Target, boxes: dict[tuple[int, bytes], _Box], cost: int) -> Problem | None:
+    """What keeps a message that costs ``cost`` octets out of the target's mailbox; None: nothing."""
+    box = boxes.get((target.account, target.mailbox))
     if box is None:
         return Problem.GONE
     account = box.account

@@ -8,9 +8,13 @@ from mailx.store import Txn
 
 
 def remove_unreferenced(txn: Txn, limit: int) -> tuple[int, list[str]]:
-    """Remove at most ``limit`` messages without references; returns how many, and the files to unlink after the commit."""
+    """Remove at most ``limit`` messages without references.
+
+    Returns how many there were, and the files to unlink after the commit.
+    """
     rows = txn.all(
-        "DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE refs = 0 ORDER BY id LIMIT ?) AND refs = 0 RETURNING file", (limit,)
+        "DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE refs = 0 ORDER BY id LIMIT ?) AND refs = 0 RETURNING file",
+        (limit,),
     )
     return len(rows), [str(file) for (file,) in rows if file is not None]
 

@@ -1,7 +1,7 @@
 -- MailX schema 1. "sealed" columns hold ciphertext (docs/cipher.rst), "hash" columns keyed hashes.
 -- What binds them, so that every module opens what another sealed:
 --   hash of a mailbox name    Cipher.hash(b"mailbox", scope, name in UTF-8), INBOX in capitals
---   hash of a Message-ID      Cipher.hash(b"thread", scope, the id with its angle brackets)
+--   hash of a Message-ID      Cipher.hash(b"thread", scope, the id without its angle brackets)
 --   messages.summary          Cipher.seal_bulk(b"summary", guid, mail.summary.summarise(content))
 --   bodies.content            Cipher.seal_bulk(b"content", guid, content)
 -- where scope = store.messages.scope(account_id): the account id as 8 octets, big-endian.

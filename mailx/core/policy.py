@@ -1,0 +1,69 @@
+"""Policies: who may send what to whom, asked in their order before anything is stored.
+
+A policy answers None for "no objection" or the Reply to refuse with; it never raises for a mail reason. What
+concerns one recipient is answered at RCPT, so that the others of the same message are still served.
+"""
+
+from collections.abc import Sequence
+
+from zope.interface import Interface, implementer
+
+from mailx.core.accounts import Accounts, User
+from mailx.mail.address import Address
+from mailx.mail.envelope import Envelope, Origin
+from mailx.mail.reply import Reply
+
+BLOCKED = Reply(550, "5.7.1", "Sender not accepted by recipient")
+TOO_LARGE = Reply(552, "5.3.4", "Message size exceeds fixed maximum message size")
+
+
+class IPolicy(Interface):
+    """One reason to refuse mail."""
+
+    async def sender(origin: Origin, sender: Address | None, size: int | None) -> Reply | None:  # type: ignore[misc]
+        """Asked at MAIL; ``size`` is what the client announced in octets, None if it did not."""
+
+    async def recipient(origin: Origin, sender: Address | None, user: User) -> Reply | None:  # type: ignore[misc]
+        """Asked at RCPT, and again before storing, for each account that a recipient reaches."""
+
+    async def check(envelope: Envelope) -> Reply | None:  # type: ignore[misc]
+        """Asked when the message is whole."""
+
+
+@implementer(IPolicy)
+class Policy:
+    """A policy without objections: the base of those that have one at one moment only."""
+
+    async def sender(self, origin: Origin, sender: Address | None, size: int | None) -> Reply | None:
+        return None
+
+    async def recipient(self, origin: Origin, sender: Address | None, user: User) -> Reply | None:
+        return None
+
+    async def check(self, envelope: Envelope) -> Reply | None:
+        return None
+
+
+class MessageSize(Policy):
+    """No message of more than ``limit`` octets (RFC 1870 6.1); 0: no limit. What an owner files is the edge's affair."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+
+    async def sender(self, origin: Origin, sender: Address | None, size: int | None) -> Reply | None:
+        return TOO_LARGE if self._limit and size is not None and size > self._limit else None
+
+
+class BlockList(Policy):
+    """No mail from a sender whom the recipient's owner has blocked."""
+
+    def __init__(self, directory: Accounts) -> None:
+        self._directory = directory
+
+    async def recipient(self, origin: Origin, sender: Address | None, user: User) -> Reply | None:
+        return BLOCKED if await self._directory.blocked(user.id, sender) else None
+
+
+def standard(directory: Accounts, message_size: int) -> Sequence[Policy]:
+    """The policies that every server has."""
+    return (MessageSize(message_size), BlockList(directory))

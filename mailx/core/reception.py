@@ -1,0 +1,334 @@
+"""Reception: the one way in. Whatever brings a message (SMTP, LMTP, IMAP APPEND) hands it over here.
+
+``sender`` and ``recipient`` give the verdicts of MAIL and RCPT, ``content`` takes the octets, ``accept`` stores. A message
+is acknowledged only when the transaction that holds it is committed and, if it lies in a file, the file is durable.
+Failure is :class:`Refused` with the reply for the client; then nothing of the message was kept.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailx.core import headers, metrics
+from mailx.core.accounts import Accounts, User
+from mailx.core.content import Content, Threads
+from mailx.core.policy import IPolicy
+from mailx.core.router import Route, Router, Way
+from mailx.core.sealing import Sealed, Sealing
+from mailx.mail.address import Address
+from mailx.mail.envelope import Envelope, Filing, Origin
+from mailx.mail.message import Spooled
+from mailx.mail.names import INBOX, MailboxError, normal
+from mailx.mail.reply import Refused, Reply, Unavailable
+from mailx.store import Store, keywords
+from mailx.store.blobs import Blobs
+from mailx.store.cipher import Cipher
+from mailx.store.delivery import Consignment, Delivery, Outcome, Placed, Problem, Target, deliver
+from mailx.store.mailboxes import name_hash
+from mailx.store.messages import charge
+
+log = Logger()
+
+OK = Reply(250, "2.0.0", "Message accepted for delivery")
+NOT_OURS = Reply(550, "5.7.1", "Relaying denied")
+NOT_YOURS = Reply(550, "5.7.1", "Sender address is not yours")
+UNKNOWN = Reply(550, "5.1.1", "No such mailbox here")
+SUSPENDED = Reply(550, "5.2.1", "Mailbox disabled")
+FULL = Reply(552, "5.2.2", "Mailbox full")
+CHANGED = Reply(451, "4.3.0", "Recipients have changed; try again")
+
+_THRESHOLDS = (95, 90, 80)  # per cent of a quota whose passing is logged
+
+
+@frozen
+class Filed:
+    """Where messages were filed, for APPENDUID (RFC 4315)."""
+
+    uidvalidity: int
+    uids: tuple[int, ...]
+
+
+@frozen
+class _Receivers:
+    """Whom an envelope reaches."""
+
+    refused: dict[Address, Reply]
+    reached: dict[Address, list[int]]  # the ids of the accounts that take it
+    users: dict[int, User]
+
+
+class Reception:
+    """The one way in."""
+
+    def __init__(
+        self,
+        store: Store,
+        cipher: Cipher,
+        blobs: Blobs,
+        directory: Accounts,
+        policies: Sequence[IPolicy],
+        reactor: Any,
+        *,
+        hostname: str,
+        default_quota: int = 0,
+        file_above: int = 131072,
+        spool_above: int = 1048576,
+    ) -> None:
+        """Sizes are in octets, see the settings of store and accounts; ``hostname`` makes missing Message-IDs."""
+        self._store = store
+        self._cipher = cipher
+        self._blobs = blobs
+        self._directory = directory
+        self._policies = tuple(policies)
+        self._router = Router(directory)
+        self._reactor = reactor
+        self._threads: Threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+        self._sealing = Sealing(cipher, blobs, self._threads, file_above)
+        self._hostname = hostname
+        self._default_quota = default_quota
+        self._spool_above = spool_above
+
+    async def sender(self, origin: Origin, address: Address | None, size: int | None) -> None:
+        """The verdict of MAIL; ``size`` is what the client announces in octets. Raises Refused.
+
+        An authenticated account sends as itself or as one of its aliases; the null reverse-path is free to all (RFC 8098 3).
+        """
+        if origin.account is not None and address is not None and not await self._directory.may_send_as(origin.account, address):
+            raise Refused(NOT_YOURS)
+        for policy in self._policies:
+            if (reply := await policy.sender(origin, address, size)) is not None:
+                raise Refused(reply)
+
+    async def recipient(self, origin: Origin, sender: Address | None, address: Address, size: int | None) -> Address:
+        """The verdict of RCPT; the address to put into the envelope. Raises Refused: 550 5.7.1, 5.1.1, 5.2.1 or 552 5.2.2."""
+        users = await self._takers(origin, sender, await self._router.route(address))
+        cost = charge(size or 1)
+        for user in users:
+            if user.room(cost) or ((fresh := await self._directory.fresh(user.id)) is not None and fresh.room(cost)):
+                return address
+        for user in users:
+            _log_full(user, size)
+        raise Refused(FULL)
+
+    def content(self, origin: Origin, head: bytes, limit: int, submitted: bool) -> Content:
+        """Begin to take a message of at most ``limit`` octets.
+
+        ``head`` are the trace fields (:func:`mailx.core.trace.received`), put before it. With an empty ``head`` and not
+        ``submitted`` the octets are kept exactly as they come: what IMAP APPEND needs.
+        """
+        fix: Callable[[bytes], bytes] | None = None
+        if submitted:
+            fix = partial(headers.submitted, hostname=self._hostname, now=self._reactor.seconds())
+        elif head:
+            fix = headers.incoming
+        return Content(head, limit, fix, self._blobs, self._threads, self._spool_above)
+
+    async def accept(self, envelope: Envelope, each: bool = False) -> Mapping[Address, Reply]:
+        """Store the message for every recipient; the reply for each. Returns after COMMIT and fsync.
+
+        With ``each`` (LMTP) every recipient has its own verdict, so the mapping may hold refusals. Without, there is one
+        verdict for all: Refused is raised when nobody took it, or when one recipient has gone since RCPT (451: the next
+        try learns which); an account that became full meanwhile is still served beside one that is not.
+        Refused by policies, Unavailable and a full disk are raised in either case.
+        """
+        started = self._reactor.seconds()
+        sealed = None
+        try:
+            await self._check(envelope)
+            receivers = await self._receivers(envelope)
+            users = receivers.users
+            if receivers.refused and not each:
+                raise Refused(CHANGED if users else next(iter(receivers.refused.values())))
+            if not users:
+                self._discard(envelope.message.content)
+                return receivers.refused
+            sealed = await self._sealing.seal(envelope.message)
+            targets = [(user, name_hash(self._cipher, user.id, INBOX), 0) for user in users.values()]
+            delivery = await self._delivery(sealed, targets, int(started))
+        except BaseException:
+            self._discard(envelope.message.content, sealed and sealed.file)
+            raise
+        (outcomes,) = await self._store.write(deliver, Consignment((delivery,), each))
+        self._settle(envelope, sealed, zip(users.values(), outcomes, strict=True), started)
+        if not each:
+            if not any(isinstance(outcome, Placed) for outcome in outcomes):
+                raise Refused(FULL if Problem.GONE not in outcomes else CHANGED)
+            return dict.fromkeys(receivers.reached, OK)
+        found = dict(zip(users, outcomes, strict=True))
+        return receivers.refused | {recipient: _verdict([found[id] for id in ids]) for recipient, ids in receivers.reached.items()}
+
+    async def file(self, user: User, envelopes: Sequence[Envelope]) -> Filed:
+        """Put messages where their owner wants them (IMAP APPEND), all or none. Every envelope has a ``filing``, in the same mailbox.
+
+        Raises MailboxError "TRYCREATE" (no such mailbox), "OVERQUOTA" or "LIMIT" (keywords), and Refused.
+        """
+        started = self._reactor.seconds()
+        ready: list[tuple[Envelope, Sealed]] = []
+        deliveries = []
+        try:
+            for envelope in envelopes:
+                await self._check(envelope)
+                filing = envelope.filing or Filing(INBOX)
+                sealed = await self._sealing.seal(envelope.message)
+                ready.append((envelope, sealed))
+                flags = int(filing.flags) | await self._keywords(user, filing.keywords)
+                target = (user, name_hash(self._cipher, user.id, normal(filing.mailbox)), flags)
+                deliveries.append(await self._delivery(sealed, [target], int(started), filing.received))
+        except BaseException:
+            for envelope in envelopes:
+                self._discard(envelope.message.content)
+            for _, sealed in ready:
+                self._discard(sealed.file)
+            raise
+        answer = await self._store.write(deliver, Consignment(tuple(deliveries)))
+        outcomes = [outcomes[0] for outcomes in answer]
+        for (envelope, sealed), outcome in zip(ready, outcomes, strict=True):
+            self._settle(envelope, sealed, [(user, outcome)], started)
+        placed = [outcome for outcome in outcomes if isinstance(outcome, Placed)]
+        if len(placed) < len(envelopes):
+            if Problem.GONE in outcomes:
+                raise MailboxError("TRYCREATE", "No such mailbox")
+            raise MailboxError("OVERQUOTA", "Quota exceeded")
+        return Filed(placed[0].uidvalidity, tuple(each.uid for each in placed))
+
+    def _discard(self, *kept: bytes | Spooled | None) -> None:
+        """Remove the files of what is not accepted; one that is gone already is no error."""
+        for file in kept:
+            if file is not None and not isinstance(file, bytes):
+                self._threads(file.discard).addErrback(_log_not_removed)
+
+    async def _check(self, envelope: Envelope) -> None:
+        for policy in self._policies:
+            if (reply := await policy.check(envelope)) is not None:
+                raise Refused(reply)
+
+    async def _takers(self, origin: Origin, sender: Address | None, route: Route) -> list[User]:
+        """The accounts that take mail by this route; raises Refused if none does."""
+        if route.way is Way.REMOTE:
+            raise Refused(NOT_OURS)
+        reply = UNKNOWN
+        takers = []
+        for user in route.users:
+            if not user.active:
+                reply = SUSPENDED
+                continue
+            for policy in self._policies:
+                if (objection := await policy.recipient(origin, sender, user)) is not None:
+                    reply = objection
+                    break
+            else:
+                takers.append(user)
+        if not takers:
+            raise Refused(reply)
+        return takers
+
+    async def _receivers(self, envelope: Envelope) -> _Receivers:
+        """Whom the envelope reaches now, each account once."""
+        receivers = _Receivers({}, {}, {})
+        for recipient in dict.fromkeys(envelope.recipients):
+            try:
+                takers = await self._takers(envelope.origin, envelope.sender, await self._router.route(recipient))
+            except Unavailable:
+                raise
+            except Refused as refused:
+                receivers.refused[recipient] = refused.reply
+                continue
+            receivers.reached[recipient] = [user.id for user in takers]
+            for user in takers:
+                receivers.users[user.id] = user
+        return receivers
+
+    async def _delivery(
+        self, sealed: Sealed, places: Sequence[tuple[User, bytes, int]], now: int, received: int | None = None
+    ) -> Delivery:
+        """The delivery of ``sealed`` to (account, hash of the mailbox, flags)."""
+        threads = await self._sealing.threads(sealed, [user.id for user, _, _ in places])
+        quota = self._default_quota
+        targets = [Target(user.id, hash, quota, flags, hashes) for (user, hash, flags), hashes in zip(places, threads, strict=True)]
+        return Delivery(
+            sealed.guid,
+            sealed.size,
+            sealed.summary,
+            sealed.content,
+            None if sealed.file is None else sealed.file.name,
+            now if received is None else received,
+            now,
+            tuple(targets),
+        )
+
+    async def _keywords(self, user: User, names: Sequence[str]) -> int:
+        """The flag bits of ``names``; unused keywords of the account make room when there is none."""
+        if not names:
+            return 0
+        try:
+            return await self._store.write(keywords.assign, self._cipher, user.id, names)
+        except keywords.KeywordsFull:
+            await self._store.write(keywords.free, user.id)
+        return await self._store.write(keywords.assign, self._cipher, user.id, names)
+
+    def _settle(self, envelope: Envelope, sealed: Sealed, outcomes: Iterable[tuple[User, Outcome | None]], started: float) -> None:
+        """After the commit: what accounts now use is noted, counted and logged; the file of a message that nobody took goes."""
+        cost = charge(sealed.size)
+        placed = 0
+        for user, outcome in outcomes:
+            if isinstance(outcome, Placed):
+                placed += 1
+                self._directory.note_used(user.id, outcome.used)
+                _log_thresholds(user, outcome.used, cost)
+            elif outcome is Problem.FULL:
+                _log_full(user, sealed.size)
+        if not placed:
+            self._discard(sealed.file)
+            return
+        metrics.RECEIVED.labels(envelope.origin.protocol).inc()
+        metrics.DELIVERED.inc(placed)
+        metrics.MESSAGE_OCTETS.observe(sealed.size)
+        metrics.DELIVERY_SECONDS.observe(self._reactor.seconds() - started)
+
+
+def _verdict(outcomes: Sequence[Outcome | None]) -> Reply:
+    """The reply for a recipient, after what became of its accounts: one that took the message is enough."""
+    if any(isinstance(outcome, Placed) for outcome in outcomes):
+        return OK
+    return FULL if Problem.FULL in outcomes else UNKNOWN
+
+
+def _log_not_removed(failure: Failure) -> None:
+    log.failure("A file was not removed", failure, event="reception.file_not_removed")
+
+
+def _log_full(user: User, size: int | None) -> None:
+    log.error(
+        "Quota exceeded - message rejected",
+        event="quota.exceeded",
+        user_id=user.id,
+        email=str(user.address),
+        used_bytes=user.used,
+        limit_bytes=user.quota,
+        message_size=size,
+    )
+
+
+def _log_thresholds(user: User, used: int, cost: int) -> None:
+    """Say when a delivery that cost ``cost`` octets took the account over a threshold of its quota."""
+    quota = user.quota
+    if not quota or used * 100 < quota * _THRESHOLDS[-1]:
+        return
+    for threshold in _THRESHOLDS:
+        if (used - cost) * 100 < quota * threshold <= used * 100:
+            log.warn(
+                "Quota threshold exceeded",
+                event="quota.threshold",
+                user_id=user.id,
+                email=str(user.address),
+                threshold=f"{threshold}%",
+                used_bytes=used,
+                limit_bytes=quota,
+                percentage=used * 100 // quota,
+            )
+            return

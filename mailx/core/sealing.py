@@ -1,0 +1,99 @@
+"""A message made ready for the store: summarised once, sealed, in a file if it is large.
+
+Small messages are done on the reactor thread (a 4 KB one costs less than a trip to a thread), larger ones in the thread
+pool. Failure: :class:`Refused` when the disk is full; a spool that does not open is :class:`Unavailable`.
+"""
+
+from collections.abc import Iterable
+from os import urandom
+
+from attrs import frozen
+
+from mailx.core.content import Threads, no_space
+from mailx.mail.message import Message
+from mailx.mail.reply import Unavailable
+from mailx.mail.summary import Summary, summarise
+from mailx.store.blobs import BlobFile, Blobs
+from mailx.store.cipher import Cipher, CipherError
+from mailx.store.messages import scope, seal_content, seal_summary
+
+_IN_PLACE = 65536  # octets up to which the reactor does it itself
+_ANSWERED = 9  # identifiers of References that are looked up: the first, which began the thread, and the last ones
+_ACCOUNTS_IN_PLACE = 50  # accounts whose keyed hashes the reactor computes itself
+
+
+@frozen
+class Sealed:
+    """What of a message goes into the store."""
+
+    guid: bytes
+    size: int
+    summary: bytes
+    content: bytes | None
+    file: BlobFile | None  # alive until the commit that names it, so that the sweep spares it
+    identifiers: tuple[bytes, ...]  # its own, b"" if it has none, then those it answers, In-Reply-To before References
+
+    def discard(self) -> None:
+        """Remove the file: nothing has named it."""
+        if self.file is not None:
+            self.file.discard()
+
+
+class Sealing:
+    """Seals messages; those of more than ``file_above`` octets into files."""
+
+    def __init__(self, cipher: Cipher, blobs: Blobs, threads: Threads, file_above: int) -> None:
+        self._cipher = cipher
+        self._blobs = blobs
+        self._threads = threads
+        self._file_above = file_above
+
+    async def seal(self, message: Message) -> Sealed:
+        """``message`` sealed; its spool, if it has one, becomes its file."""
+        content = message.content
+        if isinstance(content, bytes) and len(content) <= _IN_PLACE:
+            return self._sealed(content, None)
+        try:
+            sealed: Sealed = await self._threads(self._large, content)
+        except OSError as error:
+            raise no_space(error) from None
+        except CipherError as error:
+            raise Unavailable(str(error)) from None
+        return sealed
+
+    async def threads(self, sealed: Sealed, account_ids: Iterable[int]) -> list[tuple[bytes, ...]]:
+        """For each account the keyed hashes of the message's identifiers."""
+        ids = list(account_ids)
+        if len(ids) <= _ACCOUNTS_IN_PLACE:
+            return [self._hashes(sealed.identifiers, id) for id in ids]
+        hashes: list[tuple[bytes, ...]] = await self._threads(lambda: [self._hashes(sealed.identifiers, id) for id in ids])
+        return hashes
+
+    def _hashes(self, identifiers: tuple[bytes, ...], account_id: int) -> tuple[bytes, ...]:
+        hash, within = self._cipher.hash, scope(account_id)
+        return tuple([hash(b"thread", within, identifier) if identifier else b"" for identifier in identifiers])
+
+    def _large(self, content: "bytes | BlobFile") -> Sealed:
+        if isinstance(content, bytes):
+            return self._sealed(content, self._blobs.put(content) if len(content) > self._file_above else None)
+        return self._sealed(content.read(), content)
+
+    def _sealed(self, content: bytes, file: BlobFile | None) -> Sealed:
+        data = summarise(content)
+        guid = urandom(16)
+        return Sealed(
+            guid,
+            len(content),
+            seal_summary(self._cipher, guid, data),
+            seal_content(self._cipher, guid, content) if file is None else None,
+            file,
+            _identifiers(Summary(data)),
+        )
+
+
+def _identifiers(summary: Summary) -> tuple[bytes, ...]:
+    """The message's own identifier and those it answers, in the order in which they decide its thread."""
+    references = summary.references
+    if len(references) > _ANSWERED:
+        references = (references[0], *references[1 - _ANSWERED :])
+    return (summary.message_id, *dict.fromkeys((*summary.in_reply_to[:1], *references)))
