@@ -1,1 +1,1 @@
-"""The SMTP and LMTP edge: bytes from the network become envelopes for :mod:`mailx.core.reception`."""
+"""SMTP and LMTP server: octets of a session become envelopes for the reception."""

@@ -1,0 +1,137 @@
+"""The SMTP side of the server as one Twisted service: which ports it listens on, and how it stops.
+
+Ports are bound in ``privilegedStartService``, so that a daemon may bind port 25 and then drop its rights. On
+stopping, listeners close first, open transactions get ``shutdown_seconds`` to finish, then everything left gets 421.
+A port that cannot be bound fails the start.
+"""
+
+import os
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+import mailx
+from mailx.config import SMTP, Server
+from mailx.core import proxy
+from mailx.smtp.authentication import Access
+from mailx.smtp.door import LMTP, MX, SUBMISSION, SUBMISSIONS, Door
+from mailx.smtp.listener import Reception, SMTPListener, TLSProvider
+
+log = Logger()
+
+BACKLOG = 511  # connections that may wait to be accepted
+LAST_WORDS = 1.0  # seconds for the 421 of a session that is cut
+
+
+class SMTPService(Service):
+    """Every SMTP and LMTP listener that ``settings`` turns on.
+
+    ``ports`` maps a listener's name (smtp, submission, submissions, lmtp, lmtp_socket) to its listening port.
+    ``tracing`` turns on the debug line of every command.
+    """
+
+    name = "smtp"
+
+    def __init__(
+        self,
+        settings: SMTP,
+        server: Server,
+        reception: Reception,
+        access: Access,
+        tls: TLSProvider,
+        reactor: Any,
+        tracing: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._server = server
+        self._reception = reception
+        self._access = access
+        self._tls = tls
+        self._reactor = reactor
+        self._tracing = tracing
+        self.ports: dict[str, IListeningPort] = {}
+        self.listeners: list[SMTPListener] = []
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()
+        self._bind()
+
+    def startService(self) -> None:
+        super().startService()
+        if not self.ports:
+            self._bind()
+        log.info(
+            "SMTP server started",
+            event="smtp.started",
+            ports={name: getattr(port.getHost(), "port", getattr(port.getHost(), "name", "")) for name, port in self.ports.items()},
+            tls_enabled=True,
+            max_connections=self._settings.max_connections,
+            version=mailx.__version__,
+        )
+
+    def _bind(self) -> None:
+        settings, interface = self._settings, self._server.interface
+        for door, port, where in (
+            (MX, settings.port, interface),
+            (SUBMISSION, settings.submission_port, interface),
+            (SUBMISSIONS, settings.submissions_port, interface),
+            (LMTP, settings.lmtp_port, settings.lmtp_interface),
+        ):
+            if port:
+                self.ports[door.name] = self._reactor.listenTCP(port, self.factory(door, port), BACKLOG, where)
+        if settings.lmtp_socket:
+            path = os.path.join(self._server.data, settings.lmtp_socket)
+            self.ports["lmtp_socket"] = self._reactor.listenUNIX(path, self.factory(LMTP, 0), BACKLOG, mode=0o660, wantPID=True)
+
+    def factory(self, door: Door, port: int) -> IProtocolFactory:
+        """The protocol factory of one listener; ``port`` is what its log lines and Received fields say."""
+        listener = SMTPListener(door, port, self._settings, self._server, self._reception, self._access, self._tls, self._reactor)
+        listener.tracing = self._tracing
+        self.listeners.append(listener)
+        factory: IProtocolFactory = listener
+        if door.implicit_tls:
+            factory = TLSMemoryBIOFactory(self._tls.server_options(), False, listener)
+        return proxy.wrap(factory, self._settings.proxy_from, self._reactor)
+
+    async def _stop(self) -> None:
+        began = self._reactor.seconds()
+        await DeferredList([maybeDeferred(port.stopListening) for port in self.ports.values()])
+        self.ports.clear()
+        open_sessions = sum(len(listener.sessions) for listener in self.listeners)
+        drained = DeferredList([listener.drain() for listener in self.listeners])
+        for seconds, end in ((self._settings.shutdown_seconds, SMTPListener.cut), (LAST_WORDS, SMTPListener.abort)):
+            await _either(drained, self._reactor, seconds)
+            for listener in self.listeners:
+                end(listener)
+        self.listeners.clear()
+        log.info(
+            "SMTP server shutdown",
+            event="smtp.stopped",
+            graceful=True,
+            active_sessions_completed=open_sessions,
+            total_duration_ms=round((self._reactor.seconds() - began) * 1000),
+        )
+
+    def stopService(self) -> "Deferred[None]":
+        """Fires when no session is left, at the latest ``shutdown_seconds`` and a moment later."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+
+def _either(done: "Deferred[Any]", reactor: Any, seconds: float) -> "Deferred[None]":
+    """Fires when ``done`` does or ``seconds`` are over, whichever comes first."""
+    either: Deferred[None] = Deferred()
+    timer = reactor.callLater(seconds, either.callback, None)
+
+    def first(result: Any) -> Any:
+        if timer.active():
+            timer.cancel()
+            either.callback(None)
+        return result
+
+    done.addCallback(first)
+    return either
