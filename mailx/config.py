@@ -110,6 +110,11 @@ class SMTP:
     idle_timeout: int = setting(300, "Seconds without a byte before a session ends with 421.", least=1)
     command_timeout: int = setting(30, "Seconds a command may take to arrive or to be answered.", least=1)
     message_size: int = setting(26214400, "Largest message in octets (SIZE); more gets 552.", least=65536)
+    line_octets: int = setting(
+        65536,
+        "Longest line of a message in octets, CRLF included; longer ones are refused (at least 1000, RFC 5321 4.5.3.1.6).",
+        least=1000,
+    )
     recipients: int = setting(1000, "Recipients of one message; more get 452 4.5.3 (at least 100, RFC 5321 4.5.3.1.8).", least=100)
     cram_md5: bool = setting(False, "Offer CRAM-MD5. It needs a reversible verifier, made when a password is set while this is on.")
     proxy_from: tuple[str, ...] = setting(
@@ -213,3 +218,18 @@ def allowed(attribute: "Attribute[Any]") -> str:
         return "a list of tables, each with certificate_file and key_file"
     one = "one of " + ", ".join(metadata["choices"]) if metadata["choices"] else _FORMS[metadata["form"]]
     return f"a list, each {one}" if attribute.type == tuple[str, ...] else one
+
+
+def listeners(config: Config) -> list[tuple[str, str, int]]:
+    """Every TCP listener that is turned on: (setting, interface, port)."""
+    server, smtp, imap, health = config.server, config.smtp, config.imap, config.health
+    every = [
+        ("smtp.port", server.interface, smtp.port),
+        ("smtp.submission_port", server.interface, smtp.submission_port),
+        ("smtp.submissions_port", server.interface, smtp.submissions_port),
+        ("smtp.lmtp_port", smtp.lmtp_interface, smtp.lmtp_port),
+        ("imap.port", server.interface, imap.port),
+        ("imap.tls_port", server.interface, imap.tls_port),
+        ("health.port", health.interface, health.port),
+    ]
+    return [listener for listener in every if listener[2]]

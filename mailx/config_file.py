@@ -14,7 +14,7 @@ from typing import Any
 from attrs import evolve, fields, frozen, has
 from cattrs import AttributeValidationNote, BaseValidationError, IterableValidationNote
 
-from mailx.config import Certificate, Config, sections
+from mailx.config import Certificate, Config, listeners, sections
 from mailx.config_value import CONVERTER, Wrong, from_text
 
 DEFAULT_NAME = "mailx.toml"
@@ -281,17 +281,8 @@ def _check_whole(config: Config, reading: _Reading) -> None:
 
 def _check_ports(config: Config, reading: _Reading) -> None:
     """No two listeners may claim one port."""
-    claims = [
-        ("smtp.port", config.smtp.port),
-        ("smtp.submission_port", config.smtp.submission_port),
-        ("smtp.submissions_port", config.smtp.submissions_port),
-        ("smtp.lmtp_port", config.smtp.lmtp_port),
-        ("imap.port", config.imap.port),
-        ("imap.tls_port", config.imap.tls_port),
-        ("health.port", config.health.port),
-    ]
     taken: dict[int, str] = {}
-    for key, port in claims:
-        if port and port in taken and key not in reading.wrong:
+    for key, _, port in listeners(config):
+        if port in taken and key not in reading.wrong:
             reading.problem(key, port, f"is also the port of {taken[port]}", "give each listener its own port, or 0 to turn one off")
         taken.setdefault(port, key)

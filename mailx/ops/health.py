@@ -32,7 +32,7 @@ class Health:
     def __init__(self, probes: Mapping[str, Probe], reactor: IReactorTime) -> None:
         self._probes = probes
         self._reactor = reactor
-        self.stopping = False  # set at the start of a shutdown: no new work, please
+        self.phase = "starting"  # then "running", then "stopping": ready only in between
 
     @app.route("/healthz", methods=["GET", "HEAD"])
     def healthz(self, request: IRequest) -> bytes:
@@ -43,9 +43,10 @@ class Health:
     async def readyz(self, request: IRequest) -> bytes:
         """200 if every part answers, else 503, with the state of each."""
         parts = {name: "ok" if await self._ready(name, probe) else "failed" for name, probe in self._probes.items()}
-        ready = not self.stopping and all(state == "ok" for state in parts.values())
-        status = "stopping" if self.stopping else "ok" if ready else "failed"
-        return _answer(request, 200 if ready else 503, {"status": status, "parts": parts})
+        status = self.phase
+        if status == "running":
+            status = "ok" if all(state == "ok" for state in parts.values()) else "failed"
+        return _answer(request, 200 if status == "ok" else 503, {"status": status, "parts": parts})
 
     @app.route("/metrics", methods=["GET", "HEAD"])
     def metrics(self, request: IRequest) -> bytes:

@@ -1,7 +1,7 @@
 """The log: one JSON object a line (or a form for people), filtered by level, to standard output or a daily file.
 
 An event's format string is a constant sentence and its fields are keywords; both go out as they are. Field
-values are numbers, texts, or lists of them; anything else is left out, so that no object can spill its
+values are numbers, texts, or lists or tables of them; anything else is left out, so that no object can spill its
 contents. A line that cannot be written is lost: the log never stops the mail.
 """
 
@@ -89,6 +89,8 @@ _LEGACY = frozenset({"message", "time", "system", "format", "isError", "printed"
 
 
 def _plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(one, (str, int, float)) for pair in value.items() for one in pair)
     if isinstance(value, (list, tuple)):
         return all(isinstance(one, (str, int, float)) for one in value)
     return value is None or isinstance(value, (str, int, float))

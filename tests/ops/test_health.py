@@ -26,6 +26,7 @@ class Answers(SynchronousTestCase):
         self.clock = Clock()
         self.probes = {"store": fine}
         self.health = Health(self.probes, self.clock)
+        self.health.phase = "running"
         self.treq = StubTreq(self.health.app.resource())
 
     def get(self, path: str, **headers: str) -> tuple[int, bytes, str]:
@@ -59,10 +60,12 @@ class Answers(SynchronousTestCase):
         self.assertEqual(self.successResultOf(answer).code, 503)
         self.flushLoggedErrors()
 
-    def test_not_ready_while_stopping(self) -> None:
-        self.health.stopping = True
-        self.assertEqual(self.get("/readyz")[0], 503)
-        self.assertEqual(self.get("/healthz")[0], 200)
+    def test_not_ready_before_and_after(self) -> None:
+        for phase in ("starting", "stopping"):
+            self.health.phase = phase
+            code, body, _ = self.get("/readyz")
+            self.assertEqual((code, json.loads(body)["status"]), (503, phase))
+            self.assertEqual(self.get("/healthz")[0], 200)
 
     def test_metrics(self) -> None:
         RECEIVED.labels("ESMTPS").inc()
