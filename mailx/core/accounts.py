@@ -39,6 +39,7 @@ from mailx.core.users import (
 )
 from mailx.mail.address import Address
 from mailx.store import Row, Store, Txn, accounts, aliases, blocks, domains, mailboxes
+from mailx.store.cipher import Cipher
 from mailx.store.names import Missing, Taken
 
 __all__ = ["Accounts", "Alias", "Block", "Details", "DirectoryError", "Domain", "Resolved", "User"]
@@ -57,7 +58,7 @@ _FAKE_SALT = b"scram salt"
 class Accounts:
     """The directory. ``cipher`` seals credentials and block lists; ``clock`` counts seconds and dates rows."""
 
-    def __init__(self, store: Store, cipher: Any, settings: config.Accounts, passwords: Passwords, clock: IReactorTime) -> None:
+    def __init__(self, store: Store, cipher: Cipher, settings: config.Accounts, passwords: Passwords, clock: IReactorTime) -> None:
         self._store = store
         self._cipher = cipher
         self._settings = settings
@@ -416,7 +417,7 @@ def _check_quota(quota: int | None) -> None:
 
 
 def _add_account(
-    txn: Txn, cipher: Any, address: Address, role: str, quota: int | None, sealed: bytes, guid: bytes, now: int
+    txn: Txn, cipher: Cipher, address: Address, role: str, quota: int | None, sealed: bytes, guid: bytes, now: int
 ) -> tuple[int, str]:
     """The job of ``add_user``: the account and its mailboxes, or neither."""
     id, role = accounts.add(txn, address.local, address.domain, role, quota, sealed, guid, now)

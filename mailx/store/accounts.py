@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mailx.mail.mailbox import Change
-from mailx.store import Row, Txn, aliases, messages
+from mailx.store import Row, Txn, aliases, entries
 from mailx.store.names import Missing, claim, lock
 
 _COLUMNS = "a.id, a.local, d.name, a.role, a.state, a.quota, a.used, a.credentials_guid"
@@ -145,18 +145,10 @@ def begin_deletion(txn: Txn, id: int) -> None:
 
 def delete_slice(txn: Txn, id: int) -> bool:
     """Remove a slice of a deleted account; True when nothing of it is left."""
-    for mailbox_row in txn.all("SELECT id FROM mailboxes WHERE account_id = ? ORDER BY id", (id,)):
-        mailbox = int(mailbox_row[0])
-        entries = txn.all("SELECT uid, message_id FROM entries WHERE mailbox_id = ? ORDER BY uid LIMIT ?", (mailbox, _SLICE))
-        if entries:
-            messages.release(txn, [int(message_id) for _, message_id in entries])
-            txn.execute("DELETE FROM entries WHERE mailbox_id = ? AND uid <= ?", (mailbox, entries[-1][0]))
-            return False
-        gone = txn.all("SELECT modseq, uid FROM expunged WHERE mailbox_id = ? ORDER BY modseq, uid LIMIT ?", (mailbox, _SLICE))
-        if gone:
-            txn.execute("DELETE FROM expunged WHERE mailbox_id = ? AND (modseq, uid) <= (?, ?)", (mailbox, *gone[-1]))
-            return False
-        txn.execute("DELETE FROM mailboxes WHERE id = ?", (mailbox,))
+    mailbox = txn.one("SELECT id FROM mailboxes WHERE account_id = ? ORDER BY id LIMIT 1", (id,))
+    if mailbox is not None:
+        entries.purge(txn, int(mailbox[0]))
+        return False
     hashes = txn.all("SELECT hash FROM threads WHERE account_id = ? ORDER BY hash LIMIT ?", (id, _SLICE))
     if hashes:
         txn.execute("DELETE FROM threads WHERE account_id = ? AND hash <= ?", (id, hashes[-1][0]))

@@ -1,39 +1,24 @@
 """Block lists: the senders an account does not want mail from. Addresses are sealed and found by keyed hash."""
 
-from typing import Protocol
-
 from mailx.store import Txn
+from mailx.store.cipher import Cipher
+from mailx.store.messages import scope
 from mailx.store.names import Missing, Taken
 
 _PURPOSE = b"block"
 LIMIT = 10000  # blocks of one account
 
 
-class Sealer(Protocol):
-    """What this module needs of :class:`mailx.store.cipher.Cipher`."""
-
-    def seal(self, purpose: bytes, context: bytes, plain: bytes) -> bytes: ...
-
-    def open(self, purpose: bytes, context: bytes, sealed: bytes) -> bytes: ...
-
-    def hash(self, purpose: bytes, scope: bytes, value: bytes) -> bytes: ...
-
-
 class Full(Exception):
     """The account has LIMIT blocks already."""
 
 
-def scope(account_id: int) -> bytes:
-    """The scope of an account's hashes: its id as 8 octets, big-endian."""
-    return account_id.to_bytes(8, "big")
-
-
-def digest(cipher: Sealer, account_id: int, pattern: str) -> bytes:
+def digest(cipher: Cipher, account_id: int, pattern: str) -> bytes:
     """The hash under which ``pattern`` (``local@domain`` or ``@domain``, lower case) is kept."""
     return cipher.hash(_PURPOSE, scope(account_id), pattern.encode())
 
 
-def add(txn: Txn, cipher: Sealer, account_id: int, pattern: str, now: int) -> None:
+def add(txn: Txn, cipher: Cipher, account_id: int, pattern: str, now: int) -> None:
     """Block ``pattern``; raises Taken if it is blocked already, Full at the limit."""
     count = txn.one("SELECT count(*) FROM blocks WHERE account_id = ?", (account_id,))
     if count is not None and count[0] >= LIMIT:
@@ -47,7 +32,7 @@ def add(txn: Txn, cipher: Sealer, account_id: int, pattern: str, now: int) -> No
         raise Taken("block", pattern)
 
 
-def patterns(txn: Txn, cipher: Sealer, account_id: int) -> list[tuple[str, int]]:
+def patterns(txn: Txn, cipher: Cipher, account_id: int) -> list[tuple[str, int]]:
     """(pattern, created) of every block, by pattern."""
     rows = txn.all("SELECT hash, sealed, created FROM blocks WHERE account_id = ?", (account_id,))
     context = scope(account_id)
@@ -59,7 +44,7 @@ def hashes(txn: Txn, account_id: int) -> frozenset[bytes]:
     return frozenset(bytes(row[0]) for row in txn.all("SELECT hash FROM blocks WHERE account_id = ?", (account_id,)))
 
 
-def delete(txn: Txn, cipher: Sealer, account_id: int, pattern: str) -> None:
+def delete(txn: Txn, cipher: Cipher, account_id: int, pattern: str) -> None:
     """Remove a block; raises Missing."""
     if not txn.execute("DELETE FROM blocks WHERE account_id = ? AND hash = ?", (account_id, digest(cipher, account_id, pattern))):
         raise Missing("block", pattern)
