@@ -99,6 +99,34 @@ class Outcome:
     effects: Effects | None = None
 
 
+class Unanswered:
+    """Counts the calls of a store that have no answer yet, so that closing can wait for them."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._count = 0
+        self._none: Deferred[None] | None = None
+
+    def add(self, deferred: "Deferred[Any]") -> "Deferred[Any]":
+        """Count ``deferred`` until it fires."""
+        self._count += 1
+        return deferred.addBoth(self._answered)
+
+    async def close(self) -> None:
+        """Wait until every call has its answer; the caller takes no more."""
+        self.closed = True
+        if self._count:
+            self._none = Deferred()
+            await self._none
+
+    def _answered(self, answer: Any) -> Any:
+        self._count -= 1
+        if not self._count and self._none is not None:
+            none, self._none = self._none, None
+            none.callback(None)
+        return answer
+
+
 class Announcer:
     """Tells outcomes on the reactor thread, in the order in which they were posted."""
 

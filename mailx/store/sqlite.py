@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from mailx.mail.mailbox import Change
 from mailx.mail.reply import Unavailable
 from mailx.store import Row
-from mailx.store.engine import Announcer, Call, Conflict, Effects, Outcome, Pool, Session, multi_row
+from mailx.store.engine import Announcer, Call, Conflict, Effects, Outcome, Pool, Session, Unanswered, multi_row
 from mailx.store.migrate import SchemaError, migrate_sqlite
 
 log = Logger()
@@ -119,23 +119,17 @@ class SQLiteStore:
         self._lock = Lock()  # of _pending and _pumping
         self._pending: deque[Call] = deque()
         self._pumping = False
-        self._running = 0  # reads and writes without an answer yet
-        self._closed = False
-        self._idle: Deferred[None] | None = None
+        self._unanswered = Unanswered()
 
     def read(self, job: Callable[..., Any], *args: Any, **kwargs: Any) -> "Deferred[Any]":
-        if self._closed:
+        if self._unanswered.closed:
             return fail(Unavailable("the store is closed"))
-        self._running += 1
-        deferred: Deferred[Any] = self._readers.runWithConnection(_read, job, args, kwargs)
-        return deferred.addBoth(self._answered)
+        return self._unanswered.add(self._readers.runWithConnection(_read, job, args, kwargs))
 
     def write(self, job: Callable[..., Any], *args: Any, **kwargs: Any) -> "Deferred[Any]":
-        if self._closed:
+        if self._unanswered.closed:
             return fail(Unavailable("the store is closed"))
-        self._running += 1
-        deferred: Deferred[Any] = Deferred()
-        deferred.addBoth(self._answered)
+        deferred: Deferred[Any] = self._unanswered.add(Deferred())
         with self._lock:
             self._pending.append(Call(job, args, kwargs, deferred))
             start = not self._pumping
@@ -149,12 +143,9 @@ class SQLiteStore:
 
     async def close(self) -> None:
         """Answer what was asked, then let go of the file."""
-        if self._closed:
+        if self._unanswered.closed:
             return
-        self._closed = True
-        if self._running:
-            self._idle = Deferred()
-            await self._idle
+        await self._unanswered.close()
         self._readers.close()
         self._writer.close()
         os.close(self._lock_file)
@@ -162,13 +153,6 @@ class SQLiteStore:
     async def migrate(self) -> None:
         """Bring the schema up to date; raises SchemaError, Unavailable."""
         await self._writer.runWithConnection(lambda session: migrate_sqlite(session.raw, self._path))
-
-    def _answered(self, answer: Any) -> Any:
-        self._running -= 1
-        if not self._running and self._idle is not None:
-            idle, self._idle = self._idle, None
-            idle.callback(None)
-        return answer
 
     def _writer_failed(self, failure: Failure) -> None:
         """The writer could not even open its connection."""
