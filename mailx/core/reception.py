@@ -151,7 +151,7 @@ class Reception:
             targets = [(user, name_hash(self._cipher, user.id, INBOX), 0) for user in users.values()]
             delivery = await self._delivery(sealed, targets, int(started))
         except BaseException:
-            self._discard(envelope.message.content, sealed and sealed.file)
+            self._discard(envelope.message.content, sealed.file if sealed else None)
             raise
         (outcomes,) = await self._store.write(deliver, Consignment((delivery,), each))
         self._settle(envelope, sealed, zip(users.values(), outcomes, strict=True), started)
