@@ -1,1 +1,228 @@
-"""The composition root: reads as an inventory of the server."""
+"""The composition root: reads as an inventory of the server.
+
+``_open`` makes every part in the order of their needs and gives each what it works with; the parts close in the
+reverse order, the store last. Nothing else knows all of them. A part that cannot start stops the server with one
+line that says why.
+"""
+
+import atexit
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import ILogObserver, Logger
+from twisted.python import usage
+from twisted.python.components import Componentized
+from twisted.python.failure import Failure
+
+from mailx import __version__
+from mailx.config import Config, StoreSettings, listeners
+from mailx.config_file import ConfigError, find, load
+from mailx.core.access import Access
+from mailx.core.accounts import Accounts
+from mailx.core.changes import Changes
+from mailx.core.mailboxes import Mailboxes
+from mailx.core.passwords import Passwords
+from mailx.core.policy import BlockList, MessageSize
+from mailx.core.reception import Reception
+from mailx.core.sweep import Sweep
+from mailx.mail.reply import Unavailable
+from mailx.ops.admin import AdminService, SocketInUse
+from mailx.ops.administration import Administration
+from mailx.ops.certificates import Certificates, Unusable
+from mailx.ops.health import Health
+from mailx.ops.logs import observer
+from mailx.ops.metrics import Delay, raise_open_files
+from mailx.ops.sockets import BoundPorts, PortTaken
+from mailx.ops.welcome import first_account, notice
+from mailx.store.blobs import Blobs
+from mailx.store.cipher import Cipher
+from mailx.store.keys import KeysError, load_or_create
+from mailx.store.migrate import SchemaError
+from mailx.store.sqlite import StoreInUse
+
+log = Logger()
+
+# What keeps a server from starting and is no fault of the program: said in one line, without a traceback.
+_EXPECTED = (SchemaError, StoreInUse, KeysError, Unavailable, Unusable, SocketInUse, CannotListenError, OSError)
+
+
+class Options(usage.Options):
+    """The options of ``twistd mailx``."""
+
+    synopsis = "[--config FILE]"
+    longdesc = "MailX: mail in by SMTP, kept encrypted, read by IMAP. Without a file it runs on loopback ports with its data in ./var."
+    optParameters = [["config", "c", None, "TOML file; default: mailx.toml in this directory, or else built-in defaults."]]
+
+
+def makeService(options: Options) -> IService:
+    """The server as one service; wrong configuration ends the process with every error listed."""
+    from twisted.internet import reactor
+
+    try:
+        config = load(find(options["config"]), os.environ)
+    except ConfigError as error:
+        raise SystemExit(f"mailx: the configuration cannot be used:\n{error}") from None
+    return MailX(config, reactor)
+
+
+class MailX(MultiService):
+    """The whole server. Ports are bound with the rights the process began with, everything else is opened after."""
+
+    def __init__(self, config: Config, reactor: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._config = config
+        self._ports = BoundPorts(reactor)
+        self._reactor: Any = self._ports
+        self._parts = AsyncExitStack()
+        self._opening: Deferred[None] | None = None
+        self._observer = observer(config.log)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """The application logs the way the configuration says."""
+        if isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        raise_open_files()
+        try:
+            for setting, interface, port in listeners(self._config):
+                self._ports.bind(setting, interface, port)
+        except PortTaken as error:
+            raise SystemExit(f"mailx: {error}") from None
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        # A busy writer thread hands the interpreter back to the event loop ten times sooner than by default.
+        sys.setswitchinterval(0.0005)
+        os.umask(0o077)
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
+        self._opening = Deferred.fromCoroutine(self._open())
+        self._opening.addErrback(self._failed)
+
+    def _reload(self) -> None:
+        self._observer.reopen()
+        log.info("Log file reopened", event="server.reload")
+
+    async def _open(self) -> None:
+        config, reactor, parts = self._config, self._reactor, self._parts
+        server, data = config.server, Path(config.server.data)
+        self._observer.open()
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        reactor.suggestThreadPoolSize(server.threads)
+
+        tls = Certificates(config.tls, data, server.hostname)
+        health = Health({"store": lambda: accounts.totals()}, reactor)
+        if config.health.port:
+            listening = reactor.listenTCP(config.health.port, health.site(), interface=config.health.interface)
+            parts.push_async_callback(maybeDeferred, listening.stopListening)
+        store = await _open_store(config.store, reactor)
+        parts.push_async_callback(store.close)
+        cipher = Cipher(await load_or_create(server.secret_file, store))
+        blobs = Blobs(str(data / "blobs"), cipher)
+
+        passwords = Passwords(reactor, reversible=config.smtp.cram_md5)
+        parts.callback(passwords.stop)
+        accounts = Accounts(store, cipher, config.accounts, passwords, reactor)
+        await accounts.load()
+        access = Access(accounts, config.accounts, passwords, reactor)
+        parts.push_async_callback(access.stop)
+        changes = Changes(store)
+        mailboxes = Mailboxes(store, cipher, blobs, changes, reactor, config.accounts.quota)
+        policies = [MessageSize(config.smtp.message_size), BlockList(accounts)]
+        reception = Reception(
+            store,
+            cipher,
+            blobs,
+            accounts,
+            policies,
+            reactor,
+            hostname=server.hostname,
+            default_quota=config.accounts.quota,
+            file_above=config.store.file_above,
+            spool_above=config.store.spool_above,
+        )
+        sweep = Sweep(store, blobs, reactor)
+        sweep.start()
+        parts.push_async_callback(sweep.stop)
+        delay = Delay(reactor)
+        delay.start()
+        parts.callback(delay.stop)
+        first = await first_account(accounts, server.first_domain)
+
+        edges = MultiService()
+        parts.push_async_callback(edges.stopService)
+        for edge in _edges(config, mailboxes, reception, access, tls, reactor):
+            edge.setServiceParent(edges)
+        AdminService(config.admin.socket, Administration(accounts, config), reactor).setServiceParent(edges)  # type: ignore[no-untyped-call]
+        edges.startService()
+        parts.callback(setattr, health, "phase", "stopping")
+        health.phase = "running"
+        log.info("Server started", event="server.started", version=__version__)
+        _tell(notice(config, tls.generated, first))
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(*_EXPECTED):
+            reason = getattr(failure.value, "reason", None) or str(failure.value)
+            log.critical("Server not started: {reason}", event="server.failed", reason=reason)
+            _tell(f"mailx: {reason}")
+        else:
+            log.failure("Server not started", failure=failure, event="server.failed")
+            _tell(f"mailx: not started\n{failure.getTraceback()}")
+        atexit.register(os._exit, 1)  # twistd itself would report success
+        if self.running:
+            self._reactor.callWhenRunning(self._reactor.stop)
+
+    def stopService(self) -> Deferred[None]:
+        """Edges finish what runs, each within its own time; then the rest closes, the store last."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        if self._opening is not None:
+            await self._opening
+        await self._parts.aclose()
+        self._ports.release()
+        log.info("Server stopped", event="server.stopped")
+
+
+async def _open_store(settings: StoreSettings, reactor: Any) -> Any:
+    """The store that ``settings`` names, with its schema up to date."""
+    if settings.url.startswith("sqlite:"):
+        from mailx.store import sqlite
+
+        return await sqlite.open_store(settings.url.removeprefix("sqlite:"), settings.readers, reactor)
+    from mailx.store import postgres
+
+    return await postgres.open_store(settings.url, settings.password, settings.readers, reactor)
+
+
+def _edges(
+    config: Config, mailboxes: Mailboxes, reception: Reception, access: Access, tls: Certificates, reactor: Any
+) -> Iterator[IService]:
+    """The protocols that the configuration turns on; the others are not even imported."""
+    smtp, imap = config.smtp, config.imap
+    tracing = config.log.level == "debug"
+    if smtp.port or smtp.submission_port or smtp.submissions_port or smtp.lmtp_port or smtp.lmtp_socket:
+        from mailx.smtp.server import SMTPService
+
+        yield SMTPService(smtp, config.server, reception, access, tls, reactor, tracing)
+    if imap.port or imap.tls_port:
+        from mailx.imap.server import IMAPService
+
+        yield IMAPService(imap, config.server, mailboxes, reception, access, tls, reactor)
+
+
+def _tell(text: str) -> None:
+    """Say it to the person who started the server, past the log."""
+    if sys.__stderr__ is not None:
+        print(text, file=sys.__stderr__, flush=True)

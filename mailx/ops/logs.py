@@ -44,10 +44,15 @@ class Observer:
         except (OSError, ValueError):  # a full disk, a closed pipe: there is no better place to tell
             return
 
+    def open(self) -> None:
+        """Begin to write to the log file; until then lines are held. Does nothing for standard output."""
+        if isinstance(self._sink, LateFile):
+            self._sink.open()
+
     def reopen(self) -> None:
         """Open the log file again, after somebody moved it away. Does nothing for standard output."""
-        if isinstance(self._sink, DatedFile):
-            self._sink.reopen()  # type: ignore[no-untyped-call]
+        if isinstance(self._sink, LateFile):
+            self._sink.reopen()
 
 
 def json_line(event: LogEvent) -> str:
@@ -117,9 +122,36 @@ class DatedFile(DailyLogFile):
                 aside.unlink(missing_ok=True)
 
 
+class LateFile:
+    """A DatedFile that is opened when the process has the rights it will keep; lines from before are held."""
+
+    def __init__(self, path: Path, days: int) -> None:
+        self._path = path
+        self._days = days
+        self._held: list[bytes] = []
+        self._file: DatedFile | None = None
+
+    def open(self) -> None:
+        """Open the file, raising OSError, and write what was held."""
+        self._file = DatedFile(self._path, self._days)
+        while self._held:
+            self._file.write(self._held.pop(0))  # type: ignore[no-untyped-call]
+
+    def reopen(self) -> None:
+        """Open the path anew."""
+        if self._file is not None:
+            self._file.reopen()  # type: ignore[no-untyped-call]
+
+    def write(self, data: bytes) -> None:
+        if self._file is None:
+            self._held.append(data)
+        else:
+            self._file.write(data)  # type: ignore[no-untyped-call]
+
+
 def observer(settings: Log) -> Observer:
-    """The observer that ``settings`` asks for. Raises OSError if the log file cannot be opened."""
-    sink: _Sink = DatedFile(Path(settings.file), settings.days) if settings.file else _StandardOutput()
+    """The observer that ``settings`` asks for; to be opened when the process has dropped its rights."""
+    sink: _Sink = LateFile(Path(settings.file), settings.days) if settings.file else _StandardOutput()
     form = settings.format
     if form == "auto":
         form = "console" if not settings.file and sys.__stdout__ is not None and sys.__stdout__.isatty() else "json"

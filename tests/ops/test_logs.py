@@ -137,7 +137,11 @@ class Files(SynchronousTestCase):
     def test_a_moved_file_is_made_again(self) -> None:
         observe = observer(Log(file=str(self.path)))
         log = Logger("mailx", observer=observe)
+        log.info("zeroth")
+        self.assertFalse(self.path.exists())
+        observe.open()
         log.info("first")
+        self.assertIn(b"zeroth", self.path.read_bytes())
         self.path.rename(self.path.with_name("moved"))
         observe.reopen()
         log.info("second")

@@ -1,0 +1,94 @@
+"""The very first start: one domain, one account, and what to tell the person who started it."""
+
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from mailx import __version__
+from mailx.config import Config, listeners
+from mailx.core.accounts import Accounts
+
+FIRST_USER = "me"
+_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # none that look alike
+
+_LABELS = {
+    "smtp.port": "SMTP, mail from other servers",
+    "smtp.submission_port": "SMTP submission, STARTTLS",
+    "smtp.submissions_port": "SMTP submission, TLS",
+    "smtp.lmtp_port": "LMTP",
+    "imap.port": "IMAP, STARTTLS",
+    "imap.tls_port": "IMAP, TLS",
+    "health.port": "health and metrics (HTTP)",
+}
+
+
+@frozen
+class FirstAccount:
+    """The account made at the first start, with the only copy of its password in the clear."""
+
+    address: str
+    password: str
+
+
+async def first_account(accounts: Accounts, domain: str) -> FirstAccount | None:
+    """Make ``domain`` and one account in it, unless the directory has accounts or other domains already."""
+    known = [one.name for one in await accounts.domains()]
+    if not domain or (await accounts.totals())[0] or set(known) - {domain}:
+        return None
+    if not known:
+        await accounts.add_domain(domain)
+    first = FirstAccount(f"{FIRST_USER}@{domain}", generated_password())
+    await accounts.add_user(first.address, first.password)
+    return first
+
+
+def generated_password() -> str:
+    """A random password of 80 bits, easy to type: four groups of four letters and digits."""
+    return "-".join("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(4))
+
+
+def notice(config: Config, certificate: Path | None, first: FirstAccount | None) -> str:
+    """What listens where; after a first start also the account and what to try. ``certificate``: the self-signed one."""
+    lines = ["", f"MailX {__version__} is running.", ""]
+    lines += [f"  {_LABELS[setting]:<30} {_where(interface, port)}" for setting, interface, port in listeners(config)]
+    lines += ["", f"  {'data':<30} {_short(config.server.data)}"]
+    if certificate is not None:
+        lines.append(f"  {'certificate (self-signed)':<30} {_short(certificate)}")
+    if first is not None:
+        lines.append(f"  {'secret':<30} {_short(config.server.secret_file)}  (keep a copy: without it the mail cannot be opened)")
+        lines += ["", f"  {'account':<30} {first.address}", f"  {'password':<30} {first.password}  (shown this once)"]
+        lines += ["", "Try it in another terminal:", "", *_commands(config, certificate, first)]
+    return "\n".join([*lines, "", ""])
+
+
+def _commands(config: Config, certificate: Path | None, first: FirstAccount) -> Sequence[str]:
+    """Commands to paste: send, read, and where the documentation is."""
+    host = "localhost" if certificate is not None else config.server.hostname
+    trust = f" --cacert {_short(certificate)}" if certificate is not None else ""
+    login = f"--user '{first.address}:{first.password}'"
+    lines = []
+    if config.smtp.submissions_port:
+        url = f"smtps://{host}:{config.smtp.submissions_port}"
+        lines += [
+            "  # send",
+            f"  printf 'From: {first.address}\\r\\nTo: {first.address}\\r\\nSubject: Hello\\r\\n\\r\\nIt works.\\r\\n' | \\",
+            f"    curl -sS{trust} {login} --mail-from {first.address} --mail-rcpt {first.address} -T - {url}",
+        ]
+    if config.imap.tls_port:
+        url = f"imaps://{host}:{config.imap.tls_port}/INBOX;MAILINDEX=1"
+        lines += ["  # read", f"  curl -sS{trust} {login} '{url}'"]
+    documents = Path(__file__).parent.parent.parent / "docs" / "index.rst"
+    return [*lines, "  # learn more", f"  less {_short(documents)}" if documents.exists() else "  mailxctl --help"]
+
+
+def _where(interface: str, port: int) -> str:
+    return f"[{interface}]:{port}" if ":" in interface else f"{interface}:{port}"
+
+
+def _short(path: str | Path) -> str:
+    """``path`` as seen from the working directory, if it lies below."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
