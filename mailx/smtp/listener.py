@@ -62,7 +62,7 @@ class TLSProvider(Protocol):
     def server_options(self) -> Any: ...
 
 
-class SMTPListener(SMTPFactory):  # type: ignore[misc]
+class SMTPListener(SMTPFactory):
     """The factory of one port's sessions. ``tracing`` turns the debug line of every command on."""
 
     noisy = False
@@ -70,7 +70,7 @@ class SMTPListener(SMTPFactory):  # type: ignore[misc]
     def __init__(
         self, door: Door, port: int, settings: SMTP, server: Server, reception: Reception, access: Access, tls: TLSProvider, reactor: Any
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.door = door
         self.port = port
         self.settings = settings

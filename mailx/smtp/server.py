@@ -57,11 +57,11 @@ class SMTPService(Service):
         self.listeners: list[SMTPListener] = []
 
     def privilegedStartService(self) -> None:
-        super().privilegedStartService()
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
         self._bind()
 
     def startService(self) -> None:
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         if not self.ports:
             self._bind()
         log.info(
@@ -101,24 +101,30 @@ class SMTPService(Service):
         began = self._reactor.seconds()
         await DeferredList([maybeDeferred(port.stopListening) for port in self.ports.values()])
         self.ports.clear()
-        open_sessions = sum(len(listener.sessions) for listener in self.listeners)
+        before = self._open()
         drained = DeferredList([listener.drain() for listener in self.listeners])
-        for seconds, end in ((self._settings.shutdown_seconds, SMTPListener.cut), (LAST_WORDS, SMTPListener.abort)):
-            await _either(drained, self._reactor, seconds)
-            for listener in self.listeners:
-                end(listener)
+        await _either(drained, self._reactor, self._settings.shutdown_seconds)
+        left = self._open()
+        for listener in self.listeners:
+            listener.cut()
+        await _either(drained, self._reactor, LAST_WORDS)
+        for listener in self.listeners:
+            listener.abort()
         self.listeners.clear()
         log.info(
             "SMTP server shutdown",
             event="smtp.stopped",
-            graceful=True,
-            active_sessions_completed=open_sessions,
+            graceful=not left,
+            active_sessions_completed=before - left,
             total_duration_ms=round((self._reactor.seconds() - began) * 1000),
         )
 
+    def _open(self) -> int:
+        return sum(len(listener.sessions) for listener in self.listeners)
+
     def stopService(self) -> "Deferred[None]":
         """Fires when no session is left, at the latest ``shutdown_seconds`` and a moment later."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
 
 

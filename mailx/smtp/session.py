@@ -310,7 +310,7 @@ class Session(Wire):
             self._origin = None
         if dialogue.over:
             self.listener.login(dialogue.outcome)
-            if dialogue.user is None:
+            if answer == replies.AUTH_FAILED:
                 self._auth_failures += 1
                 if self._auth_failures >= _AUTH_FAILURES:
                     self.close(answer + replies.TOO_MANY_ERRORS)

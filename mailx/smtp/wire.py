@@ -34,14 +34,15 @@ Answer = bytes | Coroutine[Any, Any, bytes] | None
 
 
 @implementer(IPushProducer)
-class Wire(ESMTP):  # type: ignore[misc]
+class Wire(ESMTP):
     """One connection's octets. ``seconds`` tells the time; ``soon`` calls a function in the reactor's next step."""
 
+    transport: Any
     noisy = False
     connection = ""  # the id of the connection in every log line of its session
 
     def __init__(self, seconds: Callable[[], float], soon: Callable[[Callable[[], None]], object], idle: float, patience: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._seconds = seconds
         self._soon = soon
         self._idle = idle
@@ -290,7 +291,7 @@ class Wire(ESMTP):  # type: ignore[misc]
         if not self._closed:
             self._closed = True
             self._drop()
-        super().connectionLost(reason)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     # The client reads its replies, or does not: IPushProducer.
 
