@@ -1,1 +1,1 @@
-"""``mailxctl``, the command line of an administrator."""
+"""``mailxctl``: domains, accounts, aliases, block lists and the configuration, from the command line."""

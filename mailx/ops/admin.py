@@ -36,16 +36,17 @@ def resource(administration: Administration) -> Any:
     app = Klein()
 
     def route(path: str, method: str, name: str) -> None:
-        @app.route(path, methods=[method], endpoint=name)  # type: ignore[untyped-decorator]
+        @app.route(path, methods=[method], endpoint=name)
         async def perform(request: IRequest, **names: str) -> bytes:
             return _reply(request, *await _perform(administration, name, names, request))
 
     for path, method, name in ROUTES:
         route(path, method, name)
 
-    @app.handle_errors(HTTPException)  # type: ignore[untyped-decorator]
-    def refuse(request: IRequest, error: Failure) -> bytes:
-        return _reply(request, *unroutable(error.value))
+    @app.handle_errors(HTTPException)
+    def refuse(request: IRequest, failure: Failure) -> bytes:
+        assert isinstance(failure.value, HTTPException)
+        return _reply(request, *unroutable(failure.value))
 
     return app.resource()
 

@@ -1,0 +1,42 @@
+"""``mailxctl alias``: further names of accounts."""
+
+from urllib.parse import quote
+
+import click
+
+from mailx.ctl import output
+from mailx.ctl.session import Group, Session, pass_session
+
+
+@click.group(cls=Group)
+def alias() -> None:
+    """Aliases: add, list, delete. `*@DOMAIN` catches what no other name of the domain takes."""
+
+
+@alias.command()
+@click.argument("name")
+@click.argument("targets", nargs=-1, required=True)
+@pass_session
+def add(session: Session, name: str, targets: tuple[str, ...]) -> None:
+    """Make the address NAME reach the accounts TARGETS."""
+    made = session.call("POST", "/v1/aliases", body={"alias": name, "targets": list(targets)})
+    session.say(made, f"{made['alias']} reaches {', '.join(made['targets'])}, who may also send as it.")
+
+
+@alias.command("list")
+@click.option("--domain", help="Aliases of this domain only.")
+@pass_session
+def list_(session: Session, domain: str | None) -> None:
+    """List the aliases."""
+    answer = session.call("GET", "/v1/aliases", {"domain": domain})
+    rows = [(one["alias"], ", ".join(one["targets"])) for one in answer["aliases"]]
+    session.say(answer, *(output.table(("ALIAS", "REACHES"), rows) if rows else ["There are no aliases."]))
+
+
+@alias.command()
+@click.argument("name")
+@pass_session
+def delete(session: Session, name: str) -> None:
+    """Delete the alias NAME; its accounts and their mail stay."""
+    session.call("DELETE", f"/v1/aliases/{quote(name, safe='@')}")
+    session.say({"deleted": name}, f"{name} was deleted.")

@@ -1,0 +1,103 @@
+"""The admin API without a server: this process opens the database, under the lock that a server would hold."""
+
+import os
+from collections.abc import Mapping
+from threading import Thread
+from typing import Any
+from urllib.parse import unquote
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import blockingCallFromThread
+
+from mailx.config import Config
+from mailx.core.accounts import Accounts
+from mailx.core.passwords import Passwords
+from mailx.mail.reply import Unavailable
+from mailx.ops.administration import Administration
+from mailx.store import keys, sqlite
+from mailx.store.cipher import Cipher
+from mailx.store.migrate import SchemaError
+
+reactor: Any = _reactor
+
+
+class Unopened(Exception):
+    """The database cannot be used; the text says why."""
+
+    def __init__(self, text: str, remedy: str) -> None:
+        super().__init__(text)
+        self.remedy = remedy
+
+
+class LocalClient:
+    """The API in this process. The reactor, if it does not run yet, runs in a thread of its own until ``close``."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._thread: Thread | None = None
+        self._store: Any = None
+        self._passwords = Passwords(reactor, reversible=config.smtp.cram_md5)
+        self._administration: Administration | None = None
+
+    def open(self) -> None:
+        """Open the database; raises Unopened."""
+        self._require_database()
+        if not reactor.running:
+            self._thread = Thread(target=reactor.run, kwargs={"installSignalHandlers": False}, daemon=True)
+            self._thread.start()
+        try:
+            self._wait(self._open)
+        except BaseException:
+            self.close()
+            raise
+
+    def _require_database(self) -> None:
+        kind, _, path = self._config.store.url.partition(":")
+        if kind == "sqlite" and not os.path.exists(path):
+            remedy = "Start it with `twistd -n mailx`, or name its configuration with --config."
+            raise Unopened(f"no server is running, and there is no database at {path}", remedy)
+
+    async def _open(self) -> None:
+        config = self._config
+        kind, _, path = config.store.url.partition(":")
+        try:
+            if kind == "sqlite":
+                self._store = await sqlite.open_store(path, config.store.readers, reactor)
+            else:
+                from mailx.store import postgres
+
+                self._store = await postgres.open_store(config.store.url, config.store.password, config.store.readers, reactor)
+            cipher = Cipher(await keys.load_or_create(config.server.secret_file, self._store))
+            accounts = Accounts(self._store, cipher, config.accounts, self._passwords, reactor)
+            await accounts.load()
+        except sqlite.StoreInUse as error:
+            remedy = f"If a server holds it that does not answer on {config.admin.socket}, name its configuration with --config."
+            raise Unopened(str(error).partition(":")[0], remedy) from error
+        except (SchemaError, keys.KeysError) as error:
+            raise Unopened(str(error), "See the section on keys and upgrades of the documentation.") from error
+        except Unavailable as error:
+            raise Unopened(f"the database cannot be opened: {error.reason}", "Look at its files, or at the PostgreSQL server.") from error
+        self._administration = Administration(accounts, config)
+
+    def call(self, method: str, path: str, parameters: Mapping[str, str], body: Any) -> tuple[int, Any]:
+        """The HTTP status and the JSON of one request."""
+        administration = self._administration
+        assert administration is not None, "open() comes first"
+        return self._wait(lambda: administration.answer(method, unquote(path), parameters, body))  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Close the database and end the threads."""
+        self._wait(self._close)
+        if self._thread is not None:
+            reactor.callFromThread(reactor.stop)
+            self._thread.join()
+
+    async def _close(self) -> None:
+        self._passwords.stop()
+        if self._store is not None:
+            await self._store.close()
+
+    def _wait(self, call: Any) -> Any:
+        """What the coroutine function ``call`` returns or raises."""
+        return blockingCallFromThread(reactor, lambda: Deferred.fromCoroutine(call()))

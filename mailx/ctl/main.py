@@ -1,0 +1,26 @@
+"""``mailxctl``: the entry point and its groups of commands."""
+
+import click
+
+from mailx import __version__
+from mailx.ctl.aliases import alias
+from mailx.ctl.blocks import block
+from mailx.ctl.configuration import config
+from mailx.ctl.domains import domain
+from mailx.ctl.session import Group, Session, options
+from mailx.ctl.users import user
+
+
+@click.group(cls=Group, params=options())
+@click.version_option(__version__, prog_name="mailxctl")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Administer MailX: through the running server, or in its database when no server runs."""
+    context.call_on_close(context.ensure_object(Session).close)
+
+
+for group in (user, domain, alias, block, config):
+    main.add_command(group)
+
+if __name__ == "__main__":
+    main()
