@@ -10,7 +10,6 @@ from functools import lru_cache
 
 # What mail says, and what it means: supersets that senders really use (as the WHATWG Encoding Standard maps them).
 _MEANT = {
-    "": "utf-8",
     "us-ascii": "cp1252",
     "ascii": "cp1252",
     "ansi_x3.4-1968": "cp1252",
@@ -61,14 +60,11 @@ def codec(charset: str) -> str:
 
 def decode_text(octets: bytes, charset: str) -> str:
     """``octets`` in ``charset``; wrong octets become U+FFFD. An unknown charset is tried as UTF-8, then as windows-1252."""
-    name = codec(charset)
-    if not name or name == "utf-8":
-        try:
-            return octets.decode("utf-8")
-        except UnicodeDecodeError:
-            return octets.decode("utf-8" if codec(charset) == "utf-8" and charset else "cp1252", "replace")
+    name = codec(charset) if charset else ""
     try:
-        return octets.decode(name, "replace")
+        if name:
+            return octets.decode(name, "replace")
+        return octets.decode("utf-8")
     except (UnicodeError, LookupError):
         return octets.decode("cp1252", "replace")
 

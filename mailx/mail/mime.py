@@ -14,7 +14,7 @@ from attrs import frozen
 
 from mailx.mail import header
 from mailx.mail.header import Field, unfold
-from mailx.mail.parameters import Parameters, content_type, disposition, text, token
+from mailx.mail.parameters import Parameters, content_type, disposition, encoding, text
 
 DEPTH_LIMIT = 100
 PARTS_LIMIT = 10000
@@ -46,7 +46,8 @@ class Part:
     type: bytes  # lower case, as subtype
     subtype: bytes
     params: Parameters
-    fields: list[Field]
+    fields: list[Field]  # as they stand
+    named: dict[bytes, bytes]  # the same by lower-case name: header.first
     encoding: bytes = b"7bit"  # lower case
     id: bytes | None = None
     description: bytes | None = None
@@ -65,7 +66,12 @@ class Part:
     @property
     def charset(self) -> str:
         """The charset of a text part as it names it, ``""`` if it names none."""
-        return text(self.params, b"charset") if self.type == b"text" else ""
+        if self.type != b"text":
+            return ""
+        for name, value in self.params:
+            if name == b"charset":
+                return value.decode("latin-1")
+        return text(self.params, b"charset")
 
     @property
     def mime_type(self) -> str:
@@ -130,14 +136,15 @@ class _Parser:
                 message = self.entity(body, end, depth + 1, _TEXT)
         lines = content.count(b"\n", body, end) if declared[0] == b"text" or message is not None else 0
         get = named.get
-        language, encoding, arranged = get(b"content-language"), get(b"content-transfer-encoding"), get(b"content-disposition")
+        language, coded, arranged = get(b"content-language"), get(b"content-transfer-encoding"), get(b"content-disposition")
         return Part(
             start,
             body,
             end,
             *declared,
             fields,
-            encoding=b"7bit" if encoding is None else token(encoding) or b"7bit",
+            named,
+            encoding=b"7bit" if coded is None else encoding(coded),
             id=_line(get(b"content-id")),
             description=_line(get(b"content-description")),
             disposition=None if arranged is None else disposition(arranged),

@@ -5,6 +5,7 @@ numbered continuations of RFC 2231 3 are joined. Nothing raises; at most PARAMET
 """
 
 import re
+from functools import lru_cache
 from itertools import islice
 from urllib.parse import unquote_to_bytes
 
@@ -12,6 +13,7 @@ from mailx.mail.charset import decode_text
 from mailx.mail.header import decode, unfold
 
 PARAMETERS_LIMIT = 100
+_CACHED_LENGTH = 64  # octets; most parts say one of a few short values
 Parameters = tuple[tuple[bytes, bytes], ...]  # (lower-case name, value without quoting)
 
 _TYPE = re.compile(rb"\s*+([^\s/;]++)\s*+/\s*+([^\s;/]++)")
@@ -26,6 +28,10 @@ _COMMENT = re.compile(rb"[()]|\\[\s\S]")
 
 def content_type(value: bytes) -> tuple[bytes, bytes, Parameters] | None:
     """Type, subtype (both lower case) and parameters of a raw Content-Type value; None if it is malformed."""
+    return _known_type(value) if len(value) <= _CACHED_LENGTH and b"oundary" not in value else _content_type(value)
+
+
+def _content_type(value: bytes) -> tuple[bytes, bytes, Parameters] | None:
     if b"(" in value:
         value = without_comments(value)
     match = _TYPE.match(value)
@@ -33,6 +39,9 @@ def content_type(value: bytes) -> tuple[bytes, bytes, Parameters] | None:
         return None
     kind, subtype = match.groups()
     return kind.lower(), subtype.lower(), parse(value, match.end())
+
+
+_known_type = lru_cache(maxsize=1024)(_content_type)
 
 
 def disposition(value: bytes) -> tuple[bytes, Parameters] | None:
@@ -45,8 +54,14 @@ def disposition(value: bytes) -> tuple[bytes, Parameters] | None:
     return match[1].lower(), parse(value, match.end())
 
 
+@lru_cache(maxsize=256)
+def encoding(value: bytes) -> bytes:
+    """The lower-case word of a raw Content-Transfer-Encoding value; 7bit, the default, if it has none (RFC 2045 6.1)."""
+    return token(value[:_CACHED_LENGTH]) or b"7bit"
+
+
 def token(value: bytes) -> bytes:
-    """The lower-case first word of a raw value such as Content-Transfer-Encoding, ``b""`` if there is none."""
+    """The lower-case first word of a raw value, ``b""`` if there is none."""
     if b"(" in value:
         value = without_comments(value)
     match = _TOKEN.match(value)

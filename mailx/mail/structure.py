@@ -6,7 +6,7 @@ neither (RFC 9051 4.3) and is left out. Encoded words stay as they are: decoding
 
 from collections.abc import Mapping, Sequence
 
-from mailx.mail import addresses, header
+from mailx.mail import addresses
 from mailx.mail.addresses import Entry
 from mailx.mail.header import unfold
 from mailx.mail.mime import Part
@@ -43,7 +43,16 @@ def address_list(entries: Sequence[Entry]) -> bytes:
     """``entries`` as the address structures of an ENVELOPE, NIL if there are none."""
     if not entries:
         return b"NIL"
-    return b"(%b)" % b"".join([b"(%b %b %b %b)" % (nstring(a), nstring(b), nstring(c), nstring(d)) for a, b, c, d in entries])
+    return b"(%b)" % b"".join(map(_address, entries))
+
+
+def _address(entry: Entry) -> bytes:
+    name, route, mailbox, host = entry
+    if route is None and mailbox and host:
+        shown = mailbox + host if name is None else b"".join((name, mailbox, host))
+        if shown.isascii() and len(shown.translate(None, _SPECIALS)) == len(shown):  # nearly all: one look instead of three
+            return b'(NIL NIL "%b" "%b")' % (mailbox, host) if name is None else b'("%b" NIL "%b" "%b")' % (name, mailbox, host)
+    return b"(%b %b %b %b)" % (nstring(name), nstring(route), nstring(mailbox), nstring(host))
 
 
 def envelope(named: Mapping[bytes, bytes], sender: Sequence[Entry], to: Sequence[Entry], cc: Sequence[Entry]) -> bytes:
@@ -90,7 +99,9 @@ class _Renderer:
 
     def render(self, part: Part) -> tuple[bytes, bytes]:
         """The extended and the plain form of ``part``."""
-        extension = b"%b %b %b" % (_disposition(part), _language(part.language), nstring(part.location))
+        extension = b"NIL NIL NIL"
+        if part.disposition is not None or part.language or part.location is not None:
+            extension = b"%b %b %b" % (_disposition(part), _language(part.language), nstring(part.location))
         if part.type == b"multipart":
             rendered = [self.render(child) for child in part.children] or [(_NO_PART_EXTENDED, _NO_PART)]
             subtype, parameters = string(part.subtype), _parameters(part.params)
@@ -119,8 +130,8 @@ class _Renderer:
         return b"(%b %b %b)" % (basic, nstring(part.md5), extension), b"(%b)" % basic
 
     def _envelope(self, part: Part) -> bytes:
-        named = header.first(part.fields)
-        lists = [addresses.parse(named.get(name, b"")) for name in (b"from", b"to", b"cc")]
+        named = part.named
+        lists = [addresses.parse(named[name]) if name in named else [] for name in (b"from", b"to", b"cc")]
         text = envelope(named, *lists)
         self._spend(len(text))
         return text

@@ -4,10 +4,11 @@
 the packed form, each property one slice of it. The form is kept in the store: FORMAT is raised when it changes.
 """
 
+import struct
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
-from struct import Struct, unpack_from
+from struct import Struct
 
 from mailx.mail import addresses, dates, header, mime, structure, text, threads
 from mailx.mail.addresses import Entry
@@ -50,7 +51,7 @@ def summarise(content: bytes) -> bytes:
     except structure.TooLarge:
         root = mime.parse(content, opaque=True)
         extended, plain = structure.structures(root)
-    named = header.first(root.fields)
+    named = root.named
     get = named.get
     senders, receivers, copied = [addresses.parse(named[name]) if name in named else [] for name in (b"from", b"to", b"cc")]
     date = dates.parse(unfold(get(b"date", b"")))
@@ -67,10 +68,9 @@ def summarise(content: bytes) -> bytes:
         table,
         names,
         threads.message_id(get(b"message-id", b"")),
-        b"\n".join(threads.message_ids(get(b"in-reply-to", b""))),
-        b"\n".join(threads.message_ids(get(b"references", b""))),
+        *[b"\n".join(threads.message_ids(named[name])) if name in named else b"" for name in (b"in-reply-to", b"references")],
         _folded(subject),
-        *[_folded(get(name, b"")) for name in (b"from", b"to", b"cc", b"bcc")],
+        *[_folded(named[name]) if name in named else b"" for name in (b"from", b"to", b"cc", b"bcc")],
         _encoded(threads.base_subject(header.decode(subject))),
         *[_mailbox(entries) for entries in (senders, receivers, copied)],
         *[_display(entries) for entries in (senders, receivers)],
@@ -83,18 +83,16 @@ def summarise(content: bytes) -> bytes:
 
 def _kept(root: Part) -> tuple[bytes, bytes, bytes, bool]:
     """The kept fields of the message's header, their numbers, where each ends, and whether none is missing."""
-    lines: list[bytes] = []
-    numbers = bytearray()
-    for raw, name, _ in root.fields:
-        number = _FIELD_NUMBERS.get(name.lower())
-        if number is not None:
-            lines.append(raw if raw.endswith(b"\n") else raw.rstrip(b"\r") + b"\r\n")
-            numbers.append(number)
+    number_of = _FIELD_NUMBERS.get
+    kept = [(number, raw) for raw, name, _ in root.fields if (number := number_of(name.lower())) is not None]
+    lines = [raw for _, raw in kept]
+    if lines and not lines[-1].endswith(b"\n"):
+        lines[-1] = lines[-1].rstrip(b"\r") + b"\r\n"
     complete = root.body_start - root.header_start <= header.BLOCK_LIMIT and len(root.fields) < header.FIELDS_LIMIT
     block = b"".join(lines)
     if not complete or len(block) > _FIELDS_SIZE_LIMIT:
         return b"", b"", b"", False
-    return block, bytes(numbers), Struct(f"<{len(lines)}I").pack(*accumulate(map(len, lines))), True
+    return block, bytes([number for number, _ in kept]), struct.pack(f"<{len(lines)}I", *accumulate(map(len, lines))), True
 
 
 def _encoded(words: str) -> bytes:
@@ -222,10 +220,10 @@ class Summary:
         data = self._data
         if wanted is None or not data[1] & _FIELDS_COMPLETE:
             return None
-        begin, end, numbers_end, ends_end = unpack_from("<4I", data, _BORDERS_AT + 4 * _FIELDS)
+        begin, end, numbers_end, ends_end = struct.unpack_from("<4I", data, _BORDERS_AT + 4 * _FIELDS)
         begin, end, numbers_end, ends_end = begin + _START, end + _START, numbers_end + _START, ends_end + _START
         numbers = data[end:numbers_end]
-        ends = unpack_from(f"<{len(numbers)}I", data, numbers_end)
+        ends = struct.unpack_from(f"<{len(numbers)}I", data, numbers_end)
         chosen: list[bytes] = []
         start = begin
         for number, stop in zip(numbers, ends, strict=True):

@@ -17,8 +17,7 @@ from mailx.mail.parameters import content_type, disposition, text
 from mailx.mail.sections import PartOffsets
 
 PREVIEW_LENGTH = 200  # characters, RFC 8970 3.2
-_PREVIEW_PLAIN = 1500  # octets of a body that a preview is made from
-_PREVIEW_HTML = 16384
+_PREVIEW_TRIES = (500, 16384)  # octets of a body that a preview is made from: more if it takes more
 
 _SKIPPED = re.compile(r"<(?:!--|(script|style|title)\b)", re.IGNORECASE)
 _ENDS = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in ("script", "style", "title")}
@@ -98,5 +97,9 @@ def preview(content: bytes, root: Part) -> str:
                 chosen = part
     if chosen is None:
         return ""
-    words = part_text(content, chosen, _PREVIEW_HTML if chosen.subtype == b"html" else _PREVIEW_PLAIN)
-    return " ".join(words.split())[:PREVIEW_LENGTH].rstrip()
+    line = ""
+    for limit in _PREVIEW_TRIES:
+        line = " ".join(part_text(content, chosen, limit).split())
+        if len(line) > PREVIEW_LENGTH or chosen.body_start + limit >= chosen.body_end:
+            break
+    return line[:PREVIEW_LENGTH].rstrip()
