@@ -1,0 +1,153 @@
+"""One command as it arrives: its lines and its literals, within bounds (RFC 9051 4.3, RFC 7888).
+
+A command that is refused while it arrives is read to its end where the client sends on without waiting, so that
+nothing of it is ever taken for a command. What is too large even to skip ends the session: ``Farewell``.
+"""
+
+from collections.abc import Callable
+
+from attrs import frozen
+
+from mailx.imap import grammar
+from mailx.imap.answers import Bad
+from mailx.imap.commands import Append, Literal
+from mailx.imap.input import BareLine, Input, LongLine
+from mailx.imap.tokens import LITERAL, Tokens, literal_size
+
+
+class Farewell(Exception):
+    """The session ends with BYE and ``text``."""
+
+    def __init__(self, text: bytes, code: bytes = b"") -> None:
+        super().__init__(text)
+        self.text = text
+        self.code = code
+
+
+class Refusal(Exception):
+    """A command was refused while it arrived, and nothing of it is left in the stream."""
+
+    def __init__(self, tag: bytes, answer: Bad) -> None:
+        super().__init__(tag)
+        self.tag = tag
+        self.answer = answer
+
+
+@frozen
+class Limits:
+    """Octets a command may have: one line, one literal, everything, and what is skipped of a refused one."""
+
+    line: int
+    literal: int
+    total: int
+    skip: int
+
+
+BEFORE_LOGIN = Limits(line=8192, literal=1024, total=16384, skip=65536)
+
+
+def after_login(append_size: int) -> Limits:
+    return Limits(line=65536, literal=8192, total=131072, skip=append_size + 65536)
+
+
+@frozen
+class Command:
+    """A command that has arrived. ``message`` is announced and not read yet, for an APPEND only."""
+
+    tag: bytes
+    name: bytes  # in capitals, "UID FETCH" for the UID forms
+    tokens: Tokens
+    append: Append | None = None
+    message: Literal | None = None
+
+
+async def receive(source: Input, limits: Limits, ask: Callable[[], None], streams: bool) -> Command:
+    """The next command. ``ask`` sends a continuation request; ``streams``: an APPEND's message is left unread.
+
+    Raises Refusal, Farewell, Hangup.
+    """
+    lines = [await _line(source, limits, b"")]
+    literals: list[bytes] = []
+    tag, name = b"*", b""
+    total = len(lines[0])
+    try:
+        tag, name = head(lines[0])
+        while (literal := LITERAL.search(lines[-1])) is not None:
+            if literal[1]:
+                raise Bad(b"literal8 is not supported")
+            size, waits = literal_size(literal), not literal[3]
+            if streams and name == b"APPEND":
+                append = grammar.append(_arguments(lines, literals))
+                if append is not None:
+                    return Command(tag, name, Tokens([b""]), append, Literal(size, waits))
+            total += size
+            if size > limits.literal or total > limits.total:
+                raise Bad(b"Literal too large", b"TOOBIG")
+            if waits:
+                ask()
+            literals.append(await source.exactly(size))
+            lines.append(await _line(source, limits, tag))
+            total += len(lines[-1])
+    except Bad as answer:
+        await skip(source, limits, lines[-1])
+        raise Refusal(tag, answer) from None
+    return Command(tag, name, _arguments(lines, literals))
+
+
+def head(line: bytes) -> tuple[bytes, bytes]:
+    """Tag and name of a command; raises Bad, with the tag known or not."""
+    tokens = Tokens([line])
+    tag = tokens.tag()
+    tokens.space()
+    name = tokens.keyword()
+    if name == b"UID":
+        tokens.space()
+        name += b" " + tokens.keyword()
+    return tag, name
+
+
+def tag_of(line: bytes) -> bytes:
+    """The tag to answer a broken command with: its own if it has a valid one."""
+    try:
+        return Tokens([line]).tag()
+    except Bad:
+        return b"*"
+
+
+def _arguments(lines: list[bytes], literals: list[bytes]) -> Tokens:
+    tokens = Tokens(lines, literals)
+    tokens.tag()
+    tokens.space()
+    if tokens.keyword() == b"UID":
+        tokens.space()
+        tokens.keyword()
+    return tokens
+
+
+async def _line(source: Input, limits: Limits, tag: bytes) -> bytes:
+    """The next line of a command that has ``tag``, or begins here if that is empty."""
+    try:
+        return await source.line(limits.line)
+    except LongLine as long:
+        await skip(source, limits, long.tail)
+        raise Refusal(tag or tag_of(long.head), Bad(b"Command line too long", b"LIMIT")) from None
+    except BareLine as bare:
+        await skip(source, limits, bare.line.removesuffix(b"\r"))
+        raise Refusal(tag or tag_of(bare.line), Bad(b"Lines end in CRLF")) from None
+
+
+async def skip(source: Input, limits: Limits, line: bytes) -> None:
+    """Read what follows a refused ``line`` unasked: its non-synchronizing literal, the line behind that, and so on."""
+    left = limits.skip
+    while (literal := LITERAL.search(line)) is not None and literal[3]:
+        size = literal_size(literal)
+        left -= size
+        if left < 0:
+            raise Farewell(b"Literal too large", b"TOOBIG")
+        await source.skip(size)
+        try:
+            line = await source.line(limits.line)
+        except LongLine as long:
+            line = long.tail
+        except BareLine as bare:
+            line = bare.line.removesuffix(b"\r")

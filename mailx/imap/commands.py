@@ -1,0 +1,139 @@
+"""The arguments of IMAP commands as values: what :mod:`mailx.imap.grammar` makes and the commands run on."""
+
+from enum import Enum
+
+from attrs import frozen
+
+from mailx.core.edits import Mode
+from mailx.imap.tokens import Ranges
+
+
+@frozen
+class Login:
+    username: str
+    password: str
+
+
+@frozen
+class Authenticate:
+    mechanism: str
+    initial: bytes | None  # still in base64; None: none given
+
+
+@frozen
+class Select:
+    mailbox: str
+    condstore: bool
+
+
+@frozen
+class Create:
+    mailbox: str
+    special_use: str
+
+
+@frozen
+class Rename:
+    old: str
+    new: str
+
+
+@frozen
+class Listing:
+    """LIST with everything RFC 5258 and RFC 5819 add to it."""
+
+    reference: str
+    patterns: tuple[str, ...]
+    subscribed: bool = False  # list subscribed names
+    special_use: bool = False  # list only mailboxes with a special use
+    recursive: bool = False  # RECURSIVEMATCH
+    children: bool = True  # return \HasChildren and \HasNoChildren
+    show_subscribed: bool = False  # return \Subscribed
+    status: tuple[bytes, ...] = ()
+
+
+@frozen
+class Status:
+    mailbox: str
+    items: tuple[bytes, ...]
+
+
+@frozen
+class Append:
+    """What stands before the message. ``flags`` and ``keywords`` as :class:`mailx.mail.envelope.Filing` wants them."""
+
+    mailbox: str
+    flags: int
+    keywords: tuple[str, ...]
+    received: int | None
+
+
+@frozen
+class Literal:
+    """A literal announced and not read yet."""
+
+    size: int
+    waits: bool  # the client waits for a continuation request
+
+
+class Data(Enum):
+    """FETCH items that are no body sections; the value is the name in the response."""
+
+    UID = b"UID"
+    FLAGS = b"FLAGS"
+    INTERNALDATE = b"INTERNALDATE"
+    SIZE = b"RFC822.SIZE"
+    MODSEQ = b"MODSEQ"
+    ENVELOPE = b"ENVELOPE"
+    BODY = b"BODY"
+    BODYSTRUCTURE = b"BODYSTRUCTURE"
+
+
+class Text(Enum):
+    """What of a message or part a section names (RFC 9051 6.4.5.1)."""
+
+    ALL = b""
+    HEADER = b"HEADER"
+    TEXT = b"TEXT"
+    MIME = b"MIME"
+    FIELDS = b"HEADER.FIELDS"
+    FIELDS_NOT = b"HEADER.FIELDS.NOT"
+
+
+@frozen
+class Section:
+    """A body section item. ``label`` is how the response names it, origin octet included."""
+
+    label: bytes
+    path: tuple[int, ...]
+    text: Text
+    fields: frozenset[bytes] = frozenset()  # lower case
+    offset: int = 0
+    count: int | None = None  # octets; None: all
+    peek: bool = True  # leaves \Seen alone
+
+
+Item = Data | Section
+
+
+@frozen
+class Fetch:
+    ranges: Ranges
+    items: tuple[Item, ...]
+    changed_since: int | None = None
+
+
+@frozen
+class StoreFlags:
+    ranges: Ranges
+    mode: Mode
+    silent: bool
+    flags: int
+    keywords: tuple[str, ...]
+    unchanged_since: int | None = None
+
+
+@frozen
+class Copy:
+    ranges: Ranges
+    mailbox: str

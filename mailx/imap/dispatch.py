@@ -1,0 +1,170 @@
+"""The table of commands, and how one is run: state, arguments, work, what changed meanwhile, tagged answer.
+
+Every command ends in exactly one tagged response. A refusal of the core becomes NO with a response code; whatever
+nobody foresaw is logged and becomes ``NO [SERVERBUG]``.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from attrs import frozen
+
+from mailx.core import metrics
+from mailx.imap import append, expunge, fetch_grammar, fetching, flags, folders, grammar, idle, listing, login, quota, search, searching
+from mailx.imap.answers import Bad, Ended, No, tagged
+from mailx.imap.arrival import Command, Farewell
+from mailx.imap.input import Hangup
+from mailx.imap.session import AUTHENTICATED, BEFORE, OVER, SELECTED, Session, log
+from mailx.imap.tokens import Tokens
+from mailx.mail.names import MailboxError
+from mailx.mail.reply import Refused, Unavailable
+
+Run = Callable[[Session, Command, Any], Awaitable[bytes | None]]
+
+_ANY = frozenset((BEFORE, AUTHENTICATED, SELECTED))
+_OUT = frozenset((BEFORE,))
+_IN = frozenset((AUTHENTICATED, SELECTED))
+_OPEN = frozenset((SELECTED,))
+
+
+@frozen
+class Verb:
+    """One command. ``expunges``: removed messages may be told after it (RFC 9051 7.5.1)."""
+
+    parse: Callable[[Tokens], Any]
+    run: Run
+    states: frozenset[str]
+    expunges: bool = True
+    answers_itself: bool = False  # writes its tagged OK
+
+
+VERBS: dict[bytes, Verb] = {
+    b"CAPABILITY": Verb(grammar.nothing, login.capability, _ANY),
+    b"NOOP": Verb(grammar.nothing, login.noop, _ANY),
+    b"LOGOUT": Verb(grammar.nothing, login.logout, _ANY),
+    b"ID": Verb(grammar.identity, login.identity, _ANY),
+    b"STARTTLS": Verb(grammar.nothing, login.start_tls, _OUT, answers_itself=True),
+    b"LOGIN": Verb(grammar.login, login.login, _OUT),
+    b"AUTHENTICATE": Verb(grammar.authenticate, login.authenticate, _OUT),
+    b"ENABLE": Verb(grammar.enable, login.enable, _IN),
+    b"SELECT": Verb(grammar.select, folders.select, _IN),
+    b"EXAMINE": Verb(grammar.select, folders.examine, _IN),
+    b"CREATE": Verb(grammar.create, folders.create, _IN),
+    b"DELETE": Verb(grammar.mailbox, folders.delete, _IN),
+    b"RENAME": Verb(grammar.rename, folders.rename, _IN),
+    b"SUBSCRIBE": Verb(grammar.mailbox, folders.subscribe, _IN),
+    b"UNSUBSCRIBE": Verb(grammar.mailbox, folders.unsubscribe, _IN),
+    b"LIST": Verb(grammar.listing, listing.listing, _IN),
+    b"LSUB": Verb(grammar.lsub, listing.lsub, _IN),
+    b"STATUS": Verb(grammar.status, listing.status, _IN),
+    b"NAMESPACE": Verb(grammar.nothing, listing.namespace, _IN),
+    b"APPEND": Verb(append.unread, append.append, _IN),
+    b"IDLE": Verb(grammar.nothing, idle.idle, _IN),
+    b"GETQUOTA": Verb(grammar.quota_root, quota.get_quota, _IN),
+    b"GETQUOTAROOT": Verb(grammar.mailbox, quota.get_quota_root, _IN),
+    b"SETQUOTA": Verb(grammar.set_quota, quota.set_quota, _IN),
+    b"CHECK": Verb(grammar.nothing, login.noop, _OPEN),
+    b"CLOSE": Verb(grammar.nothing, folders.close, _OPEN),
+    b"UNSELECT": Verb(grammar.nothing, folders.unselect, _OPEN),
+    b"EXPUNGE": Verb(grammar.nothing, expunge.expunge, _OPEN),
+    b"UID EXPUNGE": Verb(grammar.uid_expunge, expunge.uid_expunge, _OPEN),
+    b"SEARCH": Verb(search.search, searching.search, _OPEN, expunges=False),
+    b"UID SEARCH": Verb(search.search, searching.search, _OPEN),
+    b"SORT": Verb(search.sort, searching.sort, _OPEN, expunges=False),
+    b"UID SORT": Verb(search.sort, searching.sort, _OPEN),
+    b"FETCH": Verb(fetch_grammar.fetch, fetching.fetch, _OPEN, expunges=False),
+    b"UID FETCH": Verb(fetch_grammar.fetch, fetching.fetch, _OPEN),
+    b"STORE": Verb(grammar.store, flags.store, _OPEN, expunges=False),
+    b"UID STORE": Verb(grammar.store, flags.store, _OPEN),
+    b"COPY": Verb(grammar.copy, expunge.copy, _OPEN),
+    b"UID COPY": Verb(grammar.copy, expunge.copy, _OPEN),
+    b"MOVE": Verb(grammar.copy, expunge.move, _OPEN),
+    b"UID MOVE": Verb(grammar.copy, expunge.move, _OPEN),
+}
+_DONE = {name: b"%b completed" % name for name in VERBS}
+_COUNTERS = {
+    (name, status): metrics.COMMANDS.labels("imap", name.decode("ascii").lower(), status.decode("ascii").lower())
+    for name in VERBS
+    for status in (b"OK", b"NO", b"BAD")
+}
+_UNKNOWN = metrics.COMMANDS.labels("imap", "unknown", "bad")
+_SECONDS = metrics.COMMAND_SECONDS.labels("imap")
+
+
+async def run(session: Session, command: Command) -> Ended | None:
+    """Run one command and write its answer, which is returned if it is not OK. Raises Farewell and Hangup."""
+    verb = VERBS.get(command.name)
+    clock = session.services.reactor.seconds
+    started = clock()
+    answer = await _answer(session, command, verb)
+    _SECONDS.observe(clock() - started)
+    if verb is None:
+        _UNKNOWN.inc()
+    else:
+        status = b"OK" if isinstance(answer, bytes) else answer.status
+        _COUNTERS[command.name, status].inc()
+    expunges = verb is None or verb.expunges
+    if isinstance(answer, Ended):
+        if not isinstance(answer, Bad) and not session.tell(expunges):
+            raise Farewell(b"The selected mailbox was deleted")
+        session.peer.write(answer.line(command.tag))
+        return answer
+    alive = session.tell(expunges)
+    if answer:
+        session.peer.write(tagged(command.tag, b"OK", answer))
+    if not alive:
+        raise Farewell(b"The selected mailbox was deleted")
+    return None
+
+
+async def _answer(session: Session, command: Command, verb: Verb | None) -> bytes | Ended:
+    """The text of the tagged OK (nothing if it was written already), or the refusal."""
+    try:
+        if verb is None:
+            raise Bad(b"Unknown command")
+        if session.state not in verb.states:
+            raise Bad(_out_of_place(session, verb))
+        argument = verb.parse(command.tokens)
+        done = await verb.run(session, command, argument)
+        return b"" if verb.answers_itself else done or _DONE[command.name]
+    except Ended as ended:
+        return ended
+    except MailboxError as error:
+        return No(_plain(error.text), error.code.encode("ascii"))
+    except Refused as refused:
+        return _refusal(refused)
+    except (Hangup, Farewell):
+        raise
+    except Exception:
+        log.failure(
+            "IMAP command failed",
+            event="imap.command_failed",
+            command=command.name.decode("ascii", "replace"),
+            connection_id=session.origin.connection,
+        )
+        if session.inside_response:
+            raise Farewell(b"Internal error") from None
+        return No(b"Internal error", b"SERVERBUG")
+
+
+def _out_of_place(session: Session, verb: Verb) -> bytes:
+    if session.state == OVER:
+        return b"Session is over"
+    if session.state == BEFORE:
+        return b"Log in first"
+    return b"Already logged in" if verb.states == _OUT else b"No mailbox selected"
+
+
+def _refusal(refused: Refused) -> No:
+    """A refusal in the terms of SMTP as one of IMAP."""
+    reply = refused.reply
+    if isinstance(refused, Unavailable) or reply.temporary:
+        log.warn("IMAP command met an unavailable store: {reason}", event="imap.unavailable", reason=refused.reason)
+        return No(b"Temporarily unavailable, try again later", b"UNAVAILABLE")
+    code = {"5.2.2": b"OVERQUOTA", "5.3.4": b"TOOBIG"}.get(reply.enhanced, b"CANNOT")
+    return No(_plain(reply.text), code)
+
+
+def _plain(sentence: str) -> bytes:
+    """A sentence of the core as response text: one line of printable ASCII (RFC 9051 9, resp-text)."""
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in sentence).encode("ascii")

@@ -1,0 +1,57 @@
+"""Commands that take messages out of a mailbox or into another: EXPUNGE, UID EXPUNGE, COPY, MOVE (RFC 4315, RFC 6851)."""
+
+from mailx.core.mailboxes import Copied
+from mailx.imap.answers import No, tagged
+from mailx.imap.arrival import Command
+from mailx.imap.commands import Copy
+from mailx.imap.flags import chosen
+from mailx.imap.session import Session
+from mailx.imap.sets import compact
+from mailx.imap.tokens import Ranges
+
+
+async def expunge(session: Session, command: Command, _: None) -> None:
+    """The EXPUNGE responses come with everything else that changed, before the tagged answer."""
+    _writable(session)
+    await session.services.mailboxes.expunge(session.view(), None)
+
+
+async def uid_expunge(session: Session, command: Command, ranges: Ranges) -> None:
+    _writable(session)
+    view = session.view()
+    await session.services.mailboxes.expunge(view, view.uids_of_uids(ranges))
+
+
+async def copy(session: Session, command: Command, asked: Copy) -> bytes:
+    view = session.view()
+    uids = chosen(view, asked.ranges, command.name.startswith(b"UID"))
+    if not uids:
+        return b"Nothing to copy"
+    copied = await session.services.mailboxes.copy(view, uids, asked.mailbox)
+    return _uids(copied) + b"COPY completed"
+
+
+async def move(session: Session, command: Command, asked: Copy) -> bytes:
+    """COPYUID goes before the EXPUNGE responses (RFC 6851 4.3)."""
+    _writable(session)
+    view = session.view()
+    uids = chosen(view, asked.ranges, command.name.startswith(b"UID"))
+    if not uids:
+        return b"Nothing to move"
+    moved = await session.services.mailboxes.move(view, uids, asked.mailbox)
+    if moved.source:
+        session.peer.write(tagged(b"*", b"OK", b"Moved", _code(moved)))
+    return b"MOVE completed"
+
+
+def _writable(session: Session) -> None:
+    if session.view().read_only:
+        raise No(b"Mailbox is read-only", b"READ-ONLY")
+
+
+def _code(copied: Copied) -> bytes:
+    return b"COPYUID %d %b %b" % (copied.uidvalidity, compact(copied.source), compact(copied.target))
+
+
+def _uids(copied: Copied) -> bytes:
+    return b"[%b] " % _code(copied) if copied.source else b""

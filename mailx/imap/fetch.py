@@ -1,0 +1,140 @@
+"""FETCH responses: a list of items becomes one template, and a batch of messages its lines in one go.
+
+Each item gives columns: functions from a batch to one value per message. ``template % row`` for all rows at once is
+what makes ten thousand flags a few milliseconds. Messages whose content lies in a file are not rendered here but
+streamed (:mod:`mailx.imap.fetching`).
+"""
+
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+
+from mailx.core.fetch import Need, Row
+from mailx.core.selected import Selected
+from mailx.imap import sections
+from mailx.imap.commands import Data, Item, Section
+from mailx.imap.session import Session
+from mailx.imap.text import date_time
+
+IN_MEMORY = frozenset((Data.UID, Data.FLAGS, Data.SIZE, Data.MODSEQ))
+
+
+class Unrendered(Exception):
+    """A row needs its content, which was not read with it."""
+
+
+class Batch:
+    """Messages of the selected mailbox, by their indexes, with what the store gave for them, if it was asked."""
+
+    def __init__(self, session: Session, indexes: Sequence[int], rows: Sequence[Row] = ()) -> None:
+        self.session = session
+        self.view: Selected = session.view()
+        self.indexes = indexes
+        self.rows = rows
+
+    @property
+    def uids(self) -> Sequence[int]:
+        return self.column(self.view.uids)
+
+    def column(self, values: "array[int]") -> Sequence[int]:
+        """The values of these messages in one column of the view."""
+        if isinstance(self.indexes, range):
+            return values[self.indexes.start : self.indexes.stop]
+        return [values[index] for index in self.indexes]
+
+    def flags(self) -> list[bytes]:
+        """The names of the flags of each message."""
+        texts = self.session.flag_texts
+        flags = self.column(self.view.flags)
+        rendered = [texts[bits] for bits in flags]
+        recent = self.view.recent
+        if recent:
+            for place, uid in enumerate(self.uids):
+                if uid in recent:
+                    rendered[place] = self.session.recent_texts[flags[place]]
+        return rendered
+
+
+Column = Callable[[Batch], Iterable[object]]
+
+_DATA: dict[Data, tuple[bytes, Column]] = {
+    Data.UID: (b"UID %d", lambda batch: batch.uids),
+    Data.FLAGS: (b"FLAGS (%b)", Batch.flags),
+    Data.SIZE: (b"RFC822.SIZE %d", lambda batch: batch.column(batch.view.sizes)),
+    Data.MODSEQ: (b"MODSEQ (%d)", lambda batch: batch.column(batch.view.modseqs)),
+    Data.INTERNALDATE: (b'INTERNALDATE "%b"', lambda batch: [date_time(row.received) for row in batch.rows]),
+    Data.ENVELOPE: (b"ENVELOPE %b", lambda batch: [row.summary.envelope for row in batch.rows]),  # type: ignore[union-attr]
+    Data.BODY: (b"BODY %b", lambda batch: [row.summary.body for row in batch.rows]),  # type: ignore[union-attr]
+    Data.BODYSTRUCTURE: (b"BODYSTRUCTURE %b", lambda batch: [row.summary.bodystructure for row in batch.rows]),  # type: ignore[union-attr]
+}
+
+
+def literal(octets: bytes | None) -> bytes:
+    """``octets`` as a literal, None as NIL."""
+    return b"NIL" if octets is None else b"{%d}\r\n%b" % (len(octets), octets)
+
+
+def section_text(section: Section, row: Row) -> bytes:
+    """One section of one message, ready for the response; raises Unrendered."""
+    if sections.in_summary(section) and row.summary is not None:
+        fields = sections.of_summary(section, row.summary)
+        if fields is not None:
+            return b"{%d}\r\n%b" % (len(fields), fields)
+    if not isinstance(row.content, bytes):
+        raise Unrendered
+    return literal(sections.of_content(section, row.summary, row.content))
+
+
+def _section_column(section: Section) -> Column:
+    return lambda batch: [section_text(section, row) for row in batch.rows]
+
+
+class Rendering:
+    """``items`` of one FETCH, compiled."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self.items = tuple(items)
+        self.sections = tuple(item for item in self.items if isinstance(item, Section))
+        pieces = []
+        self._columns: list[Column] = []
+        for item in self.items:
+            if isinstance(item, Section):
+                pieces.append(item.label.replace(b"%", b"%%") + b" %b")
+                self._columns.append(_section_column(item))
+            else:
+                piece, column = _DATA[item]
+                pieces.append(piece)
+                self._columns.append(column)
+        self._bare = b" ".join(pieces)
+        self._template = b"* %d FETCH (" + self._bare + b")\r\n"
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the view alone answers."""
+        return IN_MEMORY.issuperset(self.items)
+
+    @property
+    def need(self) -> Need:
+        """What must be read from the store."""
+        need = Need.NONE
+        for item in self.items:
+            if item in (Data.ENVELOPE, Data.BODY, Data.BODYSTRUCTURE):
+                need |= Need.SUMMARY
+            elif isinstance(item, Section):
+                if not sections.in_summary(item):
+                    need |= Need.CONTENT
+                if not sections.whole(item):
+                    need |= Need.SUMMARY
+        return need
+
+    @property
+    def sets_seen(self) -> bool:
+        return any(not section.peek for section in self.sections)
+
+    def lines(self, batch: Batch) -> bytes:
+        """The responses for ``batch``; raises Unrendered if a content is missing."""
+        numbers = [index + 1 for index in batch.indexes]
+        return b"".join(map(self._template.__mod__, zip(numbers, *[column(batch) for column in self._columns], strict=True)))
+
+    def bare(self, batch: Batch) -> bytes:
+        """The items of a ``batch`` of one message, without the response around them."""
+        return b"".join(map(self._bare.__mod__, zip(*[column(batch) for column in self._columns], strict=True)))

@@ -1,0 +1,161 @@
+"""The FETCH command: batches from the core, responses to the client, never more in memory than a batch.
+
+What lies in a file is written piece by piece, each piece read when the client has taken the one before. When such
+a read fails inside a literal, the connection is the only thing that can still say so: it ends.
+"""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from mailx.core.fetch import Blob, Need, Row
+from mailx.imap import sections
+from mailx.imap.arrival import Command
+from mailx.imap.commands import Data, Fetch, Item, Section
+from mailx.imap.fetch import Batch, Rendering, Unrendered, literal
+from mailx.imap.flags import chosen
+from mailx.imap.sections import Extent
+from mailx.imap.session import Session
+from mailx.imap.sets import indexes
+from mailx.mail.mailbox import Flag
+
+PIECE = 262144  # octets written before the client is waited for
+_SLICE = 1500  # messages rendered from memory in one go
+_ROWS = 250  # messages rendered from the store in one go
+
+
+async def fetch(session: Session, command: Command, asked: Fetch) -> None:
+    view = session.view()
+    by_uid = command.name.startswith(b"UID")
+    if asked.changed_since is not None or Data.MODSEQ in asked.items:
+        session.condstore = True
+    uids = chosen(view, asked.ranges, by_uid)
+    if asked.changed_since is not None:
+        modseqs = view.modseqs
+        uids = [view.uids[index] for index in indexes(view, uids) if modseqs[index] > asked.changed_since]
+    rendering = Rendering(_items(session, asked, by_uid))
+    if rendering.in_memory:
+        await _from_memory(session, rendering, indexes(view, uids))
+    else:
+        await _from_store(session, rendering, uids)
+
+
+def _items(session: Session, asked: Fetch, by_uid: bool) -> list[Item]:
+    """The items to send: UID FETCH always has UID (RFC 9051 6.4.9), CHANGEDSINCE always MODSEQ (RFC 7162 3.1.4.1)."""
+    items = list(asked.items)
+    if by_uid and Data.UID not in items:
+        items.insert(0, Data.UID)
+    if Data.MODSEQ not in items and (asked.changed_since is not None or session.condstore and Data.FLAGS in items):
+        items.append(Data.MODSEQ)
+    return items
+
+
+async def _from_memory(session: Session, rendering: Rendering, places: Sequence[int]) -> None:
+    for start in range(0, len(places), _SLICE):
+        session.peer.write(rendering.lines(Batch(session, places[start : start + _SLICE])))
+        await session.peer.ready()
+
+
+async def _from_store(session: Session, rendering: Rendering, uids: Sequence[int]) -> None:
+    need = rendering.need
+    async for rows in session.services.mailboxes.fetch(session.view(), uids, need):
+        current = rendering
+        if rendering.sets_seen and await _mark_seen(session, rows):
+            current = _with_flags(session, rendering)
+        for group in _groups(rows, bool(need & Need.CONTENT)):
+            await _write(session, current, group)
+
+
+def _groups(rows: Sequence[Row], with_content: bool) -> "list[list[Row]]":
+    """``rows`` in portions that take a short time and little memory to render."""
+    if not with_content:
+        waiting = iter(rows)
+        return list(iter(lambda: list(islice(waiting, _ROWS)), []))
+    groups: list[list[Row]] = []
+    room = 0
+    for row in rows:
+        room -= row.size
+        if room < 0 or isinstance(row.content, Blob):
+            groups.append([])
+            room = -1 if isinstance(row.content, Blob) else PIECE - row.size
+        groups[-1].append(row)
+    return groups
+
+
+async def _write(session: Session, rendering: Rendering, rows: "list[Row]") -> None:
+    try:
+        lines = rendering.lines(Batch(session, [row.index for row in rows], rows))
+    except Unrendered:
+        for row in rows:
+            await _stream(session, rendering, row)
+        return
+    session.peer.write(lines)
+    await session.peer.ready()
+
+
+async def _mark_seen(session: Session, rows: Sequence[Row]) -> bool:
+    """Set \\Seen on those of ``rows`` that lack it, unless the mailbox is read-only; whether any did."""
+    view = session.view()
+    if view.read_only:
+        return False
+    uids = [row.uid for row in rows if not view.flags[row.index] & Flag.SEEN]
+    if uids:
+        await session.services.mailboxes.store(view, uids, "add", Flag.SEEN, (), None, True)
+    return bool(uids)
+
+
+def _with_flags(session: Session, rendering: Rendering) -> Rendering:
+    """The client learns what its fetch has set (RFC 9051 6.4.5)."""
+    extra: list[Item] = [Data.FLAGS, Data.MODSEQ] if session.condstore else [Data.FLAGS]
+    return Rendering(rendering.items + tuple(item for item in extra if item not in rendering.items))
+
+
+async def _stream(session: Session, rendering: Rendering, row: Row) -> None:
+    """The response for one message whose content lies in a file, or was not read because the summary should have had it all."""
+    if row.content is None:
+        row = await _with_content(session, row)
+    peer = session.peer
+    batch = Batch(session, [row.index], [row])
+    peer.write(b"* %d FETCH (" % (row.index + 1))
+    session.inside_response = True
+    for place, item in enumerate(rendering.items):
+        if place:
+            peer.write(b" ")
+        if isinstance(item, Section):
+            peer.write(item.label + b" ")
+            await _stream_section(session, item, row)
+        else:
+            peer.write(Rendering((item,)).bare(batch))
+        await peer.ready()
+    peer.write(b")\r\n")
+    session.inside_response = False
+    await peer.ready()
+
+
+async def _with_content(session: Session, row: Row) -> Row:
+    async for rows in session.services.mailboxes.fetch(session.view(), [row.uid], Need.SUMMARY | Need.CONTENT):
+        for found in rows:
+            return found
+    return row._replace(content=b"")  # expunged by another session in this very moment
+
+
+async def _stream_section(session: Session, section: Section, row: Row) -> None:
+    content = row.content
+    assert content is not None
+    size = content.size if isinstance(content, Blob) else len(content)
+    found = sections.extent(section, row.summary, size)
+    if found is None:
+        session.peer.write(b"NIL")
+        return
+    read = session.services.mailboxes.read
+    if sections.selects_fields(section):
+        session.peer.write(literal(sections.select(section, await read(content, found.start, found.size))))
+        return
+    found = sections.cut(section, found)
+    session.peer.write(b"{%d}\r\n" % found.size)
+    await _stream_octets(session, content, found)
+
+
+async def _stream_octets(session: Session, content: bytes | Blob, extent: Extent) -> None:
+    for start in range(extent.start, extent.end, PIECE):
+        session.peer.write(await session.services.mailboxes.read(content, start, min(PIECE, extent.end - start)))
+        await session.peer.ready()

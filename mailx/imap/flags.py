@@ -1,0 +1,54 @@
+"""STORE (RFC 9051 6.4.6, RFC 7162 3.1.3), and the messages that a command's numbers choose."""
+
+from mailx.core.selected import Selected
+from mailx.imap.answers import Bad, No
+from mailx.imap.arrival import Command
+from mailx.imap.commands import Data, Item, StoreFlags
+from mailx.imap.fetch import Batch, Rendering
+from mailx.imap.session import Session
+from mailx.imap.sets import compact, indexes, sequence_numbers
+from mailx.imap.tokens import Ranges
+
+_SLICE = 1500
+
+
+def chosen(view: Selected, ranges: Ranges, by_uid: bool) -> list[int]:
+    """The UIDs that ``ranges`` choose, rising: unknown UIDs choose nothing, unknown sequence numbers raise Bad."""
+    if by_uid:
+        return view.uids_of_uids(ranges)
+    if not view.uids and all(low is None or high is None for low, high in ranges):
+        return []  # 1:* of an empty mailbox: what clients send before they look
+    uids = view.uids_of_sequence(ranges)
+    if uids is None:
+        raise Bad(b"Invalid message sequence number")
+    return uids
+
+
+async def store(session: Session, command: Command, asked: StoreFlags) -> bytes | None:
+    view = session.view()
+    by_uid = command.name.startswith(b"UID")
+    if view.read_only:
+        raise No(b"Mailbox is read-only", b"READ-ONLY")
+    if asked.unchanged_since is not None:
+        session.condstore = True
+    uids = chosen(view, asked.ranges, by_uid)
+    stored = await session.services.mailboxes.store(
+        view, uids, asked.mode, asked.flags, asked.keywords, asked.unchanged_since, asked.silent
+    )
+    items: list[Item] = [Data.UID] if by_uid or session.condstore else []
+    if not asked.silent:
+        items.append(Data.FLAGS)
+    if session.condstore:
+        items.append(Data.MODSEQ)
+    if session.condstore or not asked.silent:
+        if not asked.silent:
+            session.peer.write(session.new_keywords())
+        rendering = Rendering(items)
+        places = indexes(view, stored.changed)
+        for start in range(0, len(places), _SLICE):
+            session.peer.write(rendering.lines(Batch(session, places[start : start + _SLICE])))
+            await session.peer.ready()
+    if stored.failed:
+        numbers = stored.failed if by_uid else sequence_numbers(view, stored.failed)
+        return b"[MODIFIED %b] Conditional STORE failed for some" % compact(numbers)
+    return None

@@ -1,0 +1,79 @@
+"""IDLE (RFC 2177): what changes in the selected mailbox is told at once, until the client says DONE.
+
+Every 29 minutes the client hears that the server is there, so that neither a NAT in between nor a dead peer goes
+unnoticed; an idling session has no idle timeout.
+"""
+
+from typing import Any
+
+from mailx.imap.answers import Bad
+from mailx.imap.arrival import Command, Farewell
+from mailx.imap.input import BareLine, LongLine
+from mailx.imap.session import Session, log
+
+KEEPALIVE_SECONDS = 29 * 60
+_LINE_LIMIT = 100
+
+
+async def idle(session: Session, command: Command, _: None) -> bytes:
+    watch = Watch(session)
+    session.peer.write(b"+ idling\r\n")
+    log.info(
+        "IMAP IDLE mode entered",
+        event="imap.idle",
+        connection_id=session.origin.connection,
+        session_id=session.origin.connection,
+        mailbox=session.selected.mailbox.id if session.selected is not None else None,
+        heartbeat_interval="29m",
+    )
+    watch.start()
+    try:
+        session.peer.interruptible(True)
+        line = await session.peer.input.line(_LINE_LIMIT)
+    except (LongLine, BareLine):
+        line = b""
+    finally:
+        session.peer.interruptible(False)
+        watch.stop()
+    if line.upper() != b"DONE":
+        raise Bad(b"DONE expected")
+    return b"IDLE completed"
+
+
+class Watch:
+    """Tells one idling client what happens. Changes that come together are told together."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._reactor = session.services.reactor
+        self._keepalive: Any = None
+        self._due: Any = None
+
+    def start(self) -> None:
+        self._keepalive = self._reactor.callLater(KEEPALIVE_SECONDS, self._still_here)
+        view = self._session.selected
+        if view is not None:
+            view.on_change = self._changed
+            self._tell()
+
+    def stop(self) -> None:
+        for call in (self._keepalive, self._due):
+            if call is not None and call.active():
+                call.cancel()
+        self._keepalive = self._due = None
+        view = self._session.selected
+        if view is not None:
+            view.on_change = None
+
+    def _still_here(self) -> None:
+        self._session.peer.write(b"* OK Still here\r\n")
+        self._keepalive = self._reactor.callLater(KEEPALIVE_SECONDS, self._still_here)
+
+    def _changed(self) -> None:
+        if self._due is None:
+            self._due = self._reactor.callLater(0, self._tell)
+
+    def _tell(self) -> None:
+        self._due = None
+        if not self._session.tell(expunge=True):
+            self._session.peer.end(Farewell(b"The selected mailbox was deleted"))

@@ -1,0 +1,147 @@
+"""Commands that need no mailbox: CAPABILITY, NOOP, LOGOUT, ID, ENABLE, STARTTLS, LOGIN, AUTHENTICATE (RFC 9051 6.1, 6.2)."""
+
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+
+from mailx import __version__
+from mailx.core import metrics
+from mailx.core.sasl import Exchange, LoginRefused, Malformed
+from mailx.core.users import User
+from mailx.imap.answers import Bad, No, tagged
+from mailx.imap.arrival import Command, Farewell
+from mailx.imap.commands import Authenticate, Login
+from mailx.imap.input import BareLine, LongLine
+from mailx.imap.session import OVER, Session, log
+
+FAILURES = 5  # failed logins before the connection ends
+RESPONSE_LIMIT = 12288  # octets of one SASL response in base64
+
+
+async def capability(session: Session, command: Command, _: None) -> None:
+    session.peer.write(b"* CAPABILITY %b\r\n" % b" ".join(session.capabilities()))
+
+
+async def noop(session: Session, command: Command, _: None) -> None:
+    """NOOP and CHECK: what changed is told after every command anyway."""
+
+
+async def logout(session: Session, command: Command, _: None) -> None:
+    session.unselect()
+    session.peer.write(b"* BYE Logging out\r\n")
+    session.state = OVER
+
+
+async def identity(session: Session, command: Command, _: None) -> None:
+    session.peer.write(b'* ID ("name" "MailX" "version" "%b")\r\n' % __version__.encode("ascii"))
+
+
+async def enable(session: Session, command: Command, names: frozenset[bytes]) -> None:
+    """ENABLE (RFC 5161): what is unknown is ignored."""
+    enabled = b""
+    if b"CONDSTORE" in names and not session.condstore:
+        session.condstore = True
+        enabled = b" CONDSTORE"
+    session.peer.write(b"* ENABLED%b\r\n" % enabled)
+
+
+async def start_tls(session: Session, command: Command, _: None) -> None:
+    """STARTTLS: answered in the clear, so it writes its own tagged response."""
+    if session.peer.secure:
+        raise Bad(b"TLS is active already")
+    if not session.peer.can_start_tls:
+        raise No(b"TLS is not available", b"CANNOT")
+    session.peer.write(tagged(command.tag, b"OK", b"Begin TLS negotiation now"))
+    session.peer.start_tls()
+
+
+async def login(session: Session, command: Command, given: Login) -> bytes:
+    if not session.may_log_in:
+        raise No(b"LOGIN is disabled before STARTTLS", b"PRIVACYREQUIRED")
+    session.peer.no_deadline()
+    try:
+        user = await session.services.access.login(given.username, given.password, session.origin)
+    except LoginRefused as refused:
+        raise _refused(session, refused, given.username, "LOGIN") from None
+    return _welcome(session, user, "LOGIN")
+
+
+async def authenticate(session: Session, command: Command, given: Authenticate) -> bytes:
+    if given.mechanism not in session.mechanisms():
+        if not session.may_log_in:
+            raise No(b"Authentication is disabled before STARTTLS", b"PRIVACYREQUIRED")
+        raise No(b"Mechanism not supported", b"CANNOT")
+    exchange: Exchange = session.services.access.begin(given.mechanism, session.origin, session.peer.bindings())
+    if given.initial is None:
+        response = await _ask(session, exchange.first())
+    else:
+        response = b"" if given.initial == b"=" else _decoded(given.initial)
+    try:
+        while not isinstance(answer := await exchange.step(response), User):
+            response = await _ask(session, answer)
+    except Malformed:
+        raise Bad(b"Invalid SASL response") from None
+    except LoginRefused as refused:
+        raise _refused(session, refused, "", given.mechanism) from None
+    return _welcome(session, answer, given.mechanism)
+
+
+async def _ask(session: Session, challenge: bytes) -> bytes:
+    """Send a challenge and take the response, both in base64 on the wire; raises Bad when the client cancels."""
+    peer = session.peer
+    peer.write(b"+ %b\r\n" % b2a_base64(challenge, newline=False))
+    peer.patience(session.services.settings.command_timeout, b"Command timeout")
+    try:
+        line = await peer.input.line(RESPONSE_LIMIT)
+    except (LongLine, BareLine):
+        raise Bad(b"Invalid SASL response") from None
+    finally:
+        peer.no_deadline()
+    if line == b"*":
+        raise Bad(b"Authentication cancelled")
+    return _decoded(line)
+
+
+def _decoded(line: bytes) -> bytes:
+    try:
+        return a2b_base64(line, strict_mode=True) if line else b""
+    except Base64Error:
+        raise Bad(b"Invalid base64") from None
+
+
+def _refused(session: Session, refused: LoginRefused, username: str, method: str) -> Exception:
+    """What to raise for a login that failed: NO, or BYE after too many."""
+    origin = session.origin
+    metrics.LOGINS.labels("imap", refused.outcome).inc()
+    log.warn(
+        "IMAP authentication failed",
+        event="imap.auth_failed",
+        connection_id=origin.connection,
+        session_id=origin.connection,
+        username=username,
+        auth_method=method,
+        error_code=refused.outcome,
+        client_ip=origin.address,
+    )
+    session.failures += 1
+    if refused.temporary:
+        return No(b"Temporary authentication failure", b"UNAVAILABLE")
+    if session.failures >= FAILURES:
+        return Farewell(b"Too many authentication failures")
+    return No(b"Authentication failed", b"AUTHENTICATIONFAILED")
+
+
+def _welcome(session: Session, user: User, method: str) -> bytes:
+    if not session.enter(user):
+        raise No(b"Too many sessions of this account", b"LIMIT")
+    origin = session.origin
+    metrics.LOGINS.labels("imap", "ok").inc()
+    log.info(
+        "IMAP authentication successful",
+        event="imap.auth_ok",
+        connection_id=origin.connection,
+        session_id=origin.connection,
+        username=str(user.address),
+        auth_method=method,
+        client_ip=origin.address,
+    )
+    return b"[CAPABILITY %b] Logged in" % b" ".join(session.capabilities())

@@ -1,0 +1,266 @@
+"""One IMAP connection: bytes in, bytes out, deadlines, TLS, and the loop that runs commands one after the other.
+
+``IMAPServer`` is Twisted's ``IMAP4Server`` by type; tokenizer, command queue and rendering are this package's.
+Commands that a client pipelines run in the order they came. What a failure inside a command says goes to the log
+and never to the client.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHandshakeListener, ISSLTransport, ITLSTransport
+from twisted.internet.protocol import connectionDone
+from twisted.mail.imap4 import IMAP4Server
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailx.core import metrics, sasl
+from mailx.imap import arrival, dispatch
+from mailx.imap.answers import Bad, tagged
+from mailx.imap.arrival import Farewell, Refusal
+from mailx.imap.input import Hangup, Input
+from mailx.imap.output import Output
+from mailx.imap.session import BEFORE, OVER, Services, Session, log
+from mailx.mail.envelope import Origin, new_id
+
+BAD_BEFORE_LOGIN = 20  # commands that make no sense before the connection is given up
+LINGER_SECONDS = 10  # how long a closed connection may take to go
+
+
+class Listener(Protocol):
+    """The port that a connection came in by; see :class:`mailx.imap.server.IMAPListener`."""
+
+    name: str  # "imap" or "imaps"
+    port: int
+
+    def enter(self, protocol: "IMAPServer", address: str) -> bool: ...
+
+    def leave(self, protocol: "IMAPServer", address: str, entered: bool) -> None: ...
+
+
+@implementer(IHandshakeListener)
+class IMAPServer(IMAP4Server):
+    """The protocol of one connection."""
+
+    transport: Any
+
+    def __init__(self, services: Services, tls_context: Any, listener: Listener) -> None:
+        """``tls_context``: for STARTTLS, or None."""
+        super().__init__(contextFactory=tls_context)  # type: ignore[no-untyped-call]
+        self._services = services
+        self._listener = listener
+        self._entered = False
+        self._reactor = services.reactor
+        self._deadline: float | None = None
+        self._farewell = b""
+        self._timer: Any = None
+        self._arriving = False
+        self._interruptible = False
+        self._stopping = False
+        self._bad = 0
+        self.output: Output
+        self.input: Input
+        self.session: Session
+
+    # What the transport calls
+
+    def connectionMade(self) -> None:
+        transport = self.transport
+        peer = transport.getPeer()
+        self.canStartTLS = ITLSTransport.providedBy(transport)
+        self.output = Output(transport, self._reactor)
+        self.input = Input(transport.pauseProducing, transport.resumeProducing, self._waits)
+        origin = Origin("IMAP", new_id(), getattr(peer, "host", "") or "", self._listener.port, tls="TLS" if self.secure else "")
+        self.session = Session(self._services, self, origin)
+        self._entered = self._listener.enter(self, origin.address)
+        if not self._entered:
+            self.end(Farewell(b"Maximum connections reached", b"LIMIT"))
+            return
+        log.info(
+            "IMAP connection accepted",
+            event="imap.connection",
+            connection_id=origin.connection,
+            client_ip=origin.address,
+            port=origin.port,
+            tls_active=self.secure,
+            protocol=self._listener.name.upper(),
+        )
+        self.write(tagged(b"*", b"OK", b"%b ready" % self._services.server.hostname.encode("idna"), self._capability()))
+        Deferred.fromCoroutine(self._serve())
+
+    def dataReceived(self, data: bytes) -> None:
+        self.input.feed(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.no_deadline()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.output.stopProducing()
+        self.input.close()
+        self.session.leave()
+        self._listener.leave(self, self.session.origin.address, self._entered)
+
+    def handshakeCompleted(self) -> None:
+        connection = self.transport.getHandle()
+        version = connection.get_protocol_version_name()
+        session = self.session
+        session.origin = evolve(session.origin, tls=f"{version} {connection.get_cipher_name()}")
+        metrics.HANDSHAKES.labels(self._listener.name, version).inc()
+
+    # What commands use (mailx.imap.session.Peer)
+
+    @property
+    def secure(self) -> bool:
+        return self.startedTLS or ISSLTransport.providedBy(self.transport)
+
+    @property
+    def can_start_tls(self) -> bool:
+        return self.ctx is not None and self.canStartTLS and not self.secure
+
+    def write(self, data: bytes) -> None:
+        self.output.write(data)
+
+    async def ready(self) -> None:
+        await self.output.ready()
+
+    def start_tls(self) -> None:
+        self.input.clear()
+        self.transport.startTLS(self.ctx)
+        self.startedTLS = True
+
+    def bindings(self) -> Mapping[str, bytes]:
+        return sasl.channel_bindings(self.transport) if self.secure else {}
+
+    def patience(self, seconds: float, farewell: bytes) -> None:
+        self._deadline = deadline = self._reactor.seconds() + seconds
+        self._farewell = farewell
+        if self._timer is None:
+            self._timer = self._reactor.callLater(seconds, self._late)
+        elif self._timer.getTime() > deadline:
+            self._timer.reset(seconds)
+
+    def no_deadline(self) -> None:
+        self._deadline = None
+
+    def interruptible(self, yes: bool) -> None:
+        """Whether the server may end the session now without cutting a command short."""
+        self._interruptible = yes
+        if yes and self._stopping:
+            raise Farewell(b"Server shutting down", b"UNAVAILABLE")
+
+    # Deadlines and the end
+
+    def _waits(self) -> None:
+        if self._arriving:
+            self._arriving = False
+            self.patience(self._services.settings.command_timeout, b"Command timeout")
+
+    def _late(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        left = self._deadline - self._reactor.seconds()
+        if left > 0:
+            self._timer = self._reactor.callLater(left, self._late)
+            return
+        log.warn(
+            "IMAP {reason}",
+            event="imap.timeout",
+            reason=self._farewell.decode("ascii").lower(),
+            connection_id=self.session.origin.connection,
+            client_ip=self.session.origin.address,
+        )
+        self.end(Farewell(self._farewell))
+
+    def stop(self) -> None:
+        """The server shuts down: end now, or after the command that runs."""
+        self._stopping = True
+        if self._interruptible:
+            self.end(Farewell(b"Server shutting down", b"UNAVAILABLE"))
+
+    def abort(self) -> None:
+        """Give the connection up without another word."""
+        self.transport.abortConnection()
+
+    def end(self, farewell: Farewell | None) -> None:
+        """Say ``farewell``, close the connection, and leave the mailbox."""
+        if farewell is not None:
+            self.write(tagged(b"*", b"BYE", farewell.text, farewell.code))
+        self.no_deadline()
+        self.output.close()
+        self.session.leave()
+        self.input.close()
+        if self.transport is not None:
+            self.transport.loseConnection()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._reactor.callLater(LINGER_SECONDS, self._linger)
+
+    def _linger(self) -> None:
+        self._timer = None
+        self.abort()
+
+    # The loop
+
+    async def _serve(self) -> None:
+        try:
+            while self.session.state != OVER:
+                await self._next()
+            self.end(None)
+        except Hangup:
+            pass
+        except Farewell as farewell:
+            self.end(farewell)
+        except Exception:
+            log.failure("IMAP session failed", connection_id=self.session.origin.connection)
+            self.end(None)
+            self.abort()
+
+    async def _next(self) -> None:
+        """Wait for one command and answer it."""
+        if not self.input.pending:
+            before = self.session.state == BEFORE
+            settings = self._services.settings
+            self.patience(settings.command_timeout if before else settings.idle_timeout, b"Idle timeout")
+            self.interruptible(True)
+            await self.input.wait()
+        self.interruptible(True)
+        self._interruptible = False
+        self._arriving = True
+        self.output.start_turn()
+        try:
+            command = await arrival.receive(self.input, self.session.limits, self._ask, streams=self.session.state != BEFORE)
+        except Refusal as refusal:
+            self._arriving = False
+            self.write(refusal.answer.line(refusal.tag))
+            self._judge(refusal.answer)
+        else:
+            self._arriving = False
+            self.no_deadline()
+            answer = await dispatch.run(self.session, command)
+            if isinstance(answer, Bad):
+                self._judge(answer)
+        if self.input.pending:
+            await self.ready()
+
+    def _judge(self, answer: Bad) -> None:
+        self._bad += 1
+        if self.session.state == BEFORE and self._bad > BAD_BEFORE_LOGIN:
+            raise Farewell(b"Too many invalid commands")
+
+    def _ask(self) -> None:
+        self.write(b"+ Ready for literal data\r\n")
+
+    def _capability(self) -> bytes:
+        return b"CAPABILITY " + b" ".join(self.session.capabilities())
+
+    # What twisted.mail.imap4 offers and this class answers differently
+
+    def listCapabilities(self) -> list[bytes]:
+        return self.session.capabilities()
+
+    def timeoutConnection(self) -> None:
+        self.end(Farewell(b"Idle timeout"))

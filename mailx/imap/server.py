@@ -1,0 +1,201 @@
+"""The IMAP side of the server as one Twisted service: which ports it listens on, who gets in, and how it stops.
+
+Ports are bound in ``privilegedStartService``, so that a daemon may bind port 143 and then drop its rights. On
+stopping, listeners close first; idle sessions hear BYE at once, running commands get ``shutdown_seconds``, and what
+is left then is cut. A port that cannot be bound fails the start.
+"""
+
+from typing import Any, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
+from twisted.internet.protocol import ServerFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+import mailx
+from mailx.config import IMAP, Server
+from mailx.core import metrics, proxy
+from mailx.core.access import Access
+from mailx.core.connections import Gate
+from mailx.core.mailboxes import Mailboxes
+from mailx.core.reception import Reception
+from mailx.imap.protocol import IMAPServer
+from mailx.imap.session import Services, Sessions, log
+
+BACKLOG = 511  # connections that may wait to be accepted
+LAST_WORDS = 1.0  # seconds that cut connections may take to go
+
+
+class TLSProvider(Protocol):
+    """Where the certificates come from; see :class:`mailx.ops.certificates.Certificates`."""
+
+    def server_options(self) -> Any: ...
+
+
+class IMAPListener(ServerFactory):
+    """The factory of one port's connections."""
+
+    noisy = False
+
+    def __init__(self, name: str, services: Services, tls: TLSProvider | None) -> None:
+        """``name``: "imap" or "imaps"; ``tls``: for STARTTLS, None where TLS is implicit or not to be had."""
+        self.name = name
+        self.services = services
+        self.port = 0
+        self._tls = tls
+        limit = services.settings.max_connections
+        self.gate = Gate(limit, limit)
+        self.connections: set[IMAPServer] = set()
+        self._empty: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> IMAPServer:
+        protocol = IMAPServer(self.services, self._tls.server_options() if self._tls is not None else None, self)
+        protocol.factory = self
+        return protocol
+
+    def enter(self, protocol: IMAPServer, address: str) -> bool:
+        """Take a connection in; False if there is no room."""
+        self.connections.add(protocol)
+        if not self.gate.enter(address):
+            metrics.CONNECTIONS_REFUSED.labels(self.name, "limit").inc()
+            log.error(
+                "IMAP connection limit reached",
+                event="imap.limit",
+                port=self.port,
+                current_connections=self.gate.count,
+                rejected_ip=address,
+                max_connections=self.gate.max_connections,
+            )
+            return False
+        metrics.CONNECTIONS.labels(self.name).inc()
+        metrics.CONNECTIONS_OPEN.labels(self.name).inc()
+        return True
+
+    def leave(self, protocol: IMAPServer, address: str, entered: bool) -> None:
+        """A connection is gone."""
+        self.connections.discard(protocol)
+        if entered:
+            self.gate.leave(address)
+            metrics.CONNECTIONS_OPEN.labels(self.name).dec()
+        if self._empty is not None and not self.connections:
+            empty, self._empty = self._empty, None
+            empty.callback(None)
+
+    def drain(self) -> "Deferred[None]":
+        """End every session at its next rest; fires when none is left."""
+        drained: Deferred[None] = Deferred()
+        self._empty = drained
+        for protocol in tuple(self.connections):
+            protocol.stop()
+        if not self.connections and self._empty is not None:
+            self._empty = None
+            drained.callback(None)
+        return drained
+
+    def cut(self) -> None:
+        """Nobody is waited for any longer."""
+        for protocol in tuple(self.connections):
+            protocol.abort()
+
+
+class IMAPService(Service):
+    """Every IMAP listener that ``settings`` turns on. ``ports`` maps "imap" and "imaps" to their listening ports.
+
+    ``tracing`` turns on the debug line of every command.
+    """
+
+    name = "imap"
+
+    def __init__(
+        self,
+        settings: IMAP,
+        server: Server,
+        mailboxes: Mailboxes,
+        reception: Reception,
+        access: Access,
+        tls: TLSProvider,
+        reactor: Any,
+        tracing: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._server = server
+        self._tls = tls
+        self._reactor = reactor
+        sessions = Sessions(settings.max_per_account)
+        self._services = Services(settings, server, mailboxes, reception, access, reactor, sessions, tracing)
+        self.ports: dict[str, IListeningPort] = {}
+        self.listeners: list[IMAPListener] = []
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self._bind()
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        if not self.ports:
+            self._bind()
+        log.info(
+            "IMAP server started",
+            event="imap.started",
+            ports={name: getattr(port.getHost(), "port", 0) for name, port in self.ports.items()},
+            tls_enabled=True,
+            max_connections=self._settings.max_connections,
+            version=mailx.__version__,
+        )
+
+    def _bind(self) -> None:
+        for name, port in (("imap", self._settings.port), ("imaps", self._settings.tls_port)):
+            if port:
+                factory = self.factory(name)
+                self.ports[name] = self._reactor.listenTCP(port, factory, BACKLOG, self._server.interface)
+                self.listeners[-1].port = port
+
+    def factory(self, name: str) -> IProtocolFactory:
+        """The protocol factory of the listener "imap" (with STARTTLS) or "imaps" (TLS from the first octet)."""
+        implicit = name == "imaps"
+        listener = IMAPListener(name, self._services, None if implicit else self._tls)
+        self.listeners.append(listener)
+        factory: IProtocolFactory = listener
+        if implicit:
+            factory = TLSMemoryBIOFactory(self._tls.server_options(), False, listener)
+        return proxy.wrap(factory, self._settings.proxy_from, self._reactor)
+
+    def stopService(self) -> "Deferred[None]":
+        """Fires when no session is left, at the latest ``shutdown_seconds`` and a moment later."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        began = self._reactor.seconds()
+        await DeferredList([maybeDeferred(port.stopListening) for port in self.ports.values()])
+        self.ports.clear()
+        sessions = sum(len(listener.connections) for listener in self.listeners)
+        drained = DeferredList([listener.drain() for listener in self.listeners])
+        await self._within(self._settings.shutdown_seconds, drained)
+        left = sum(len(listener.connections) for listener in self.listeners)
+        for listener in self.listeners:
+            listener.cut()
+        await self._within(LAST_WORDS, drained)
+        self.listeners.clear()
+        log.info(
+            "IMAP server shutdown",
+            event="imap.stopped",
+            graceful=not left,
+            active_sessions_completed=sessions - left,
+            total_duration_ms=round((self._reactor.seconds() - began) * 1000),
+        )
+
+    def _within(self, seconds: float, done: "Deferred[Any]") -> "Deferred[None]":
+        """Fires when ``done`` does, or when ``seconds`` are over."""
+        either: Deferred[None] = Deferred()
+        timer = self._reactor.callLater(seconds, either.callback, None)
+
+        def first(result: Any) -> Any:
+            if timer.active():
+                timer.cancel()
+                either.callback(None)
+            return result
+
+        done.addCallback(first)
+        return either

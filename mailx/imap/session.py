@@ -1,0 +1,247 @@
+"""One client's session: who it is, what it selected, what it may do, and what it still has to be told.
+
+The protocol moves bytes and the commands do the work; both meet here. Nothing in this module waits.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from attrs import evolve, frozen
+from twisted.logger import Logger
+
+from mailx.config import IMAP, Server
+from mailx.core.access import Access
+from mailx.core.accounts import User
+from mailx.core.mailboxes import Mailboxes
+from mailx.core.reception import Reception
+from mailx.core.selected import Selected
+from mailx.imap import text
+from mailx.imap.arrival import BEFORE_LOGIN, Farewell, Limits, after_login
+from mailx.imap.input import Input
+from mailx.mail.envelope import Origin
+from mailx.mail.mailbox import KEYWORDS_LIMIT
+
+log = Logger(namespace="mailx.imap")
+
+BEFORE = "unauth"  # the states have the names twisted.mail.imap4 gives them
+AUTHENTICATED = "auth"
+SELECTED = "select"
+OVER = "logout"
+
+_ALWAYS = (b"IMAP4rev1", b"LITERAL+", b"SASL-IR", b"ID", b"ENABLE", b"IDLE")
+_AFTER_LOGIN = (
+    b"NAMESPACE",
+    b"UIDPLUS",
+    b"MOVE",
+    b"UNSELECT",
+    b"CHILDREN",
+    b"SPECIAL-USE",
+    b"CREATE-SPECIAL-USE",
+    b"LIST-EXTENDED",
+    b"LIST-STATUS",
+    b"STATUS=SIZE",
+    b"ESEARCH",
+    b"SORT",
+    b"CONDSTORE",
+    b"QUOTA",
+    b"QUOTA=RES-STORAGE",
+)
+
+
+class Peer(Protocol):
+    """The client as commands see it: bytes to and fro."""
+
+    input: Input
+
+    @property
+    def secure(self) -> bool:
+        """Whether TLS is active."""
+
+    @property
+    def can_start_tls(self) -> bool: ...
+
+    def write(self, data: bytes) -> None:
+        """Send; never waits."""
+
+    async def ready(self) -> None:
+        """Wait until the client takes more, and let other sessions have their turn; raises Hangup."""
+
+    def patience(self, seconds: float, farewell: bytes) -> None:
+        """End the session with ``farewell`` unless ``patience`` or ``no_deadline`` is called again in time."""
+
+    def no_deadline(self) -> None: ...
+
+    def interruptible(self, yes: bool) -> None:
+        """Whether the server may end the session now without cutting a command short; raises Farewell if it wants to."""
+
+    def end(self, farewell: Farewell | None) -> None:
+        """Close the connection, with a word."""
+
+    def start_tls(self) -> None: ...
+
+    def bindings(self) -> Mapping[str, bytes]:
+        """Channel bindings of the TLS connection (RFC 5929, RFC 9266)."""
+
+
+class Sessions:
+    """How many sessions each account has on this server."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._counts: dict[int, int] = {}
+
+    def enter(self, account: int) -> bool:
+        """Take a place for a session of ``account``; False if there is none."""
+        count = self._counts.get(account, 0)
+        if count >= self.limit:
+            return False
+        self._counts[account] = count + 1
+        return True
+
+    def leave(self, account: int) -> None:
+        count = self._counts[account] - 1
+        if count:
+            self._counts[account] = count
+        else:
+            del self._counts[account]
+
+
+@frozen
+class Services:
+    """What every session of a server shares."""
+
+    settings: IMAP
+    server: Server
+    mailboxes: Mailboxes
+    reception: Reception
+    access: Access
+    reactor: Any
+    sessions: Sessions
+    tracing: bool = False  # log every command
+
+
+class Session:
+    """The state of one connection."""
+
+    def __init__(self, services: Services, peer: Peer, origin: Origin) -> None:
+        self.services = services
+        self.peer = peer
+        self.origin = origin
+        self.state = BEFORE
+        self.user: User | None = None
+        self.selected: Selected | None = None
+        self.condstore = False  # whether the client knows mod-sequences (RFC 7162 3.1)
+        self.failures = 0  # failed logins
+        self.inside_response = False  # part of a response is written: an error could only end the connection
+        self.limits: Limits = BEFORE_LOGIN
+        self._keywords: list[str] = []
+        self.flag_texts = text.FlagTexts(lambda flags: ())
+        self.recent_texts = self.flag_texts
+
+    def capabilities(self) -> list[bytes]:
+        """What CAPABILITY answers in the present state (RFC 9051 6.1.1)."""
+        words = list(_ALWAYS)
+        if self.state != BEFORE:
+            words.extend(_AFTER_LOGIN)
+            words.append(b"APPENDLIMIT=%d" % self.services.settings.append_size)
+            return words
+        if self.peer.can_start_tls:
+            words.append(b"STARTTLS")
+        words.extend(b"AUTH=" + name.encode("ascii") for name in self.mechanisms())
+        if not self.may_log_in:
+            words.append(b"LOGINDISABLED")
+        return words
+
+    @property
+    def may_log_in(self) -> bool:
+        """Whether passwords may be sent: under TLS, or where the owner allows them in the clear."""
+        return self.peer.secure or self.services.settings.plaintext_login
+
+    def mechanisms(self) -> tuple[str, ...]:
+        """SASL mechanisms on offer: none before TLS."""
+        return self.services.access.mechanisms(self.peer.secure, True) if self.may_log_in else ()
+
+    def owner(self) -> User:
+        """The account, of a session that has one."""
+        assert self.user is not None
+        return self.user
+
+    def view(self) -> Selected:
+        """The selected mailbox, of a session that has one."""
+        assert self.selected is not None
+        return self.selected
+
+    def enter(self, user: User) -> bool:
+        """Log ``user`` in; False if the account has too many sessions."""
+        if not self.services.sessions.enter(user.id):
+            return False
+        self.user = user
+        self.state = AUTHENTICATED
+        self.origin = evolve(self.origin, account=user.id)
+        self.limits = after_login(self.services.settings.append_size)
+        return True
+
+    def select(self, selected: Selected) -> None:
+        """Make ``selected`` the session's mailbox; the one before was closed."""
+        self.selected = selected
+        self.state = SELECTED
+        self._keywords = selected.keyword_names()
+        self.flag_texts = text.FlagTexts(selected.names)
+        self.recent_texts = text.FlagTexts(selected.names, recent=True)
+
+    def unselect(self) -> None:
+        """Leave the selected mailbox, if any, without expunging."""
+        selected, self.selected = self.selected, None
+        if selected is not None:
+            selected.on_change = None
+            selected.close()
+            self.state = AUTHENTICATED
+
+    def leave(self) -> None:
+        """End the session; may be called again."""
+        self.unselect()
+        self.state = OVER
+        user, self.user = self.user, None
+        if user is not None:
+            self.services.sessions.leave(user.id)
+
+    def flag_lines(self) -> bytes:
+        """FLAGS and PERMANENTFLAGS of the selected mailbox (RFC 9051 7.3.5)."""
+        view = self.view()
+        flags = rb"\Answered \Flagged \Deleted \Seen \Draft"
+        if self._keywords:
+            flags += b" " + text.names(self._keywords)
+        lasting = b"" if view.read_only else flags + (rb" \*" if len(self._keywords) < KEYWORDS_LIMIT else b"")
+        return b"* FLAGS (%b)\r\n* OK [PERMANENTFLAGS (%b)] Flags that last\r\n" % (flags, lasting)
+
+    def new_keywords(self) -> bytes:
+        """FLAGS again if the account has keywords that this client was not told of."""
+        names = self.view().keyword_names()
+        if names == self._keywords:
+            return b""
+        self._keywords = names
+        return self.flag_lines()
+
+    def tell(self, expunge: bool) -> bool:
+        """Send what changed in the selected mailbox; False if the mailbox itself is gone."""
+        view = self.selected
+        if view is None:
+            return True
+        updates = view.updates(expunge)
+        lines = [b"* %d EXPUNGE\r\n" % number for number in updates.expunged]
+        if updates.exists is not None:
+            lines.append(b"* %d EXISTS\r\n* %d RECENT\r\n" % (updates.exists, updates.recent))
+        if updates.flagged:
+            lines.append(self.new_keywords())
+            lines.extend(self.flags_of(index) for index in updates.flagged)
+        if lines:
+            self.peer.write(b"".join(lines))
+        return not updates.gone
+
+    def flags_of(self, index: int) -> bytes:
+        """The FETCH response that says how the flags of one message are."""
+        view = self.view()
+        uid = view.uids[index]
+        texts = self.recent_texts if uid in view.recent else self.flag_texts
+        modseq = b" MODSEQ (%d)" % view.modseqs[index] if self.condstore else b""
+        return b"* %d FETCH (UID %d FLAGS (%b)%b)\r\n" % (index + 1, uid, texts[view.flags[index]], modseq)

@@ -1,0 +1,46 @@
+"""Sets of numbers as responses write them: ``1:3,5`` (RFC 9051 sequence-set)."""
+
+from collections.abc import Iterable, Sequence
+
+from mailx.core.selected import Selected
+
+
+def compact(numbers: Iterable[int]) -> bytes:
+    """``numbers``, rising, as the shortest sequence set; nothing for none. Keeps the order given (COPYUID)."""
+    parts: list[bytes] = []
+    first = last = -1
+    for number in numbers:
+        if number == last + 1 and first >= 0:
+            last = number
+            continue
+        if first >= 0:
+            parts.append(_range(first, last))
+        first = last = number
+    if first >= 0:
+        parts.append(_range(first, last))
+    return b",".join(parts)
+
+
+def _range(first: int, last: int) -> bytes:
+    return b"%d" % first if first == last else b"%d:%d" % (first, last)
+
+
+def indexes(selected: Selected, uids: Sequence[int]) -> Sequence[int]:
+    """The indexes in the session's view of ``uids``, which it knows and which rise."""
+    if not uids:
+        return ()
+    first, last = selected.index(uids[0]), selected.index(uids[-1])
+    if first is not None and last is not None and last - first + 1 == len(uids):
+        return range(first, last + 1)
+    if len(uids) < 64:
+        return [index for uid in uids if (index := selected.index(uid)) is not None]
+    wanted = set(uids)
+    return [index for index, uid in enumerate(selected.uids) if uid in wanted]
+
+
+def sequence_numbers(selected: Selected, uids: Sequence[int]) -> list[int]:
+    """The sequence numbers of ``uids`` in the order given; UIDs unknown to the session are left out."""
+    if len(uids) < 64:
+        return [index + 1 for uid in uids if (index := selected.index(uid)) is not None]
+    numbers = dict(zip(selected.uids, range(1, len(selected.uids) + 1), strict=True))
+    return [numbers[uid] for uid in uids if uid in numbers]
