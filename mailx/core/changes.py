@@ -1,10 +1,53 @@
-"""Who follows which mailbox: the Changes that the store publishes, brought to the sessions they concern."""
+"""Changes of mailboxes, brought from the store to whoever follows the mailbox."""
 
+from collections.abc import Callable
+
+from mailx.mail.mailbox import Change
 from mailx.store import Store
+
+Listener = Callable[[Change], None]
 
 
 class Changes:
-    """The sessions of this process by mailbox; listens to ``store`` once for all of them."""
+    """Listens to the store once and calls, for each Change, only those who follow its mailbox."""
 
     def __init__(self, store: Store) -> None:
-        self.store = store
+        self._listeners: dict[int, list[Listener]] = {}
+        self._recordings: list[Recording] = []
+        store.listen(self._heard)
+
+    def follow(self, mailbox: int, listener: Listener) -> None:
+        """Call ``listener(change)`` for each change of ``mailbox`` from now on, in the order of commits."""
+        self._listeners.setdefault(mailbox, []).append(listener)
+
+    def unfollow(self, mailbox: int, listener: Listener) -> None:
+        listeners = self._listeners[mailbox]
+        listeners.remove(listener)
+        if not listeners:
+            del self._listeners[mailbox]
+
+    def record(self) -> "Recording":
+        """Keep every change until the recording is stopped: for whoever reads a mailbox and will follow it then."""
+        recording = Recording(self._recordings)
+        self._recordings.append(recording)
+        return recording
+
+    def _heard(self, change: Change) -> None:
+        for recording in self._recordings:
+            recording.changes.append(change)
+        for listener in tuple(self._listeners.get(change.mailbox, ())):
+            listener(change)
+
+
+class Recording:
+    """The changes of all mailboxes while something is read."""
+
+    def __init__(self, recordings: "list[Recording]") -> None:
+        self.changes: list[Change] = []
+        self._recordings = recordings
+
+    def of(self, mailbox: int) -> list[Change]:
+        return [change for change in self.changes if change.mailbox == mailbox]
+
+    def stop(self) -> None:
+        self._recordings.remove(self)

@@ -1,31 +1,46 @@
-"""The mailboxes of an account and everything IMAP does with them.
+"""The mailboxes of an account and everything a session does with them.
 
 Every "no" is a :class:`MailboxError`; a store that cannot answer raises :class:`mailx.mail.reply.Unavailable`.
-Whatever raises has changed nothing that a client can see.
+Names are taken in any spelling (:mod:`mailx.mail.names`). What changes many entries is done by
+:mod:`mailx.core.edits`, reading by :mod:`mailx.core.fetch`, searching by :mod:`mailx.core.matching`.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import AsyncIterator, Callable, Sequence
+from time import time
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from mailx.core.changes import Changes
-from mailx.core.fetch import Blob, Need, Row
+from mailx.core.edits import Copied, Edits, Mode, Stored
+from mailx.core.feed import Feed
+from mailx.core.fetch import Blob, Need, Reader, Row
+from mailx.core.keywords import Keywords
+from mailx.core.matching import Search
 from mailx.core.search import Query
 from mailx.core.selected import Selected, Updates
-from mailx.core.sort import SortKey
-from mailx.mail.mailbox import Mailbox
-from mailx.mail.names import MailboxError
-from mailx.store import Store
+from mailx.core.sort import SortKey, sorted_by
+from mailx.core.turns import Turns
+from mailx.mail.mailbox import DELIMITER, Mailbox
+from mailx.mail.names import INBOX, MailboxError, normal, order
+from mailx.mail.reply import Unavailable
+from mailx.store import Row as StoreRow
+from mailx.store import Store, Txn, entries, keywords
+from mailx.store import mailboxes as boxes
 
 if TYPE_CHECKING:
-    from mailx.core.accounts import User
+    from mailx.core.users import User
     from mailx.store.blobs import Blobs
     from mailx.store.cipher import Cipher
 
 __all__ = ["Blob", "Copied", "MailboxError", "Mailboxes", "Need", "Quota", "Row", "Selected", "Stored", "Updates"]
 
-Mode = Literal["add", "remove", "replace"]
+log = Logger()
+
+SPECIAL_USES = ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")  # \All and \Flagged are views, not mailboxes (RFC 6154 2)
 
 
 @frozen
@@ -36,90 +51,200 @@ class Quota:
     limit: int
 
 
-@frozen
-class Stored:
-    """The outcome of a STORE: the mailbox's mod-sequence after it, and UIDs, rising."""
-
-    modseq: int
-    changed: list[int]  # to which it applied, whether or not a flag of theirs differs now
-    failed: list[int]  # left alone: changed after UNCHANGEDSINCE
-
-
-@frozen
-class Copied:
-    """The outcome of COPY or MOVE for COPYUID: the target's UIDVALIDITY, and UIDs, side by side and rising."""
-
-    uidvalidity: int
-    source: list[int]
-    target: list[int]
-
-
 class Mailboxes:
     """All mailboxes of all accounts."""
 
     def __init__(self, store: Store, cipher: "Cipher", blobs: "Blobs", changes: Changes, reactor: Any, default_quota: int = 0) -> None:
         """``default_quota`` in octets holds for accounts without one of their own; 0: unlimited."""
+        self._store = store
+        self._cipher = cipher
+        self._changes = changes
+        self._reactor = reactor
+        self._default_quota = default_quota
+        self._names = boxes.Names(cipher)
+        self._edits = Edits(store, cipher, self._names, default_quota)
+        self._reader = Reader(store, cipher, blobs, reactor)
+        self._search = Search(store, cipher, blobs, self._reader, reactor)
+        self._feeds: dict[int, Feed] = {}
+        self._keywords: WeakValueDictionary[int, Keywords] = WeakValueDictionary()
+        self._reads = 0  # numbers the readings of keywords, so that an older one never replaces a newer
 
     async def list(self, user: "User") -> list[Mailbox]:
-        """Every mailbox with its counters, INBOX first, then by name."""
-        raise NotImplementedError
+        """Every mailbox with its counters, INBOX first, then by name, children behind their parent."""
+        found = await self._store.read(boxes.list_all, self._names, user.id)
+        return sorted(found, key=lambda mailbox: order(mailbox.name))
 
     async def status(self, user: "User", name: str) -> Mailbox:
         """One mailbox; raises MailboxError "NONEXISTENT"."""
-        raise NotImplementedError
+        return await self._store.read(boxes.find, self._names, user.id, normal(name))
 
     async def recent(self, mailbox: Mailbox) -> int:
         """How many messages would be \\\\Recent for the next session to select: STATUS RECENT (RFC 3501 6.3.10)."""
-        raise NotImplementedError
+        feed = self._feeds.get(mailbox.id)
+        first = mailbox.first_recent if feed is None else max(mailbox.first_recent, feed.claimed + 1)
+        return await self._store.read(boxes.count_recent, mailbox.id, first)
 
     async def create(self, user: "User", name: str, special_use: str = "") -> Mailbox:
-        raise NotImplementedError
+        """Make a mailbox and whatever is missing above it.
+
+        Raises MailboxError "ALREADYEXISTS", "CANNOT" or "LIMIT" for the name, "USEATTR" for the special use (RFC 6154 5.2).
+        """
+        if special_use and special_use not in SPECIAL_USES:
+            raise MailboxError("USEATTR", "No such special use")
+        return await self._store.write(boxes.create, self._names, user.id, name, special_use, int(time()))
 
     async def delete(self, user: "User", name: str) -> None:
-        raise NotImplementedError
+        """Remove a mailbox with its messages; what lies under it stays (RFC 9051 6.3.5).
+
+        Raises MailboxError "NONEXISTENT", "CANNOT" (INBOX), "HASCHILDREN" (no mailbox, only a parent).
+        """
+        mailbox_id = await self._store.write(boxes.bury, self._names, user.id, normal(name).removesuffix(DELIMITER))
+        await self._purge(mailbox_id)
+
+    async def resume(self) -> None:
+        """Finish the deletions that the last stop cut short; once, at start-up."""
+        for mailbox_id in await self._store.read(boxes.buried):
+            await self._purge(mailbox_id)
 
     async def rename(self, user: "User", old: str, new: str) -> None:
-        raise NotImplementedError
+        """Rename a mailbox with all under it. Of INBOX only the messages go (RFC 9051 6.3.6).
+
+        Raises MailboxError "NONEXISTENT", "ALREADYEXISTS", "CANNOT", "LIMIT".
+        """
+        old = normal(old).removesuffix(DELIMITER)
+        if old != INBOX:
+            await self._store.write(boxes.rename, self._names, user.id, old, new, int(time()))
+            return
+        inbox = await self.status(user, INBOX)
+        target = await self.create(user, new)
+        try:
+            await self._edits.empty(inbox.id, target.id)
+        except Exception:
+            await self._edits.empty(target.id, inbox.id)
+            await self.delete(user, target.name)
+            raise
 
     async def subscribe(self, user: "User", name: str) -> None:
-        raise NotImplementedError
+        """Subscribe to a name, there or not; raises MailboxError "LIMIT"."""
+        await self._store.write(boxes.subscribe, self._names, user.id, normal(name).removesuffix(DELIMITER))
 
     async def unsubscribe(self, user: "User", name: str) -> None:
-        raise NotImplementedError
+        await self._store.write(boxes.unsubscribe, self._names, user.id, normal(name).removesuffix(DELIMITER))
 
     async def subscriptions(self, user: "User") -> "list[str]":
-        raise NotImplementedError
+        """The subscribed names, INBOX first; some may name no mailbox."""
+        return sorted(await self._store.read(boxes.subscriptions, self._names, user.id), key=order)
 
     async def quota(self, user: "User") -> Quota:
-        raise NotImplementedError
+        used, limit = await self._store.read(boxes.quota, user.id)
+        return Quota(used, self._default_quota if limit is None else limit)
 
     async def select(self, user: "User", name: str, read_only: bool) -> Selected:
-        """A session's view of the mailbox; claims what is \\\\Recent unless ``read_only``."""
-        raise NotImplementedError
+        """A session's view of the mailbox; claims what is \\\\Recent unless ``read_only``. Close it when done.
+
+        Raises MailboxError "NONEXISTENT".
+        """
+        recording = self._changes.record()
+        try:
+            self._reads += 1
+            read = self._reads
+            mailbox, rows, names = await self._store.read(self._snapshot, user.id, normal(name))
+            missed = recording.of(mailbox.id)
+        finally:
+            recording.stop()
+        feed = self._feeds.get(mailbox.id)
+        if feed is None:
+            feed = self._feeds[mailbox.id] = self._feed(mailbox)
+        feed.keywords.put(read, names)
+        selected = Selected(feed, mailbox, rows, read_only)
+        feed.join(selected, mailbox.first_recent, missed)
+        return selected
 
     async def store(
         self, selected: Selected, uids: Sequence[int], mode: Mode, flags: int, keywords: tuple[str, ...],
         unchanged_since: int | None = None, silent: bool = False,
     ) -> Stored:  # fmt: skip
-        raise NotImplementedError
+        """Change flags of messages; ``flags`` are system flags. UIDs that the session does not know are passed over.
+
+        The session's own view has them at once; ``silent`` makes no difference here. Raises MailboxError "NOPERM",
+        "LIMIT" (keywords), "NONEXISTENT" (the mailbox was deleted).
+        """
+        return await self._edits.store(selected, uids, mode, flags, keywords, unchanged_since)
 
     async def expunge(self, selected: Selected, uids: Sequence[int] | None = None) -> "list[int]":
-        raise NotImplementedError
+        """Remove what is \\\\Deleted, of ``uids`` or all; returns the UIDs. The session learns of it by ``updates(True)``."""
+        return await self._edits.expunge(selected, uids)
 
     async def copy(self, selected: Selected, uids: Sequence[int], target: str) -> Copied:
-        raise NotImplementedError
+        """All of ``uids`` that still exist, or none; raises MailboxError "TRYCREATE", "OVERQUOTA"."""
+        return await self._edits.copy(selected, uids, target)
 
     async def move(self, selected: Selected, uids: Sequence[int], target: str) -> Copied:
-        raise NotImplementedError
+        """Each message is in one of the two mailboxes at any time; raises MailboxError "TRYCREATE", "NOPERM"."""
+        return await self._edits.move(selected, uids, target)
 
     def fetch(self, selected: Selected, uids: Sequence[int], need: Need) -> "AsyncIterator[list[Row]]":
-        raise NotImplementedError
+        """The messages with these UIDs that the session knows, batch after batch; see :mod:`mailx.core.fetch`."""
+        return self._reader.rows(selected, uids, need)
 
     async def read(self, content: bytes | Blob, offset: int = 0, length: int | None = None) -> bytes:
-        raise NotImplementedError
+        """``length`` octets (None: all) of a row's content from ``offset`` on; fewer where it ends."""
+        return await self._reader.read(content, offset, length)
 
     async def search(self, selected: Selected, query: Query) -> "list[int]":
-        raise NotImplementedError
+        """The UIDs of the messages that match, rising."""
+        return await self._search.matching(selected, query)
 
     async def sort(self, selected: Selected, keys: Sequence[SortKey], query: Query) -> "list[int]":
-        raise NotImplementedError
+        """The UIDs of the messages that match, in the order of ``keys`` (RFC 5256); equal ones by sequence number."""
+        return await sorted_by(selected, await self._search.matching(selected, query), keys, self._reader, Turns(self._reactor))
+
+    def _snapshot(self, txn: Txn, account_id: int, name: str) -> "tuple[Mailbox, list[StoreRow], dict[int, str]]":
+        mailbox = boxes.find(txn, self._names, account_id, name)
+        return mailbox, entries.snapshot(txn, mailbox.id), keywords.names(txn, self._cipher, account_id)
+
+    def _feed(self, mailbox: Mailbox) -> Feed:
+        shared = self._keywords.get(mailbox.account)
+        if shared is None:
+            shared = self._keywords[mailbox.account] = Keywords()
+        return Feed(
+            mailbox.id, mailbox.modseq, shared, self._changes, self._reactor, self._reading(mailbox.account), self._leaver(mailbox)
+        )
+
+    def _reading(self, account_id: int) -> "Callable[[int, int], Deferred[tuple[entries.Since | None, dict[int, str], int]]]":
+        def job(txn: Txn, mailbox_id: int, modseq: int, read: int) -> "tuple[entries.Since | None, dict[int, str], int]":
+            return entries.since(txn, mailbox_id, modseq), keywords.names(txn, self._cipher, account_id), read
+
+        def read(mailbox_id: int, modseq: int) -> "Deferred[tuple[entries.Since | None, dict[int, str], int]]":
+            self._reads += 1
+            return self._store.read(job, mailbox_id, modseq, self._reads)
+
+        return read
+
+    def _leaver(self, mailbox: Mailbox) -> "Callable[[Feed], None]":
+        """What happens when the last session leaves: that its messages are not \\Recent any more is written down."""
+
+        def forget(answer: Any, feed: Feed) -> None:
+            if not feed.sessions and self._feeds.get(feed.mailbox_id) is feed:
+                del self._feeds[feed.mailbox_id]
+                feed.close()
+            if answer is not None:
+                log.warn("What is recent could not be written", event="mailbox.recent_not_written", mailbox=feed.mailbox_id)
+
+        def left(feed: Feed) -> None:
+            if feed.claimed >= mailbox.first_recent:
+                claimed = self._store.write(boxes.claim_recent, feed.mailbox_id, feed.claimed + 1)
+                claimed.addBoth(forget, feed)
+            else:
+                forget(None, feed)
+
+        return left
+
+    async def _purge(self, mailbox_id: int) -> None:
+        """Remove what a buried mailbox held. The client does not wait for it in vain: what is left goes at the next start."""
+        try:
+            while await self._store.write(entries.purge, mailbox_id):
+                pass
+        except Unavailable as unavailable:
+            reason = unavailable.reason
+            log.warn("A deleted mailbox is not yet removed: {reason}", event="mailbox.not_purged", mailbox=mailbox_id, reason=reason)

@@ -5,11 +5,27 @@ until :meth:`Selected.updates`; flags that another session set are in ``flags`` 
 """
 
 from array import array
-from collections.abc import Callable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import compress
+from typing import TYPE_CHECKING
 
 from attrs import frozen
+from twisted.logger import Logger
 
-from mailx.mail.mailbox import Mailbox
+from mailx.core.keywords import Keywords
+from mailx.mail.mailbox import Change, Mailbox
+from mailx.store import Row
+
+if TYPE_CHECKING:
+    from mailx.core.feed import Feed
+
+log = Logger()
+
+_PENDING = 256  # changes that wait unread; more are put together, so that a silent session holds little
+_FEW = 8  # rows to drop up to which moving the rest of the columns is cheaper than copying them
+
+Range = tuple[int | None, int | None]
 
 
 @frozen
@@ -17,7 +33,7 @@ class Updates:
     """What a session has to tell its client. Apply in this order: ``expunged``, ``exists``, ``recent``, ``flagged``."""
 
     expunged: list[int]  # sequence numbers in the order to send them
-    exists: int | None  # the new number of messages, None: not changed by arrivals
+    exists: int | None  # the new number of messages; None: no arrivals
     recent: int  # messages that are \\Recent in this session
     flagged: list[int]  # indexes, after the expunges, of messages whose flags others changed
     vanished: list[int]  # uids of ``expunged``, rising
@@ -27,41 +43,254 @@ class Updates:
 class Selected:
     """A mailbox as one session knows it. Index ``i`` of the parallel columns is sequence number ``i + 1``."""
 
-    mailbox: Mailbox
-    read_only: bool
-    uids: "array[int]"
-    flags: "array[int]"
-    modseqs: "array[int]"
-    sizes: "array[int]"
-    uidnext: int
-    modseq: int
-    recent: set[int]
-    on_change: Callable[[], None] | None
+    def __init__(self, feed: "Feed", mailbox: Mailbox, rows: Sequence[Row], read_only: bool) -> None:
+        """``rows`` are ``mailx.store.entries.COLUMNS`` of every entry at ``mailbox.modseq``, uids rising."""
+        self._feed = feed
+        self.mailbox = mailbox
+        self.read_only = read_only
+        columns = list(zip(*rows, strict=True)) or [()] * 8
+        self.uids = array("L", columns[0])
+        self._flags = array("q", columns[1])
+        self._modseqs = array("q", columns[2])
+        self.sizes = array("L", columns[3])
+        self.message_ids = array("q", columns[4])  # 0: arrived since and not read yet, as are the next three
+        self.received = array("q", columns[5])
+        self.saved = array("q", columns[6])
+        self.thread_ids = array("q", columns[7])
+        self.recent: set[int] = set()
+        self.uidnext = mailbox.uidnext
+        self.modseq = mailbox.modseq
+        self.on_change: Callable[[], None] | None = None  # called once when something became pending, until updates() is called
+        self.heard = mailbox.modseq  # every change up to here is in _pending or beyond
+        self._own: set[int] = set()  # mod-sequences that this session made itself
+        self._pending: list[tuple[Change, bool]] = []  # with whether the session made it; not looked at yet
+        self._added: dict[int, Row] = {}  # COLUMNS by uid, arrived and not told
+        self._removed: set[int] = set()  # uids, expunged and not told
+        self._flagged: set[int] = set()  # uids whose flags others changed and that was not told
+        self._told = False  # on_change was called and updates() not yet
+        self._gone = False
+
+    @property
+    def keywords(self) -> Keywords:
+        """The account's flag names."""
+        return self._feed.keywords
+
+    @property
+    def flags(self) -> "array[int]":
+        if self._pending:
+            self._digest()
+        return self._flags
+
+    @property
+    def modseqs(self) -> "array[int]":
+        if self._pending:
+            self._digest()
+        return self._modseqs
 
     def names(self, flags: int) -> tuple[str, ...]:
         """The names of the bits in ``flags``: system flags, then keywords; never \\\\Recent."""
-        raise NotImplementedError
+        return self._feed.keywords.spell(flags)
 
     def keyword_names(self) -> list[str]:
         """Every keyword of the account, for FLAGS and PERMANENTFLAGS."""
-        raise NotImplementedError
+        return self._feed.keywords.names()
 
     def index(self, uid: int) -> int | None:
         """The index of ``uid``, None if the session does not know it."""
-        raise NotImplementedError
+        index = bisect_left(self.uids, uid)
+        return index if index < len(self.uids) and self.uids[index] == uid else None
 
-    def uids_of_uids(self, ranges: Sequence[tuple[int | None, int | None]]) -> list[int]:
-        """The known UIDs in ``ranges`` of UIDs (inclusive, None is ``*``), rising, each once."""
-        raise NotImplementedError
+    def indexes(self, uids: Iterable[int]) -> Iterator[tuple[int, int]]:
+        """(uid, index) of those of ``uids`` that the session knows; fast where they follow each other."""
+        known = self.uids
+        count = len(known)
+        index = 0
+        for uid in uids:
+            if index >= count or known[index] != uid:
+                index = bisect_left(known, uid)
+                if index >= count or known[index] != uid:
+                    continue
+            yield uid, index
+            index += 1
 
-    def uids_of_sequence(self, ranges: Sequence[tuple[int | None, int | None]]) -> list[int] | None:
+    def uids_of_uids(self, ranges: Iterable[Range]) -> list[int]:
+        """The known UIDs in ``ranges`` of UIDs (inclusive, either order, None is ``*``), rising, each once."""
+        last = self.uids[-1] if self.uids else 0
+        spans = []
+        for a, b in ranges:
+            lo, hi = sorted((last if a is None else a, last if b is None else b))
+            spans.append((bisect_left(self.uids, lo), bisect_right(self.uids, hi)))
+        return self._spans(spans)
+
+    def uids_of_sequence(self, ranges: Iterable[Range]) -> list[int] | None:
         """The UIDs of ``ranges`` of sequence numbers, rising, each once; None if a number is out of range."""
-        raise NotImplementedError
+        last = len(self.uids)
+        spans = []
+        for a, b in ranges:
+            lo, hi = sorted((last if a is None else a, last if b is None else b))
+            if lo < 1 or hi > last:
+                return None
+            spans.append((lo - 1, hi))
+        return self._spans(spans)
 
     def updates(self, expunge: bool) -> Updates:
         """Take what is pending; without ``expunge`` the removed messages keep their places and wait."""
-        raise NotImplementedError
+        self._told = False
+        if self._pending:
+            self._digest()
+        expunged: list[int] = []
+        vanished: list[int] = []
+        if expunge and self._removed:
+            found = list(self.indexes(sorted(self._removed)))
+            self._removed.clear()
+            vanished = [uid for uid, _ in found]
+            expunged = [index + 1 for _, index in reversed(found)]  # from the last on, so that no number sent shifts another
+            self._drop([index for _, index in found])
+            self._flagged.difference_update(vanished)
+            self.recent.difference_update(vanished)
+        exists = self._append() if self._added else None
+        flagged = [index for _, index in self.indexes(sorted(self._flagged))]
+        self._flagged.clear()
+        self.modseq = self.heard
+        return Updates(expunged, exists, len(self.recent), flagged, vanished, self._gone)
 
     def close(self) -> None:
         """Follow the mailbox no more."""
-        raise NotImplementedError
+        self.on_change = None
+        self._feed.leave(self)
+
+    # What the feed calls.
+
+    def own(self, modseq: int) -> None:
+        """The next change of this number is this session's own: its flags are not announced back."""
+        self._own.add(modseq)
+
+    def hear(self, change: Change) -> None:
+        """The change after ``heard``."""
+        if change.modseq <= self.heard:
+            return
+        self.heard = change.modseq
+        own = change.modseq in self._own
+        if own:
+            self._own.discard(change.modseq)
+        self._pending.append((change, own))
+        if len(self._pending) > _PENDING:
+            self._digest()
+        if not own or change.added or change.removed:
+            self.tell()
+
+    def catch_up(self, modseq: int, changed: Iterable[Row], removed: Iterable[int]) -> None:
+        """Everything up to ``modseq`` as read from the store, instead of changes that did not come."""
+        if self._pending:
+            self._digest()
+        flags, modseqs = self._flags, self._modseqs
+        for row in changed:
+            if row[2] <= self.heard:
+                continue
+            index = self.index(row[0])
+            if index is None:
+                self._added[row[0]] = row
+                continue
+            if flags[index] != row[1]:
+                flags[index] = row[1]
+                self._flagged.add(row[0])
+            modseqs[index] = row[2]
+        self._remove(removed)
+        self.heard = max(self.heard, modseq)
+        self._own = {own for own in self._own if own > self.heard}
+        self.tell()
+
+    def bury(self) -> None:
+        """The mailbox was deleted."""
+        self._gone = True
+        self.tell()
+
+    def tell(self) -> None:
+        if self.on_change is not None and not self._told:
+            self._told = True
+            try:
+                self.on_change()
+            except Exception:
+                log.failure("A session failed to take a change", event="mailbox.session_failed", mailbox=self.mailbox.id)
+
+    def fill(self, rows: Iterable[Row]) -> None:
+        """Complete the columns of messages that arrived after the snapshot."""
+        for uid, _, _, _, message_id, received, saved, thread_id in rows:
+            index = self.index(uid)
+            if index is not None:
+                self.message_ids[index] = message_id
+                self.received[index] = received
+                self.saved[index] = saved
+                self.thread_ids[index] = thread_id
+
+    # The rest is private.
+
+    def _digest(self) -> None:
+        """Apply the flags of the pending changes, and sort out what arrived and went."""
+        pending, self._pending = self._pending, []
+        for change, own in pending:
+            modseq = change.modseq
+            for uid, flags, size in change.added:
+                self._added[uid] = (uid, flags, modseq, size, 0, 0, 0, 0)
+            if change.flagged:
+                self._apply(change, own)
+            if change.removed:
+                self._remove(change.removed)
+
+    def _apply(self, change: Change, own: bool) -> None:
+        added = self._added
+        if added:
+            for uid, flags in change.flagged:
+                row = added.get(uid)
+                if row is not None:
+                    added[uid] = (uid, flags, change.modseq, *row[3:])
+        new = dict(change.flagged)
+        flags_, modseqs, modseq = self._flags, self._modseqs, change.modseq
+        for uid, index in self.indexes(new):
+            flags_[index] = new[uid]
+            modseqs[index] = modseq
+        if not own:
+            self._flagged.update(new)
+
+    def _remove(self, uids: Iterable[int]) -> None:
+        for uid in uids:
+            if self._added.pop(uid, None) is None:
+                self._removed.add(uid)
+            else:
+                self.recent.discard(uid)
+
+    def _append(self) -> int:
+        """Bring what arrived into the columns; returns the new number of messages."""
+        rows = [self._added[uid] for uid in sorted(self._added)]
+        self._added.clear()
+        for column, values in zip(self._columns(), zip(*rows, strict=True), strict=True):
+            column.extend(values)
+        self.uidnext = max(self.uidnext, self.uids[-1] + 1)
+        return len(self.uids)
+
+    def _columns(self) -> "list[array[int]]":
+        return [self.uids, self._flags, self._modseqs, self.sizes, self.message_ids, self.received, self.saved, self.thread_ids]
+
+    def _drop(self, indexes: Sequence[int]) -> None:
+        """Take rows (indexes rising) out of every column."""
+        if len(indexes) <= _FEW:
+            for column in self._columns():
+                for index in reversed(indexes):
+                    del column[index]
+            return
+        keep = bytearray(b"\1") * len(self.uids)
+        for index in indexes:
+            keep[index] = 0
+        for column in self._columns():
+            column[:] = array(column.typecode, compress(column, keep))
+
+    def _spans(self, spans: Iterable[tuple[int, int]]) -> list[int]:
+        """The UIDs at the indexes in ``spans`` (from, up to), rising, each once."""
+        uids: list[int] = []
+        end = 0
+        for start, stop in sorted(spans):
+            start = max(start, end)
+            if start < stop:
+                uids.extend(self.uids[start:stop])
+                end = stop
+        return uids

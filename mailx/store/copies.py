@@ -43,7 +43,7 @@ def copy(txn: Txn, source_id: int, among: Among, target_id: int, now: int, defau
 
 
 def move(txn: Txn, source_id: int, among: Among | None, target_id: int, now: int, limit: int) -> Slice:
-    """Give at most ``limit`` entries, ``among`` or from the lowest UID on, their place in another mailbox instead of this one (RFC 6851)."""
+    """Give at most ``limit`` entries, ``among`` or the lowest UIDs, a place in another mailbox instead of this one (RFC 6851)."""
     lock_account(txn, target_id)
     for mailbox_id in sorted({source_id, target_id}):
         lock(txn, mailbox_id)
@@ -66,7 +66,8 @@ def undo(txn: Txn, mailbox_id: int, uids: Sequence[int]) -> None:
 def _rows(txn: Txn, mailbox_id: int, among: Among | None, limit: int | None = None) -> list[Row]:
     where, parameters = ("", ()) if among is None else (f" AND {among.sql()}", among.parameters())
     most = "" if limit is None else f" LIMIT {int(limit)}"
-    return txn.all(f"SELECT uid, message_id, flags, size FROM entries WHERE mailbox_id = ?{where} ORDER BY uid{most}", (mailbox_id, *parameters))
+    sql = f"SELECT uid, message_id, flags, size FROM entries WHERE mailbox_id = ?{where} ORDER BY uid{most}"
+    return txn.all(sql, (mailbox_id, *parameters))
 
 
 def _charge(txn: Txn, account_id: int, cost: int, more: int, default_quota: int) -> None:

@@ -8,6 +8,8 @@ until those are gone its row stays, marked ``DYING``, under a random hash. A "no
 from os import urandom
 from typing import Any, Protocol
 
+from attrs import evolve
+
 from mailx.mail.mailbox import DEFAULT_MAILBOXES, Change, Mailbox
 from mailx.mail.names import DELIMITER, INBOX, MAILBOXES_LIMIT, MailboxError, parents
 from mailx.mail.names import new as new_name
@@ -126,7 +128,8 @@ def lock_account(txn: Txn, mailbox_id: int) -> None:
 def count(txn: Txn, mailbox_id: int, modseq: int, messages: int = 0, unseen: int = 0, deleted: int = 0, size: int = 0) -> None:
     """Set the mod-sequence of a locked mailbox and add to its counters."""
     txn.execute(
-        "UPDATE mailboxes SET modseq = ?, messages = messages + ?, unseen = unseen + ?, deleted = deleted + ?, size = size + ? WHERE id = ?",
+        "UPDATE mailboxes SET modseq = ?, messages = messages + ?, unseen = unseen + ?, deleted = deleted + ?, size = size + ?"
+        " WHERE id = ?",
         (modseq, messages, unseen, deleted, size, mailbox_id),
     )
 
@@ -144,9 +147,10 @@ def create(txn: Txn, names: Names, account_id: int, name: str, special_use: str,
     if special_use and txn.one("SELECT 1 FROM mailboxes WHERE account_id = ? AND special_use = ?", (account_id, special_use)):
         raise MailboxError("USEATTR", "Another mailbox has that use")
     _insert_all(txn, names, account_id, list(hashes.values()), now)
+    made = find(txn, names, account_id, name)
     if special_use:
-        txn.execute("UPDATE mailboxes SET special_use = ? WHERE account_id = ? AND hash = ?", (special_use, account_id, names.hash(account_id, name)))
-    return find(txn, names, account_id, name)
+        txn.execute("UPDATE mailboxes SET special_use = ? WHERE id = ?", (special_use, made.id))
+    return evolve(made, special_use=special_use)
 
 
 def rename(txn: Txn, names: Names, account_id: int, old: str, new: str, now: int) -> None:
@@ -235,7 +239,10 @@ def _names(txn: Txn, names: Names, account_id: int) -> list[tuple[int, str]]:
 
 
 def _uidvalidities(txn: Txn, account_id: int, number: int, now: int) -> int:
-    """Reserve ``number`` values; returns the last. They rise strictly in an account, so a name made anew has a higher one (RFC 9051 2.3.1.1)."""
+    """Reserve ``number`` values; returns the last.
+
+    They rise strictly in an account, so a name made anew has a higher one than before (RFC 9051 2.3.1.1).
+    """
     row = txn.one(
         "UPDATE accounts SET last_uidvalidity = ? + CASE WHEN last_uidvalidity < ? THEN ? ELSE last_uidvalidity END WHERE id = ?"
         " RETURNING last_uidvalidity",

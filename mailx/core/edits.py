@@ -1,0 +1,181 @@
+"""STORE, EXPUNGE, COPY and MOVE: whatever changes many entries, done in slices.
+
+A slice is one transaction of some milliseconds, so that other users are served between two of them. A COPY
+whose later slice fails takes the earlier ones back: the client sees all of it or nothing (RFC 9051 6.4.7).
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from time import time
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from mailx.core.keywords import Keywords
+from mailx.core.selected import Selected
+from mailx.mail.mailbox import KEYWORD_BIT
+from mailx.mail.names import MailboxError, normal
+from mailx.store import Store, Txn, copies, entries, keywords
+from mailx.store import mailboxes as boxes
+from mailx.store.entries import SLICE, Among
+from mailx.store.keywords import KeywordsFull
+from mailx.store.messages import charge
+
+if TYPE_CHECKING:
+    from mailx.store.cipher import Cipher
+
+log = Logger()
+
+T = TypeVar("T")
+Mode = Literal["add", "remove", "replace"]
+
+
+@frozen
+class Stored:
+    """The outcome of a STORE: the mailbox's mod-sequence after it, and UIDs, rising."""
+
+    modseq: int
+    changed: list[int]  # to which it applied, whether or not a flag of theirs differs now
+    failed: list[int]  # left alone: changed after UNCHANGEDSINCE
+
+
+@frozen
+class Copied:
+    """The outcome of COPY or MOVE for COPYUID: the target's UIDVALIDITY, and UIDs, side by side and rising."""
+
+    uidvalidity: int
+    source: list[int]
+    target: list[int]
+
+
+class Edits:
+    """Changes to the entries of selected mailboxes."""
+
+    def __init__(self, store: Store, cipher: "Cipher", names: boxes.Names, default_quota: int) -> None:
+        self._store = store
+        self._cipher = cipher
+        self._names = names
+        self._default_quota = default_quota
+
+    async def store(
+        self, selected: Selected, uids: Sequence[int], mode: Mode, flags: int, names: tuple[str, ...], unchanged_since: int | None
+    ) -> Stored:
+        """Change flags; ``flags`` are system flags, ``names`` keywords. Slices that were done stay done if a later one fails."""
+        _writable(selected)
+        outcome = Stored(selected.modseq, [], [])
+        for among in _slices(selected, uids):
+            done = await self._with_room(
+                selected, lambda among=among: self._store.write(self._set_flags, selected, among, mode, flags, names, unchanged_since)
+            )
+            outcome = Stored(done.modseq, outcome.changed + done.changed, outcome.failed + done.failed)
+        return outcome
+
+    async def expunge(self, selected: Selected, uids: Sequence[int] | None) -> list[int]:
+        """Remove what is \\Deleted, of ``uids`` or all; returns the UIDs removed."""
+        _writable(selected)
+        removed: list[int] = []
+        if uids is not None:
+            for among in _slices(selected, uids):
+                removed += await self._store.write(entries.expunge, selected.mailbox.id, among)
+            return removed
+        while True:
+            done = await self._store.write(entries.expunge, selected.mailbox.id, None)
+            removed += done
+            if len(done) < SLICE:
+                return removed
+
+    async def copy(self, selected: Selected, uids: Sequence[int], target: str) -> Copied:
+        """All of ``uids`` that still exist, or none; raises MailboxError "TRYCREATE", "OVERQUOTA"."""
+        target_id = await self._target(selected, target)
+        costs = [charge(selected.sizes[index]) for _, index in selected.indexes(uids)]
+        more = sum(costs)
+        source: list[int] = []
+        copied: list[int] = []
+        uidvalidity = 0
+        try:
+            for among in _slices(selected, uids):
+                more -= sum(charge(selected.sizes[index]) for _, index in selected.indexes(among.uids))
+                done = await self._store.write(
+                    copies.copy, selected.mailbox.id, among, target_id, int(time()), self._default_quota, more
+                )
+                uidvalidity = done.uidvalidity
+                source += done.source
+                copied += done.target
+        except Exception:
+            await self._undo(target_id, copied)
+            raise
+        return Copied(uidvalidity, source, copied)
+
+    async def move(self, selected: Selected, uids: Sequence[int], target: str) -> Copied:
+        """Each message is in one of the two mailboxes at any time. What was moved before a failure stays moved (RFC 6851 3.3)."""
+        _writable(selected)
+        target_id = await self._target(selected, target)
+        outcome = Copied(0, [], [])
+        for among in _slices(selected, uids):
+            done = await self._store.write(copies.move, selected.mailbox.id, among, target_id, int(time()), SLICE)
+            outcome = Copied(done.uidvalidity, outcome.source + done.source, outcome.target + done.target)
+        return outcome
+
+    async def empty(self, source_id: int, target_id: int) -> None:
+        """Move every message of one mailbox into another."""
+        while True:
+            done = await self._store.write(copies.move, source_id, None, target_id, int(time()), SLICE)
+            if len(done.source) < SLICE:
+                return
+
+    def _set_flags(
+        self, txn: Txn, selected: Selected, among: Among, mode: Mode, flags: int, names: tuple[str, ...], unchanged_since: int | None
+    ) -> entries.Flagged:
+        account = selected.mailbox.account
+        mask = flags
+        if mode == "remove":
+            mask |= keywords.find(txn, self._cipher, account, names)
+        else:
+            for name in names:
+                bit = keywords.assign(txn, self._cipher, account, [name])
+                mask |= bit
+                txn.after_commit(selected.keywords.learn, bit.bit_length() - 1, name)
+        return entries.set_flags(txn, selected.mailbox.id, among, mode, mask, unchanged_since, selected.own)
+
+    async def _with_room(self, selected: Selected, write: Callable[[], Awaitable[T]]) -> T:
+        """``write``, and if no keyword is left, once more after those that nobody uses were given up."""
+        try:
+            return await write()
+        except KeywordsFull:
+            account = selected.mailbox.account
+            in_use = await self._store.read(keywords.used, account)
+            if not in_use or all(in_use >> bit & 1 for bit in range(KEYWORD_BIT, 63)):
+                raise
+            await self._store.write(keywords.free, account)
+            return await write()
+
+    async def _target(self, selected: Selected, name: str) -> int:
+        try:
+            found = await self._store.read(boxes.find, self._names, selected.mailbox.account, normal(name))
+        except MailboxError:
+            raise MailboxError("TRYCREATE", "No such mailbox") from None
+        return int(found.id)
+
+    async def _undo(self, mailbox_id: int, uids: Sequence[int]) -> None:
+        for start in range(0, len(uids), SLICE):
+            try:
+                await self._store.write(copies.undo, mailbox_id, uids[start : start + SLICE])
+            except Exception:
+                log.failure("Copies of a failed COPY stay behind", event="mailbox.undo_failed", mailbox=mailbox_id)
+
+
+def _writable(selected: Selected) -> None:
+    if selected.read_only:
+        raise MailboxError("NOPERM", "The mailbox is selected read-only")
+
+
+def _slices(selected: Selected, uids: Sequence[int]) -> Iterator[Among]:
+    """``uids`` that the session knows, in slices; runs without a gap in its snapshot become ranges."""
+    known = list(selected.indexes(sorted(set(uids))))
+    for start in range(0, len(known), SLICE):
+        part = known[start : start + SLICE]
+        whole = part[-1][1] - part[0][1] == len(part) - 1
+        yield Among([uid for uid, _ in part], whole)
+
+
+__all__ = ["Copied", "Edits", "Keywords", "Mode", "Stored"]

@@ -1,0 +1,158 @@
+"""One mailbox and the sessions that have it selected: what they share, and how they keep up with it.
+
+Changes are passed on in the order of mod-sequences. When one is missing, carries no details (another node made
+it) or shows a flag without a name, everything since the last known mod-sequence is read from the store, and what
+comes meanwhile waits. If the store cannot answer, it is asked again; sessions are late then, never wrong.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from mailx.core.changes import Changes
+from mailx.core.keywords import Keywords
+from mailx.core.selected import Selected
+from mailx.mail.mailbox import Change
+from mailx.store.entries import Since
+
+log = Logger()
+
+_RETRY = 1.0  # seconds after which a failed reading is tried again
+
+Read = Callable[[int, int], "Deferred[tuple[Since | None, dict[int, str], int]]"]
+
+
+class Feed:
+    """The live state of one mailbox, while sessions have it selected."""
+
+    def __init__(
+        self, mailbox_id: int, modseq: int, keywords: Keywords, changes: Changes, reactor: Any, read: Read, left: Callable[["Feed"], None]
+    ) -> None:
+        """``read(mailbox, modseq)`` reads what came after ``modseq``, the keywords, and the number of the read.
+
+        ``left(feed)`` is called when the last session has gone.
+        """
+        self.mailbox_id = mailbox_id
+        self.keywords = keywords
+        self.sessions: list[Selected] = []
+        self.claimed = 0  # up to this UID messages are \\Recent in the session that claimed them, and in no other
+        self._modseq = modseq  # all changes up to here were passed on
+        self._changes = changes
+        self._reactor = reactor
+        self._read = read
+        self._left = left
+        self._waiting: list[Change] | None = None  # while the store is being read: what came meanwhile
+        self._retry: Any = None
+        self._closed = False
+        changes.follow(mailbox_id, self.hear)
+
+    def join(self, session: Selected, first_recent: int, missed: list[Change]) -> None:
+        """Bring ``session`` up to date with ``missed``, what was heard since its snapshot was read, and keep it so."""
+        if session.heard < self._modseq:
+            self._replay(session, missed)
+        first_recent = max(first_recent, self.claimed + 1)
+        if session.uidnext > first_recent:
+            session.recent.update(session.uids_of_uids([(first_recent, session.uidnext)]))
+        if not session.read_only:
+            self.claimed = max(self.claimed, session.uidnext - 1)
+        self.sessions.append(session)
+        for change in missed:
+            self.hear(change)
+
+    def leave(self, session: Selected) -> None:
+        if session in self.sessions:
+            self.sessions.remove(session)
+            if not self.sessions:
+                self._left(self)
+
+    def close(self) -> None:
+        self._closed = True
+        self._changes.unfollow(self.mailbox_id, self.hear)
+        if self._retry is not None:
+            self._retry.cancel()
+
+    def hear(self, change: Change) -> None:
+        """A change of this mailbox, as the store told it."""
+        if change.gone:
+            for session in tuple(self.sessions):
+                session.bury()
+        elif self._waiting is not None:
+            self._waiting.append(change)
+        elif change.modseq <= self._modseq:
+            return
+        elif change.partial or change.modseq != self._modseq + 1 or not self._named(change):
+            self._behind([change])
+        else:
+            self._pass_on(change)
+
+    def _named(self, change: Change) -> bool:
+        seen = 0
+        for _, flags, _ in change.added:
+            seen |= flags
+        for _, flags in change.flagged:
+            seen |= flags
+        return self.keywords.known(seen)
+
+    def _pass_on(self, change: Change) -> None:
+        self._modseq = change.modseq
+        if change.added:
+            self._claim([uid for uid, _, _ in change.added])
+        for session in tuple(self.sessions):
+            session.hear(change)
+
+    def _claim(self, uids: list[int]) -> None:
+        """New messages are \\Recent in the first session that may change the mailbox (RFC 3501 2.3.2)."""
+        session = next((session for session in self.sessions if not session.read_only), None)
+        if session is not None:
+            fresh = [uid for uid in uids if uid > self.claimed]
+            session.recent.update(fresh)
+            self.claimed = max(self.claimed, *uids)
+
+    def _replay(self, session: Selected, missed: list[Change]) -> None:
+        """Pass on to one session what the others have already heard."""
+        for change in sorted(missed, key=lambda change: change.modseq):
+            if session.heard < change.modseq <= self._modseq:
+                if change.partial or change.modseq != session.heard + 1:
+                    break
+                session.hear(change)
+        if session.heard < self._modseq:
+            self._behind([])
+
+    def _behind(self, waiting: list[Change]) -> None:
+        if self._waiting is None:
+            self._waiting = waiting
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        self._retry = None
+        since = min([self._modseq, *[session.heard for session in self.sessions]])
+        self._read(self.mailbox_id, since).addCallbacks(self._caught_up, self._failed)
+
+    def _caught_up(self, answer: tuple[Since | None, dict[int, str], int]) -> None:
+        if self._closed:
+            return
+        since, names, read = answer
+        waiting, self._waiting = self._waiting or [], None
+        if since is None:
+            for session in tuple(self.sessions):
+                session.bury()
+            return
+        self.keywords.put(read, names)
+        fresh = [row[0] for row in since.changed if row[0] > self.claimed]
+        self._modseq = max(self._modseq, since.modseq)
+        for session in tuple(self.sessions):
+            session.catch_up(since.modseq, since.changed, since.removed)
+        if fresh:
+            self._claim(fresh)
+        for change in sorted(waiting, key=lambda change: change.modseq):
+            self.hear(change)
+
+    def _failed(self, failure: Any) -> None:
+        log.warn(
+            "A mailbox could not be read, its sessions are late: {reason}",
+            event="mailbox.behind", mailbox=self.mailbox_id, reason=str(getattr(failure.value, "reason", failure.type.__name__)),
+        )  # fmt: skip
+        if not self._closed:
+            self._retry = self._reactor.callLater(_RETRY, self._catch_up)

@@ -1,0 +1,270 @@
+"""SEARCH: which messages of a session's snapshot match a query.
+
+A query is taken apart and its cheap keys first narrow down which messages the dear ones look at: what the
+snapshot knows, then summaries, then contents. Nothing holds the reactor for more than a turn, and contents
+are read and searched in the store's reader threads, a slice at a time.
+"""
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
+from time import time
+from typing import TYPE_CHECKING, Any, assert_never
+
+from mailx.core import search as keys
+from mailx.core.fetch import BATCH, BATCH_OCTETS, Reader
+from mailx.core.scan import Probe, probe_for, scan
+from mailx.core.search import Query, Range
+from mailx.core.selected import Selected
+from mailx.core.turns import Turns
+from mailx.mail.charset import fold
+from mailx.mail.header import decode, split
+from mailx.mail.mailbox import Flag
+from mailx.mail.summary import SUMMARY_FIELDS
+from mailx.store import Store
+
+if TYPE_CHECKING:
+    from mailx.mail.summary import Summary
+    from mailx.store.blobs import Blobs
+    from mailx.store.cipher import Cipher
+
+_STEP = 1000  # messages looked at between two turns
+_DAY = 86400
+_EPOCH = date(1970, 1, 1).toordinal()
+_SNAPSHOT, _SUMMARY, _CONTENT = range(3)  # what a key has to read
+
+_TEXTS: "dict[str, Callable[[Summary], str]]" = {
+    "subject": lambda summary: summary.subject_text,
+    "from": lambda summary: summary.from_text,
+    "to": lambda summary: summary.to_text,
+    "cc": lambda summary: summary.cc_text,
+    "bcc": lambda summary: summary.bcc_text,
+}
+
+
+class Search:
+    """Searches selected mailboxes."""
+
+    def __init__(self, store: Store, cipher: "Cipher", blobs: "Blobs", reader: Reader, reactor: Any) -> None:
+        self._store = store
+        self._cipher = cipher
+        self._blobs = blobs
+        self._reader = reader
+        self._reactor = reactor
+
+    async def matching(self, selected: Selected, query: Query) -> list[int]:
+        """The UIDs of the messages that match, rising."""
+        await self._reader.complete(selected, selected.uids)
+        run = _Run(self._store, self._cipher, self._blobs, self._reader, Turns(self._reactor), selected)
+        indexes = await run.match(query, range(len(run.uids)))
+        return [run.uids[index] for index in indexes]
+
+
+class _Run:
+    """One search over a copy of the snapshot's columns. Messages are indexes into them."""
+
+    def __init__(self, store: Store, cipher: "Cipher", blobs: "Blobs", reader: Reader, turns: Turns, selected: Selected) -> None:
+        self._store = store
+        self._cipher = cipher
+        self._blobs = blobs
+        self._reader = reader
+        self._turns = turns
+        self.uids = array("L", selected.uids)
+        self._flags = array("q", selected.flags)
+        self._modseqs = array("q", selected.modseqs)
+        self._sizes = array("L", selected.sizes)
+        self._received = array("q", selected.received)
+        self._saved = array("q", selected.saved)
+        self._ids = array("q", selected.message_ids)
+        self._keywords = selected.keywords
+        self._recent = frozenset(selected.recent)
+        self._now = int(time())
+
+    async def match(self, query: Query, candidates: Sequence[int]) -> Sequence[int]:
+        """Those of ``candidates`` (rising) that match, rising."""
+        if not candidates:
+            return candidates
+        match query:
+            case keys.All():
+                return candidates
+            case keys.And(children):
+                for child in sorted(children, key=_cost):
+                    candidates = await self.match(child, candidates)
+                return candidates
+            case keys.Or(a, b):
+                if _cost(b) < _cost(a):
+                    a, b = b, a
+                first = await self.match(a, candidates)
+                second = await self.match(b, _without(candidates, first))
+                return sorted([*first, *second])
+            case keys.Not(a):
+                return _without(candidates, await self.match(a, candidates))
+            case _:
+                return await self._match_key(query, candidates)
+
+    async def _match_key(self, query: Query, candidates: Sequence[int]) -> Sequence[int]:
+        cost = _cost(query)
+        if cost == _SNAPSHOT:
+            return await self._filter(self._test(query), candidates)
+        if cost == _SUMMARY:
+            return await self._by_summary(_summary_test(query), candidates)
+        return await self._by_content(probe_for(query), candidates)
+
+    async def _filter(self, test: Callable[[int], Any], candidates: Sequence[int]) -> list[int]:
+        found: list[int] = []
+        for start in range(0, len(candidates), _STEP):
+            found += [index for index in candidates[start : start + _STEP] if test(index)]
+            await self._turns.spare()
+        return found
+
+    async def _by_summary(self, test: "Callable[[Summary], Any]", candidates: Sequence[int]) -> list[int]:
+        found: list[int] = []
+        for start in range(0, len(candidates), BATCH):
+            part = candidates[start : start + BATCH]
+            summaries = await self._reader.summaries([self._ids[index] for index in part])
+            found += [index for index, summary in zip(part, summaries, strict=True) if summary is not None and test(summary)]
+            await self._turns.spare()
+        return found
+
+    async def _by_content(self, probe: Probe, candidates: Sequence[int]) -> list[int]:
+        found: list[int] = []
+        for part in self._slices(candidates):
+            ids = [self._ids[index] for index in part]
+            hits = await self._store.read(scan, self._cipher, self._blobs, ids, probe)
+            found += [index for index, id in zip(part, ids, strict=True) if id in hits]
+        return found
+
+    def _slices(self, candidates: Sequence[int]) -> Iterable[list[int]]:
+        """``candidates`` in runs whose contents are about BATCH_OCTETS together."""
+        part: list[int] = []
+        octets = 0
+        for index in candidates:
+            part.append(index)
+            octets += self._sizes[index]
+            if octets >= BATCH_OCTETS or len(part) >= BATCH:
+                yield part
+                part, octets = [], 0
+        if part:
+            yield part
+
+    def _test(self, query: Query) -> Callable[[int], Any]:
+        """The test of a key that the snapshot decides."""
+        match query:
+            case keys.Sequence(ranges):
+                return self._within(ranges, len(self.uids), lambda low, high: (low - 1, high))
+            case keys.Uid(ranges):
+                last = self.uids[-1] if self.uids else 0
+                return self._within(ranges, last, lambda low, high: (bisect_left(self.uids, low), bisect_right(self.uids, high)))
+            case keys.Flagged(name, wanted):
+                return self._flagged(name, wanted)
+            case keys.Recent():
+                return lambda index: self.uids[index] in self._recent
+            case keys.New():
+                return lambda index: self.uids[index] in self._recent and not self._flags[index] & Flag.SEEN
+            case keys.Old():
+                return lambda index: self.uids[index] not in self._recent
+            case keys.Larger(octets):
+                return lambda index: self._sizes[index] > octets
+            case keys.Smaller(octets):
+                return lambda index: self._sizes[index] < octets
+            case keys.Received(relation, day):
+                on = _day_test(relation, day)
+                return lambda index: on(self._received[index] // _DAY)
+            case keys.Saved(relation, day):
+                on = _day_test(relation, day)
+                return lambda index: on(self._saved[index] // _DAY)
+            case keys.Older(seconds):
+                return lambda index: self._received[index] <= self._now - seconds
+            case keys.Younger(seconds):
+                return lambda index: self._received[index] >= self._now - seconds
+            case keys.ModSeq(least):
+                return lambda index: self._modseqs[index] >= least
+        raise TypeError(f"not a search key: {type(query).__name__}")
+
+    def _flagged(self, name: str, wanted: bool) -> Callable[[int], Any]:
+        if name.casefold() == "\\recent":
+            return lambda index: (self.uids[index] in self._recent) == wanted
+        mask, flags = self._keywords.mask(name), self._flags
+        if wanted:
+            return lambda index: flags[index] & mask
+        return lambda index: not flags[index] & mask
+
+    def _within(self, ranges: Iterable[Range], last: int, span: Callable[[int, int], tuple[int, int]]) -> Callable[[int], Any]:
+        inside = bytearray(len(self.uids))
+        for a, b in ranges:
+            low, high = sorted((last if a is None else a, last if b is None else b))
+            start, stop = span(low, high)
+            start, stop = max(0, start), min(stop, len(inside))
+            if start < stop:
+                inside[start:stop] = b"\1" * (stop - start)
+        return inside.__getitem__
+
+
+def _cost(query: Query) -> int:
+    """What must be read to decide ``query`` at worst."""
+    match query:
+        case keys.And(children):
+            return max(map(_cost, children), default=_SNAPSHOT)
+        case keys.Or(a, b):
+            return max(_cost(a), _cost(b))
+        case keys.Not(a):
+            return _cost(a)
+        case keys.Subject() | keys.Sent():
+            return _SUMMARY
+        case keys.Header(name, _):
+            return _SUMMARY if _kept(name) else _CONTENT
+        case keys.Body() | keys.Text():
+            return _CONTENT
+    return _SNAPSHOT
+
+
+def _without(candidates: Sequence[int], found: Sequence[int]) -> Sequence[int]:
+    if not found:
+        return candidates
+    taken = frozenset(found)
+    return [index for index in candidates if index not in taken]
+
+
+def _day_test(relation: keys.Relation, day: date) -> Callable[[int], bool]:
+    """A test of days since 1970."""
+    wanted = day.toordinal() - _EPOCH
+    match relation:
+        case "before":
+            return lambda day: day < wanted
+        case "on":
+            return lambda day: day == wanted
+        case "since":
+            return lambda day: day >= wanted
+    assert_never(relation)
+
+
+def _kept(name: str) -> bool:
+    """Whether summaries keep the field ``name``."""
+    return name.lower().encode("ascii", "replace") in SUMMARY_FIELDS
+
+
+def _summary_test(query: Query) -> "Callable[[Summary], Any]":
+    match query:
+        case keys.Subject(text):
+            needle = fold(text)
+            return lambda summary: needle in summary.subject_text
+        case keys.Header(name, text):
+            return _header_test(name.lower(), fold(text))
+        case keys.Sent(relation, day):
+            on = _day_test(relation, day)
+            return lambda summary: summary.date is not None and on((summary.date + summary.date_zone) // _DAY)
+    raise TypeError(f"not a key of summaries: {type(query).__name__}")
+
+
+def _header_test(name: str, needle: str) -> "Callable[[Summary], Any]":
+    text = _TEXTS.get(name)
+    if text is not None and needle:
+        return lambda summary: needle in text(summary)
+    names = frozenset([name.encode("ascii")])
+
+    def test(summary: "Summary") -> bool:
+        block = summary.fields(names) or b""
+        return any(needle in fold(decode(value)) for _, _, value in split(block, 0, len(block)))
+
+    return test

@@ -1,0 +1,85 @@
+"""Looking into contents for SEARCH TEXT, BODY and unusual header fields; runs in the store's reader threads.
+
+What is compared is decoded and folded text (:mod:`mailx.mail.text`), taking some 30 us a message. Most messages
+cannot contain what is looked for, and for plain ones a look at their octets tells.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from mailx.core import search as keys
+from mailx.core.search import Query
+from mailx.mail import mime
+from mailx.mail.charset import fold
+from mailx.mail.header import decode
+from mailx.mail.sections import Sections, pack
+from mailx.mail.text import searchable
+from mailx.store import Txn
+from mailx.store.contents import opened
+
+if TYPE_CHECKING:
+    from mailx.store.blobs import Blobs
+    from mailx.store.cipher import Cipher
+
+# In an ASCII message without any of these (in lower case) every text stands as it is: no encoded-words, no
+# transfer encodings, no charsets that hide letters, no HTML, no encoded parameters (RFC 2231).
+_DISGUISES = (b"=?", b"quoted-printable", b"base64", b"text/html", b"iso-2022", b"utf-7", b"hz-gb", b"utf-16", b"utf-32", b"*=", b"*0")
+
+
+@frozen
+class Probe:
+    """What is looked for: ``needle`` (folded) in the header and text parts, in the text parts only, or in one field."""
+
+    needle: str
+    header: bool  # the message's own header too
+    field: bytes = b""  # in lower case: only in fields of this name; an empty needle asks whether there is one
+    words: tuple[bytes, ...] = ()  # octets of the needle without blanks, each of which a plain message must have
+
+
+def probe_for(query: Query) -> Probe:
+    match query:
+        case keys.Body(text):
+            return _probe(text, header=False)
+        case keys.Text(text):
+            return _probe(text, header=True)
+        case keys.Header(name, text):
+            return Probe(fold(text), True, name.lower().encode("utf-8"))
+    raise TypeError(f"not a key of contents: {type(query).__name__}")
+
+
+def scan(txn: Txn, cipher: "Cipher", blobs: "Blobs", ids: Sequence[int], probe: Probe) -> set[int]:
+    """Those of the messages ``ids`` in which ``probe`` is found."""
+    hits = set()
+    for id, stored in opened(txn, cipher, (), ids).contents.items():
+        content = stored.content
+        if content is None and stored.file is not None:
+            try:
+                content = blobs.read(stored.file)
+            except FileNotFoundError:  # expunged and swept since
+                continue
+        if content is not None and found(probe, content):
+            hits.add(id)
+    return hits
+
+
+def found(probe: Probe, content: bytes) -> bool:
+    """Whether the message ``content`` has what ``probe`` looks for."""
+    if probe.field:
+        return any(probe.needle in fold(decode(value)) for value in _values(content, probe.field))
+    if content.isascii():
+        lowered = content.lower()
+        if not all(word in lowered for word in probe.words) and not any(disguise in lowered for disguise in _DISGUISES):
+            return False
+    parts = Sections(*pack(mime.parse(content)))
+    return any(probe.needle in text for text in searchable(content, parts, with_header=probe.header))
+
+
+def _probe(text: str, header: bool) -> Probe:
+    needle = fold(text)
+    return Probe(needle, header, words=tuple(word.encode() for word in needle.split()))
+
+
+def _values(content: bytes, field: bytes) -> Iterator[bytes]:
+    return (value for _, name, value in mime.parse(content).fields if name.lower() == field)

@@ -1,0 +1,71 @@
+"""Reading what is stored of messages: summaries and contents, opened in the reader's thread.
+
+A value that does not open (damaged, moved) costs only its own message: it is left out, and its id told.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from attrs import frozen
+
+from mailx.store import Txn
+from mailx.store.cipher import CipherError
+from mailx.store.entries import Among
+from mailx.store.messages import Sealer, open_content, open_summary
+
+
+class Stored(NamedTuple):
+    """The content of one message: in memory, or in the blob file ``file``."""
+
+    guid: bytes
+    size: int  # octets
+    content: bytes | None
+    file: str | None
+
+
+@frozen
+class Opened:
+    """What one reading brought, by message id; ``damaged`` are ids of what did not open."""
+
+    summaries: dict[int, tuple[bytes, bytes]]  # guid, packed summary
+    contents: dict[int, Stored]
+    damaged: list[int]
+
+
+def opened(txn: Txn, cipher: Sealer, summaries: Sequence[int], contents: Sequence[int]) -> Opened:
+    """The summaries and the contents of these message ids. Content that lies in a file is not read."""
+    answer = Opened({}, {}, [])
+    if summaries:
+        _summaries(txn, cipher, summaries, answer)
+    if contents:
+        _contents(txn, cipher, contents, answer)
+    return answer
+
+
+def guids(txn: Txn, ids: Sequence[int]) -> dict[int, bytes]:
+    """The guid of each message."""
+    among = Among(ids)
+    return {id: bytes(guid) for id, guid in txn.all(f"SELECT id, guid FROM messages WHERE {among.sql('id')}", among.parameters())}
+
+
+def _summaries(txn: Txn, cipher: Sealer, ids: Sequence[int], answer: Opened) -> None:
+    among = Among(ids)
+    for id, guid, sealed in txn.all(f"SELECT id, guid, summary FROM messages WHERE {among.sql('id')}", among.parameters()):
+        try:
+            answer.summaries[id] = guid, open_summary(cipher, guid, sealed)
+        except CipherError:
+            answer.damaged.append(id)
+
+
+def _contents(txn: Txn, cipher: Sealer, ids: Sequence[int], answer: Opened) -> None:
+    among = Among(ids)
+    rows = txn.all(
+        "SELECT m.id, m.guid, m.size, m.file, b.content FROM messages m LEFT JOIN bodies b ON b.message_id = m.id"
+        f" WHERE {among.sql('m.id')}",
+        among.parameters(),
+    )
+    for id, guid, size, file, sealed in rows:
+        try:
+            answer.contents[id] = Stored(guid, size, None if sealed is None else open_content(cipher, guid, sealed), file)
+        except CipherError:
+            answer.damaged.append(id)
