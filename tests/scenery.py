@@ -28,10 +28,12 @@ from mailx.core.sweep import Sweep
 from mailx.core.trace import received
 from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope, Filing, Origin, new_id
-from mailx.store import domains
+from mailx.store import Txn, domains
 from mailx.store.blobs import Blobs
 from mailx.store.cipher import Cipher
 from mailx.store.keys import load_or_create
+from mailx.store.mailboxes import name_hash
+from mailx.store.messages import open_content
 from mailx.store.sqlite import open_store
 from tests.store import postgresql
 
@@ -90,6 +92,11 @@ class World:
         envelope = Envelope(new_id(), None, (user.address,), message, came, filing=Filing(mailbox, **filing))
         return (await self.reception.file(user, [envelope])).uids[0]
 
+    async def contents(self, user: User, mailbox: str = "INBOX") -> list[bytes]:
+        """What is stored of each message of the mailbox, opened, UIDs rising."""
+        rows = await self.store.read(_contents, self.cipher, user.id, mailbox)
+        return [content if file is None else self.blobs.read(file) for content, file in rows]
+
     def origin(self, **fields: Any) -> Origin:
         """A stranger's connection by ESMTP."""
         return evolve(Origin("ESMTP", new_id(), "192.0.2.1", 25, "client.example.org"), **fields)
@@ -97,6 +104,15 @@ class World:
     def files(self) -> list[str]:
         """The names of all blob files, finished or not."""
         return sorted(name for _, _, names in os.walk(os.path.join(self.directory, "blobs")) for name in names)
+
+
+def _contents(txn: Txn, cipher: Cipher, account: int, mailbox: str) -> list[tuple[bytes, str | None]]:
+    rows = txn.all(
+        "SELECT g.guid, b.content, g.file FROM mailboxes m JOIN entries e ON e.mailbox_id = m.id JOIN messages g ON g.id = e.message_id"
+        " LEFT JOIN bodies b ON b.message_id = g.id WHERE m.account_id = ? AND m.hash = ? ORDER BY e.uid",
+        (account, name_hash(cipher, account, mailbox)),
+    )
+    return [(b"" if sealed is None else open_content(cipher, bytes(guid), sealed), file) for guid, sealed, file in rows]
 
 
 def configured(**sections: dict[str, Any]) -> Config:

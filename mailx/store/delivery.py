@@ -112,6 +112,7 @@ class _Plan:
     delivery: Delivery
     outcomes: list[Outcome | None]
     places: list[tuple[int, _Box]]
+    used: list[int] = Factory(list)  # by each account of ``places``, this message included
 
 
 @batched
@@ -165,6 +166,7 @@ def _plan(call: Consignment, boxes: dict[tuple[int, bytes], _Box]) -> tuple[list
         targets = delivery.targets
         plan = _Plan(delivery, outcomes, [(index, boxes[targets[index].account, targets[index].mailbox]) for index in taken])
         _charge(plan, cost)
+        plan.used = [box.account.used for _, box in plan.places]
         plans.append(plan)
     return verdicts, [plan for plan in plans if plan.places]
 
@@ -196,7 +198,7 @@ def _insert(txn: Txn, plans: Sequence[_Plan]) -> None:
     entries: list[tuple[Any, ...]] = []
     for id, plan in zip(ids, plans, strict=True):
         delivery = plan.delivery
-        for index, box in plan.places:
+        for (index, box), used in zip(plan.places, plan.used, strict=True):
             uid = box.uidnext
             box.uidnext = uid + 1
             flags = delivery.targets[index].flags
@@ -204,7 +206,7 @@ def _insert(txn: Txn, plans: Sequence[_Plan]) -> None:
             entries.append(
                 (box.id, uid, id, flags, box.modseq + 1, delivery.received, delivery.saved, delivery.size, threads[len(entries)]),
             )
-            plan.outcomes[index] = Placed(box.account.id, box.id, box.uidvalidity, uid, box.account.used)
+            plan.outcomes[index] = Placed(box.account.id, box.id, box.uidvalidity, uid, used)
     txn.insert_many("INSERT INTO entries (mailbox_id, uid, message_id, flags, modseq, received, saved, size, thread_id) VALUES ?", entries)
 
 
