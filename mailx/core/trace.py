@@ -40,7 +40,7 @@ def received(
     not given away: what a person submits tells the world only that it was authenticated.
     """
     version, _, suite = origin.tls.partition(" ")
-    words = [f"from {_client(origin)}", f"by {hostname}", f"with {origin.protocol}"]
+    words = [*_client(origin), f"by {hostname}", f"with {origin.protocol}"]
     if origin.tls:
         words.append(f"({_COMMENT.sub('', version if _SUITE.match(suite) else origin.tls)})")
     words.append(f"id {envelope_id}")
@@ -53,15 +53,15 @@ def received(
     return return_path(sender) + _fold("Received:", words)
 
 
-def _client(origin: Origin) -> str:
+def _client(origin: Origin) -> list[str]:
     """The ``from`` clause: the name the client gave and, for strangers, the address it came from."""
-    name = origin.helo if _NAME.match(origin.helo) or _LITERAL.match(origin.helo) else ""
     if origin.account is not None:
-        return "authenticated"
+        return ["from authenticated"]
+    name = origin.helo if _NAME.match(origin.helo) or _LITERAL.match(origin.helo) else ""
     literal = address_literal(origin.address)
     if literal:
-        return f"{name or literal} ({literal})"
-    return name or "unknown"
+        return [f"from {name or literal}", f"({literal})"]
+    return [f"from {name or 'unknown'}"]
 
 
 def address_literal(address: str) -> str:
