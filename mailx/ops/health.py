@@ -66,7 +66,9 @@ class Health:
 
     def site(self) -> Site:
         """The resource tree as a factory for a listener."""
-        return Site(self.app.resource(), parsePOSTFormSubmission=False)
+        site = Site(self.app.resource(), parsePOSTFormSubmission=False)
+        site.noisy = False
+        return site
 
 
 async def _await(probe: Probe) -> object:

@@ -1,0 +1,174 @@
+"""A real ``twistd`` process for the system tests, in a directory of its own, on free loopback ports."""
+
+import os
+import re
+import selectors
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from imaplib import IMAP4_SSL
+from pathlib import Path
+from smtplib import SMTP
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+ROOT = Path(__file__).parent.parent.parent
+PORTS = ("smtp.port", "smtp.submission_port", "smtp.submissions_port", "smtp.lmtp_port", "imap.port", "imap.tls_port", "health.port")
+ADDRESS = "me@localhost.test"
+PATIENCE = 60.0  # seconds; only a failure takes so long
+
+_PACKAGES = {"mbsync": "isync", "swaks": "swaks with libnet-ssleay-perl"}
+
+
+def required() -> bool:
+    """Whether a missing program is a failure."""
+    return os.environ.get("MAILX_REQUIRE_SYSTEM") == "1"
+
+
+def program(name: str) -> str:
+    """The path of a program that a test drives; SkipTest, or an AssertionError where nothing may be skipped."""
+    path = shutil.which(name)
+    package = _PACKAGES.get(name, name)
+    if path is not None and (
+        name != "swaks" or subprocess.run(["perl", "-MNet::SSLeay", "-e1"], stderr=subprocess.DEVNULL).returncode == 0
+    ):
+        return path
+    reason = f"{name} is not installed (Debian package {package})"
+    if required():
+        raise AssertionError(reason)
+    raise SkipTest(reason)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on; taken together, so that they differ."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+class Server:
+    """One server. ``settings`` maps further keys (``"log.level"``) to TOML values. Stopped at the end of the test."""
+
+    def __init__(self, case: SynchronousTestCase, settings: dict[str, str] | None = None) -> None:
+        self.case = case
+        self.directory = Path(case.mktemp()).absolute()
+        self.directory.mkdir(parents=True)
+        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        self.settings = {**{name: str(port) for name, port in self.ports.items()}, **(settings or {})}
+        self.password = ""
+        self.process: subprocess.Popen[bytes] | None = None
+        self.write_configuration()
+        case.addCleanup(self.stop, signal.SIGKILL)
+
+    @property
+    def certificate(self) -> Path:
+        """The self-signed certificate, to be trusted by clients."""
+        return self.directory / "var" / "tls" / "self-signed.crt"
+
+    def write_configuration(self) -> None:
+        sections: dict[str, list[str]] = {}
+        for name, value in self.settings.items():
+            section, key = name.split(".")
+            sections.setdefault(section, []).append(f"{key} = {value}\n")
+        text = "".join(f"[{section}]\n{''.join(lines)}" for section, lines in sections.items())
+        (self.directory / "mailx.toml").write_text(text, encoding="utf-8")
+
+    def spawn(self, *options: str, environ: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Begin to start; standard output goes to the file ``log``, standard error is a pipe."""
+        command = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", *options, "mailx"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})}
+        with open(self.directory / "log", "ab") as log:
+            self.process = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=subprocess.PIPE, env=environment)
+        return self.process
+
+    def start(self, *options: str) -> str:
+        """Start and wait until it says that it runs; returns all that it said."""
+        process = self.spawn(*options)
+        assert process.stderr is not None
+        said = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stderr, selectors.EVENT_READ)
+            deadline = time.monotonic() + PATIENCE
+            while not said.endswith(b"\n\n\n"):
+                self.case.assertTrue(selector.select(deadline - time.monotonic()), f"not started: {said!r}")
+                more = os.read(process.stderr.fileno(), 65536)
+                self.case.assertTrue(more, f"ended instead of starting: {said.decode()}\n{self.log()}")
+                said += more
+        notice = said.decode()
+        found = re.search(r"^  password +(\S+)", notice, re.M)
+        if found:
+            self.password = found[1]
+        return notice
+
+    def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int | None:
+        """Send a signal and wait for the end; returns the exit status."""
+        process, self.process = self.process, None
+        if process is None:
+            return None
+        process.send_signal(with_signal)
+        status = process.wait(PATIENCE)
+        if process.stderr is not None:
+            process.stderr.close()
+        return status
+
+    def log(self) -> str:
+        return (self.directory / "log").read_text(encoding="utf-8", errors="replace")
+
+    def run(self, *command: str, given: str | bytes = b"", expect: int | None = 0, **environ: str) -> str:
+        """Run a client program; fails the test when it ends with another status than ``expect``. Returns what it wrote."""
+        data = given.encode() if isinstance(given, str) else given
+        environment = {**os.environ, "HOME": str(self.directory), "LC_ALL": "C.UTF-8", **environ}
+        done = subprocess.run(
+            [program(command[0]), *command[1:]],
+            input=data,
+            cwd=self.directory,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=PATIENCE,
+            check=False,
+        )
+        output = done.stdout.decode("utf-8", "replace")
+        if expect is not None:
+            self.case.assertEqual(done.returncode, expect, f"{command[0]}: {output}")
+        return output
+
+    def trust(self) -> ssl.SSLContext:
+        """A client's TLS context that trusts nothing but the generated certificate, and checks the name."""
+        return ssl.create_default_context(cafile=str(self.certificate))
+
+    def mx(self) -> SMTP:
+        """A client on the MX port."""
+        client = SMTP("localhost", self.ports["smtp.port"], "client.example.test", PATIENCE)
+        self.case.addCleanup(client.close)
+        return client
+
+    def send(self, subject: str, body: str = "It works.") -> None:
+        """Bring a message in from outside."""
+        message = f"From: out@example.test\r\nTo: {ADDRESS}\r\nSubject: {subject}\r\nMessage-ID: <{subject}@example.test>\r\n\r\n{body}\r\n"
+        with self.mx() as client:
+            client.sendmail("out@example.test", [ADDRESS], message)
+
+    def imap(self) -> IMAP4_SSL:
+        """A client that is logged in."""
+        client = IMAP4_SSL("localhost", self.ports["imap.tls_port"], ssl_context=self.trust(), timeout=PATIENCE)
+        self.case.addCleanup(client.sock.close)
+        client.login(ADDRESS, self.password)
+        return client
+
+    def subjects(self) -> list[str]:
+        """The subjects of the INBOX, in order."""
+        client = self.imap()
+        client.select("INBOX", readonly=True)
+        _, data = client.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+        client.logout()
+        return [part[1].decode().removeprefix("Subject: ").strip() for part in data if isinstance(part, tuple)]
