@@ -4,16 +4,15 @@ A slice is one transaction of some milliseconds, so that other users are served 
 whose later slice fails takes the earlier ones back: the client sees all of it or nothing (RFC 9051 6.4.7).
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from time import time
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 from twisted.logger import Logger
 
-from mailx.core.keywords import Keywords
 from mailx.core.selected import Selected
-from mailx.mail.mailbox import KEYWORD_BIT
+from mailx.mail.mailbox import KEYWORD_BIT, KEYWORDS_LIMIT
 from mailx.mail.names import MailboxError, normal
 from mailx.store import Store, Txn, copies, entries, keywords
 from mailx.store import mailboxes as boxes
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-T = TypeVar("T")
 Mode = Literal["add", "remove", "replace"]
 
 
@@ -64,9 +62,7 @@ class Edits:
         _writable(selected)
         outcome = Stored(selected.modseq, [], [])
         for among in _slices(selected, uids):
-            done = await self._with_room(
-                selected, lambda among=among: self._store.write(self._set_flags, selected, among, mode, flags, names, unchanged_since)
-            )
+            done = await self._set_flags(selected, among, mode, flags, names, unchanged_since)
             outcome = Stored(done.modseq, outcome.changed + done.changed, outcome.failed + done.failed)
         return outcome
 
@@ -123,7 +119,22 @@ class Edits:
             if len(done.source) < SLICE:
                 return
 
-    def _set_flags(
+    async def _set_flags(
+        self, selected: Selected, among: Among, mode: Mode, flags: int, names: tuple[str, ...], unchanged_since: int | None
+    ) -> entries.Flagged:
+        """One slice; if no keyword is left, once more after those that nobody uses were given up."""
+        slice = selected, among, mode, flags, names, unchanged_since
+        try:
+            return await self._store.write(self._flag, *slice)
+        except KeywordsFull:
+            account = selected.mailbox.account
+            in_use = await self._store.read(keywords.used, account)
+            if all(in_use >> bit & 1 for bit in range(KEYWORD_BIT, KEYWORD_BIT + KEYWORDS_LIMIT)):
+                raise
+            await self._store.write(keywords.free, account)
+            return await self._store.write(self._flag, *slice)
+
+    def _flag(
         self, txn: Txn, selected: Selected, among: Among, mode: Mode, flags: int, names: tuple[str, ...], unchanged_since: int | None
     ) -> entries.Flagged:
         account = selected.mailbox.account
@@ -136,18 +147,6 @@ class Edits:
                 mask |= bit
                 txn.after_commit(selected.keywords.learn, bit.bit_length() - 1, name)
         return entries.set_flags(txn, selected.mailbox.id, among, mode, mask, unchanged_since, selected.own)
-
-    async def _with_room(self, selected: Selected, write: Callable[[], Awaitable[T]]) -> T:
-        """``write``, and if no keyword is left, once more after those that nobody uses were given up."""
-        try:
-            return await write()
-        except KeywordsFull:
-            account = selected.mailbox.account
-            in_use = await self._store.read(keywords.used, account)
-            if not in_use or all(in_use >> bit & 1 for bit in range(KEYWORD_BIT, 63)):
-                raise
-            await self._store.write(keywords.free, account)
-            return await write()
 
     async def _target(self, selected: Selected, name: str) -> int:
         try:
@@ -178,4 +177,4 @@ def _slices(selected: Selected, uids: Sequence[int]) -> Iterator[Among]:
         yield Among([uid for uid, _ in part], whole)
 
 
-__all__ = ["Copied", "Edits", "Keywords", "Mode", "Stored"]
+__all__ = ["Copied", "Edits", "Mode", "Stored"]

@@ -44,6 +44,7 @@ class Feed:
         self._read = read
         self._left = left
         self._waiting: list[Change] | None = None  # while the store is being read: what came meanwhile
+        self._settling: list[Deferred[None]] = []
         self._retry: Any = None
         self._closed = False
         changes.follow(mailbox_id, self.hear)
@@ -72,6 +73,13 @@ class Feed:
         self._changes.unfollow(self.mailbox_id, self.hear)
         if self._retry is not None:
             self._retry.cancel()
+
+    async def settle(self) -> None:
+        """Wait until every change heard so far was passed on, or the store has failed to answer."""
+        if self._waiting is not None and self._retry is None:
+            settled: Deferred[None] = Deferred()
+            self._settling.append(settled)
+            await settled
 
     def hear(self, change: Change) -> None:
         """A change of this mailbox, as the store told it."""
@@ -132,12 +140,14 @@ class Feed:
 
     def _caught_up(self, answer: tuple[Since | None, dict[int, str], int]) -> None:
         if self._closed:
+            self._settled()
             return
         since, names, read = answer
         waiting, self._waiting = self._waiting or [], None
         if since is None:
             for session in tuple(self.sessions):
                 session.bury()
+            self._settled()
             return
         self.keywords.put(read, names)
         fresh = [row[0] for row in since.changed if row[0] > self.claimed]
@@ -148,6 +158,13 @@ class Feed:
             self._claim(fresh)
         for change in sorted(waiting, key=lambda change: change.modseq):
             self.hear(change)
+        if self._waiting is None:
+            self._settled()
+
+    def _settled(self) -> None:
+        settling, self._settling = self._settling, []
+        for settled in settling:
+            settled.callback(None)
 
     def _failed(self, failure: Any) -> None:
         log.warn(
@@ -156,3 +173,4 @@ class Feed:
         )  # fmt: skip
         if not self._closed:
             self._retry = self._reactor.callLater(_RETRY, self._catch_up)
+        self._settled()

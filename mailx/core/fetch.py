@@ -51,7 +51,7 @@ class Row(NamedTuple):
     """One message as one session sees it. A tuple, because a fetch makes ten thousand."""
 
     uid: int
-    index: int  # in the session's snapshot: its sequence number less one
+    index: int  # type: ignore[assignment]  # in the session's snapshot: its sequence number less one
     flags: int
     modseq: int
     received: int  # INTERNALDATE, seconds since 1970

@@ -40,6 +40,12 @@ __all__ = ["Blob", "Copied", "MailboxError", "Mailboxes", "Need", "Quota", "Row"
 
 log = Logger()
 
+Uids = list[int]
+Names = list[str]
+Rows = list[Row]
+Listed = list[Mailbox]
+StoreRows = list[StoreRow]
+
 SPECIAL_USES = ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")  # \All and \Flagged are views, not mailboxes (RFC 6154 2)
 
 
@@ -69,7 +75,7 @@ class Mailboxes:
         self._keywords: WeakValueDictionary[int, Keywords] = WeakValueDictionary()
         self._reads = 0  # numbers the readings of keywords, so that an older one never replaces a newer
 
-    async def list(self, user: "User") -> list[Mailbox]:
+    async def list(self, user: "User") -> Listed:
         """Every mailbox with its counters, INBOX first, then by name, children behind their parent."""
         found = await self._store.read(boxes.list_all, self._names, user.id)
         return sorted(found, key=lambda mailbox: order(mailbox.name))
@@ -131,7 +137,7 @@ class Mailboxes:
     async def unsubscribe(self, user: "User", name: str) -> None:
         await self._store.write(boxes.unsubscribe, self._names, user.id, normal(name).removesuffix(DELIMITER))
 
-    async def subscriptions(self, user: "User") -> "list[str]":
+    async def subscriptions(self, user: "User") -> Names:
         """The subscribed names, INBOX first; some may name no mailbox."""
         return sorted(await self._store.read(boxes.subscriptions, self._names, user.id), key=order)
 
@@ -169,21 +175,33 @@ class Mailboxes:
         The session's own view has them at once; ``silent`` makes no difference here. Raises MailboxError "NOPERM",
         "LIMIT" (keywords), "NONEXISTENT" (the mailbox was deleted).
         """
-        return await self._edits.store(selected, uids, mode, flags, keywords, unchanged_since)
+        try:
+            return await self._edits.store(selected, uids, mode, flags, keywords, unchanged_since)
+        finally:
+            await selected.settle()
 
-    async def expunge(self, selected: Selected, uids: Sequence[int] | None = None) -> "list[int]":
+    async def expunge(self, selected: Selected, uids: Sequence[int] | None = None) -> Uids:
         """Remove what is \\\\Deleted, of ``uids`` or all; returns the UIDs. The session learns of it by ``updates(True)``."""
-        return await self._edits.expunge(selected, uids)
+        try:
+            return await self._edits.expunge(selected, uids)
+        finally:
+            await selected.settle()
 
     async def copy(self, selected: Selected, uids: Sequence[int], target: str) -> Copied:
         """All of ``uids`` that still exist, or none; raises MailboxError "TRYCREATE", "OVERQUOTA"."""
-        return await self._edits.copy(selected, uids, target)
+        try:
+            return await self._edits.copy(selected, uids, target)
+        finally:
+            await selected.settle()
 
     async def move(self, selected: Selected, uids: Sequence[int], target: str) -> Copied:
         """Each message is in one of the two mailboxes at any time; raises MailboxError "TRYCREATE", "NOPERM"."""
-        return await self._edits.move(selected, uids, target)
+        try:
+            return await self._edits.move(selected, uids, target)
+        finally:
+            await selected.settle()
 
-    def fetch(self, selected: Selected, uids: Sequence[int], need: Need) -> "AsyncIterator[list[Row]]":
+    def fetch(self, selected: Selected, uids: Sequence[int], need: Need) -> AsyncIterator[Rows]:
         """The messages with these UIDs that the session knows, batch after batch; see :mod:`mailx.core.fetch`."""
         return self._reader.rows(selected, uids, need)
 
@@ -191,15 +209,15 @@ class Mailboxes:
         """``length`` octets (None: all) of a row's content from ``offset`` on; fewer where it ends."""
         return await self._reader.read(content, offset, length)
 
-    async def search(self, selected: Selected, query: Query) -> "list[int]":
+    async def search(self, selected: Selected, query: Query) -> Uids:
         """The UIDs of the messages that match, rising."""
         return await self._search.matching(selected, query)
 
-    async def sort(self, selected: Selected, keys: Sequence[SortKey], query: Query) -> "list[int]":
+    async def sort(self, selected: Selected, keys: Sequence[SortKey], query: Query) -> Uids:
         """The UIDs of the messages that match, in the order of ``keys`` (RFC 5256); equal ones by sequence number."""
         return await sorted_by(selected, await self._search.matching(selected, query), keys, self._reader, Turns(self._reactor))
 
-    def _snapshot(self, txn: Txn, account_id: int, name: str) -> "tuple[Mailbox, list[StoreRow], dict[int, str]]":
+    def _snapshot(self, txn: Txn, account_id: int, name: str) -> tuple[Mailbox, StoreRows, dict[int, str]]:
         mailbox = boxes.find(txn, self._names, account_id, name)
         return mailbox, entries.snapshot(txn, mailbox.id), keywords.names(txn, self._cipher, account_id)
 

@@ -159,6 +159,10 @@ class Selected:
         self.on_change = None
         self._feed.leave(self)
 
+    async def settle(self) -> None:
+        """Wait until the session has what was committed: after its own changes, so that it sees them itself."""
+        await self._feed.settle()
+
     # What the feed calls.
 
     def own(self, modseq: int) -> None:

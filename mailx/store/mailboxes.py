@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from attrs import evolve
 
-from mailx.mail.mailbox import DEFAULT_MAILBOXES, Change, Mailbox
-from mailx.mail.names import DELIMITER, INBOX, MAILBOXES_LIMIT, MailboxError, parents
+from mailx.mail.mailbox import DEFAULT_MAILBOXES, DELIMITER, Change, Mailbox
+from mailx.mail.names import INBOX, MAILBOXES_LIMIT, MailboxError, parents
 from mailx.mail.names import new as new_name
 from mailx.store import Row, Txn
 from mailx.store.messages import scope
