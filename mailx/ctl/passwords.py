@@ -1,5 +1,6 @@
 """Where ``mailxctl`` takes a password from: a prompt, a file, standard input. Never an argument, which all users could see."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def read_password(session: Session, password_file: str | None, password_stdin: b
 
         return passwords.generate(), True
     if password_stdin:
-        return _line(session, click.get_text_stream("stdin").readline(), "standard input"), False
+        return _line(session, sys.stdin.readline(), "standard input"), False
     if password_file is not None:
         try:
             with Path(password_file).open(encoding="utf-8") as file:
