@@ -59,6 +59,7 @@ class IMAPServer(IMAP4Server):
         self._arriving = False
         self._interruptible = False
         self._stopping = False
+        self._over = False
         self._bad = 0
         self.output: Output
         self.input: Input
@@ -94,7 +95,7 @@ class IMAPServer(IMAP4Server):
         self.input.feed(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.no_deadline()
+        self._over = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -135,6 +136,8 @@ class IMAPServer(IMAP4Server):
         return sasl.channel_bindings(self.transport) if self.secure else {}
 
     def patience(self, seconds: float, farewell: bytes) -> None:
+        if self._over:
+            return
         self._deadline = deadline = self._reactor.seconds() + seconds
         self._farewell = farewell
         if self._timer is None:
@@ -186,18 +189,20 @@ class IMAPServer(IMAP4Server):
         self.transport.abortConnection()
 
     def end(self, farewell: Farewell | None) -> None:
-        """Say ``farewell``, close the connection, and leave the mailbox."""
+        """Say ``farewell``, close the connection, and leave the mailbox. May be called again, or too late."""
+        if self._over:
+            return
+        self._over = True
         if farewell is not None:
             self.write(tagged(b"*", b"BYE", farewell.text, farewell.code))
         self.no_deadline()
         self.output.close()
         self.session.leave()
         self.input.close()
-        if self.transport is not None:
-            self.transport.loseConnection()
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._reactor.callLater(LINGER_SECONDS, self._linger)
+        self.transport.loseConnection()
 
     def _linger(self) -> None:
         self._timer = None
