@@ -22,7 +22,7 @@ log = Logger()
 _WORTH = 131072  # octets that are worth a trip to a thread
 _WAITING = 262144  # octets that may wait for the thread before the edge is told to pause
 
-TOO_LARGE = Reply(552, "5.3.4", "Message too big for system")
+TOO_LARGE = Reply(552, "5.3.4", "Message size exceeds fixed maximum message size")
 NO_SPACE = Reply(452, "4.3.1", "Insufficient system storage")
 HEADER_TOO_LARGE = Reply(554, "5.6.0", "Header section too large")
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from zope.interface import Interface, implementer
 
 from mailx.core.accounts import Accounts, User
+from mailx.core.content import TOO_LARGE
 from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope, Origin
 from mailx.mail.reply import Reply
 
 BLOCKED = Reply(550, "5.7.1", "Sender not accepted by recipient")
-TOO_LARGE = Reply(552, "5.3.4", "Message size exceeds fixed maximum message size")
 
 
 class IPolicy(Interface):
