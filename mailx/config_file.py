@@ -4,6 +4,7 @@ Every key may be overridden by ``MAILX_SECTION__KEY``. Whatever is wrong is foun
 carries all problems, each with the file or variable, the key, its value, what is allowed and the remedy.
 """
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,8 @@ from mailx.config_value import CONVERTER, Wrong, from_text
 
 DEFAULT_NAME = "mailx.toml"
 _PREFIX = "MAILX_"
+
+_SOCKET_LIMIT = 107  # sockaddr_un holds 108 octets with the final NUL
 
 Raw = dict[str, Any]
 
@@ -273,6 +276,9 @@ def _check_whole(config: Config, reading: _Reading) -> None:
                 reading.problem(key, path, "is missing", "name the PEM file")
             elif not Path(path).is_file():
                 reading.problem(key, path, "is no file", "name an existing PEM file")
+    for key, path in (("smtp.lmtp_socket", config.smtp.lmtp_socket), ("admin.socket", config.admin.socket)):
+        if len(os.fsencode(path)) > _SOCKET_LIMIT:
+            reading.problem(key, path, f"is longer than the {_SOCKET_LIMIT} octets of a socket's path", "set it to a short absolute path")
     secret, data = Path(config.server.secret_file), Path(config.server.data)
     if secret.resolve().is_relative_to(data.resolve()):
         remedy = "put it elsewhere: whoever copies the data must not get its key"

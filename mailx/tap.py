@@ -98,7 +98,8 @@ class MailX(MultiService):
             for setting, interface, port in listeners(self._config):
                 self._ports.bind(setting, interface, port)
         except PortTaken as error:
-            raise SystemExit(f"mailx: {error}") from None
+            _tell(f"mailx: {error}")
+            raise SystemExit(1) from None
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]

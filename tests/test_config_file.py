@@ -118,6 +118,10 @@ class Reading(SynchronousTestCase):
     def test_the_secret_may_not_lie_in_the_data(self) -> None:
         self.assertIn("lies in the data directory", self.problems('[server]\nsecret_file = "var/secret"\n')[0])
 
+    def test_the_path_of_a_socket_is_short(self) -> None:
+        (problem,) = self.problems(f'[admin]\nsocket = "/tmp/{"x" * 110}"\n')
+        self.assertIn("is longer than the 107 octets of a socket's path; set it to a short absolute path", problem)
+
     def test_certificate_files_must_exist(self) -> None:
         problems = self.problems('[[tls.certificates]]\ncertificate_file = "none.pem"\n')
         self.assertIn("tls.certificates[0].certificate_file", problems[0])

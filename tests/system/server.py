@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from imaplib import IMAP4_SSL
 from pathlib import Path
@@ -60,8 +61,8 @@ class Server:
 
     def __init__(self, case: SynchronousTestCase, settings: dict[str, str] | None = None) -> None:
         self.case = case
-        self.directory = Path(case.mktemp()).absolute()
-        self.directory.mkdir(parents=True)
+        self.directory = Path(tempfile.mkdtemp(prefix="mailx-"))  # not case.mktemp: the path of a socket must be short
+        case.addCleanup(shutil.rmtree, self.directory)
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.settings = {**{name: str(port) for name, port in self.ports.items()}, **(settings or {})}
         self.password = ""
@@ -101,7 +102,7 @@ class Server:
             while not said.endswith(b"\n\n\n"):
                 self.case.assertTrue(selector.select(deadline - time.monotonic()), f"not started: {said!r}")
                 more = os.read(process.stderr.fileno(), 65536)
-                self.case.assertTrue(more, f"ended instead of starting: {said.decode()}\n{self.log()}")
+                self.case.assertTrue(more, f"ended instead of starting: {said.decode()}")
                 said += more
         notice = said.decode()
         found = re.search(r"^  password +(\S+)", notice, re.M)
