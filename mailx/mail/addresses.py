@@ -143,6 +143,8 @@ def _phrase(tokens: list[Token]) -> bytes:
 
 def _entry(tokens: list[Token]) -> Entry | None:
     """The entry that the tokens between two separators write; None if they write nothing."""
+    if not tokens:
+        return None
     comment = next((text.strip() for kind, text in reversed(tokens) if kind == "comment"), b"")
     route = None
     if ("special", b"<") in tokens:

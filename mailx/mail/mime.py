@@ -27,6 +27,7 @@ _TEXT: tuple[bytes, bytes, Parameters] = (b"text", b"plain", ((b"charset", b"us-
 _MESSAGE: tuple[bytes, bytes, Parameters] = (b"message", b"rfc822", ())  # in a digest: RFC 2046 5.1.5
 _OPAQUE: tuple[bytes, bytes, Parameters] = (b"application", b"octet-stream", ())
 _DELIMITER_END = re.compile(rb"(--)?[ \t]*+(?:\r?\n|\r?\Z)")
+_FIELD_LINES = re.compile(rb"(?:>?From [^\n]*+\n)?+(?:(?:[!-9;-~]++[ \t]*+:|[ \t])[^\n]*+(?:\n|\Z))*+")
 _LANGUAGE = re.compile(rb"[A-Za-z0-9-]{1,35}+")
 _LANGUAGES_LIMIT = 20
 _MESSAGES = (b"rfc822", b"global")  # RFC 9051 7.5.2 shows both as messages
@@ -162,7 +163,7 @@ class _Parser:
         return depth < self._depth and self._parts > 0 and self._work >= 0
 
     def _header_end(self, start: int, end: int) -> tuple[int, int]:
-        """Where the fields end and where the body starts. Without an empty line everything is header."""
+        """Where the fields end and where the body starts: at the empty line, else at the first line that is no field."""
         content = self._content
         if content.startswith(b"\r\n", start, end):
             return start, start + 2
@@ -174,7 +175,9 @@ class _Parser:
             return bare + 1, bare + 2
         if blank >= 0:
             return blank + 1, blank + 3
-        return end, end
+        match = _FIELD_LINES.match(content, start, end)
+        stop = match.end() if match else start
+        return stop, stop
 
     def _children(self, declared: tuple[bytes, bytes, Parameters], start: int, end: int, depth: int) -> tuple[Part, ...]:
         """The parts between the delimiter lines in a multipart body (RFC 2046 5.1.1)."""
