@@ -63,6 +63,7 @@ class Session(Wire):
     # The connection.
 
     def connectionMade(self) -> None:
+        super().connectionMade()
         transport = self.transport
         self.address = getattr(transport.getPeer(), "host", "")
         no_delay = getattr(transport, "setTcpNoDelay", None)
@@ -75,7 +76,7 @@ class Session(Wire):
             return
         if self.door.implicit_tls:
             self.handshaking = True
-        transport.write(self.listener.greeting)
+        self.say(self.listener.greeting)
 
     def handshakeCompleted(self) -> None:
         self.handshaking = False
@@ -121,9 +122,12 @@ class Session(Wire):
             return self._respond(self._dialogue, line)
         verb, _, argument = line.partition(b" ")
         verb = verb.rstrip().upper()
-        if self.listener.tracing:
-            log.debug("SMTP command received", event="smtp.command", connection_id=self.connection, command=verb, client_ip=self.address)
         execute = self.listener.commands.get(verb)
+        if self.listener.tracing:
+            known = verb.decode() if execute is not None else "unknown"  # else it may be anything, a password too
+            log.debug(
+                "SMTP command received", event="smtp.command", connection_id=self.connection, command=known, client_ip=self.address
+            )
         if execute is None:
             if verb in _HTTP:
                 self.close(replies.CLOSING_NOT_SMTP)
@@ -133,6 +137,8 @@ class Session(Wire):
             return execute(self, argument.strip())
         except syntax.SyntaxFault as fault:
             return fault.reply
+        except Refused as refused:
+            return self._refuse(refused.reply, refused.reason)
 
     def bad_line(self, reply: bytes) -> bytes:
         self._dialogue = None

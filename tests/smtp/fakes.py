@@ -29,23 +29,24 @@ DONE = IPv4Address("TCP", "127.0.0.1", 25)
 
 
 class FakeContent:
-    """Keeps the octets; ``gate`` set: every write waits for it."""
+    """Keeps the octets; ``state`` is open, finished or aborted."""
 
     def __init__(self, reception: "FakeReception", head: bytes) -> None:
         self.reception = reception
         self.head = head
-        self.data = b""
+        self.chunks: list[bytes] = []
         self.state = "open"
 
     def write(self, data: bytes) -> "Deferred[None] | None":
         assert self.state == "open"
-        self.data += data
+        self.chunks.append(data)
         return self.reception.blocked
 
     async def finish(self) -> Message:
         assert self.state == "open"
         self.state = "finished"
-        return Message(self.data, len(self.data))
+        content = b"".join(self.chunks)
+        return Message(content, len(content))
 
     def abort(self) -> None:
         assert self.state == "open"
