@@ -3,6 +3,8 @@
 import os
 from typing import Any
 
+from attrs import evolve
+from twisted.internet.defer import DeferredList
 from twisted.trial.unittest import TestCase
 
 from mailx.core.users import User
@@ -10,6 +12,7 @@ from mailx.mail.mailbox import Change, Flag
 from mailx.mail.reply import Unavailable
 from mailx.store import Txn
 from mailx.store.delivery import Consignment, Delivery, Placed, Problem, Target, deliver, release, retain
+from mailx.store.engine import Conflict
 from mailx.store.mailboxes import name_hash
 from mailx.store.messages import CHARGE, charge, seal_content, seal_summary
 from tests.scenery import World, world
@@ -111,6 +114,19 @@ class Deliveries:
             Change(first.mailbox, 2, added=((1, 0, 100), (2, 0, 200), (3, 0, 300))),
             Change(second.mailbox, 2, added=((1, 0, 200),)),
         ])  # fmt: skip
+
+    async def test_failing_batch(self: Any) -> None:
+        """A delivery that the database refuses does not hurt those that share its commit."""
+        (ann,) = await self.begin("ann")
+        bad = evolve(self.message(self.target(ann)), summary=None)
+        waiting = [
+            self.world.store.write(deliver, Consignment((bad if number == 2 else self.message(self.target(ann)),))) for number in range(5)
+        ]
+        outcomes = await DeferredList(waiting, consumeErrors=True)
+        self.assertEqual([success for success, _ in outcomes], [True, True, False, True, True])
+        self.assertTrue(outcomes[2][1].check(Conflict))
+        self.assertEqual([outcome[0][0].uid for success, outcome in outcomes if success], [1, 2, 3, 4])
+        self.assertEqual(await self.world.store.read(refs), [1, 1, 1, 1])
 
     async def test_quota_of_one(self: Any) -> None:
         """What does not fit is not stored, to the octet."""
