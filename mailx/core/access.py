@@ -150,7 +150,7 @@ class Access:
     def _open(self, username: str, origin: Origin, mechanism: str) -> Claim:
         """A claim that the throttle admits; raises LoginRefused."""
         name = username.strip().casefold()
-        if len(name) > _NAME_LIMIT:
+        if len(name) > _NAME_LIMIT or not name.isprintable():  # a database takes no NUL and no stray surrogate
             name = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         claim = Claim(name, _address(name), origin, mechanism, self._clock.seconds())
         if not self._throttle.allows(name, origin.address):

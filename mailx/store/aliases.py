@@ -40,9 +40,7 @@ def overview(txn: Txn, domain: str | None = None, account_id: int | None = None)
 
 def delete(txn: Txn, local: str, domain: str) -> None:
     """Remove the alias; raises Missing."""
-    if not txn.execute(
-        "DELETE FROM aliases WHERE local = ? AND domain_id = (SELECT id FROM domains WHERE name = ?)", (local, domain)
-    ):
+    if not txn.execute("DELETE FROM aliases WHERE local = ? AND domain_id = (SELECT id FROM domains WHERE name = ?)", (local, domain)):
         raise Missing("alias", f"{local}@{domain}")
 
 
