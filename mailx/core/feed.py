@@ -28,11 +28,18 @@ class Feed:
     """The live state of one mailbox, while sessions have it selected."""
 
     def __init__(
-        self, mailbox_id: int, modseq: int, keywords: Keywords, changes: Changes, reactor: Any, read: Read, left: Callable[["Feed"], None]
+        self,
+        mailbox_id: int,
+        modseq: int,
+        keywords: Keywords,
+        changes: Changes,
+        reactor: Any,
+        read: Read,
+        left: Callable[["Feed", Selected], None],
     ) -> None:
         """``read(mailbox, modseq)`` reads what came after ``modseq``, the keywords, and the number of the read.
 
-        ``left(feed)`` is called when the last session has gone.
+        ``left(feed, session)`` is called when the last session has gone.
         """
         self.mailbox_id = mailbox_id
         self.keywords = keywords
@@ -66,7 +73,7 @@ class Feed:
         if session in self.sessions:
             self.sessions.remove(session)
             if not self.sessions:
-                self._left(self)
+                self._left(self, session)
 
     def close(self) -> None:
         self._closed = True

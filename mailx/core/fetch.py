@@ -5,6 +5,7 @@ fetch of any size holds one batch in memory. A message whose content another ses
 removed is left out.
 """
 
+from array import array
 from collections.abc import AsyncIterator, Iterator, Sequence
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,8 +16,10 @@ from twisted.logger import Logger
 
 from mailx.core.selected import Selected
 from mailx.core.summaries import Summaries
+from mailx.core.turns import Turns
 from mailx.store import Store
-from mailx.store.contents import Opened, Stored, guids, opened
+from mailx.store.contents import Opened, Stored, opened
+from mailx.store.contents import guids as message_guids
 from mailx.store.entries import some
 
 if TYPE_CHECKING:
@@ -76,19 +79,18 @@ class Reader:
 
     async def rows(self, selected: Selected, uids: Sequence[int], need: Need) -> AsyncIterator[list[Row]]:
         """The messages with these UIDs that the session knows, in their order, batch after batch."""
+        turns = Turns(self._reactor)
         for batch in self._batches(selected, uids, need):
             await self.complete(selected, batch)
-            known = list(selected.indexes(batch))
-            ids = [selected.message_ids[index] for _, index in known]
-            texts = await self._texts(ids, need)
-            rows = list(self._rows(selected, known, need, texts))
+            rows = await self._rows(selected, [index for _, index in selected.indexes(batch)], need)
             if rows:
                 yield rows
+            await turns.spare()
 
     async def summaries(self, message_ids: Sequence[int]) -> "list[Summary | None]":
         """The summaries of these messages in their order, None for one that is gone. At most BATCH in one go."""
-        texts = await self._texts(message_ids, Need.SUMMARY)
-        return [texts.summary(id) for id in message_ids]
+        held, _ = await self._texts(message_ids, Need.SUMMARY)
+        return [None if one is None else one[1] for one in held]
 
     async def complete(self, selected: Selected, uids: Sequence[int]) -> None:
         """Read what the session's snapshot lacks of messages that arrived after it."""
@@ -120,51 +122,64 @@ class Reader:
         if batch:
             yield batch
 
-    async def _texts(self, ids: Sequence[int], need: Need) -> "_Texts":
-        """What is needed of these messages, from memory where it is there, the rest in one reading."""
-        held = self._summaries.get_all(ids) if need & Need.SUMMARY else {}
-        lacking = sorted({id for id in ids if id not in held}) if need & Need.SUMMARY else []
+    async def _texts(self, ids: Sequence[int], need: Need) -> "tuple[list[tuple[bytes, Summary] | None], dict[int, Stored]]":
+        """(guid, summary) of each message, from memory where it is there, and the contents by id: the rest in one reading."""
+        held = self._summaries.get_all(ids) if need & Need.SUMMARY else []
+        lacking = sorted({id for id, one in zip(ids, held, strict=True) if one is None}) if None in held else []
         wanted = sorted(set(ids)) if need & Need.CONTENT else []
         if not lacking and not wanted:
-            return _Texts(held, {}, await self._store.read(guids, ids) if need == Need.GUID and ids else {})
+            return held, {}
         answer: Opened = await self._store.read(opened, self._cipher, lacking, wanted)
         if answer.damaged:
             log.error("Stored messages do not open", event="store.damaged", messages=len(answer.damaged), first=answer.damaged[0])
-        for id, (guid, data) in answer.summaries.items():
-            held[id] = guid, self._summaries.put(id, guid, data)
-        return _Texts(held, answer.contents, {})
+        if lacking:
+            fresh = {id: (guid, self._summaries.put(id, guid, data)) for id, (guid, data) in answer.summaries.items()}
+            held = [one or fresh.get(id) for id, one in zip(ids, held, strict=True)]
+        return held, answer.contents
 
-    def _rows(self, selected: Selected, known: Sequence[tuple[int, int]], need: Need, texts: "_Texts") -> Iterator[Row]:
-        flags, modseqs, sizes, ids = selected.flags, selected.modseqs, selected.sizes, selected.message_ids
-        received, saved, threads = selected.received, selected.saved, selected.thread_ids
-        for uid, index in known:
-            id = ids[index]
-            guid, summary = texts.summaries.get(id, (b"", None))
-            content: bytes | Blob | None = None
+    async def _rows(self, selected: Selected, indexes: Sequence[int], need: Need) -> list[Row]:
+        ids = _picked(selected.message_ids, indexes)
+        summaries: Sequence[Summary | None] = _NOTHING[: len(ids)]
+        contents: Sequence[bytes | Blob | None] = _NOTHING[: len(ids)]
+        guids: Sequence[bytes] = _NO_GUIDS[: len(ids)]
+        if need:
+            held, stored = await self._texts(ids, need)
+            if need & Need.SUMMARY:
+                summaries = [None if one is None else one[1] for one in held]
+                guids = [b"" if one is None else one[0] for one in held]
             if need & Need.CONTENT:
-                stored = texts.contents.get(id)
-                if stored is None or (stored.content is None and stored.file is None):
-                    continue
-                guid = stored.guid
-                content = stored.content if stored.content is not None else Blob(str(stored.file), stored.size)
-            if need & Need.SUMMARY and summary is None:
-                continue
-            if not guid:
-                guid = texts.guids.get(id, b"")
-            yield Row(
-                uid, index, flags[index], modseqs[index], received[index], saved[index], sizes[index],
-                id, threads[index], guid, summary, content,
-            )  # fmt: skip
+                contents = [_content(stored.get(id)) for id in ids]
+                guids = [stored[id].guid if id in stored else b"" for id in ids]
+            if need == Need.GUID and ids:
+                known = await self._store.read(message_guids, ids)
+                guids = [known.get(id, b"") for id in ids]
+        columns = (
+            _picked(selected.uids, indexes), indexes, _picked(selected.flags, indexes), _picked(selected.modseqs, indexes),
+            _picked(selected.received, indexes), _picked(selected.saved, indexes), _picked(selected.sizes, indexes),
+            ids, _picked(selected.thread_ids, indexes), guids, summaries, contents,
+        )  # fmt: skip
+        rows = list(map(Row._make, zip(*columns, strict=True)))
+        if need and not all(guids):  # gone since, or damaged
+            rows = [row for row in rows if row.guid]
+        if need & Need.CONTENT and None in contents:
+            rows = [row for row in rows if row.content is not None]
+        if need & Need.SUMMARY and None in summaries:
+            rows = [row for row in rows if row.summary is not None]
+        return rows
 
 
-@frozen
-class _Texts:
-    """What was read of some messages, by id."""
+_NOTHING = (None,) * BATCH
+_NO_GUIDS = (b"",) * BATCH
 
-    summaries: "dict[int, tuple[bytes, Summary]]"
-    contents: dict[int, Stored]
-    guids: dict[int, bytes]
 
-    def summary(self, id: int) -> "Summary | None":
-        held = self.summaries.get(id)
-        return None if held is None else held[1]
+def _picked(column: "array[int]", indexes: Sequence[int]) -> Sequence[int]:
+    """The values at ``indexes``, which rise; a slice where they are a run."""
+    if indexes and indexes[-1] - indexes[0] == len(indexes) - 1:
+        return column[indexes[0] : indexes[-1] + 1]
+    return [column[index] for index in indexes]
+
+
+def _content(stored: Stored | None) -> bytes | Blob | None:
+    if stored is None or stored.file is None:
+        return None if stored is None else stored.content
+    return Blob(stored.file, stored.size)

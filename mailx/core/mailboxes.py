@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from mailx.core.changes import Changes
+from mailx.core.columns import Columns, Kept, brought_up
 from mailx.core.edits import Copied, Edits, Mode, Stored
 from mailx.core.feed import Feed
 from mailx.core.fetch import Blob, Need, Reader, Row
@@ -27,7 +28,6 @@ from mailx.core.turns import Turns
 from mailx.mail.mailbox import DELIMITER, Mailbox
 from mailx.mail.names import INBOX, MailboxError, normal, order
 from mailx.mail.reply import Unavailable
-from mailx.store import Row as StoreRow
 from mailx.store import Store, Txn, entries, keywords
 from mailx.store import mailboxes as boxes
 
@@ -44,7 +44,6 @@ Uids = list[int]
 Names = list[str]
 Rows = list[Row]
 Listed = list[Mailbox]
-StoreRows = list[StoreRow]
 
 SPECIAL_USES = ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")  # \All and \Flagged are views, not mailboxes (RFC 6154 2)
 
@@ -71,6 +70,7 @@ class Mailboxes:
         self._edits = Edits(store, cipher, self._names, default_quota)
         self._reader = Reader(store, cipher, blobs, reactor)
         self._search = Search(store, cipher, blobs, self._reader, reactor)
+        self._kept = Kept()
         self._feeds: dict[int, Feed] = {}
         self._keywords: WeakValueDictionary[int, Keywords] = WeakValueDictionary()
         self._reads = 0  # numbers the readings of keywords, so that an older one never replaces a newer
@@ -154,7 +154,7 @@ class Mailboxes:
         try:
             self._reads += 1
             read = self._reads
-            mailbox, rows, names = await self._store.read(self._snapshot, user.id, normal(name))
+            mailbox, columns, names = await self._store.read(self._snapshot, user.id, normal(name))
             missed = recording.of(mailbox.id)
         finally:
             recording.stop()
@@ -162,7 +162,8 @@ class Mailboxes:
         if feed is None:
             feed = self._feeds[mailbox.id] = self._feed(mailbox)
         feed.keywords.put(read, names)
-        selected = Selected(feed, mailbox, rows, read_only)
+        self._kept.put(mailbox.id, mailbox.modseq, columns)
+        selected = Selected(feed, mailbox, columns.copy(), read_only)
         feed.join(selected, mailbox.first_recent, missed)
         return selected
 
@@ -217,9 +218,16 @@ class Mailboxes:
         """The UIDs of the messages that match, in the order of ``keys`` (RFC 5256); equal ones by sequence number."""
         return await sorted_by(selected, await self._search.matching(selected, query), keys, self._reader, Turns(self._reactor))
 
-    def _snapshot(self, txn: Txn, account_id: int, name: str) -> tuple[Mailbox, StoreRows, dict[int, str]]:
+    def _snapshot(self, txn: Txn, account_id: int, name: str) -> tuple[Mailbox, Columns, dict[int, str]]:
+        """Runs in a reader thread, as does making the columns."""
         mailbox = boxes.find(txn, self._names, account_id, name)
-        return mailbox, entries.snapshot(txn, mailbox.id), keywords.names(txn, self._cipher, account_id)
+        modseq, columns = self._kept.get(mailbox.id) or (0, Columns())
+        if not 0 < modseq <= mailbox.modseq:
+            columns = Columns(entries.snapshot(txn, mailbox.id))
+        elif modseq < mailbox.modseq:
+            since = entries.since(txn, mailbox.id, modseq)
+            columns = brought_up(columns, since) if since is not None else Columns()
+        return mailbox, columns, keywords.names(txn, self._cipher, account_id)
 
     def _feed(self, mailbox: Mailbox) -> Feed:
         shared = self._keywords.get(mailbox.account)
@@ -239,7 +247,7 @@ class Mailboxes:
 
         return read
 
-    def _leaver(self, mailbox: Mailbox) -> "Callable[[Feed], None]":
+    def _leaver(self, mailbox: Mailbox) -> "Callable[[Feed, Selected], None]":
         """What happens when the last session leaves: that its messages are not \\Recent any more is written down."""
 
         def forget(answer: Any, feed: Feed) -> None:
@@ -249,7 +257,8 @@ class Mailboxes:
             if answer is not None:
                 log.warn("What is recent could not be written", event="mailbox.recent_not_written", mailbox=feed.mailbox_id)
 
-        def left(feed: Feed) -> None:
+        def left(feed: Feed, session: Selected) -> None:
+            self._kept.put(feed.mailbox_id, session.heard, session.columns())
             if feed.claimed >= mailbox.first_recent:
                 claimed = self._store.write(boxes.claim_recent, feed.mailbox_id, feed.claimed + 1)
                 claimed.addBoth(forget, feed)

@@ -12,8 +12,10 @@ from datetime import date
 from time import time
 from typing import TYPE_CHECKING, Any, assert_never
 
+from twisted.internet.defer import DeferredSemaphore
+
 from mailx.core import search as keys
-from mailx.core.fetch import BATCH, BATCH_OCTETS, Reader
+from mailx.core.fetch import BATCH, Reader
 from mailx.core.scan import Probe, probe_for, scan
 from mailx.core.search import Query, Range
 from mailx.core.selected import Selected
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from mailx.store.blobs import Blobs
     from mailx.store.cipher import Cipher
 
+_SCAN = 256 * 1024  # octets of contents that one reading looks into, some milliseconds
 _STEP = 1000  # messages looked at between two turns
 _DAY = 86400
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -50,26 +53,29 @@ class Search:
         self._store = store
         self._cipher = cipher
         self._blobs = blobs
-        self._reader = reader
-        self._reactor = reactor
+        self.reader = reader
+        self.reactor = reactor
+        self._scanning = DeferredSemaphore(1)  # one reader at most, so that another is there for everybody else
 
     async def matching(self, selected: Selected, query: Query) -> list[int]:
         """The UIDs of the messages that match, rising."""
-        await self._reader.complete(selected, selected.uids)
-        run = _Run(self._store, self._cipher, self._blobs, self._reader, Turns(self._reactor), selected)
+        await self.reader.complete(selected, selected.uids)
+        run = _Run(self, selected)
         indexes = await run.match(query, range(len(run.uids)))
         return [run.uids[index] for index in indexes]
+
+    async def scan(self, ids: Sequence[int], probe: Probe) -> set[int]:
+        """Those of the messages ``ids`` in which ``probe`` is found."""
+        hits: set[int] = await self._scanning.run(self._store.read, scan, self._cipher, self._blobs, ids, probe)
+        return hits
 
 
 class _Run:
     """One search over a copy of the snapshot's columns. Messages are indexes into them."""
 
-    def __init__(self, store: Store, cipher: "Cipher", blobs: "Blobs", reader: Reader, turns: Turns, selected: Selected) -> None:
-        self._store = store
-        self._cipher = cipher
-        self._blobs = blobs
-        self._reader = reader
-        self._turns = turns
+    def __init__(self, search: Search, selected: Selected) -> None:
+        self._search = search
+        self._turns = Turns(search.reactor)
         self.uids = array("L", selected.uids)
         self._flags = array("q", selected.flags)
         self._modseqs = array("q", selected.modseqs)
@@ -122,7 +128,7 @@ class _Run:
         found: list[int] = []
         for start in range(0, len(candidates), BATCH):
             part = candidates[start : start + BATCH]
-            summaries = await self._reader.summaries([self._ids[index] for index in part])
+            summaries = await self._search.reader.summaries([self._ids[index] for index in part])
             found += [index for index, summary in zip(part, summaries, strict=True) if summary is not None and test(summary)]
             await self._turns.spare()
         return found
@@ -131,18 +137,18 @@ class _Run:
         found: list[int] = []
         for part in self._slices(candidates):
             ids = [self._ids[index] for index in part]
-            hits = await self._store.read(scan, self._cipher, self._blobs, ids, probe)
+            hits = await self._search.scan(ids, probe)
             found += [index for index, id in zip(part, ids, strict=True) if id in hits]
         return found
 
     def _slices(self, candidates: Sequence[int]) -> Iterable[list[int]]:
-        """``candidates`` in runs whose contents are about BATCH_OCTETS together."""
+        """``candidates`` in runs whose contents are about _SCAN octets together."""
         part: list[int] = []
         octets = 0
         for index in candidates:
             part.append(index)
             octets += self._sizes[index]
-            if octets >= BATCH_OCTETS or len(part) >= BATCH:
+            if octets >= _SCAN or len(part) >= BATCH:
                 yield part
                 part, octets = [], 0
         if part:

@@ -4,7 +4,7 @@ What is compared is decoded and folded text (:mod:`mailx.mail.text`), taking som
 cannot contain what is looked for, and for plain ones a look at their octets tells.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -14,7 +14,8 @@ from mailx.core.search import Query
 from mailx.mail import mime
 from mailx.mail.charset import fold
 from mailx.mail.header import decode
-from mailx.mail.sections import Sections, pack
+from mailx.mail.sections import PartOffsets
+from mailx.mail.summary import Summary
 from mailx.mail.text import searchable
 from mailx.store import Txn
 from mailx.store.contents import opened
@@ -52,6 +53,7 @@ def probe_for(query: Query) -> Probe:
 def scan(txn: Txn, cipher: "Cipher", blobs: "Blobs", ids: Sequence[int], probe: Probe) -> set[int]:
     """Those of the messages ``ids`` in which ``probe`` is found."""
     hits = set()
+    doubtful: dict[int, bytes] = {}
     for id, stored in opened(txn, cipher, (), ids).contents.items():
         content = stored.content
         if content is None and stored.file is not None:
@@ -59,20 +61,30 @@ def scan(txn: Txn, cipher: "Cipher", blobs: "Blobs", ids: Sequence[int], probe: 
                 content = blobs.read(stored.file)
             except FileNotFoundError:  # expunged and swept since
                 continue
-        if content is not None and found(probe, content):
-            hits.add(id)
+        if content is None:
+            continue
+        if probe.field:
+            if any(probe.needle in fold(decode(value)) for value in _values(content, probe.field)):
+                hits.add(id)
+        elif not unlike(probe, content):
+            doubtful[id] = content
+    if doubtful:
+        for id, (_, data) in opened(txn, cipher, list(doubtful), ()).summaries.items():
+            if found(probe, doubtful[id], Summary(data).sections()):
+                hits.add(id)
     return hits
 
 
-def found(probe: Probe, content: bytes) -> bool:
-    """Whether the message ``content`` has what ``probe`` looks for."""
-    if probe.field:
-        return any(probe.needle in fold(decode(value)) for value in _values(content, probe.field))
-    if content.isascii():
-        lowered = content.lower()
-        if not all(word in lowered for word in probe.words) and not any(disguise in lowered for disguise in _DISGUISES):
-            return False
-    parts = Sections(*pack(mime.parse(content)))
+def unlike(probe: Probe, content: bytes) -> bool:
+    """Whether a look at the octets tells that ``content`` cannot have what ``probe`` looks for."""
+    if not content.isascii():
+        return False
+    lowered = content.lower()
+    return not all(word in lowered for word in probe.words) and not any(disguise in lowered for disguise in _DISGUISES)
+
+
+def found(probe: Probe, content: bytes, parts: Iterable[PartOffsets]) -> bool:
+    """Whether the decoded text of ``content`` has what ``probe`` looks for."""
     return any(probe.needle in text for text in searchable(content, parts, with_header=probe.header))
 
 

@@ -6,13 +6,13 @@ until :meth:`Selected.updates`; flags that another session set are in ``flags`` 
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import compress
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 from twisted.logger import Logger
 
+from mailx.core.columns import Columns
 from mailx.core.keywords import Keywords
 from mailx.mail.mailbox import Change, Mailbox
 from mailx.store import Row
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 log = Logger()
 
 _PENDING = 256  # changes that wait unread; more are put together, so that a silent session holds little
-_FEW = 8  # rows to drop up to which moving the rest of the columns is cheaper than copying them
 
 Range = tuple[int | None, int | None]
 
@@ -43,20 +42,20 @@ class Updates:
 class Selected:
     """A mailbox as one session knows it. Index ``i`` of the parallel columns is sequence number ``i + 1``."""
 
-    def __init__(self, feed: "Feed", mailbox: Mailbox, rows: Sequence[Row], read_only: bool) -> None:
-        """``rows`` are ``mailx.store.entries.COLUMNS`` of every entry at ``mailbox.modseq``, uids rising."""
+    def __init__(self, feed: "Feed", mailbox: Mailbox, columns: Columns, read_only: bool) -> None:
+        """``columns`` are the messages at ``mailbox.modseq``; the session changes them."""
         self._feed = feed
         self.mailbox = mailbox
         self.read_only = read_only
-        columns = list(zip(*rows, strict=True)) or [()] * 8
-        self.uids = array("L", columns[0])
-        self._flags = array("q", columns[1])
-        self._modseqs = array("q", columns[2])
-        self.sizes = array("L", columns[3])
-        self.message_ids = array("q", columns[4])  # 0: arrived since and not read yet, as are the next three
-        self.received = array("q", columns[5])
-        self.saved = array("q", columns[6])
-        self.thread_ids = array("q", columns[7])
+        self._columns = columns
+        self.uids = columns.uids
+        self._flags = columns.flags
+        self._modseqs = columns.modseqs
+        self.sizes = columns.sizes
+        self.message_ids = columns.message_ids  # 0: arrived since and not read yet, as are the next three
+        self.received = columns.received
+        self.saved = columns.saved
+        self.thread_ids = columns.thread_ids
         self.recent: set[int] = set()
         self.uidnext = mailbox.uidnext
         self.modseq = mailbox.modseq
@@ -145,7 +144,7 @@ class Selected:
             self._removed.clear()
             vanished = [uid for uid, _ in found]
             expunged = [index + 1 for _, index in reversed(found)]  # from the last on, so that no number sent shifts another
-            self._drop([index for _, index in found])
+            self._columns.drop([index for _, index in found])
             self._flagged.difference_update(vanished)
             self.recent.difference_update(vanished)
         exists = self._append() if self._added else None
@@ -158,6 +157,11 @@ class Selected:
         """Follow the mailbox no more."""
         self.on_change = None
         self._feed.leave(self)
+
+    def columns(self) -> Columns:
+        """Everything as of ``heard``, told or not; for a session that is closed."""
+        self.updates(True)
+        return self._columns
 
     async def settle(self) -> None:
         """Wait until the session has what was committed: after its own changes, so that it sees them itself."""
@@ -265,28 +269,10 @@ class Selected:
 
     def _append(self) -> int:
         """Bring what arrived into the columns; returns the new number of messages."""
-        rows = [self._added[uid] for uid in sorted(self._added)]
+        self._columns.append([self._added[uid] for uid in sorted(self._added)])
         self._added.clear()
-        for column, values in zip(self._columns(), zip(*rows, strict=True), strict=True):
-            column.extend(values)
         self.uidnext = max(self.uidnext, self.uids[-1] + 1)
         return len(self.uids)
-
-    def _columns(self) -> "list[array[int]]":
-        return [self.uids, self._flags, self._modseqs, self.sizes, self.message_ids, self.received, self.saved, self.thread_ids]
-
-    def _drop(self, indexes: Sequence[int]) -> None:
-        """Take rows (indexes rising) out of every column."""
-        if len(indexes) <= _FEW:
-            for column in self._columns():
-                for index in reversed(indexes):
-                    del column[index]
-            return
-        keep = bytearray(b"\1") * len(self.uids)
-        for index in indexes:
-            keep[index] = 0
-        for column in self._columns():
-            column[:] = array(column.typecode, compress(column, keep))
 
     def _spans(self, spans: Iterable[tuple[int, int]]) -> list[int]:
         """The UIDs at the indexes in ``spans`` (from, up to), rising, each once."""

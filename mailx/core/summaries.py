@@ -1,7 +1,7 @@
 """Opened summaries in memory, bounded in octets: the least recently used go first."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from mailx.mail.summary import Summary
 
@@ -15,27 +15,27 @@ class Summaries:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self._size = 0
-        self._held: OrderedDict[int, tuple[bytes, Summary, int]] = OrderedDict()
+        self._held: OrderedDict[int, tuple[bytes, Summary]] = OrderedDict()
 
-    def get_all(self, message_ids: Iterable[int]) -> dict[int, tuple[bytes, Summary]]:
-        """Those of the messages that are here."""
-        found = {}
+    def get_all(self, message_ids: Sequence[int]) -> list[tuple[bytes, Summary] | None]:
+        """(guid, summary) of each message, None where it is not here."""
         held = self._held
-        for id in message_ids:
-            one = held.get(id)
+        found = [held.get(id) for id in message_ids]
+        touch = held.move_to_end
+        for id, one in zip(message_ids, found, strict=True):
             if one is not None:
-                held.move_to_end(id)
-                found[id] = one[0], one[1]
+                touch(id)
         return found
 
     def put(self, message_id: int, guid: bytes, data: bytes) -> Summary:
         summary = Summary(data)
         size = len(data) + _OVERHEAD
-        if message_id in self._held:
-            self._size -= self._held[message_id][2]
-        self._held[message_id] = (guid, summary, size)
+        replaced = self._held.pop(message_id, None)
+        if replaced is not None:
+            self._size -= replaced[1].size + _OVERHEAD
+        self._held[message_id] = guid, summary
         self._size += size
         while self._size > self._capacity and len(self._held) > 1:
-            _, (_, _, size) = self._held.popitem(last=False)
-            self._size -= size
+            _, (_, oldest) = self._held.popitem(last=False)
+            self._size -= oldest.size + _OVERHEAD
         return summary
