@@ -162,7 +162,7 @@ class Server:
     def imap(self) -> IMAP4_SSL:
         """A client that is logged in."""
         client = IMAP4_SSL("localhost", self.ports["imap.tls_port"], ssl_context=self.trust(), timeout=PATIENCE)
-        self.case.addCleanup(client.sock.close)
+        self.case.addCleanup(lambda: client.file.close() or client.sock.close())
         client.login(ADDRESS, self.password)
         return client
 

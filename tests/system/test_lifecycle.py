@@ -236,9 +236,13 @@ class Stopping(SynchronousTestCase):
         server = Server(self)
         server.start()
         waiting, reader = server.mx(), server.imap()
-        self.assertIn(server.stop(), (0, -signal.SIGTERM))
-        self.assertTrue(waiting.getreply()[0] == 421)
+        assert server.process is not None
+        server.process.send_signal(signal.SIGTERM)
+        self.assertEqual(waiting.getreply()[0], 421)
         self.assertTrue(reader.readline().startswith(b"* BYE"))
+        waiting.close()
+        reader.shutdown()
+        self.assertIn(server.process.wait(PATIENCE), (0, -signal.SIGTERM))
 
     def test_an_open_transaction_is_finished(self) -> None:
         """SIGTERM in the middle of DATA: the message is still accepted, and is there after a restart."""
