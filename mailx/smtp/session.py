@@ -125,9 +125,7 @@ class Session(Wire):
         execute = self.listener.commands.get(verb)
         if self.listener.tracing:
             known = verb.decode() if execute is not None else "unknown"  # else it may be anything, a password too
-            log.debug(
-                "SMTP command received", event="smtp.command", connection_id=self.connection, command=known, client_ip=self.address
-            )
+            log.debug("SMTP command received", event="smtp.command", connection_id=self.connection, command=known, client_ip=self.address)
         if execute is None:
             if verb in _HTTP:
                 self.close(replies.CLOSING_NOT_SMTP)
@@ -403,9 +401,7 @@ class Session(Wire):
                 _discard(message)
                 return b""
             self._accepting = True
-            envelope = Envelope(
-                transaction.id, transaction.sender, tuple(transaction.recipients), message, self.origin(transaction.utf8)
-            )
+            envelope = Envelope(transaction.id, transaction.sender, tuple(transaction.recipients), message, self.origin(transaction.utf8))
             try:
                 verdicts = await listener.reception.accept(envelope, self.door.lmtp)
             finally:
@@ -430,9 +426,7 @@ class Session(Wire):
         )
         if not self.door.lmtp:
             return accepted
-        return b"".join(
-            accepted if verdicts[recipient].done else self._refuse(verdicts[recipient]) for recipient in transaction.recipients
-        )
+        return b"".join(accepted if verdicts[recipient].done else self._refuse(verdicts[recipient]) for recipient in transaction.recipients)
 
     def _verdict(self, transaction: Transaction, reply: bytes) -> bytes:
         """``reply`` ends the transaction, in LMTP once for each recipient (RFC 2033 4.2)."""

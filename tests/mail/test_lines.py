@@ -1,5 +1,7 @@
 """Line discipline: the end of DATA, dots and forbidden octets, over every way a stream may be cut."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -8,13 +10,15 @@ from mailx.mail.lines import DotReader, Fault, LineScan, dot_stuff
 
 # Octets that matter, so that random streams are full of edge cases.
 SOUP = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"\r\n.", b"\r\n.\r\n", b"a", b"bc", b"\0"]), max_size=30).map(b"".join)
-TEXT = st.lists(st.sampled_from([b"", b".", b"..", b"a", b".a", b"a.", b" "]), max_size=12).map(lambda lines: b"".join(line + b"\r\n" for line in lines))
+TEXT = st.lists(st.sampled_from([b"", b".", b"..", b"a", b".a", b"a.", b" "]), max_size=12).map(
+    lambda lines: b"".join(line + b"\r\n" for line in lines)
+)
 CUTS = st.lists(st.integers(0, 60), max_size=12)
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     edges = sorted({0, len(data), *(place for place in places if place < len(data))})
-    return [data[start:end] for start, end in zip(edges, edges[1:])]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 def read(chunks: list[bytes]) -> tuple[bytes, bytes | None]:

@@ -191,9 +191,7 @@ class Scene:
         self.reception = FakeReception()
         self.settings = evolve(SMTP(), **settings)
         server = Server(hostname="mx.example.test")
-        self.listener = SMTPListener(
-            door, 2525, self.settings, server, self.reception, FakeAccess(), FakeTLS(), self.clock
-        )
+        self.listener = SMTPListener(door, 2525, self.settings, server, self.reception, FakeAccess(), FakeTLS(), self.clock)
 
     def connect(self, address: str = "192.0.2.1") -> tuple[Session, Transport]:
         transport = Transport(address)

@@ -1,6 +1,7 @@
 """Sessions under every cut of their octets, under waiting, under hang-ups, at their limits."""
 
 import re
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
@@ -23,14 +24,25 @@ SESSIONS = (
     HELLO + TRANSACTION + b"RCPT TO:<nobody@example.test>\r\nDATA\r\nSubject: x\r\n\r\n..\r\n.x\r\n.\r\nNOOP\r\nQUIT\r\n",
     HELLO + TRANSACTION + b"BDAT 8\r\none\r\n.\r\n" + b"BDAT 0\r\nBDAT 5 LAST\r\nlast\n" + b"BDAT 3\r\nabcBAD\r\n\r\nVRFY x\nQUIT\r\n",
     HELLO + TRANSACTION + b"BDAT 4\r\none\r" + b"BDAT 1\r\n\n" + b"BDAT 0 LAST\r\n" + TRANSACTION + b"RSET\r\n" + b"DATA\r\nQUIT\r\n",
-    HELLO + TRANSACTION + b"DATA\r\n\n.\n\r\n.\r.\r\n\r\n.\r\n" + b"N" * 3000 + b"\r\nNOOP\r\n" + TRANSACTION + b"DATA\r\nx\r\n.\r\nQUIT\r\n",
-    HELLO + TRANSACTION + b"DATA\r\n" + b"y" * 1500 + b"\r\n.\r\n" + b"A\0\r\nB\rC\r\nHELP\r\nMAIL FROM:<b@client.example> X=1\r\nSTARTTLS\r\n",
+    HELLO
+    + TRANSACTION
+    + b"DATA\r\n\n.\n\r\n.\r.\r\n\r\n.\r\n"
+    + b"N" * 3000
+    + b"\r\nNOOP\r\n"
+    + TRANSACTION
+    + b"DATA\r\nx\r\n.\r\nQUIT\r\n",
+    HELLO
+    + TRANSACTION
+    + b"DATA\r\n"
+    + b"y" * 1500
+    + b"\r\n.\r\n"
+    + b"A\0\r\nB\rC\r\nHELP\r\nMAIL FROM:<b@client.example> X=1\r\nSTARTTLS\r\n",
 )
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     edges = sorted({0, len(data), *(place % len(data) for place in places)})
-    return [data[start:end] for start, end in zip(edges, edges[1:])]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 def without_ids(text: bytes) -> bytes:
@@ -73,7 +85,20 @@ class ChunkingTests(SynchronousTestCase):
     @given(
         st.lists(
             st.sampled_from(
-                [HELLO, TRANSACTION, b"DATA\r\n", b"BDAT 5\r\n", b"BDAT 3 LAST\r\n", b"x", b"\r\n", b".\r\n", b"\n", b"\r", b"RSET\r\n", b"abc\r\n"]
+                [
+                    HELLO,
+                    TRANSACTION,
+                    b"DATA\r\n",
+                    b"BDAT 5\r\n",
+                    b"BDAT 3 LAST\r\n",
+                    b"x",
+                    b"\r\n",
+                    b".\r\n",
+                    b"\n",
+                    b"\r",
+                    b"RSET\r\n",
+                    b"abc\r\n",
+                ]
                 + [b"\0", b"\xff", b"MAIL FROM:<>\r\n", b"QUIT\r\n", b"STARTTLS\r\n", b"y" * 2500]
             ),
             max_size=25,
@@ -216,7 +241,9 @@ class RefusalTests(SynchronousTestCase):
         scene = Scene(door) if door else Scene()
         scene.reception.failure = failure
         session, transport = scene.connect()
-        session.dataReceived((b"LHLO" if door is LMTP else b"EHLO") + b" client.example\r\n" + TRANSACTION + b"RCPT TO:<you@example.test>\r\nDATA\r\n")
+        session.dataReceived(
+            (b"LHLO" if door is LMTP else b"EHLO") + b" client.example\r\n" + TRANSACTION + b"RCPT TO:<you@example.test>\r\nDATA\r\n"
+        )
         transport.take()
         session.dataReceived(b"x\r\n.\r\nNOOP\r\n")
         return scene, transport.take()
@@ -261,7 +288,9 @@ class OriginTests(SynchronousTestCase):
         origins = [envelope.origin for envelope in scene.reception.envelopes]
         self.assertEqual([origin.protocol for origin in origins], ["SMTP", "ESMTP", "ESMTPS", "UTF8SMTPS"])
         self.assertEqual([origin.tls for origin in origins], ["", "", *["TLSv1.3 TLS_AES_256_GCM_SHA384"] * 2])
-        self.assertEqual({(origin.address, origin.helo, origin.connection) for origin in origins}, {("192.0.2.1", "client.example", session.connection)})
+        self.assertEqual(
+            {(origin.address, origin.helo, origin.connection) for origin in origins}, {("192.0.2.1", "client.example", session.connection)}
+        )
 
     def test_submission(self) -> None:
         scene = Scene(SUBMISSIONS)
@@ -300,6 +329,8 @@ class SecretsTests(SynchronousTestCase):
         self.assertNotIn("secret", text.replace("secret_file", ""))
         self.assertNotIn("c2vjcmv0", text.lower())
         accepted = [event for event in events if event.get("event") == "smtp.accepted"]
-        self.assertEqual([(event["from"], event["recipients_count"], event["size_bytes"]) for event in accepted], [("a@client.example", 1, 14)])
+        self.assertEqual(
+            [(event["from"], event["recipients_count"], event["size_bytes"]) for event in accepted], [("a@client.example", 1, 14)]
+        )
         self.assertEqual({event["connection_id"] for event in events if "connection_id" in event}, {session.connection})
         self.assertIn(LogLevel.debug, [event["log_level"] for event in events])
