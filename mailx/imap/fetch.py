@@ -7,6 +7,7 @@ streamed (:mod:`mailx.imap.fetching`).
 
 from array import array
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from mailx.core.fetch import Need, Row
 from mailx.core.selected import Selected
@@ -73,19 +74,31 @@ def literal(octets: bytes | None) -> bytes:
     return b"NIL" if octets is None else b"{%d}\r\n%b" % (len(octets), octets)
 
 
-def section_text(section: Section, row: Row) -> bytes:
-    """One section of one message, ready for the response; raises Unrendered."""
-    if sections.in_summary(section) and row.summary is not None:
-        fields = sections.of_summary(section, row.summary)
-        if fields is not None:
-            return b"{%d}\r\n%b" % (len(fields), fields)
-    if not isinstance(row.content, bytes):
-        raise Unrendered
-    return literal(sections.of_content(section, row.summary, row.content))
-
-
 def _section_column(section: Section) -> Column:
-    return lambda batch: [section_text(section, row) for row in batch.rows]
+    """The column of a body section; it raises Unrendered."""
+    if sections.in_summary(section):
+        return partial(_fields, section)
+    return partial(_contents, section)
+
+
+def _fields(section: Section, batch: Batch) -> list[bytes]:
+    """HEADER.FIELDS out of summaries, which is what clients fetch of ten thousand messages."""
+    names = section.fields
+    found = [row.summary.fields(names) for row in batch.rows if row.summary is not None]
+    if None in found:
+        raise Unrendered
+    return [literal(sections.partial(section, fields)) for fields in found if fields is not None]
+
+
+def _contents(section: Section, batch: Batch) -> list[bytes]:
+    """A section of each content."""
+    texts = []
+    for row in batch.rows:
+        content = row.content
+        if not isinstance(content, bytes):
+            raise Unrendered
+        texts.append(literal(sections.of_content(section, row.summary, content)))
+    return texts
 
 
 class Rendering:

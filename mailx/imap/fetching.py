@@ -19,6 +19,7 @@ from mailx.imap.sets import indexes
 from mailx.mail.mailbox import Flag
 
 PIECE = 262144  # octets written before the client is waited for
+_SEEN = int(Flag.SEEN)
 _SLICE = 1500  # messages rendered from memory in one go
 _ROWS = 250  # messages rendered from the store in one go
 
@@ -97,9 +98,9 @@ async def _mark_seen(session: Session, rows: Sequence[Row]) -> bool:
     view = session.view()
     if view.read_only:
         return False
-    uids = [row.uid for row in rows if not view.flags[row.index] & Flag.SEEN]
+    uids = [row.uid for row in rows if not view.flags[row.index] & _SEEN]
     if uids:
-        await session.services.mailboxes.store(view, uids, "add", Flag.SEEN, (), None, True)
+        await session.services.mailboxes.store(view, uids, "add", _SEEN, (), None, True)
     return bool(uids)
 
 

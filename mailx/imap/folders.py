@@ -7,6 +7,8 @@ from mailx.imap.session import Session
 from mailx.mail.mailbox import Flag
 from mailx.mail.names import normal
 
+_SEEN = int(Flag.SEEN)
+
 
 async def select(session: Session, command: Command, chosen: Select) -> bytes:
     return await _open(session, chosen, read_only=False)
@@ -30,7 +32,7 @@ async def _open(session: Session, chosen: Select, read_only: bool) -> bytes:
 
 def _state(selected: Selected) -> bytes:
     lines = [b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(selected.uids), len(selected.recent))]
-    unseen = next((number for number, flags in enumerate(selected.flags, 1) if not flags & Flag.SEEN), 0)
+    unseen = next((number for number, flags in enumerate(selected.flags, 1) if not flags & _SEEN), 0)
     if unseen:
         lines.append(b"* OK [UNSEEN %d] First unseen\r\n" % unseen)
     lines.append(b"* OK [UIDVALIDITY %d] UIDs valid\r\n" % selected.mailbox.uidvalidity)

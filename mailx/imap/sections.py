@@ -76,12 +76,6 @@ def partial(section: Section, octets: bytes) -> bytes:
     return octets
 
 
-def of_summary(section: Section, summary: Summary) -> bytes | None:
-    """The answer to a section that is ``in_summary``; None if this summary cannot tell."""
-    fields = summary.fields(section.fields)
-    return None if fields is None else partial(section, fields)
-
-
 def of_content(section: Section, summary: Summary | None, content: bytes) -> bytes | None:
     """The octets that ``section`` names of ``content``; None for NIL."""
     found = extent(section, summary, len(content))
