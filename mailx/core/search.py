@@ -7,7 +7,7 @@ case. Dates are dates: time and zone are disregarded, as the RFC says.
 from datetime import date
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import frozen
 
 Range = tuple[int | None, int | None]  # inclusive, either order; None is "*", the highest number in use
 Relation = Literal["before", "on", "since"]
@@ -22,7 +22,7 @@ class All:
 class And:
     """Messages that match each of ``children``; without children every message."""
 
-    children: "tuple[Query, ...]" = field(converter=tuple)
+    children: "tuple[Query, ...]"
 
 
 @frozen
@@ -44,14 +44,14 @@ class Not:
 class Sequence:
     """Messages whose sequence number lies in one of ``ranges``."""
 
-    ranges: tuple[Range, ...] = field(converter=tuple)
+    ranges: tuple[Range, ...]
 
 
 @frozen
 class Uid:
     """Messages whose UID lies in one of ``ranges``."""
 
-    ranges: tuple[Range, ...] = field(converter=tuple)
+    ranges: tuple[Range, ...]
 
 
 @frozen
