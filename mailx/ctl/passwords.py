@@ -38,6 +38,7 @@ def read_password(session: Session, password_file: str | None, password_stdin: b
     try:
         return click.prompt("Password", hide_input=True, confirmation_prompt="The same again", err=True), False
     except click.Abort:
+        click.echo(err=True)
         remedy = "Type it twice, or give --password-file FILE, --password-stdin or --generate."
         raise session.failed("no_password", "no password was given", remedy) from None
 

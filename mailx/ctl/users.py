@@ -200,6 +200,7 @@ def confirm(session: Session, question: str) -> None:
     try:
         agreed = click.confirm(question, err=True)
     except click.Abort:
+        click.echo(err=True)
         agreed = False
     if not agreed:
         raise session.failed("not_confirmed", "nothing was deleted", "Answer y, or give --yes.")

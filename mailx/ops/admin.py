@@ -25,10 +25,11 @@ from mailx.ops.administration import JSON, ROUTES, Administration, failure, unro
 log = Logger()
 
 _BODY_LIMIT = 1 << 20  # octets
+_PATH_LIMIT = 107  # octets, unix(7)
 
 
 class SocketInUse(Exception):
-    """Another server answers on the socket, or the path is something else than a socket."""
+    """Another server answers on the socket, or the path cannot be a socket."""
 
 
 def resource(administration: Administration) -> Any:
@@ -99,6 +100,9 @@ class AdminService(Service):
 
 
 def _remove_stale(path: str) -> None:
+    """Make room for a socket at ``path``; raises SocketInUse."""
+    if len(os.fsencode(path)) > _PATH_LIMIT:
+        raise SocketInUse(f"{path} is longer than the {_PATH_LIMIT} octets of a socket's name: set admin.socket to a shorter path")
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
