@@ -12,7 +12,6 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from mailx.core import headers, metrics
 from mailx.core.accounts import Accounts, User
@@ -145,16 +144,16 @@ class Reception:
             if receivers.refused and not each:
                 raise Refused(CHANGED if users else next(iter(receivers.refused.values())))
             if not users:
-                self._discard(envelope.message.content)
+                await self._discard(envelope.message.content)
                 return receivers.refused
             sealed = await self._sealing.seal(envelope.message)
             targets = [(user, name_hash(self._cipher, user.id, INBOX), 0) for user in users.values()]
             delivery = await self._delivery(sealed, targets, int(started))
-        except BaseException:
-            self._discard(envelope.message.content, sealed.file if sealed else None)
+        except Exception:
+            await self._discard(envelope.message.content, sealed.file if sealed else None)
             raise
         (outcomes,) = await self._store.write(deliver, Consignment((delivery,), each))
-        self._settle(envelope, sealed, zip(users.values(), outcomes, strict=True), started)
+        await self._settle(envelope, sealed, zip(users.values(), outcomes, strict=True), started)
         if not each:
             if not any(isinstance(outcome, Placed) for outcome in outcomes):
                 raise Refused(FULL if Problem.GONE not in outcomes else CHANGED)
@@ -179,16 +178,13 @@ class Reception:
                 flags = int(filing.flags) | await self._keywords(user, filing.keywords)
                 target = (user, name_hash(self._cipher, user.id, normal(filing.mailbox)), flags)
                 deliveries.append(await self._delivery(sealed, [target], int(started), filing.received))
-        except BaseException:
-            for envelope in envelopes:
-                self._discard(envelope.message.content)
-            for _, sealed in ready:
-                self._discard(sealed.file)
+        except Exception:
+            await self._discard(*[envelope.message.content for envelope in envelopes], *[sealed.file for _, sealed in ready])
             raise
         answer = await self._store.write(deliver, Consignment(tuple(deliveries)))
         outcomes = [outcomes[0] for outcomes in answer]
         for (envelope, sealed), outcome in zip(ready, outcomes, strict=True):
-            self._settle(envelope, sealed, [(user, outcome)], started)
+            await self._settle(envelope, sealed, [(user, outcome)], started)
         placed = [outcome for outcome in outcomes if isinstance(outcome, Placed)]
         if len(placed) < len(envelopes):
             if Problem.GONE in outcomes:
@@ -196,11 +192,14 @@ class Reception:
             raise MailboxError("OVERQUOTA", "Quota exceeded")
         return Filed(placed[0].uidvalidity, tuple(each.uid for each in placed))
 
-    def _discard(self, *kept: bytes | Spooled | None) -> None:
+    async def _discard(self, *kept: bytes | Spooled | None) -> None:
         """Remove the files of what is not accepted; one that is gone already is no error."""
         for file in kept:
             if file is not None and not isinstance(file, bytes):
-                self._threads(file.discard).addErrback(_log_not_removed)
+                try:
+                    await self._threads(file.discard)
+                except OSError:
+                    log.failure("A file was not removed", event="reception.file_not_removed")
 
     async def _check(self, envelope: Envelope) -> None:
         for policy in self._policies:
@@ -271,7 +270,7 @@ class Reception:
             await self._store.write(keywords.free, user.id)
         return await self._store.write(keywords.assign, self._cipher, user.id, names)
 
-    def _settle(self, envelope: Envelope, sealed: Sealed, outcomes: Iterable[tuple[User, Outcome | None]], started: float) -> None:
+    async def _settle(self, envelope: Envelope, sealed: Sealed, outcomes: Iterable[tuple[User, Outcome | None]], started: float) -> None:
         """After the commit: what accounts now use is noted, counted and logged; the file of a message that nobody took goes."""
         cost = charge(sealed.size)
         placed = 0
@@ -283,7 +282,7 @@ class Reception:
             elif outcome is Problem.FULL:
                 _log_full(user, sealed.size)
         if not placed:
-            self._discard(sealed.file)
+            await self._discard(sealed.file)
             return
         metrics.RECEIVED.labels(envelope.origin.protocol).inc()
         metrics.DELIVERED.inc(placed)
@@ -296,10 +295,6 @@ def _verdict(outcomes: Sequence[Outcome | None]) -> Reply:
     if any(isinstance(outcome, Placed) for outcome in outcomes):
         return OK
     return FULL if Problem.FULL in outcomes else UNKNOWN
-
-
-def _log_not_removed(failure: Failure) -> None:
-    log.failure("A file was not removed", failure, event="reception.file_not_removed")
 
 
 def _log_full(user: User, size: int | None) -> None:

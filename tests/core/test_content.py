@@ -100,22 +100,32 @@ class SpoolTests(TestCase):
         self.directory = self.mktemp()
         cipher = Cipher(Keys({1: bytes(32)}, 1, bytes(32)))
         self.blobs = Blobs(self.directory, cipher)
+        self.running = 0
+        self.idle: list[Deferred[None]] = []
 
     def content(self, limit: int = 10_000_000, above: int = 100_000, **others: Any) -> Content:
-        arguments = {"head": HEAD, "fix": headers.incoming, "threads": partial(deferToThread)} | others
+        arguments = {"head": HEAD, "fix": headers.incoming, "threads": self.threads} | others
         return Content(limit=limit, blobs=self.blobs, spool_above=above, **arguments)
 
     def files(self) -> list[str]:
         return [name for _, _, names in os.walk(self.directory) for name in names]
 
+    def threads(self, call: Callable[..., Any], *args: Any) -> "Deferred[Any]":
+        self.running += 1
+        return deferToThread(call, *args).addBoth(self.ended)
+
+    def ended(self, result: Any) -> Any:
+        self.running -= 1
+        if self.idle:
+            reactor.callLater(0, self.idle.pop().callback, None)  # type: ignore[attr-defined]
+        return result
+
     async def settled(self) -> None:
-        """Let threads and what follows them come to their end."""
-        await deferToThread(lambda: None)
-        for _ in range(5):
-            later: Deferred[None] = Deferred()
-            reactor.callLater(0, later.callback, None)  # type: ignore[attr-defined]
-            await later
-            await deferToThread(lambda: None)
+        """Until no thread runs, and what followed from the last one is done."""
+        while self.running:
+            waiting: Deferred[None] = Deferred()
+            self.idle.append(waiting)
+            await waiting
 
     async def feed(self, content: Content, octets: bytes, size: int = 30_000) -> int:
         """Write as an edge does, waiting when asked to; how often that was."""

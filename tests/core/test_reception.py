@@ -232,13 +232,8 @@ class AcceptTests(ReceptionTestCase):
         assert waiting is None or await waiting is None
         message = await content.finish()
         self.assertEqual(await self.reply(reception.accept(self.envelope("ann@example.test", message=message))), "550 5.7.1 No")
-        await self.quiet()
         self.assertEqual(self.world.files(), [])
         self.assertEqual(await self.rows("SELECT id FROM messages"), [])
-
-    async def quiet(self) -> None:
-        """Until the threads have nothing to do."""
-        await self.world.reception._threads(lambda: None)
 
     async def test_changed_recipients(self) -> None:
         """One recipient gone since RCPT: try again. All gone: the reason. With a verdict for each: to each its own."""
@@ -364,7 +359,6 @@ class LargeTests(ReceptionTestCase):
             message = await self.spooled(content)
             accepting = self.world.reception.accept(self.envelope("ann@example.test", message=message))
             self.assertEqual(await self.reply(accepting), "552 5.2.2 Mailbox full")
-        await self.world.reception._threads(lambda: None)
         self.assertEqual(self.world.files(), [])
 
     async def test_damaged_spool(self) -> None:
