@@ -52,13 +52,18 @@ def create_secret(path: str) -> bytes:
     """Make the secret file (0600, durable); raises KeysError if it cannot be made or is already there."""
     secret = os.urandom(KEY_SIZE)
     directory = os.path.dirname(os.path.abspath(path))
+    unfinished = f"{path}.{os.getpid()}.tmp"
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(f"{_PREFIX}{b64encode(secret).decode('ascii')}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            with open(descriptor, "w", encoding="ascii") as file:
+                file.write(f"{_PREFIX}{b64encode(secret).decode('ascii')}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(unfinished, path)  # whole from the first moment, and never over another
+        finally:
+            os.unlink(unfinished)
         parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(parent)

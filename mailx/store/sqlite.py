@@ -194,7 +194,8 @@ class SQLiteStore:
             seen = translate(error)
             if isinstance(seen, Unavailable) and seen is not error:
                 raise
-            raw.execute("ROLLBACK")
+            if raw.in_transaction:
+                raw.execute("ROLLBACK")
             return Outcome(call, error=seen)
         raw.execute("COMMIT")
         return _outcome(call, answer, txn.effects)
