@@ -8,6 +8,7 @@ from attrs import evolve
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ITLSTransport
+from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from zope.interface import alsoProvides
@@ -141,8 +142,8 @@ class FakeAccess:
 
 
 class FakeTLS:
-    def server_options(self) -> object:
-        return self
+    def server_options(self) -> CertificateOptions:
+        return CertificateOptions()
 
 
 class FakeHandle:
