@@ -74,8 +74,10 @@ def _next_steps(session: Session, address: str) -> list[str]:
         ("Submission, STARTTLS", config.smtp.submission_port),
     ]
     rows = [f"  {name:<21} {host} port {port}" for name, port in ways if port]
-    last = f"or give it more names: mailxctl alias add NAME@DOMAIN {address}"
-    return [f"Next: set up a mail client with user name {address} and", *rows, last]
+    names = f"mailxctl alias add NAME@DOMAIN {address}"
+    if not rows:
+        return [f"Next: turn a protocol on in the configuration, or give it more names: {names}"]
+    return [f"Next: set up a mail client with user name {address} and", *rows, f"or give it more names: {names}"]
 
 
 @user.command("list")

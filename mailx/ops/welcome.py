@@ -1,7 +1,6 @@
 """The very first start: one domain, one account, and what to tell the person who started it."""
 
 import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +9,9 @@ from attrs import frozen
 from mailx import __version__
 from mailx.config import Config, listeners
 from mailx.core.accounts import Accounts
+from mailx.core.passwords import generate
 
 FIRST_USER = "me"
-_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # none that look alike
 
 _LABELS = {
     "smtp.port": "SMTP, mail from other servers",
@@ -40,14 +39,9 @@ async def first_account(accounts: Accounts, domain: str) -> FirstAccount | None:
         return None
     if not known:
         await accounts.add_domain(domain)
-    first = FirstAccount(f"{FIRST_USER}@{domain}", generated_password())
+    first = FirstAccount(f"{FIRST_USER}@{domain}", generate())
     await accounts.add_user(first.address, first.password)
     return first
-
-
-def generated_password() -> str:
-    """A random password of 80 bits, easy to type: four groups of four letters and digits."""
-    return "-".join("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(4))
 
 
 def notice(config: Config, certificate: Path | None, first: FirstAccount | None) -> str:

@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+from functools import partial
 from typing import Any
 
 from click.testing import CliRunner, Result
@@ -212,6 +215,18 @@ class WithoutServer(Base):
         self.assertEqual(result.stderr, "No server is running: the database itself was opened.\n")
         self.assertEqual((await self.run_json("user", "disable", ME))["state"], "suspended")
         self.assertEqual((await self.fail_with("user", "show", "no@example.test"))["code"], "not_found")
+
+    async def test_as_a_program(self) -> None:
+        await self.open_stopped()
+        await self.world.user(ME)
+        await self.world.store.close()
+        command = [sys.executable, "-m", "mailx.ctl.main", "--config", self.config]
+        run = partial(deferToThread, subprocess.run, capture_output=True, text=True, timeout=60)
+        done = await run([*command, "user", "add", "you@example.test", "--password-stdin", "--json"], input="secret\n")
+        self.assertEqual((done.returncode, done.stderr, json.loads(done.stdout)["role"]), (0, "", "user"))
+        done = await run([*command, "user", "show", "no@example.test"])
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("There is no account no@example.test.", done.stderr)
 
     async def test_in_use(self) -> None:
         await self.open_stopped()
