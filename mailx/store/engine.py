@@ -29,7 +29,14 @@ class Conflict(Exception):
 
 
 class Session(adbapi.Connection):
-    """adbapi's connection of one thread. Jobs end their own transactions, so adbapi's commit and rollback do nothing."""
+    """adbapi's connection of one thread, opened at its first use.
+
+    Jobs end their own transactions, so adbapi's commit and rollback do nothing.
+    """
+
+    def __init__(self, pool: "Pool") -> None:
+        self._pool = pool
+        self._connection = pool.connections.get(pool.threadID())  # type: ignore[no-untyped-call]
 
     @property
     def raw(self) -> Any:

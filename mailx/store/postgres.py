@@ -342,10 +342,10 @@ def translate(error: BaseException) -> BaseException:
 
 
 def _unavailable(calls: list[Call], error: BaseException | None) -> list[Outcome]:
-    """The writer could not even connect."""
+    """The writer stopped in a way that nobody foresaw; no call may wait for ever."""
     seen = translate(error) if error is not None else None
     reason = seen.reason if isinstance(seen, Unavailable) else f"{type(error).__name__}: {error}"
-    log.error("The database cannot be reached: {reason}", event="store.unavailable", reason=reason, calls=len(calls))
+    log.error("The writer stopped: {reason}", event="store.unavailable", reason=reason, calls=len(calls))
     return [Outcome(call, error=Unavailable(reason)) for call in calls]
 
 

@@ -155,9 +155,9 @@ class SQLiteStore:
         await self._writer.runWithConnection(lambda session: migrate_sqlite(session.raw, self._path))
 
     def _writer_failed(self, failure: Failure) -> None:
-        """The writer could not even open its connection."""
+        """The writer stopped in a way that nobody foresaw; no call may wait for ever."""
         reason = f"{type(failure.value).__name__}: {failure.value}"
-        log.error("The database cannot be opened for writing: {reason}", event="store.unavailable", reason=reason)
+        log.error("The writer stopped: {reason}", event="store.unavailable", reason=reason)
         with self._lock:
             calls = list(self._pending)
             self._pending.clear()
