@@ -35,7 +35,8 @@ _DOT_ATOM = rb"%b++(?:\.%b++)*+" % (_ATOM, _ATOM)
 _PHRASE = rb"[^\x00-\x20\x7f()<>\[\]:;@\\,\"]"  # with dots: RFC 5322 4.1
 _PLAIN = re.compile(
     rb"[ \t]*+(?:"
-    rb'(?:"([^"\\]++)"|(%b++(?:[ \t]++%b++)*+))[ \t]*+<(%b)@(%b)>' % (_PHRASE, _PHRASE, _DOT_ATOM, _DOT_ATOM)
+    rb'(?:"([^"\\]++)"|(%b++(?:[ \t]++%b++)*+))[ \t]*+<(%b)@(%b)>'
+    % (_PHRASE, _PHRASE, _DOT_ATOM, _DOT_ATOM)
     + rb"|<?(%b)@(%b)>?" % (_DOT_ATOM, _DOT_ATOM)
     + rb")[ \t]*+(,|\Z)"
 )
@@ -49,6 +50,8 @@ _TOKEN = re.compile(
     rb"|(?P<special>[\s\S])"
 )
 _ESCAPE = re.compile(rb"\\([\s\S])")
+
+_GAP = b" "
 
 Token = tuple[str, bytes]  # (name of the group above or "comment", text without quoting)
 
@@ -137,8 +140,16 @@ def _entries(value: bytes) -> list[Entry]:
 
 
 def _phrase(tokens: list[Token]) -> bytes:
-    """The words of ``tokens`` with single blanks between them."""
-    return b"".join(b" " if kind in ("blank", "comment") else text for kind, text in tokens).strip(b" ").replace(b"  ", b" ")
+    """The words of ``tokens``, one blank where blanks or comments stand between them."""
+    words: list[bytes] = []
+    for kind, text in tokens:
+        if kind != "blank" and kind != "comment":
+            words.append(text)
+        elif words and words[-1] is not _GAP:
+            words.append(_GAP)
+    if words and words[-1] is _GAP:
+        words.pop()
+    return b"".join(words)
 
 
 def _entry(tokens: list[Token]) -> Entry | None:

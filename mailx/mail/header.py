@@ -125,4 +125,3 @@ def decode_base64(text: bytes) -> bytes:
         if spare == 1:
             letters = letters[:-1]
         return a2b_base64(letters + b"=" * (-len(letters) % 4))
-

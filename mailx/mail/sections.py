@@ -63,7 +63,7 @@ def pack(root: Part) -> tuple[bytes, bytes]:
         for child in part.children:
             add(child)
         kind = index(b"%b/%b" % (part.type, part.subtype))
-        charset = index(part.charset.encode("utf-8", "replace"))
+        charset = index(part.charset.encode("latin-1", "replace"))
         records[place] = _RECORD.pack(
             part.header_start, part.body_start, part.body_end, len(records), kind, index(part.encoding), charset, part.message is not None
         )
@@ -79,7 +79,7 @@ class Sections:
 
     def __init__(self, records: bytes, names: bytes) -> None:
         self._records = records
-        self._names = names.decode("utf-8", "replace").split("\n")
+        self._names = names.decode("latin-1").split("\n")
 
     def __len__(self) -> int:
         return len(self._records) // _RECORD.size

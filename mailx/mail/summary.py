@@ -123,15 +123,14 @@ def _display(entries: Sequence[Entry]) -> bytes:
 
 
 def _attachments(root: Part) -> int:
-    """How many leaf parts a person would call attachments: named so, or neither text nor shown inside an HTML text."""
-    count = 0
-    for part in root.walk():
-        if part.type == b"multipart" or part.subtype in _SIGNATURES:
-            continue
-        placed = part.disposition[0] if part.disposition else b""
-        shown = part.type == b"text" or part.id is not None or placed == b"inline"
-        count += placed == b"attachment" or not shown
-    return count
+    """How many parts a person would call attachments: named so, or neither text nor shown inside an HTML text."""
+    if root.type == b"multipart":
+        return sum(map(_attachments, root.children))
+    if root.subtype in _SIGNATURES:
+        return 0
+    placed = root.disposition[0] if root.disposition else b""
+    shown = root.type == b"text" or root.id is not None or placed == b"inline"
+    return int(placed == b"attachment" or not shown)
 
 
 @lru_cache(maxsize=256)

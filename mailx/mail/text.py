@@ -19,6 +19,7 @@ from mailx.mail.sections import PartOffsets
 PREVIEW_LENGTH = 200  # characters, RFC 8970 3.2
 _PREVIEW_TRIES = (500, 16384)  # octets of a body that a preview is made from: more if it takes more
 
+_TRAILING = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")  # added on the way, to be deleted: RFC 2045 6.7 (3)
 _SKIPPED = re.compile(r"<(?:!--|(script|style|title)\b)", re.IGNORECASE)
 _ENDS = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in ("script", "style", "title")}
 _COMMENT_END = re.compile(r"-->")
@@ -31,7 +32,7 @@ def decode_transfer(body: bytes, encoding: str) -> bytes:
     if encoding == "base64":
         return decode_base64(body)
     if encoding == "quoted-printable":
-        return a2b_qp(body)
+        return a2b_qp(_TRAILING.sub(b"", body))
     return body
 
 

@@ -7,7 +7,10 @@ quadratic shows.
 from base64 import b64encode
 from collections.abc import Iterator
 
-HEAD = b"From: Ann <ann@example.org>\r\nTo: bob@example.test\r\nSubject: hostile\r\nDate: Mon, 6 Jan 2025 10:00:00 +0100\r\nMIME-Version: 1.0\r\n"
+HEAD = (
+    b"From: Ann <ann@example.org>\r\nTo: bob@example.test\r\nSubject: hostile\r\n"
+    b"Date: Mon, 6 Jan 2025 10:00:00 +0100\r\nMIME-Version: 1.0\r\n"
+)
 _B = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
 
 
@@ -79,10 +82,16 @@ def _boundaries() -> Iterator[tuple[str, bytes]]:
     yield "delimiters-touch", content_type(b"multipart/mixed; boundary=b", b"--b\r\n--b\r\n--b\r\n\r\n--b--")
     yield "blanks-after-delimiter", content_type(b"multipart/mixed; boundary=b", b"--b \t \r\n\r\none\r\n--b-- \t\r\nepilogue")
     yield "text-after-delimiter", content_type(b"multipart/mixed; boundary=b", b"--b\r\n\r\none\r\n--bx\r\n--b--x\r\n--b -\r\n--b--\r\n")
-    yield "upper-case-boundary", content_type(b"multipart/mixed; boundary=AbC", b"--abc\r\n\r\nno\r\n--AbC\r\n\r\nyes\r\n--abc--\r\n--AbC--\r\n")
+    yield (
+        "upper-case-boundary",
+        content_type(b"multipart/mixed; boundary=AbC", b"--abc\r\n\r\nno\r\n--AbC\r\n\r\nyes\r\n--abc--\r\n--AbC--\r\n"),
+    )
     yield "boundary-ends-in-blank", content_type(b'multipart/mixed; boundary="b "')
     yield "boundary-with-blanks", content_type(b'multipart/mixed; boundary="a b c"', b"--a b c\r\n\r\none\r\n--a b c--\r\n")
-    yield "boundary-of-specials", content_type(b'multipart/mixed; boundary="(.*)+[]?\\\\d"', b"--(.*)+[]?\\d\r\n\r\none\r\n--(.*)+[]?\\d--\r\n")
+    yield (
+        "boundary-of-specials",
+        content_type(b'multipart/mixed; boundary="(.*)+[]?\\\\d"', b"--(.*)+[]?\\d\r\n\r\none\r\n--(.*)+[]?\\d--\r\n"),
+    )
     yield "boundary-of-dashes", content_type(b"multipart/mixed; boundary=----", b"------\r\n\r\none\r\n------\r\n\r\ntwo\r\n--------\r\n")
     yield "boundary-twice-declared", content_type(b"multipart/mixed; boundary=b; boundary=c")
     yield "boundary-in-sections", content_type(b"multipart/mixed; boundary*0=b; boundary*1=b", b"--bb\r\n\r\none\r\n--bb--\r\n")
@@ -96,19 +105,32 @@ def _boundaries() -> Iterator[tuple[str, bytes]]:
     yield "inner-continues-outer", HEAD + outer + b"--b\r\n" + inner + b"--bb\r\n\r\none\r\n--bb--\r\n--b\r\n\r\ntwo\r\n--b--\r\n"
     yield "outer-continues-inner", HEAD + inner + b"--bb\r\n" + outer + b"--b\r\n\r\none\r\n--b--\r\n--bb\r\n\r\ntwo\r\n--bb--\r\n"
     yield "inner-never-closed", HEAD + outer + b"--b\r\n" + inner + b"--bb\r\n\r\none\r\n--b\r\n\r\ntwo\r\n--b--\r\n"
-    yield "header-without-blank-in-part", content_type(b"multipart/mixed; boundary=b", b"--b\r\nContent-Type: text/html\r\n--b\r\ntext\r\n--b--")
-    yield "digest", content_type(b"multipart/digest; boundary=b", b"--b\r\n\r\nSubject: in\r\n\r\ntext\r\n--b\r\nContent-Type: text/plain\r\n\r\nx\r\n--b--")
+    yield (
+        "header-without-blank-in-part",
+        content_type(b"multipart/mixed; boundary=b", b"--b\r\nContent-Type: text/html\r\n--b\r\ntext\r\n--b--"),
+    )
+    yield (
+        "digest",
+        content_type(
+            b"multipart/digest; boundary=b", b"--b\r\n\r\nSubject: in\r\n\r\ntext\r\n--b\r\nContent-Type: text/plain\r\n\r\nx\r\n--b--"
+        ),
+    )
     yield "message-in-base64", HEAD + b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n" + b64encode(HEAD)
     yield "message-global", HEAD + b"Content-Type: message/global\r\n\r\nSubject: \xc3\xa4\r\n\r\n\xc3\xa4\r\n"
     yield "message-partial", HEAD + b"Content-Type: message/partial; id=x; number=1\r\n\r\nSubject: y\r\n\r\nz\r\n"
     yield "multipart-in-base64", HEAD + b"Content-Transfer-Encoding: base64\r\n" + _B + b"--b\r\n\r\none\r\n--b--\r\n"
-    yield "message-header-is-boundary", HEAD + outer + b"--b\r\nContent-Type: message/rfc822\r\n\r\n" + inner + b"--bb\r\n\r\none\r\n--b--\r\n"
+    yield (
+        "message-header-is-boundary",
+        HEAD + outer + b"--b\r\nContent-Type: message/rfc822\r\n\r\n" + inner + b"--bb\r\n\r\none\r\n--b--\r\n",
+    )
 
 
 def _bombs() -> Iterator[tuple[str, bytes]]:
     yield "deep-multiparts", nested_multiparts(3000)
     yield "deep-messages", nested_messages(3000)
-    mixed = [b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\nContent-Type: message/rfc822\r\n\r\n" % (n, n) for n in range(500)]
+    mixed = [
+        b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\nContent-Type: message/rfc822\r\n\r\n" % (n, n) for n in range(500)
+    ]
     yield "deep-mixed", HEAD + b"".join(mixed) + b"\r\ntext"
     deep = [b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(99)]
     yield "deep-and-long", HEAD + b"".join(deep) + b"\r\n" + b"\n--b" * 500000
@@ -148,15 +170,29 @@ def _fields() -> Iterator[tuple[str, bytes]]:
     yield "parameter-blanks", content_type(b"text/plain; a" + b" " * 100000 + b"b")
     yield "comments-in-type", content_type(b"text/plain" + b"(" * 100000)
     yield "comments-closed-in-type", content_type(b"(" * 50000 + b")" * 50000 + b"text/plain; (x) charset (y) = (z) utf-8")
-    for number, value in enumerate((b"", b"/", b"text", b"text/", b"/plain", b"multipart", b"multipart/", b"text/plain/x", b"te xt/plain", b"\xff/\xfe", b";;;")):
+    for number, value in enumerate(
+        (b"", b"/", b"text", b"text/", b"/plain", b"multipart", b"multipart/", b"text/plain/x", b"te xt/plain", b"\xff/\xfe", b";;;")
+    ):
         yield f"type-{number}", content_type(value)
     yield "type-with-quotes", content_type(b'"text"/"plain"; charset="utf-8"')
-    yield "strange-encoding", HEAD + b"Content-Transfer-Encoding: \"base64\" (x)\r\n\r\nYQ==\r\n"
+    yield "strange-encoding", HEAD + b'Content-Transfer-Encoding: "base64" (x)\r\n\r\nYQ==\r\n'
     yield "empty-encoding", HEAD + b"Content-Transfer-Encoding:\r\n\r\ntext\r\n"
-    yield "descriptions", HEAD + b'Content-ID: <a"b>\r\nContent-Description: \xe4 \\ "q"\r\nContent-MD5: x\r\nContent-Location: y\r\n\r\ntext\r\n'
+    yield (
+        "descriptions",
+        HEAD + b'Content-ID: <a"b>\r\nContent-Description: \xe4 \\ "q"\r\nContent-MD5: x\r\nContent-Location: y\r\n\r\ntext\r\n',
+    )
     yield "languages", HEAD + b"Content-Language: " + b"de," * 10000 + b"\r\n\r\ntext\r\n"
     yield "disposition", HEAD + b'Content-Disposition: attachment; filename="a\\"b"; filename*=iso-8859-1\'\'%E4\r\n\r\ntext\r\n'
-    for number, value in enumerate((b"never", b"32 Jan 2025 10:00:00 +0000", b"Mon, 6 Foo 2025 10:00:00", b"1 Jan 99999 0:0:0", b"6 Jan 2025", b"Mon Jan  6 10:00:00 2025")):
+    for number, value in enumerate(
+        (
+            b"never",
+            b"32 Jan 2025 10:00:00 +0000",
+            b"Mon, 6 Foo 2025 10:00:00",
+            b"1 Jan 99999 0:0:0",
+            b"6 Jan 2025",
+            b"Mon Jan  6 10:00:00 2025",
+        )
+    ):
         yield f"date-{number}", b"Date: " + value + b"\r\n\r\ntext\r\n"
     yield "date-of-blanks", b"Date: " + b" " * 100000 + b"x\r\n\r\ntext\r\n"
     yield "references", field(b"References", b"<a@b> " * 50000)
@@ -221,5 +257,11 @@ def _texts() -> Iterator[tuple[str, bytes]]:
     yield "charset-multibyte", plain + b"iso-2022-jp\r\n\r\n\x1b$B" + b"\x21" * 10001
     yield "charset-utf-7", plain + b"utf-7\r\n\r\n" + b"+" * 100000
     yield "base64-broken", HEAD + b"Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n" + b"YWJj=Zm9v!" * 9999
-    yield "quoted-printable-broken", HEAD + b"Content-Type: text/plain\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" + b"=" * 99999
-    yield "quoted-printable-blanks", HEAD + b"Content-Type: text/plain\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" + b" " * 200000
+    yield (
+        "quoted-printable-broken",
+        HEAD + b"Content-Type: text/plain\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" + b"=" * 99999,
+    )
+    yield (
+        "quoted-printable-blanks",
+        HEAD + b"Content-Type: text/plain\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" + b" " * 200000,
+    )
