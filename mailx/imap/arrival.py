@@ -68,10 +68,10 @@ async def receive(source: Input, limits: Limits, ask: Callable[[], None], stream
     """
     lines = [await _line(source, limits, b"")]
     literals: list[bytes] = []
-    tag, name = b"*", b""
+    tag, name = tag_of(lines[0]), b""
     total = len(lines[0])
     try:
-        tag, name = head(lines[0])
+        name = name_of(lines[0])
         while (literal := LITERAL.search(lines[-1])) is not None:
             if literal[1]:
                 raise Bad(b"literal8 is not supported")
@@ -94,16 +94,16 @@ async def receive(source: Input, limits: Limits, ask: Callable[[], None], stream
     return Command(tag, name, _arguments(lines, literals))
 
 
-def head(line: bytes) -> tuple[bytes, bytes]:
-    """Tag and name of a command; raises Bad, with the tag known or not."""
+def name_of(line: bytes) -> bytes:
+    """The name of a command; raises Bad."""
     tokens = Tokens([line])
-    tag = tokens.tag()
+    tokens.tag()
     tokens.space()
     name = tokens.keyword()
     if name == b"UID":
         tokens.space()
         name += b" " + tokens.keyword()
-    return tag, name
+    return name
 
 
 def tag_of(line: bytes) -> bytes:

@@ -10,7 +10,22 @@ from typing import Any
 from attrs import frozen
 
 from mailx.core import metrics
-from mailx.imap import append, expunge, fetch_grammar, fetching, flags, folders, grammar, idle, listing, login, quota, search, searching
+from mailx.imap import (
+    append,
+    expunge,
+    fetch_grammar,
+    fetching,
+    flags,
+    folders,
+    grammar,
+    idle,
+    listing,
+    login,
+    quota,
+    search,
+    searching,
+    updates,
+)
 from mailx.imap.answers import Bad, Ended, No, tagged
 from mailx.imap.arrival import Command, Farewell
 from mailx.imap.input import Hangup
@@ -105,11 +120,11 @@ async def run(session: Session, command: Command) -> Ended | None:
         _COUNTERS[command.name, status].inc()
     expunges = verb is None or verb.expunges
     if isinstance(answer, Ended):
-        if not isinstance(answer, Bad) and not session.tell(expunges):
+        if not isinstance(answer, Bad) and not await updates.tell(session, expunges):
             raise Farewell(b"The selected mailbox was deleted")
         session.peer.write(answer.line(command.tag))
         return answer
-    alive = session.tell(expunges)
+    alive = await updates.tell(session, expunges)
     if answer:
         session.peer.write(tagged(command.tag, b"OK", answer))
     if not alive:

@@ -6,10 +6,13 @@ unnoticed; an idling session has no idle timeout.
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from mailx.imap.answers import Bad
 from mailx.imap.arrival import Command, Farewell
-from mailx.imap.input import BareLine, LongLine
+from mailx.imap.input import BareLine, Hangup, LongLine
 from mailx.imap.session import Session, log
+from mailx.imap.updates import tell
 
 KEEPALIVE_SECONDS = 29 * 60
 _LINE_LIMIT = 100
@@ -34,7 +37,7 @@ async def idle(session: Session, command: Command, _: None) -> bytes:
         line = b""
     finally:
         session.peer.interruptible(False)
-        watch.stop()
+        await watch.stop()
     if line.upper() != b"DONE":
         raise Bad(b"DONE expected")
     return b"IDLE completed"
@@ -48,32 +51,58 @@ class Watch:
         self._reactor = session.services.reactor
         self._keepalive: Any = None
         self._due: Any = None
+        self._telling: Deferred[None] | None = None
+        self._again = False  # something changed while the client was being told
 
     def start(self) -> None:
         self._keepalive = self._reactor.callLater(KEEPALIVE_SECONDS, self._still_here)
         view = self._session.selected
         if view is not None:
             view.on_change = self._changed
-            self._tell()
+            self._changed()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
+        """Tell no more; waits for what is being told."""
         for call in (self._keepalive, self._due):
-            if call is not None and call.active():
+            if call is not None:
                 call.cancel()
         self._keepalive = self._due = None
         view = self._session.selected
         if view is not None:
             view.on_change = None
+        if self._telling is not None:
+            await self._telling
 
     def _still_here(self) -> None:
         self._session.peer.write(b"* OK Still here\r\n")
         self._keepalive = self._reactor.callLater(KEEPALIVE_SECONDS, self._still_here)
 
     def _changed(self) -> None:
-        if self._due is None:
+        if self._telling is not None:
+            self._again = True
+        elif self._due is None:
             self._due = self._reactor.callLater(0, self._tell)
 
     def _tell(self) -> None:
         self._due = None
-        if not self._session.tell(expunge=True):
-            self._session.peer.end(Farewell(b"The selected mailbox was deleted"))
+        telling = Deferred.fromCoroutine(self._tell_all())
+        if not telling.called:
+            self._telling = telling
+
+    async def _tell_all(self) -> None:
+        peer = self._session.peer
+        try:
+            alive = await tell(self._session, expunge=True)
+        except Hangup:
+            return
+        except Exception:
+            log.failure("IMAP IDLE failed", event="imap.idle_failed", connection_id=self._session.origin.connection)
+            peer.end(Farewell(b"Internal error"))
+            return
+        finally:
+            self._telling = None
+        if not alive:
+            peer.end(Farewell(b"The selected mailbox was deleted"))
+        elif self._again and self._keepalive is not None:
+            self._again = False
+            self._changed()

@@ -221,27 +221,3 @@ class Session:
             return b""
         self._keywords = names
         return self.flag_lines()
-
-    def tell(self, expunge: bool) -> bool:
-        """Send what changed in the selected mailbox; False if the mailbox itself is gone."""
-        view = self.selected
-        if view is None:
-            return True
-        updates = view.updates(expunge)
-        lines = [b"* %d EXPUNGE\r\n" % number for number in updates.expunged]
-        if updates.exists is not None:
-            lines.append(b"* %d EXISTS\r\n* %d RECENT\r\n" % (updates.exists, updates.recent))
-        if updates.flagged:
-            lines.append(self.new_keywords())
-            lines.extend(self.flags_of(index) for index in updates.flagged)
-        if lines:
-            self.peer.write(b"".join(lines))
-        return not updates.gone
-
-    def flags_of(self, index: int) -> bytes:
-        """The FETCH response that says how the flags of one message are."""
-        view = self.view()
-        uid = view.uids[index]
-        texts = self.recent_texts if uid in view.recent else self.flag_texts
-        modseq = b" MODSEQ (%d)" % view.modseqs[index] if self.condstore else b""
-        return b"* %d FETCH (UID %d FLAGS (%b)%b)\r\n" % (index + 1, uid, texts[view.flags[index]], modseq)
