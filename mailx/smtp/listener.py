@@ -95,6 +95,7 @@ class SMTPListener(SMTPFactory):
         self.farewell = b"221 2.0.0 %s closing connection\r\n" % self.domain
         self._hello = {tls: self._render_hello(tls) for tls in (False, True)}
         self._reactor: IReactorTime = reactor
+        self._seconds = reactor.seconds
         self._sweeping: Any = None
         self._empty: Deferred[None] | None = None
         self._accepted: Counter = metrics.CONNECTIONS.labels(door.name)
@@ -105,7 +106,7 @@ class SMTPListener(SMTPFactory):
         return self._reactor.callLater(0, call)
 
     def buildProtocol(self, addr: IAddress | None) -> Session:
-        session = Session(self, self._reactor.seconds)
+        session = Session(self, self._seconds)
         session.factory = self
         return session
 
