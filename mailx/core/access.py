@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from hashlib import blake2b
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mailx import config
 from mailx.core import sasl
@@ -98,7 +99,7 @@ class Access:
         """The user whose name and password these are; raises LoginRefused."""
         claim = self._open(username, origin, mechanism)
         mac = self._mac(claim.name, password)
-        user = self._recall(mac)
+        user = await self._recall(claim, mac)
         if user is not None:
             return self._admit(claim, user)
         waiting = self._running.get(mac)
@@ -134,13 +135,13 @@ class Access:
         text = f"{len(name)}:{name}{password}".encode("utf-8", "surrogatepass")
         return blake2b(text, key=self._secret, digest_size=32).digest()
 
-    def _recall(self, mac: bytes) -> User | None:
+    async def _recall(self, claim: Claim, mac: bytes) -> User | None:
         """The user of a remembered login, if the account still has that password and is active."""
         remembered = self._remembered.get(mac)
         if remembered is None:
             return None
         id, version = remembered
-        user = self._accounts.cached(id)
+        user = await self._current(claim, id)
         if user is None or not user.active or not hmac.compare_digest(user.credentials_version, version):
             return None
         return user
@@ -183,16 +184,19 @@ class Access:
         user = claim.user
         if user is None or not good or not user.active:
             raise self._refused(claim, good)
-        try:
-            current = await self._accounts.user(user.id)
-        except Unavailable:
-            raise self._undecided(claim, "store") from None
+        current = await self._current(claim, user.id)
         # Hashing took a while: the account may have been suspended, or its password changed, since it was read.
         if current is None or not current.active or current.credentials_version != user.credentials_version:
             raise self._refused(claim, good)
         if claim.charge is not None:
             self._throttle.refund(claim.charge)
         return self._admit(claim, current)
+
+    async def _current(self, claim: Claim, id: int) -> User | None:
+        try:
+            return await self._accounts.user(id)
+        except Unavailable:
+            raise self._undecided(claim, "store") from None
 
     # Verdicts
 
@@ -273,7 +277,10 @@ class LastLogins:
     def _flush(self) -> None:
         self._call = None
         self._next = self._clock.seconds() + _FLUSH_SECONDS
-        ensureDeferred(self.write())
+        Deferred.fromCoroutine(self.write()).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        log.failure("Last logins not written", failure=failure, event="auth.last_login_failed")
 
     async def write(self) -> None:
         """Write what waits; when the store is away it waits on."""

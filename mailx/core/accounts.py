@@ -8,13 +8,13 @@ store cannot answer, ``mail.reply.Unavailable`` comes through.
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from attrs import evolve
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
 
 from mailx import config
 from mailx.core.cache import Cache
@@ -92,8 +92,11 @@ class Accounts:
         """Whether mail for ``domain`` ends here."""
         if self._seconds() >= self._domains_until and not self._reading_domains:
             self._reading_domains = True
-            ensureDeferred(self._read_domains()).addErrback(partial(log.failure, "domains not read", event="store.unavailable"))
+            Deferred.fromCoroutine(self._read_domains()).addErrback(self._domains_not_read)
         return domain in self._domains or (not domain.isascii() and canonical_domain(domain) in self._domains)
+
+    def _domains_not_read(self, failure: Failure) -> None:
+        log.failure("Domains not read", failure=failure, level=LogLevel.warn, event="directory.unavailable")
 
     async def _read_domains(self) -> None:
         self._reading_domains = True
@@ -156,10 +159,6 @@ class Accounts:
             self._users.put(user.id, user)
         return user
 
-    def cached(self, account_id: int) -> User | None:
-        """The account if it is in memory: what a remembered login checks without a database trip."""
-        return self._users.get(account_id)
-
     def note_used(self, account_id: int, used: int) -> None:
         """A transaction that was committed left the account with ``used`` octets."""
         user = self._users.get(account_id)
@@ -167,9 +166,12 @@ class Accounts:
             self._users.replace(account_id, evolve(user, used=used))
 
     async def may_send_as(self, account_id: int, address: Address) -> bool:
-        """Whether the account may name ``address`` as the sender: whatever reaches it, it may speak for."""
+        """Whether the account may name ``address`` as the sender: whatever reaches it, it may speak for.
+
+        A suspended account may not send at all, even in a session that was open before.
+        """
         resolved = await self.resolve(address)
-        return resolved is not None and any(user.id == account_id for user in resolved.users)
+        return resolved is not None and any(user.id == account_id and user.active for user in resolved.users)
 
     async def blocked(self, account_id: int, sender: Address | None) -> bool:
         """Whether the account's block list has ``sender`` or its domain. The null sender is never blocked."""

@@ -139,6 +139,13 @@ class Remembered(Base):
         self.patch(self.world.store, "read", lambda *args: self.fail("a database trip"))
         await self.login()
 
+    async def test_outlives_the_memory_of_the_account(self) -> None:
+        await self.open()
+        await self.login()
+        self.world.accounts._forget()
+        await self.login()
+        self.assertEqual(len(self.hashed), 1)
+
     async def test_wrong_password_is_not_helped(self) -> None:
         await self.open()
         await self.login()
@@ -311,6 +318,17 @@ class LastLogin(Base):
         await self.access.stop()
         self.assertEqual(await self.last(), 5)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    async def test_other_failures_are_logged(self) -> None:
+        await self.open()
+
+        async def broken(logins: Any) -> None:
+            raise RuntimeError("broken")
+
+        self.patch(self.world.accounts, "note_logins", broken)
+        await self.login()
+        self.clock.advance(0)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     async def test_kept_while_the_store_is_away(self) -> None:
         await self.open()

@@ -212,6 +212,8 @@ class Addresses(Base):
             (you, "you@example.org", False),
         ):
             self.assertIs(await self.accounts.may_send_as(user.id, Address.parse(address)), allowed, (user, address))
+        await self.accounts.set_state("me@example.test", "suspended")
+        self.assertFalse(await self.accounts.may_send_as(me.id, me.address))
 
     async def test_aliases(self) -> None:
         await self.open()
@@ -315,7 +317,10 @@ class Memory(Base):
         self.assertIsNotNone(await self.accounts.resolve(user.address))
         self.assertIsNotNone(await self.accounts.user(user.id))
         patch.restore()
-        self.assertIsNone(self.accounts.cached(user.id))
+        reads: list[Any] = []
+        self.patch(self.world.store, "read", lambda job, *args: (reads.append(job), read(job, *args))[1])
+        await self.accounts.user(user.id)
+        self.assertEqual(len(reads), 1)
 
 
 class Deletion(Base):
