@@ -1,6 +1,7 @@
 """A strict reader of the IMAP data that the server sends: what the rendering is checked with (RFC 9051 9)."""
 
 import re
+from itertools import takewhile
 
 from attrs import frozen
 
@@ -73,10 +74,8 @@ def body(value: Value, extended: bool = True) -> Body:
     """``value`` read as body (RFC 9051 9: body-type-1part and body-type-mpart); checks the form of every element."""
     assert isinstance(value, list) and value
     if isinstance(value[0], list):
-        children = []
-        while isinstance(value[0], list):
-            children.append(body(value[0], extended))
-            value = value[1:]
+        children = [body(item, extended) for item in takewhile(lambda item: isinstance(item, list), value)]
+        value = value[len(children) :]
         subtype = _string(value[0])
         if not extended:
             assert len(value) == 1, value

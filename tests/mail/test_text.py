@@ -65,7 +65,10 @@ class Transfer(SynchronousTestCase):
 
 class HTML(SynchronousTestCase):
     def test_only_text_stays(self) -> None:
-        page = "<html><head><title>Title</title><STYLE>p {x: y}</STYLE><script>if (a < b) {}</script></head><body><!-- no --><p>One<br>two &lt;&auml;&gt; <b>th</b>ree</p></body>"
+        page = (
+            "<html><head><title>Title</title><STYLE>p {x: y}</STYLE><script>if (a < b) {}</script></head>"
+            "<body><!-- no --><p>One<br>two &lt;&auml;&gt; <b>th</b>ree</p></body>"
+        )
         self.assertEqual(strip_html(page).split(), ["One", "two", "<ä>", "three"])
 
     def test_what_never_closes(self) -> None:
@@ -93,7 +96,7 @@ class Search(SynchronousTestCase):
         for needle in (
             "ann@example.org",
             "hostile",
-            "grüsse".replace("ss", "ss"),
+            "grüsse",
             "äpfel",
             "birnen",
             "geschäft.pdf",
