@@ -1,5 +1,7 @@
 """Reading the configuration: what is taken, what is refused, and how that is said."""
 
+import shutil
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -15,12 +17,17 @@ from mailx.config_reference import literal, page, toml
 ROOT = Path(__file__).parent.parent
 
 
+def without_file(**environ: str) -> Config:
+    """The defaults with overrides; the socket's path does not depend on how deep the working directory lies."""
+    return load(None, {"MAILX_ADMIN__SOCKET": "/run/mailx.sock", **environ})
+
+
 class Reading(SynchronousTestCase):
     """``load`` over real files."""
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp()).absolute()
-        self.directory.mkdir()
+        self.directory = Path(tempfile.mkdtemp(prefix="mailx-"))  # not mktemp: the path of a socket must be short
+        self.addCleanup(shutil.rmtree, self.directory)
         self.path = self.directory / "mailx.toml"
 
     def write(self, text: str) -> Path:
@@ -32,7 +39,7 @@ class Reading(SynchronousTestCase):
         return [str(problem) for problem in error.problems]
 
     def test_no_file_gives_the_defaults(self) -> None:
-        config = load(None, {})
+        config = without_file()
         self.assertEqual(config.smtp, Config().smtp)
         self.assertEqual(config.server.data, str(Path.cwd() / "var"))
 
@@ -54,7 +61,7 @@ class Reading(SynchronousTestCase):
                     value = (
                         samples[attribute.type] if attribute.type is bool else str(max(attribute.default, attribute.metadata["least"] or 0))
                     )
-                    config = load(None, {variable(section, attribute.name): value})
+                    config = without_file(**{variable(section, attribute.name): value})
                     self.assertEqual(str(getattr(getattr(config, section), attribute.name)).lower(), value)
 
     def test_relative_paths_start_at_the_file(self) -> None:
@@ -103,7 +110,7 @@ class Reading(SynchronousTestCase):
         self.assertEqual(self.problems("", MAILX_IMPA__PORT="1"), ["MAILX_IMPA__PORT: names no setting; did you mean MAILX_IMAP__PORT?"])
 
     def test_other_variables_are_left_alone(self) -> None:
-        load(None, {"MAILX_REQUIRE_SYSTEM": "1"})
+        without_file(MAILX_REQUIRE_SYSTEM="1")
 
     def test_all_errors_come_at_once(self) -> None:
         text = '[smtp]\nport = -1\nprot = 2\nmessage_size = "big"\n[server]\ninterface = "localhost"\n[log]\nlevel = "loud"\n[x]\n'
@@ -193,7 +200,7 @@ class Generated(SynchronousTestCase):
             self.assertEqual(set(raw[section]), {attribute.name for attribute in fields(kind)})
 
     def test_a_written_configuration_reads_back(self) -> None:
-        config = load(None, {"MAILX_SMTP__PROXY_FROM": "10.0.0.0/8", "MAILX_LOG__LEVEL": "warn"})
+        config = without_file(MAILX_SMTP__PROXY_FROM="10.0.0.0/8", MAILX_LOG__LEVEL="warn")
         path = Path(self.mktemp())
         path.write_text(toml(config), encoding="utf-8")
         self.assertEqual(load(path.absolute(), {}), config)
