@@ -43,16 +43,17 @@ def _moment(day: tuple[bytes, bytes, bytes], time: tuple[bytes, bytes, bytes], z
     year, month = int(day[0]), _MONTHS.get(day[1].lower())
     if len(day[0]) < 4:  # RFC 5322 4.3: two digits below 50 are 20xx, everything else is 19xx
         year += 2000 if len(day[0]) == 2 and year < 50 else 1900
-    hour, minute, second = map(int, time)
+    hour, minute, second = int(time[0]), int(time[1]), int(time[2])
     if month is None or hour > 24 or minute > 59 or second > 60:
         return None
     try:
         days = date(year, month, int(day[2])).toordinal() - _EPOCH
     except ValueError:
         return None
-    if zone[:1] in (b"+", b"-"):
+    if zone.startswith((b"+", b"-")):
         east = int(zone[1:3]) * 3600 + int(zone[3:5]) * 60
-        east = -east if zone[:1] == b"-" else east
+        if zone.startswith(b"-"):
+            east = -east
     else:
         east = _ZONES.get(zone.lower(), 0) * 3600
     return Moment(days * 86400 + hour * 3600 + minute * 60 + second - east, east)

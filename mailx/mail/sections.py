@@ -44,6 +44,7 @@ class PartOffsets:
 
 # One part, in the order of the message: header start, body start, body end, index of the first part that is not
 # below it, then type, encoding and charset as indexes into the names, then whether a parsed message follows.
+_NAME_LIMIT = 255
 _RECORD = Struct("<IIIIHHHB")
 
 
@@ -51,25 +52,30 @@ def pack(root: Part) -> tuple[bytes, bytes]:
     """The table of ``root`` and all below it, and the names it refers to."""
     names: dict[bytes, int] = {}
     records: list[bytes] = []
-
-    def index(name: bytes) -> int:
-        return names.setdefault(name[:255].replace(b"\n", b" "), len(names))
-
-    def add(part: Part) -> None:
-        place = len(records)
-        records.append(b"")
-        if part.message is not None:
-            add(part.message)
-        for child in part.children:
-            add(child)
-        kind = index(b"%b/%b" % (part.type, part.subtype))
-        charset = index(part.charset.encode("latin-1", "replace"))
-        records[place] = _RECORD.pack(
-            part.header_start, part.body_start, part.body_end, len(records), kind, index(part.encoding), charset, part.message is not None
-        )
-
-    add(root)
+    _add(root, records, names)
     return b"".join(records), b"\n".join(names)
+
+
+def _add(part: Part, records: list[bytes], names: dict[bytes, int]) -> None:
+    place = len(records)
+    records.append(b"")  # its own place, before what it holds
+    if part.message is not None:
+        _add(part.message, records, names)
+    for child in part.children:
+        _add(child, records, names)
+    kind = _name(b"%b/%b" % (part.type, part.subtype), names)
+    encoding, charset = _name(part.encoding, names), _name(part.charset.encode("latin-1", "replace"), names)
+    following = len(records)
+    records[place] = _RECORD.pack(
+        part.header_start, part.body_start, part.body_end, following, kind, encoding, charset, part.message is not None
+    )
+
+
+def _name(name: bytes, names: dict[bytes, int]) -> int:
+    """The index of ``name``, which is cut where no real one is that long."""
+    if len(name) > _NAME_LIMIT or b"\n" in name:
+        name = name[:_NAME_LIMIT].replace(b"\n", b" ")
+    return names.setdefault(name, len(names))
 
 
 class Sections:

@@ -108,7 +108,10 @@ def _folded(value: bytes) -> bytes:
 
 def _mailbox(entries: Sequence[Entry]) -> bytes:
     """What SORT FROM, TO and CC compare: the first entry's mailbox (RFC 5256 3)."""
-    return _folded(entries[0].mailbox or b"") if entries else b""
+    mailbox = entries[0].mailbox if entries else None
+    if not mailbox:
+        return b""
+    return mailbox.lower() if mailbox.isascii() else _folded(mailbox)
 
 
 def _display(entries: Sequence[Entry]) -> bytes:
@@ -116,10 +119,9 @@ def _display(entries: Sequence[Entry]) -> bytes:
     if not entries:
         return b""
     name, _, mailbox, host = entries[0]
-    if name:
-        return _folded(name)
-    address = mailbox or b""
-    return _folded(b"%b@%b" % (address, host) if host else address)
+    if not name:
+        name = b"%b@%b" % (mailbox or b"", host) if host else mailbox or b""
+    return _folded(name)
 
 
 def _attachments(root: Part) -> int:

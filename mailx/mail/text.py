@@ -36,12 +36,14 @@ def decode_transfer(body: bytes, encoding: str) -> bytes:
     return body
 
 
-def part_text(content: bytes, part: PartOffsets | Part, limit: int | None = None) -> str:
-    """The text of a text part of ``content``, HTML stripped; with ``limit`` of its first so many octets only."""
-    end = part.body_end if limit is None else min(part.body_end, part.body_start + limit)
-    encoding = part.encoding if isinstance(part.encoding, str) else part.encoding.decode("latin-1")
-    words = decode_text(decode_transfer(content[part.body_start : end], encoding), part.charset)
-    return strip_html(words) if part.mime_type == "text/html" else words
+def part_text(content: bytes, part: PartOffsets) -> str:
+    """The text of a text part of ``content``, HTML stripped."""
+    return _text(content[part.body_start : part.body_end], part.encoding, part.charset, part.mime_type == "text/html")
+
+
+def _text(body: bytes, encoding: str, charset: str, is_html: bool) -> str:
+    words = decode_text(decode_transfer(body, encoding), charset)
+    return strip_html(words) if is_html else words
 
 
 def strip_html(page: str) -> str:
@@ -98,9 +100,11 @@ def preview(content: bytes, root: Part) -> str:
                 chosen = part
     if chosen is None:
         return ""
+    start, end, encoding = chosen.body_start, chosen.body_end, chosen.encoding.decode("latin-1")
     line = ""
     for limit in _PREVIEW_TRIES:
-        line = " ".join(part_text(content, chosen, limit).split())
-        if len(line) > PREVIEW_LENGTH or chosen.body_start + limit >= chosen.body_end:
+        body = content[start : min(end, start + limit)]
+        line = " ".join(_text(body, encoding, chosen.charset, chosen.subtype == b"html").split())
+        if len(line) > PREVIEW_LENGTH or start + limit >= end:
             break
     return line[:PREVIEW_LENGTH].rstrip()
