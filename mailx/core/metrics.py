@@ -22,19 +22,27 @@ CONNECTIONS_REFUSED = Counter(
 # Sessions. outcome: ok, refused, throttled, unavailable; a command's outcome: 2xx to 5xx for SMTP, ok, no, bad for IMAP.
 LOGINS = Counter("mailx_logins", "Login attempts.", ["protocol", "outcome"], registry=REGISTRY)
 COMMANDS = Counter("mailx_commands", "Commands answered.", ["protocol", "command", "outcome"], registry=REGISTRY)
-COMMAND_SECONDS = Histogram("mailx_command_seconds", "Time from a command to its answer.", ["protocol"], buckets=_SECONDS, registry=REGISTRY)
+COMMAND_SECONDS = Histogram(
+    "mailx_command_seconds", "Time from a command to its answer.", ["protocol"], buckets=_SECONDS, registry=REGISTRY
+)
 HANDSHAKES = Counter("mailx_tls_handshakes", "TLS handshakes done.", ["protocol", "version"], registry=REGISTRY)
 
 # Messages. protocol: the RFC 3848 keyword of the Received field (ESMTP, ESMTPS, LMTP, IMAP, ...).
 RECEIVED = Counter("mailx_messages_received", "Messages accepted and stored.", ["protocol"], registry=REGISTRY)
-REFUSED = Counter("mailx_messages_refused", "Senders, recipients and messages refused, by reply code.", ["protocol", "code"], registry=REGISTRY)
+REFUSED = Counter(
+    "mailx_messages_refused", "Senders, recipients and messages refused, by reply code.", ["protocol", "code"], registry=REGISTRY
+)
 DELIVERED = Counter("mailx_mailbox_deliveries", "Mailbox entries made by deliveries (one message may make several).", registry=REGISTRY)
 MESSAGE_OCTETS = Histogram("mailx_message_octets", "Sizes of accepted messages.", buckets=_OCTETS, registry=REGISTRY)
-DELIVERY_SECONDS = Histogram("mailx_delivery_seconds", "Time from the end of a message to its durable storage.", buckets=_SECONDS, registry=REGISTRY)
+DELIVERY_SECONDS = Histogram(
+    "mailx_delivery_seconds", "Time from the end of a message to its durable storage.", buckets=_SECONDS, registry=REGISTRY
+)
 
 # Store and accounts, filled by the composition root and by whoever owns the figure.
 STORE_FAILURES = Counter("mailx_store_failures", "Requests that met an unavailable store.", registry=REGISTRY)
 SWEPT = Counter("mailx_messages_swept", "Messages removed after their last reference went.", registry=REGISTRY)
 ACCOUNTS = Gauge("mailx_accounts", "Accounts that exist.", registry=REGISTRY)
 STORAGE_OCTETS = Gauge("mailx_storage_octets", "Octets charged to all accounts together.", registry=REGISTRY)
-CERTIFICATE_EXPIRY = Gauge("mailx_certificate_expiry_seconds", "When a certificate ends, in seconds since 1970.", ["name"], registry=REGISTRY)
+CERTIFICATE_EXPIRY = Gauge(
+    "mailx_certificate_expiry_seconds", "When a certificate ends, in seconds since 1970.", ["name"], registry=REGISTRY
+)
