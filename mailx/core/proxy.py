@@ -146,6 +146,8 @@ class ProxyFactory(WrappingFactory):
 class ProxiedProtocol(Protocol):
     """Reads the header, then passes everything on to the inner protocol."""
 
+    transport: Any
+
     def __init__(self, factory: ProxyFactory) -> None:
         self.factory: ProxyFactory = factory
         self._header = b""

@@ -49,11 +49,6 @@ class Incoming:
         self._open_line = False
 
     @property
-    def endless(self) -> bool:
-        """Twice the allowed size came: not even worth discarding any more."""
-        return self.size > 2 * self._limit
-
-    @property
     def refused(self) -> Reply | None:
         """Why the message will be refused, as far as is known."""
         return self._reply

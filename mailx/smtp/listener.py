@@ -15,6 +15,7 @@ from mailx.core.connections import Gate
 from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope, Origin
 from mailx.mail.reply import Reply
+from mailx.smtp import replies
 from mailx.smtp.authentication import Access
 from mailx.smtp.door import Door
 from mailx.smtp.incoming import Content
@@ -81,8 +82,8 @@ class SMTPListener(SMTPFactory):
         self.domain = server.hostname.encode()
         self.gate = Gate(settings.max_connections, settings.max_per_address)
         self.sessions: set[Session] = set()
-        self.draining = False
         self.tracing = False
+        self._draining = False
         self.commands = dict(_COMMANDS)
         if door.lmtp:
             self.commands[b"LHLO"] = Session.do_LHLO
@@ -138,11 +139,13 @@ class SMTPListener(SMTPFactory):
 
     # Who is here.
 
-    def enter(self, session: Session) -> bool:
-        """Take the session in; False if there is no room for it."""
+    def enter(self, session: Session) -> bytes:
+        """Take the session in; or the reply that sends it away."""
         self.sessions.add(session)
         if self._sweeping is None:
             self._sweeping = self._reactor.callLater(SWEEP, self._sweep)
+        if self._draining:
+            return replies.SHUTTING_DOWN
         if not self.gate.enter(session.address):
             full = self.gate.full
             metrics.CONNECTIONS_REFUSED.labels(self.door.name, "limit" if full else "address_limit").inc()
@@ -154,7 +157,7 @@ class SMTPListener(SMTPFactory):
                 rejected_ip=session.address,
                 max_connections=self.gate.max_connections if full else self.gate.max_per_address,
             )
-            return False
+            return replies.TOO_MANY_CONNECTIONS if full else replies.TOO_MANY_FROM_ADDRESS
         self._accepted.inc()
         self._open.inc()
         log.info(
@@ -166,7 +169,7 @@ class SMTPListener(SMTPFactory):
             tls_active=self.door.implicit_tls,
             protocol="SMTPS" if self.door.implicit_tls else self.door.label,
         )
-        return True
+        return b""
 
     def leave(self, session: Session, entered: bool) -> None:
         """The session's connection is gone."""
@@ -202,7 +205,7 @@ class SMTPListener(SMTPFactory):
 
     def drain(self) -> "Deferred[None]":
         """Let open transactions finish, end everything else; fires when no session is left."""
-        self.draining = True
+        self._draining = True
         empty: Deferred[None] = Deferred()
         self._empty = empty
         for session in tuple(self.sessions):

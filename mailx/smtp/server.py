@@ -67,7 +67,8 @@ class SMTPService(Service):
         log.info(
             "SMTP server started",
             event="smtp.started",
-            ports={name: getattr(port.getHost(), "port", getattr(port.getHost(), "name", "")) for name, port in self.ports.items()},
+            ports=[getattr(port.getHost(), "port", 0) for port in self.ports.values()],
+            listeners=list(self.ports),
             tls_enabled=True,
             max_connections=self._settings.max_connections,
             version=mailx.__version__,

@@ -69,10 +69,10 @@ class Session(Wire):
         no_delay = getattr(transport, "setTcpNoDelay", None)
         if no_delay is not None and self.address:
             no_delay(True)
-        self._entered = self.listener.enter(self)
-        if not self._entered:
-            full = self.listener.gate.full
-            self.close(replies.TOO_MANY_CONNECTIONS if full else replies.TOO_MANY_FROM_ADDRESS)
+        refusal = self.listener.enter(self)
+        self._entered = not refusal
+        if refusal:
+            self.close(refusal)
             return
         if self.door.implicit_tls:
             self.handshaking = True
@@ -102,7 +102,8 @@ class Session(Wire):
 
     def drain(self) -> None:
         """The server shuts down: end now, or as soon as the open transaction is over."""
-        if self.transaction is None and not self.waiting:
+        self.draining = True
+        if self.settled() and not self.waiting:
             self.close(replies.SHUTTING_DOWN)
 
     def cut(self) -> None:
@@ -110,7 +111,7 @@ class Session(Wire):
         self.close(replies.SHUTTING_DOWN)
 
     def settled(self) -> bool:
-        return not self.listener.draining or self.transaction is not None
+        return self.transaction is None
 
     def accepting(self) -> bool:
         return self._accepting
@@ -362,7 +363,7 @@ class Session(Wire):
         if rest is not None:
             self.lines(rest)
             self.answer(self._deliver(transaction))
-        elif transaction.incoming.endless:
+        elif self.endless(self.listener.settings.message_size):
             self.close(replies.render(replies.TOO_LARGE))
         else:
             self.hold(blocked)
@@ -376,6 +377,8 @@ class Session(Wire):
         if not self._chunk_left:
             self.lines(data[left:])
             self.answer(self._chunk_end())
+        elif self.endless(self.listener.settings.message_size):
+            self.close(replies.render(replies.TOO_LARGE))
         self.hold(blocked)
 
     def _chunk_end(self) -> Answer:

@@ -62,9 +62,11 @@ class Wire(ESMTP):
         self._written = 0
         self._socket: Socket | None = None
         self._errors = 0
-        self._heard = self._since = seconds()  # last octet; begin of the current wait, line or body
+        self._heard = self._since = seconds()  # last octet; begin of the current wait or line
         self._line_open = False
+        self._body_began = 0.0
         self._body_octets = 0
+        self.draining = False  # the server shuts down: end as soon as no transaction is open
         self.long_lines = False  # a SASL response is awaited
         self.handshaking = False  # TLS was begun and is not yet there
 
@@ -78,7 +80,7 @@ class Wire(ESMTP):
         """The session ends: give back what a transaction holds. Called once."""
 
     def settled(self) -> bool:
-        """Called after each reply; False ends the session with 421 (the server shuts down)."""
+        """Whether no transaction is open: a session that drains may end."""
         return True
 
     # Octets in.
@@ -133,12 +135,16 @@ class Wire(ESMTP):
         offset = self._offset
         end = self._buffer.find(b"\n", offset)
         if end < 0:
-            self._partial()
+            if offset == len(self._buffer):
+                self._buffer = b""
+                self._offset = 0
+            else:
+                self._partial()
             return False
         line = self._buffer[offset:end]
         self._offset = end + 1
         self._line_open = False
-        if self._overlong or len(line) >= self._limit(line):
+        if self._overlong or (len(line) >= COMMAND_LIMIT and len(line) >= self._limit(line)):
             self._overlong = False
             self.answer(self.bad_line(replies.COMMAND_TOO_LONG))
         elif line[-1:] != b"\r" or line.find(b"\r") != len(line) - 1:
@@ -161,18 +167,18 @@ class Wire(ESMTP):
 
     def _partial(self) -> None:
         """Keep the beginning of a line, within bounds, and note when it began."""
-        rest = self._buffer[self._offset :] if self._offset else self._buffer
+        rest = self._buffer[self._offset :]
         self._offset = 0
-        if rest and not self._line_open:
+        if not self._line_open:
             self._line_open = True
             self._since = self._heard
-        if self._overlong or len(rest) >= self._limit(rest):
+        if self._overlong or (len(rest) >= COMMAND_LIMIT and len(rest) >= self._limit(rest)):
             self._overlong = True
             rest = b""
         self._buffer = rest
 
     def _limit(self, line: bytes) -> int:
-        return AUTH_LIMIT if self.long_lines or (len(line) >= COMMAND_LIMIT and line[:5].upper() == b"AUTH ") else COMMAND_LIMIT
+        return AUTH_LIMIT if self.long_lines or line[:5].upper() == b"AUTH " else COMMAND_LIMIT
 
     def rest(self) -> bytes:
         """All octets not yet used; they leave the buffer."""
@@ -184,8 +190,12 @@ class Wire(ESMTP):
     def body(self, sink: Callable[[bytes], None]) -> None:
         """From here on octets go to ``sink``, until it calls :meth:`lines`."""
         self._sink = sink
-        self._since = self._seconds()
+        self._body_began = self._seconds()
         self._body_octets = 0
+
+    def endless(self, limit: int) -> bool:
+        """Whether the body is so far beyond ``limit`` octets that it is not even worth discarding."""
+        return self._body_octets > 2 * limit
 
     def lines(self, rest: bytes) -> None:
         """The body has ended; ``rest`` is what followed it."""
@@ -267,7 +277,7 @@ class Wire(ESMTP):
                 return
         else:
             self._errors = 0
-        if not self.settled():
+        if self.draining and self.settled():
             self.close(replies.SHUTTING_DOWN)
 
     def say(self, text: bytes) -> None:
@@ -365,7 +375,7 @@ class Wire(ESMTP):
         if now - self._heard > self._idle:
             return True
         if self._sink is not None:
-            return now - self._since > self._idle + self._body_octets / MINIMUM_RATE
+            return now - self._body_began > self._idle + self._body_octets / MINIMUM_RATE
         return self._line_open and not self._stalled and now - self._since > self._patience
 
     def accepting(self) -> bool:

@@ -88,6 +88,18 @@ class DeliveryTests(TestCase):
 
         return ensureDeferred(run())
 
+    def test_large_under_tls(self) -> "Deferred[Any]":
+        letter = LETTER + b"".join(b"%070d\r\n" % number for number in range(60000))
+
+        async def run() -> None:
+            made, port = await self.scene(SUBMISSION)
+            me = await made.user("me@example.test")
+            await deferToThread(self.submit, port, letter)
+            (content,) = await made.contents(me)
+            self.assertTrue(content.endswith(letter[-4000000:]))
+
+        return ensureDeferred(run())
+
     def test_gone_in_the_middle(self) -> "Deferred[Any]":
         """A client that vanishes in the middle of a large message leaves no file and no message."""
 

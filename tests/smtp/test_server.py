@@ -269,6 +269,26 @@ class SocketTests(TestCase):
 
         return ensureDeferred(run())
 
+    def test_unix_socket(self) -> "Deferred[Any]":
+        """A front MTA on the same machine speaks LMTP over a Unix socket."""
+        path = str(Path(self.mktemp()).absolute())
+
+        def client() -> Any:
+            with smtplib.LMTP(path) as server:
+                return server.sendmail("", ["me@example.test"], b"Subject: x\r\n\r\nhi\r\n")
+
+        async def run() -> None:
+            reception = FakeReception()
+            settings = evolve(SMTP(), port=0, submission_port=0, submissions_port=0, lmtp_socket=path)
+            service = SMTPService(settings, Server(), reception, FakeAccess(), FakeTLS(), reactor)
+            service.startService()
+            self.assertEqual(await deferToThread(client), {})
+            await service.stopService()
+            self.assertEqual(len(reception.envelopes), 1)
+            self.assertFalse(Path(path).exists())
+
+        return ensureDeferred(run())
+
     def test_large_replies(self) -> "Deferred[Any]":
         """A client that sends without reading gets every reply in the end, though the socket filled up."""
         port = self.listen(MX)
