@@ -2,11 +2,11 @@
 # make test    lint, types, docs, unit and system tests, in environments of their own below .tox
 # make bench-smtp | bench-imap | bench-idle | bench-crash   measure, beside other servers where that tells something
 # make fuzz    the property tests with many more examples
-# make soak    mixed load for SECONDS (3600)
+# make soak    mixed load for MINUTES (60)
 # make clean   remove what the targets above made; keeps ./var and ./mailx.secret
 
 PYTHON ?= python3
-SECONDS ?= 3600
+MINUTES ?= 60
 VENV := .venv
 TOOLS := .tox/tools
 
@@ -22,7 +22,7 @@ fuzz: $(VENV)/installed-tests
 	MAILX_HYPOTHESIS=fuzz $(VENV)/bin/python -m twisted.trial --temp-directory=_trial_temp.fuzz tests.mail tests.smtp tests.imap tests.store
 
 soak: $(VENV)/installed-tests
-	$(VENV)/bin/python -m bench.soak --seconds $(SECONDS)
+	$(VENV)/bin/python -m bench.soak --minutes $(MINUTES)
 
 bench-%: $(VENV)/installed-tests
 	@$(VENV)/bin/python -m bench.$*

@@ -1,6 +1,7 @@
 """The very first start: one domain, one account, and what to tell the person who started it."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,8 +75,9 @@ def _commands(config: Config, certificate: Path | None, first: FirstAccount) -> 
     if config.imap.tls_port:
         url = f"imaps://{host}:{config.imap.tls_port}/INBOX;MAILINDEX=1"
         lines += ["  # read", f"  curl -sS{trust} {login} '{url}'"]
-    documents = Path(__file__).parent.parent.parent / "docs" / "index.rst"
-    return [*lines, "  # learn more", f"  less {_short(documents)}" if documents.exists() else "  mailxctl --help"]
+    readme = Path(__file__).parent.parent.parent / "README.rst"
+    learn = f"less {_short(readme)}" if readme.exists() else f"{_short(Path(sys.executable).with_name('mailxctl'))} --help"
+    return [*lines, "  # learn more", f"  {learn}"]
 
 
 def _where(interface: str, port: int) -> str:
