@@ -121,7 +121,7 @@ class ProxyFactory(WrappingFactory):
     """Builds the inner protocol at once for direct clients, after the header for trusted proxies."""
 
     def __init__(self, factory: IProtocolFactory, trusted: tuple[Any, ...], reactor: Any = None) -> None:
-        super().__init__(factory)
+        super().__init__(factory)  # type: ignore[no-untyped-call]
         self._trusted = trusted
         if reactor is None:
             from twisted.internet import reactor

@@ -64,4 +64,4 @@ def batched(job: Callable[[Txn, list[Any]], list[Any]]) -> Callable[[Txn, Any], 
     If the batch as a whole raises, it is undone and its calls are run one by one.
     """
     job.batched = True  # type: ignore[attr-defined]
-    return job  # type: ignore[return-value]
+    return job
