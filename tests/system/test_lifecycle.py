@@ -28,7 +28,7 @@ class Starting(SynchronousTestCase):
         for name, port in server.ports.items():
             self.assertIn(f"127.0.0.1:{port}\n", notice, name)
         self.assertIn(f"account                        {ADDRESS}\n", notice)
-        self.assertRegex(server.password, r"^(\w{4}-){3}\w{4}$")
+        self.assertRegex(server.password, r"^(\w{5}-){3}\w{5}$")
         self.assertNotIn(server.password, server.log())
         server.send("kept")
         server.stop()
