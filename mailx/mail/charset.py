@@ -36,18 +36,24 @@ _MEANT = {
 }
 _REFUSED = frozenset(
     "base64_codec bz2_codec hex_codec quopri_codec rot_13 uu_codec zlib_codec idna punycode mbcs oem undefined "
-    "unicode_escape raw_unicode_escape".split()
+    "unicode_escape raw_unicode_escape "
+    "cp037 cp273 cp424 cp500 cp875 cp1026 cp1140".split()  # EBCDIC: never in mail, whose syntax is ASCII
 )
 _UNALIASED = frozenset("utf_8_sig koi8_u cp720 cp737 cp856 cp874 cp875 cp1006".split())
 _KNOWN = (frozenset(aliases.values()) | _UNALIASED) - _REFUSED
 
 
-@lru_cache(maxsize=256)
+_NAME_LIMIT = 60  # characters; also bounds what the cache holds
+
+
 def codec(charset: str) -> str:
     """The name of the Python codec for ``charset`` as a message gives it, ``""`` if there is none."""
+    return _codec(charset) if len(charset) <= _NAME_LIMIT else ""
+
+
+@lru_cache(maxsize=256)
+def _codec(charset: str) -> str:
     name = charset.strip(" \t\"'").lower()
-    if len(name) > 40:
-        return ""
     meant = _MEANT.get(name)
     if meant:
         return meant

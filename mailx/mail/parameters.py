@@ -54,10 +54,9 @@ def disposition(value: bytes) -> tuple[bytes, Parameters] | None:
     return match[1].lower(), parse(value, match.end())
 
 
-@lru_cache(maxsize=256)
 def encoding(value: bytes) -> bytes:
     """The lower-case word of a raw Content-Transfer-Encoding value; 7bit, the default, if it has none (RFC 2045 6.1)."""
-    return token(value[:_CACHED_LENGTH]) or b"7bit"
+    return (_known_token(value) if len(value) <= _CACHED_LENGTH else token(value)) or b"7bit"
 
 
 def token(value: bytes) -> bytes:
@@ -66,6 +65,9 @@ def token(value: bytes) -> bytes:
         value = without_comments(value)
     match = _TOKEN.match(value)
     return match[1].lower() if match else b""
+
+
+_known_token = lru_cache(maxsize=256)(token)
 
 
 def parse(value: bytes, start: int) -> Parameters:

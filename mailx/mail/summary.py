@@ -136,9 +136,9 @@ def _attachments(root: Part) -> int:
 
 
 @lru_cache(maxsize=256)
-def _wanted(names: frozenset[bytes]) -> frozenset[int] | None:
-    """The numbers of the fields ``names``; None if a summary does not keep all of them."""
-    return frozenset(_FIELD_NUMBERS[name] for name in names) if names <= SUMMARY_FIELDS else None
+def _wanted(names: frozenset[bytes]) -> frozenset[int]:
+    """The numbers of the fields ``names``, all of SUMMARY_FIELDS."""
+    return frozenset(_FIELD_NUMBERS[name] for name in names)
 
 
 class Summary:
@@ -217,10 +217,10 @@ class Summary:
 
         None if the summary cannot tell: a name that is not in SUMMARY_FIELDS, HEADER.FIELDS.NOT, a huge header.
         """
-        wanted = None if but_not else _wanted(names)
         data = self._data
-        if wanted is None or not data[1] & _FIELDS_COMPLETE:
+        if but_not or not names <= SUMMARY_FIELDS or not data[1] & _FIELDS_COMPLETE:
             return None
+        wanted = _wanted(names)
         begin, end, numbers_end, ends_end = struct.unpack_from("<4I", data, _BORDERS_AT + 4 * _FIELDS)
         begin, end, numbers_end, ends_end = begin + _START, end + _START, numbers_end + _START, ends_end + _START
         numbers = data[end:numbers_end]

@@ -20,6 +20,7 @@ PREVIEW_LENGTH = 200  # characters, RFC 8970 3.2
 _PREVIEW_TRIES = (500, 16384)  # octets of a body that a preview is made from: more if it takes more
 
 _TRAILING = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")  # added on the way, to be deleted: RFC 2045 6.7 (3)
+_FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _SKIPPED = re.compile(r"<(?:!--|(script|style|title)\b)", re.IGNORECASE)
 _ENDS = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in ("script", "style", "title")}
 _COMMENT_END = re.compile(r"-->")
@@ -75,6 +76,8 @@ def searchable(content: bytes, parts: Iterable[PartOffsets], with_header: bool =
 
 def _header_text(block: bytes) -> str:
     """The decoded fields of a header block, a line each; names of files too, which may be encoded (RFC 2231)."""
+    if block.isascii() and b"=?" not in block and b"*" not in block:  # nothing to decode, as in most headers
+        return _FOLD.sub(b"", block).decode("ascii")
     lines: list[str] = []
     for _, name, value in header.split(block, 0, len(block)):
         lines.append(f"{name.decode('latin-1')}: {header.decode(value)}")
