@@ -16,11 +16,16 @@ def config() -> None:
 
 @config.command()
 @click.argument("key", required=False)
+@click.option("--running", is_flag=True, help="What the running server uses, as JSON, instead of what the file says.")
 @pass_session
-def show(session: Session, key: str | None) -> None:
+def show(session: Session, key: str | None, running: bool) -> None:
     """Show the configuration in force, or one KEY such as smtp.port. Secrets are left out."""
-    text = config_reference.toml(session.config)
-    values = tomllib.loads(text)
+    if running:
+        values = session.call("GET", "/v1/config")
+        text = json.dumps(values, indent=2, ensure_ascii=False)
+    else:
+        text = config_reference.toml(session.config)
+        values = tomllib.loads(text)
     if key is None:
         session.say(values, text.rstrip("\n"))
         return

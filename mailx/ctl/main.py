@@ -3,11 +3,12 @@
 import click
 
 from mailx import __version__
+from mailx.ctl import output
 from mailx.ctl.aliases import alias
 from mailx.ctl.blocks import block
 from mailx.ctl.configuration import config
 from mailx.ctl.domains import domain
-from mailx.ctl.session import Group, Session, options
+from mailx.ctl.session import Group, Session, options, pass_session
 from mailx.ctl.users import user
 
 
@@ -17,6 +18,17 @@ from mailx.ctl.users import user
 def main(context: click.Context) -> None:
     """Administer MailX: through the running server, or in its database when no server runs."""
     context.call_on_close(context.ensure_object(Session).close)
+
+
+@main.command()
+@pass_session
+def status(session: Session) -> None:
+    """Show version, host name, and how much there is."""
+    answer = session.call("GET", "/v1/status")
+    session.say(
+        answer,
+        f"MailX {answer['version']} on {answer['hostname']}: {answer['accounts']} accounts, {output.size(answer['used'])} of mail.",
+    )
 
 
 for group in (user, domain, alias, block, config):

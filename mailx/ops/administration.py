@@ -154,14 +154,17 @@ class Administration:
         unknown = set(query.body) - {"password", "quota", "state", "role"}
         if unknown or not query.body:
             raise DirectoryError("invalid", f"an account has no {', '.join(sorted(unknown))}" if unknown else "nothing to change was given")
-        if "password" in query.body:
-            await self._accounts.set_password(address, query.text("password"))
+        # All texts are read before anything is changed, so that a wrong one changes nothing.
+        texts = {name: query.text(name) for name in query.body if name != "quota"}
+        quota = query.quota()
         if "quota" in query.body:
-            await self._accounts.set_quota(address, query.quota())
-        if "role" in query.body:
-            await self._accounts.set_role(address, query.text("role"))
-        if "state" in query.body:
-            await self._accounts.set_state(address, query.text("state"))
+            await self._accounts.set_quota(address, quota)
+        if "role" in texts:
+            await self._accounts.set_role(address, texts["role"])
+        if "state" in texts:
+            await self._accounts.set_state(address, texts["state"])
+        if "password" in texts:
+            await self._accounts.set_password(address, texts["password"])
         return _user(await self._accounts.find(address))
 
     async def delete_user(self, query: Query) -> JSON:

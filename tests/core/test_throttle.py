@@ -1,5 +1,7 @@
 """The three budgets of failed logins."""
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -90,6 +92,24 @@ class Budgets(SynchronousTestCase):
         charge = self.throttle.charge("x" * 1_000_000, "192.0.2.1")
         assert charge is not None
         self.assertEqual(len(charge.account), 16)
+
+
+class AnyHour(SynchronousTestCase):
+    @given(st.lists(st.tuples(st.floats(0, 2000), st.integers(0, 3), st.booleans()), max_size=60))
+    def test_never_more_than_the_limit(self, steps: list[tuple[float, int, bool]]) -> None:
+        """Whatever the pace and whatever succeeds in between: at most 3 failures of one pair in any hour, and 5 of one address."""
+        clock = Clock()
+        throttle = Throttle(3, 5, 100, clock.seconds)
+        failures: list[tuple[float, int]] = []
+        for pause, name, succeeds in steps:
+            clock.advance(pause)
+            recent = [each for when, each in failures if when > clock.seconds() - 3600]
+            charge = throttle.charge(str(name), "192.0.2.1")
+            self.assertEqual(charge is not None, recent.count(name) < 3 and len(recent) < 5)
+            if charge is not None and succeeds:
+                throttle.refund(charge)
+            elif charge is not None:
+                failures.append((clock.seconds(), name))
 
 
 class Networks(SynchronousTestCase):

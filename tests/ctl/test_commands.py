@@ -186,6 +186,12 @@ class Configuration(Base):
         self.assertNotIn("hunter2", await self.run_command("config", "show"))
         self.assertEqual((await self.fail_with("config", "show", "smtp.colour"))["code"], "not_found")
 
+    async def test_show_running(self) -> None:
+        await self.open()
+        self.write_config("[smtp]\nport = 25\n")
+        self.assertEqual(await self.run_command("config", "show", "smtp.port", "--running"), "2525\n", "not restarted yet")
+        self.assertEqual((await self.run_json("config", "show", "--running"))["smtp"]["port"], 2525)
+
     async def test_check(self) -> None:
         await self.open(serve=False)
         self.assertIn(f"The configuration is good ({self.config}).", await self.run_command("config", "check"))
@@ -257,6 +263,12 @@ class Options(Base):
         self.assertEqual(json.loads(result.stdout), {"users": []})
         result = await deferToThread(CliRunner().invoke, main, ["--json", "--config", self.config, "user", "list"])
         self.assertEqual(json.loads(result.stdout), {"users": []})
+
+    async def test_status(self) -> None:
+        await self.open()
+        await self.world.user(ME)
+        self.assertRegex(await self.run_command("status"), r"\AMailX [0-9.]+ on localhost.test: 1 accounts, 0 B of mail.\n\Z")
+        self.assertEqual((await self.run_json("status"))["accounts"], 1)
 
     async def test_help(self) -> None:
         result = await deferToThread(CliRunner().invoke, main, ["user", "add", "--help"])

@@ -4,18 +4,20 @@ import json
 import os
 import socket
 import stat
+from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
+import mailx
 from mailx.config import Config
 from mailx.ctl.client import NoServer, SocketClient
 from mailx.mail.reply import Unavailable
 from mailx.ops.admin import AdminService, SocketInUse
-from mailx.ops.administration import Administration
+from mailx.ops.administration import ROUTES, Administration
 from tests.scenery import World, configured, world
 
 
@@ -136,6 +138,14 @@ class Resources(Base):
         self.assertEqual(await self.ask("DELETE", "/v1/users/me@example.test"), (200, {}))
         self.assertEqual(await self.code("GET", "/v1/users/me@example.test"), (404, "not_found"))
 
+    async def test_a_wrong_change_changes_nothing(self) -> None:
+        await self.open()
+        await self.world.user("me@example.test")
+        for body in ({"quota": 5, "password": 5}, {"quota": 5, "state": None}, {"role": "user", "quota": "5"}):
+            self.assertEqual(await self.code("PATCH", "/v1/users/me@example.test", body), (422, "invalid"))
+        status, one = await self.ask("GET", "/v1/users/me@example.test")
+        self.assertEqual((one["quota_is_default"], one["role"]), (True, "admin"))
+
     async def test_pages(self) -> None:
         await self.open()
         for name in "abc":
@@ -205,6 +215,16 @@ class Resources(Base):
         self.assertEqual((status, answer["error"]["code"]), (500, "internal"))
         self.assertNotIn("/secret", json.dumps(answer))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+
+class Documented(SynchronousTestCase):
+    def test_every_resource(self) -> None:
+        page = Path(mailx.__file__).parents[1] / "docs" / "administration.rst"
+        if not page.exists():
+            raise SkipTest("the documentation is not beside the package")
+        text = page.read_text(encoding="utf-8")
+        for path, method, _ in ROUTES:
+            self.assertIn(f"``{method} {path.replace('path:', '')}``", text)
 
 
 class InProcess(Base):
