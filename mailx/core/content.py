@@ -19,6 +19,7 @@ from mailx.store.blobs import BlobFile, Blobs, BlobWriter
 
 log = Logger()
 
+_FIELDS = 262144  # octets of header fields that are put right; more are no mail
 _WORTH = 131072  # octets that are worth a trip to a thread
 _WAITING = 262144  # octets that may wait for the thread before the edge is told to pause
 
@@ -110,22 +111,29 @@ class Content:
             self._refuse(Refused(TOO_LARGE, "aborted"))
 
     def _fixed(self, whole: bytes) -> bytes:
+        """``whole`` behind the trace fields, its own fields put right; raises Refused if they are too many."""
         if self._fix is None:
             return self._head + whole
         end = headers.end(whole)
         if end is None:
             end = len(whole)
+        if end > _FIELDS:
+            raise Refused(HEADER_TOO_LARGE)
         fields = self._fix(whole[:end])
         return b"".join((self._head, fields, headers.separator(whole[end:]) if not end else b"", memoryview(whole)[end:]))
 
     def _go_over(self) -> None:
         """Leave memory for a file."""
         whole = b"".join(self._chunks)
-        if self._fix is not None and headers.end(whole) is None:
-            self._refuse(Refused(HEADER_TOO_LARGE))
+        try:
+            if self._fix is not None and headers.end(whole) is None:
+                raise Refused(HEADER_TOO_LARGE)
+            whole = self._fixed(whole)
+        except Refused as refused:
+            self._refuse(refused)
             return
         self._spooled = True
-        self._chunks = [self._fixed(whole)]
+        self._chunks = [whole]
         self._held = len(self._chunks[0])
         self._spool()
 

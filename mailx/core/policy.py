@@ -20,13 +20,13 @@ BLOCKED = Reply(550, "5.7.1", "Sender not accepted by recipient")
 class IPolicy(Interface):
     """One reason to refuse mail."""
 
-    async def sender(origin: Origin, sender: Address | None, size: int | None) -> Reply | None:  # type: ignore[misc]
+    async def sender(origin: Origin, sender: Address | None, size: int | None) -> Reply | None:
         """Asked at MAIL; ``size`` is what the client announced in octets, None if it did not."""
 
-    async def recipient(origin: Origin, sender: Address | None, user: User) -> Reply | None:  # type: ignore[misc]
+    async def recipient(origin: Origin, sender: Address | None, user: User) -> Reply | None:
         """Asked at RCPT, and again before storing, for each account that a recipient reaches."""
 
-    async def check(envelope: Envelope) -> Reply | None:  # type: ignore[misc]
+    async def check(envelope: Envelope) -> Reply | None:
         """Asked when the message is whole."""
 
 

@@ -6,6 +6,7 @@ Failure is :class:`Refused` with the reply for the client; then nothing of the m
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,7 @@ from mailx.store.cipher import Cipher
 from mailx.store.delivery import Consignment, Delivery, Outcome, Placed, Problem, Target, deliver
 from mailx.store.mailboxes import name_hash
 from mailx.store.messages import charge
+from mailx.store.sweep import abandoned
 
 log = Logger()
 
@@ -152,7 +154,7 @@ class Reception:
         except Exception:
             await self._discard(envelope.message.content, sealed.file if sealed else None)
             raise
-        (outcomes,) = await self._store.write(deliver, Consignment((delivery,), each))
+        (outcomes,) = await self._store_all(Consignment((delivery,), each), [sealed])
         await self._settle(envelope, sealed, zip(users.values(), outcomes, strict=True), started)
         if not each:
             if not any(isinstance(outcome, Placed) for outcome in outcomes):
@@ -181,7 +183,7 @@ class Reception:
         except Exception:
             await self._discard(*[envelope.message.content for envelope in envelopes], *[sealed.file for _, sealed in ready])
             raise
-        answer = await self._store.write(deliver, Consignment(tuple(deliveries)))
+        answer = await self._store_all(Consignment(tuple(deliveries)), [sealed for _, sealed in ready])
         outcomes = [outcomes[0] for outcomes in answer]
         for (envelope, sealed), outcome in zip(ready, outcomes, strict=True):
             await self._settle(envelope, sealed, [(user, outcome)], started)
@@ -191,6 +193,17 @@ class Reception:
                 raise MailboxError("TRYCREATE", "No such mailbox")
             raise MailboxError("OVERQUOTA", "Quota exceeded")
         return Filed(placed[0].uidvalidity, tuple(each.uid for each in placed))
+
+    async def _store_all(self, consignment: Consignment, sealed: Sequence[Sealed]) -> list[list[Outcome | None]]:
+        """Commit the consignment; if that fails, remove the files of which it is certain that nothing names them."""
+        try:
+            return await self._store.write(deliver, consignment)
+        except Exception:
+            for file in [each.file for each in sealed if each.file is not None]:
+                with suppress(Unavailable):
+                    if await self._store.read(abandoned, file.name):
+                        await self._discard(file)
+            raise
 
     async def _discard(self, *kept: bytes | Spooled | None) -> None:
         """Remove the files of what is not accepted; one that is gone already is no error."""

@@ -100,8 +100,13 @@ class Sweep:
             self._wake(_DELAY)
 
     def _wake(self, delay: float) -> None:
-        if self._due is None and not self._stopped:
+        """Sweep in ``delay`` seconds, or sooner if that is already settled."""
+        if self._stopped:
+            return
+        if self._due is None:
             self._due = self._reactor.callLater(delay, self._begin)
+        elif self._due.getTime() > self._reactor.seconds() + delay:
+            self._due.reset(delay)
 
     def _begin(self) -> None:
         self._due = None
@@ -125,6 +130,7 @@ class Sweep:
         self._running = False
         if isinstance(result, Failure):
             log.failure("The sweep failed", result, event="sweep.failed")
+        self._wake(_ORPHANS_EVERY)
         waiters, self._idle = self._idle, []
         for waiter in waiters:
             waiter.callback(None)

@@ -22,3 +22,12 @@ def remove_unreferenced(txn: Txn, limit: int) -> tuple[int, list[str]]:
 def referenced_files(txn: Txn, after: str, limit: int) -> list[str]:
     """At most ``limit`` names of files above ``after``, in order."""
     return [str(name) for (name,) in txn.all("SELECT file FROM messages WHERE file > ? ORDER BY file LIMIT ?", (after, limit))]
+
+
+def abandoned(txn: Txn, file: str) -> bool:
+    """Whether no message names ``file``, and none will: asked after a delivery with it failed.
+
+    On SQLite a failed write is over. On PostgreSQL a COMMIT whose answer was lost may still come to pass, so that only
+    the sweep, much later, can tell.
+    """
+    return txn.dialect == "sqlite" and txn.one("SELECT 1 FROM messages WHERE file = ?", (file,)) is None

@@ -85,6 +85,13 @@ class MemoryTests(SynchronousTestCase):
         self.assertEqual(str(failure.value.reply), "552 5.3.4 Message size exceeds fixed maximum message size")
         self.assertEqual(content.size, 100_011)
 
+    def test_fields_limit(self) -> None:
+        """More header fields than any mail has are refused, also in memory."""
+        content = Content(HEAD, 10_000_000, headers.incoming, mock.sentinel.blobs, never, 10_000_000)
+        content.write(b"X: y\r\n" * 50_000)
+        failure = self.failureResultOf(Deferred.fromCoroutine(content.finish()), Refused)
+        self.assertEqual(str(failure.value.reply), "554 5.6.0 Header section too large")
+
     def test_abort(self) -> None:
         """What was aborted takes nothing and cannot be finished."""
         content = small()

@@ -6,7 +6,7 @@ from typing import Any
 from unittest import mock
 
 from attrs import evolve
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
@@ -351,6 +351,28 @@ class LargeTests(ReceptionTestCase):
             self.assertEqual(await self.reply(self.world.deliver("ann@example.test", BIG)), "452 4.3.1 Insufficient system storage")
         self.assertEqual(self.world.files(), [])
         self.assertEqual(await self.rows("SELECT id FROM messages"), [])
+
+    async def test_failed_transaction(self) -> None:
+        """When the transaction fails for certain, the file that it would have named goes."""
+        await self.begin("ann", engine="sqlite")
+        with mock.patch.object(self.world.store, "write", lambda *args: fail(Unavailable("database or disk is full"))):
+            for content in (BIG, HUGE):
+                delivering = self.world.deliver("ann@example.test", content)
+                self.assertEqual(await self.reply(delivering), "451 4.3.0 Requested action aborted: local error")
+        self.assertEqual(self.world.files(), [])
+
+    async def test_commit_in_doubt(self) -> None:
+        """A file that a commit did name, although its answer was lost, stays."""
+        (ann,) = await self.begin("ann")
+        real = self.world.store.write
+
+        async def lost(*args: Any) -> None:
+            await real(*args)
+            raise Unavailable("the connection was lost")
+
+        with mock.patch.object(self.world.store, "write", lambda *args: Deferred.fromCoroutine(lost(*args))):
+            await self.reply(self.world.deliver("ann@example.test", BIG))
+        self.assertTrue((await self.world.contents(ann))[0].endswith(BIG))
 
     async def test_full_mailbox(self) -> None:
         """A large message that nobody took leaves no file."""
