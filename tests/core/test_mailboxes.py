@@ -9,7 +9,8 @@ from tests.scenery import world
 
 
 def message(subject: str, body: str = "Hello\r\n") -> bytes:
-    return f"From: a@example.org\r\nTo: me@example.test\r\nSubject: {subject}\r\nDate: Fri, 20 Nov 2026 09:00:00 +0000\r\n\r\n{body}".encode()
+    head = f"From: a@example.org\r\nTo: me@example.test\r\nSubject: {subject}\r\nDate: Fri, 20 Nov 2026 09:00:00 +0000\r\n"
+    return f"{head}\r\n{body}".encode()
 
 
 class TreeTests(TestCase):

@@ -199,9 +199,10 @@ class Machine(RuleBasedStateMachine):
 
 class SessionsTests(TestCase):
     timeout = 60
+    engine = "sqlite"
+    examples = 40
 
     async def test_sessions_converge(self) -> None:
-        Machine.scene = await world(self)
         hear = feeds.Feed.hear
 
         def lossy(feed: feeds.Feed, change: Change) -> None:
@@ -212,8 +213,14 @@ class SessionsTests(TestCase):
                 hear(feed, change)
 
         self.patch(feeds.Feed, "hear", lossy)
+        Machine.scene = await world(self, engine=self.engine)
         checks = settings(
-            max_examples=40, stateful_step_count=25, deadline=None, database=None, print_blob=False,
+            max_examples=self.examples, stateful_step_count=25, deadline=None, database=None, print_blob=False,
             suppress_health_check=list(HealthCheck),
         )  # fmt: skip
         await deferToThread(run_state_machine_as_test, Machine, settings=checks)
+
+
+class PostgreSQLSessionsTests(SessionsTests):
+    engine = "postgresql"
+    examples = 15
