@@ -54,7 +54,8 @@ def credentials(txn: Txn, local: str, domain: str) -> Row | None:
 
 def page(txn: Txn, domain: str | None, after: int, limit: int) -> list[Row]:
     """At most ``limit`` accounts with ids above ``after``, by id; rows as of :func:`by_name`."""
-    where, parameters = ("", []) if domain is None else (" AND d.name = ?", [domain])  # type: tuple[str, list[Any]]
+    where = "" if domain is None else " AND d.name = ?"
+    parameters = [] if domain is None else [domain]
     return txn.all(
         f"SELECT {_COLUMNS}, a.created, a.last_login {_FROM} WHERE a.id > ? AND a.state <> 'deleted'{where} ORDER BY a.id LIMIT ?",
         [after, *parameters, limit],

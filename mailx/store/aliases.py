@@ -23,7 +23,8 @@ def add(txn: Txn, local: str, domain: str, account_ids: Sequence[int], now: int)
 
 def overview(txn: Txn, domain: str | None = None, account_id: int | None = None) -> list[Row]:
     """(local, domain, created, target local, target domain), one row a target, by name; of one domain or one account."""
-    where, parameters = "", []  # type: tuple[str, list[object]]
+    where = ""
+    parameters: list[object] = []
     if domain is not None:
         where += " AND d.name = ?"
         parameters.append(domain)
