@@ -16,15 +16,17 @@ class Changes:
         self._recordings: list[Recording] = []
         store.listen(self._heard)
 
-    def follow(self, mailbox: int, listener: Listener) -> None:
-        """Call ``listener(change)`` for each change of ``mailbox`` from now on, in the order of commits."""
-        self._listeners.setdefault(mailbox, []).append(listener)
+    def follow(self, mailbox: int, listener: Listener) -> Callable[[], None]:
+        """Call ``listener(change)`` for each change of ``mailbox`` from now on, until what is returned is called."""
+        listeners = self._listeners.setdefault(mailbox, [])
+        listeners.append(listener)
 
-    def unfollow(self, mailbox: int, listener: Listener) -> None:
-        listeners = self._listeners[mailbox]
-        listeners.remove(listener)
-        if not listeners:
-            del self._listeners[mailbox]
+        def unfollow() -> None:
+            listeners.remove(listener)
+            if not listeners:
+                del self._listeners[mailbox]
+
+        return unfollow
 
     def record(self) -> "Recording":
         """Keep every change until the recording is stopped: for whoever reads a mailbox and will follow it then."""

@@ -46,7 +46,6 @@ class Feed:
         self.sessions: list[Selected] = []
         self.claimed = 0  # up to this UID messages are \\Recent in the session that claimed them, and in no other
         self._modseq = modseq  # all changes up to here were passed on
-        self._changes = changes
         self._reactor = reactor
         self._read = read
         self._left = left
@@ -54,7 +53,7 @@ class Feed:
         self._settling: list[Deferred[None]] = []
         self._retry: Any = None
         self._closed = False
-        changes.follow(mailbox_id, self.hear)
+        self._unfollow = changes.follow(mailbox_id, self.hear)
 
     def join(self, session: Selected, first_recent: int, missed: list[Change]) -> None:
         """Bring ``session`` up to date with ``missed``, what was heard since its snapshot was read, and keep it so."""
@@ -77,7 +76,7 @@ class Feed:
 
     def close(self) -> None:
         self._closed = True
-        self._changes.unfollow(self.mailbox_id, self.hear)
+        self._unfollow()
         if self._retry is not None:
             self._retry.cancel()
 

@@ -80,7 +80,11 @@ def unlike(probe: Probe, content: bytes) -> bool:
     if not content.isascii():
         return False
     lowered = content.lower()
-    return not all(word in lowered for word in probe.words) and not any(disguise in lowered for disguise in _DISGUISES)
+    if all(word in lowered for word in probe.words):
+        return False
+    head = lowered[: lowered.find(b"\r\n\r\n") + 2]
+    told = lowered if b"multipart/" in head or b"message/" in head or len(head) < 2 else head
+    return not any(disguise in told for disguise in _DISGUISES)
 
 
 def found(probe: Probe, content: bytes, parts: Iterable[PartOffsets]) -> bool:
