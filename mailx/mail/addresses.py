@@ -47,13 +47,14 @@ _TOKEN = re.compile(
     rb'|"(?P<quoted>(?:[^"\\]++|\\[\s\S])*+)"'
     rb"|(?P<literal>\[[^\[\]\\]*+\])"
     rb'|(?P<word>[^\x00-\x20\x7f()<>\[\]:;@\\,"]++)'
+    rb"|(?P<commas>,[\x00-\x20\x7f,]*+)"  # a run of them separates as one does
     rb"|(?P<special>[\s\S])"
 )
 _ESCAPE = re.compile(rb"\\([\s\S])")
 
 _GAP = b" "
 
-Token = tuple[str, bytes]  # (name of the group above or "comment", text without quoting)
+Token = tuple[str, bytes]  # (blank, quoted, literal, word, special or comment; text without quoting)
 
 
 def parse(value: bytes) -> list[Entry]:
@@ -84,7 +85,9 @@ def _tokens(value: bytes) -> Iterator[Token]:
         match = _TOKEN.match(value, position)
         assert match is not None and match.lastgroup is not None  # the last alternative takes anything
         kind, text, position = match.lastgroup, match[match.lastgroup], match.end()
-        if kind == "quoted":
+        if kind == "commas":
+            yield "special", b","
+        elif kind == "quoted":
             yield kind, _ESCAPE.sub(rb"\1", text)
         elif text == b"(" and kind == "special":
             start, position = position, comment_end(value, position - 1)

@@ -58,16 +58,22 @@ def fields(block: bytes, names: Collection[bytes], but_not: bool = False) -> byt
     """What HEADER.FIELDS (``names``, lower case) or, with ``but_not``, HEADER.FIELDS.NOT selects of a raw header block.
 
     The lines are as they stand in the block, and the empty line that ends the block follows (RFC 9051 6.4.5).
-    Unlike the parser this keeps every field, however many there are.
+    Unlike the parser this counts no fields: only the first BLOCK_LIMIT octets are looked at, but all that is there.
     """
-    return end_block([raw for raw, name, _ in _FIELD.findall(block) if (name.lower() in names) is not but_not])
+    if len(block) <= _SMALL:
+        return _ended(b"".join([raw for raw, name, _ in _FIELD.findall(block) if (name.lower() in names) is not but_not]))
+    chosen = bytearray()  # not a list: millions of short fields fit into a header
+    for match in _FIELD.finditer(block, 0, BLOCK_LIMIT):
+        if (match[2].lower() in names) is not but_not:
+            chosen += match[1]
+    return _ended(bytes(chosen))
 
 
-def end_block(lines: list[bytes]) -> bytes:
-    """``lines`` as one header block: every line ended, the empty line last."""
-    if lines and not lines[-1].endswith(b"\n"):
-        lines[-1] = lines[-1].rstrip(b"\r") + b"\r\n"
-    return b"".join(lines) + b"\r\n"
+def _ended(lines: bytes) -> bytes:
+    """``lines`` as one header block: the last one ended, then the empty line."""
+    if lines and not lines.endswith(b"\n"):
+        lines = lines.rstrip(b"\r") + b"\r\n"
+    return lines + b"\r\n"
 
 
 # RFC 2047 2: =?charset[*language]?encoding?text?=. Blanks inside the text are an error that mailers make: taken.

@@ -18,10 +18,12 @@ from mailx.mail.parameters import Parameters, content_type, disposition, encodin
 
 DEPTH_LIMIT = 100
 PARTS_LIMIT = 10000
-# Each level of nesting is searched for its own boundary. The sum of all searches is held to this many times the
-# message, so that depth times size stays bounded; messages up to _WORK_FREE / DEPTH_LIMIT octets never meet it.
+# Each level of nesting is searched for its own boundary. The sum of all searches, in octets, is held to this many times
+# the message, so that depth times size stays bounded; messages up to _WORK_FREE / DEPTH_LIMIT octets never meet it.
 _WORK_FACTOR = 16
 _WORK_FREE = 16 << 20
+_FIELD_WORK = 256  # what a field and a line that only looks like a delimiter count for
+_DELIMITER_WORK = 256
 
 _TEXT: tuple[bytes, bytes, Parameters] = (b"text", b"plain", ((b"charset", b"us-ascii"),))  # RFC 2045 5.2
 _MESSAGE: tuple[bytes, bytes, Parameters] = (b"message", b"rfc822", ())  # in a digest: RFC 2046 5.1.5
@@ -29,7 +31,7 @@ _OPAQUE: tuple[bytes, bytes, Parameters] = (b"application", b"octet-stream", ())
 _DELIMITER_END = re.compile(rb"(--)?[ \t]*+(?:\r?\n|\r?\Z)")
 _FIELD_LINES = re.compile(rb"(?:>?From [^\n]*+\n)?+(?:(?:[!-9;-~]++[ \t]*+:|[ \t])[^\n]*+(?:\n|\Z))*+")
 _LANGUAGE = re.compile(rb"[A-Za-z0-9-]{1,35}+")
-_LANGUAGES_LIMIT = 20
+_LANGUAGES_LIMIT = 500  # octets
 _MESSAGES = (b"rfc822", b"global")  # RFC 9051 7.5.2 shows both as messages
 
 
@@ -119,6 +121,7 @@ class _Parser:
         stop, body = self._header_end(start, end)
         fields = header.split(content, start, stop)
         named = header.first(fields)
+        self._work -= len(fields) * _FIELD_WORK
         value = named.get(b"content-type")
         declared = default if value is None else content_type(value) or _TEXT
         children: tuple[Part, ...] = ()
@@ -149,7 +152,7 @@ class _Parser:
             id=_line(get(b"content-id")),
             description=_line(get(b"content-description")),
             disposition=None if arranged is None else disposition(arranged),
-            language=() if language is None else tuple(_LANGUAGE.findall(language)[:_LANGUAGES_LIMIT]),
+            language=() if language is None else tuple(_LANGUAGE.findall(language, 0, _LANGUAGES_LIMIT)),
             location=_line(get(b"content-location")),
             md5=_line(get(b"content-md5")),
             lines=lines,
@@ -187,7 +190,7 @@ class _Parser:
         default = _MESSAGE if declared[1] == b"digest" else _TEXT
         children: list[Part] = []
         for first, last in self._between(b"\n--" + boundary, start, end):
-            if self._parts <= 0:
+            if self._parts <= 0 or self._work < 0:
                 break
             children.append(self.entity(first, last, depth + 1, default))
         return tuple(children)
@@ -203,7 +206,8 @@ class _Parser:
                 break
             closing = _DELIMITER_END.match(content, found + len(needle), end)
             if closing is None:
-                position = found + len(needle)
+                self._work -= _DELIMITER_WORK
+                position = found + len(needle) if self._work >= 0 else end
                 continue
             if part >= 0:
                 last = found - 1 if content[found - 1] == 13 else found  # the line end belongs to the delimiter

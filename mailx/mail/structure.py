@@ -13,6 +13,8 @@ from mailx.mail.mime import Part
 from mailx.mail.parameters import Parameters
 
 STRUCTURE_LIMIT = 4 << 20  # octets
+ADDRESSES_LIMIT = 1 << 20  # octets of address fields of all enclosed messages: reading them is what takes time
+_ADDRESSED = (b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc")
 
 _SPECIALS = b'"\\\r\n\0'
 # RFC 9051 9: a multipart has at least one part.
@@ -21,7 +23,7 @@ _NO_PART_EXTENDED = _NO_PART[:-1] + b" NIL NIL NIL NIL)"
 
 
 class TooLarge(Exception):
-    """The rendering would exceed STRUCTURE_LIMIT: show the message as one opaque part."""
+    """The rendering would exceed a limit: show the message as one opaque part."""
 
 
 def string(value: bytes) -> bytes:
@@ -92,10 +94,11 @@ def structures(part: Part) -> tuple[bytes, bytes]:
 class _Renderer:
     """One rendering, with what is left of its size."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_addresses", "_left")
 
     def __init__(self) -> None:
         self._left = STRUCTURE_LIMIT
+        self._addresses = ADDRESSES_LIMIT
 
     def render(self, part: Part) -> tuple[bytes, bytes]:
         """The extended and the plain form of ``part``."""
@@ -131,6 +134,9 @@ class _Renderer:
 
     def _envelope(self, part: Part) -> bytes:
         named = part.named
+        self._addresses -= sum(len(named[name]) for name in _ADDRESSED if name in named)
+        if self._addresses < 0:
+            raise TooLarge
         lists = [addresses.parse(named[name]) if name in named else [] for name in (b"from", b"to", b"cc")]
         text = envelope(named, *lists)
         self._spend(len(text))

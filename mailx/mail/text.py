@@ -17,6 +17,7 @@ from mailx.mail.parameters import content_type, disposition, text
 from mailx.mail.sections import PartOffsets
 
 PREVIEW_LENGTH = 200  # characters, RFC 8970 3.2
+_SLICE = 65536  # characters of HTML stripped at a time
 _PREVIEW_TRIES = (500, 16384)  # octets of a body that a preview is made from: more if it takes more
 
 _TRAILING = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")  # added on the way, to be deleted: RFC 2045 6.7 (3)
@@ -52,13 +53,25 @@ def strip_html(page: str) -> str:
     pieces: list[str] = []
     position = 0
     while match := _SKIPPED.search(page, position):
-        pieces.append(page[position : match.start()])
+        _strip_tags(page, position, match.start(), pieces)
+        pieces.append(" ")
         end = (_ENDS[match[1].lower()] if match[1] else _COMMENT_END).search(page, match.end())
         position = end.end() if end else len(page)  # what never closes hides the rest, as in browsers
-        if not end:
-            break
-    pieces.append(page[position:])
-    return html.unescape(_TAG.sub("", _BREAK.sub(" ", " ".join(pieces))))
+    _strip_tags(page, position, len(page), pieces)
+    return "".join(pieces)
+
+
+def _strip_tags(page: str, start: int, end: int, pieces: list[str]) -> None:
+    """Append the text between two offsets of ``page``, in slices so that no single expression keeps other threads waiting.
+
+    A slice ends before a ``<``: neither tags nor entities go across one.
+    """
+    while start < end:
+        stop = page.find("<", start + _SLICE, end)
+        stop = end if stop < 0 else stop
+        words = _TAG.sub("", _BREAK.sub(" ", page[start:stop]))
+        pieces.append(html.unescape(words) if "&" in words else words)
+        start = stop
 
 
 def searchable(content: bytes, parts: Iterable[PartOffsets], with_header: bool = True) -> Iterator[str]:
@@ -69,7 +82,7 @@ def searchable(content: bytes, parts: Iterable[PartOffsets], with_header: bool =
     """
     for number, part in enumerate(parts):
         if part.header_start < part.body_start and (number or with_header):
-            yield fold(_header_text(content[part.header_start : part.body_start]))
+            yield fold(_header_text(content[part.header_start : min(part.body_start, part.header_start + header.BLOCK_LIMIT)]))
         if part.mime_type.startswith("text/"):
             yield fold(part_text(content, part))
 
