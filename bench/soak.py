@@ -57,7 +57,7 @@ class Actors:
         return f"u{random.randint(1, USERS)}@{DOMAIN}"
 
     def _tls(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=str(self._server.directory / "var" / "tls" / "self-signed.pem"))
+        context = ssl.create_default_context(cafile=str(self._server.directory / "var" / "tls" / "self-signed.crt"))
         context.check_hostname = False
         return context
 
@@ -141,7 +141,7 @@ def errors_in(log: Path) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=3600)
     options = parser.parse_args()
     directory = ROOT / "bench" / "var" / "soak"
     server = MailX(directory, users=USERS)
@@ -151,7 +151,7 @@ def main() -> None:
         server.populate()
         assert server.process is not None
         actors, pid = Actors(server), server.process.pid
-        began, length = time.monotonic(), options.minutes * 60
+        began, length = time.monotonic(), options.seconds
         load = threading.Thread(target=actors.run, args=(length,))
         load.start()
         while load.is_alive():
@@ -166,7 +166,7 @@ def main() -> None:
     growth = sum(end) / len(end) - sum(middle) / len(middle)
     errors = errors_in(directory / "var" / "mailx.log") + errors_in(directory / "twistd.log")
     figures = {
-        "minutes": options.minutes,
+        "minutes": round(options.seconds / 60, 1),
         "done": dict(actors.done),
         "failed": dict(actors.failed),
         "resident_mb": {"first": round(samples[0], 1), "middle": round(sum(middle) / len(middle), 1), "end": round(sum(end) / len(end), 1)},
