@@ -151,6 +151,7 @@ class MailX(MultiService):
             default_quota=config.accounts.quota,
             file_above=config.store.file_above,
             spool_above=config.store.spool_above,
+            tracing=config.log.level == "debug",
         )
         sweep = Sweep(store, blobs, reactor)
         sweep.start()

@@ -22,7 +22,7 @@ from mailx.core.accounts import Accounts, User
 from mailx.core.changes import Changes
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.passwords import Passwords
-from mailx.core.policy import standard
+from mailx.core.policy import BlockList, MessageSize
 from mailx.core.reception import Reception
 from mailx.core.sweep import Sweep
 from mailx.core.trace import received
@@ -152,7 +152,7 @@ async def world(test_case: TestCase, *, engine: str = "", reactor: Any = None, *
             cipher,
             blobs,
             accounts,
-            standard(accounts, config.smtp.message_size),
+            [MessageSize(config.smtp.message_size), BlockList(accounts)],
             reactor,
             hostname=config.server.hostname,
             default_quota=config.accounts.quota,
@@ -185,6 +185,7 @@ async def _store(
     if engine != "postgresql":
         raise ValueError(f"no engine {engine}")
     from mailx.store.postgres import open_store as open_postgres
+
     os.makedirs(directory)
     server = postgresql.server()
     name = server.create_database()

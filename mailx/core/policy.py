@@ -4,8 +4,6 @@ A policy answers None for "no objection" or the Reply to refuse with; it never r
 concerns one recipient is answered at RCPT, so that the others of the same message are still served.
 """
 
-from collections.abc import Sequence
-
 from zope.interface import Interface, implementer
 
 from mailx.core.accounts import Accounts, User
@@ -62,8 +60,3 @@ class BlockList(Policy):
 
     async def recipient(self, origin: Origin, sender: Address | None, user: User) -> Reply | None:
         return BLOCKED if await self._directory.blocked(user.id, sender) else None
-
-
-def standard(directory: Accounts, message_size: int) -> Sequence[Policy]:
-    """The policies that every server has."""
-    return (MessageSize(message_size), BlockList(directory))

@@ -14,7 +14,7 @@ from attrs import frozen
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
-from mailx.core import headers, metrics
+from mailx.core import headers, metrics, quota
 from mailx.core.accounts import Accounts, User
 from mailx.core.content import Content, Threads
 from mailx.core.policy import IPolicy
@@ -42,8 +42,6 @@ UNKNOWN = Reply(550, "5.1.1", "No such mailbox here")
 SUSPENDED = Reply(550, "5.2.1", "Mailbox disabled")
 FULL = Reply(552, "5.2.2", "Mailbox full")
 CHANGED = Reply(451, "4.3.0", "Recipients have changed; try again")
-
-_THRESHOLDS = (95, 90, 80)  # per cent of a quota whose passing is logged
 
 
 @frozen
@@ -79,8 +77,12 @@ class Reception:
         default_quota: int = 0,
         file_above: int = 131072,
         spool_above: int = 1048576,
+        tracing: bool = False,
     ) -> None:
-        """Sizes are in octets, see the settings of store and accounts; ``hostname`` makes missing Message-IDs."""
+        """Sizes are in octets, see the settings of store and accounts; ``hostname`` makes missing Message-IDs.
+
+        ``tracing`` turns on the debug lines of every quota check and update.
+        """
         self._store = store
         self._cipher = cipher
         self._blobs = blobs
@@ -93,6 +95,7 @@ class Reception:
         self._hostname = hostname
         self._default_quota = default_quota
         self._spool_above = spool_above
+        self._tracing = tracing
 
     async def sender(self, origin: Origin, address: Address | None, size: int | None) -> None:
         """The verdict of MAIL; ``size`` is what the client announces in octets. Raises Refused.
@@ -111,9 +114,11 @@ class Reception:
         cost = charge(size or 1)
         for user in users:
             if user.room(cost) or ((fresh := await self._directory.fresh(user.id)) is not None and fresh.room(cost)):
+                if self._tracing:
+                    quota.checked(user, size)
                 return address
         for user in users:
-            _log_full(user, size)
+            quota.exceeded(user, size)
         raise Refused(FULL)
 
     def content(self, origin: Origin, head: bytes, limit: int, submitted: bool) -> Content:
@@ -255,13 +260,11 @@ class Reception:
                 receivers.users[user.id] = user
         return receivers
 
-    async def _delivery(
-        self, sealed: Sealed, places: Sequence[tuple[User, bytes, int]], now: int, received: int | None = None
-    ) -> Delivery:
+    async def _delivery(self, sealed: Sealed, places: Sequence[tuple[User, bytes, int]], now: int, received: int | None = None) -> Delivery:
         """The delivery of ``sealed`` to (account, hash of the mailbox, flags)."""
         threads = await self._sealing.threads(sealed, [user.id for user, _, _ in places])
-        quota = self._default_quota
-        targets = [Target(user.id, hash, quota, flags, hashes) for (user, hash, flags), hashes in zip(places, threads, strict=True)]
+        default = self._default_quota
+        targets = [Target(user.id, hash, default, flags, hashes) for (user, hash, flags), hashes in zip(places, threads, strict=True)]
         return Delivery(
             sealed.guid,
             sealed.size,
@@ -291,9 +294,11 @@ class Reception:
             if isinstance(outcome, Placed):
                 placed += 1
                 self._directory.note_used(user.id, outcome.used)
-                _log_thresholds(user, outcome.used, cost)
+                quota.passed(user, outcome.used - cost, outcome.used)
+                if self._tracing:
+                    quota.updated(user, outcome.used, envelope.id, sealed.size)
             elif outcome is Problem.FULL:
-                _log_full(user, sealed.size)
+                quota.exceeded(user, sealed.size)
         if not placed:
             await self._discard(sealed.file)
             return
@@ -308,35 +313,3 @@ def _verdict(outcomes: Sequence[Outcome | None]) -> Reply:
     if any(isinstance(outcome, Placed) for outcome in outcomes):
         return OK
     return FULL if Problem.FULL in outcomes else UNKNOWN
-
-
-def _log_full(user: User, size: int | None) -> None:
-    log.error(
-        "Quota exceeded - message rejected",
-        event="quota.exceeded",
-        user_id=user.id,
-        email=str(user.address),
-        used_bytes=user.used,
-        limit_bytes=user.quota,
-        message_size=size,
-    )
-
-
-def _log_thresholds(user: User, used: int, cost: int) -> None:
-    """Say when a delivery that cost ``cost`` octets took the account over a threshold of its quota."""
-    quota = user.quota
-    if not quota or used * 100 < quota * _THRESHOLDS[-1]:
-        return
-    for threshold in _THRESHOLDS:
-        if (used - cost) * 100 < quota * threshold <= used * 100:
-            log.warn(
-                "Quota threshold exceeded",
-                event="quota.threshold",
-                user_id=user.id,
-                email=str(user.address),
-                threshold=f"{threshold}%",
-                used_bytes=used,
-                limit_bytes=quota,
-                percentage=used * 100 // quota,
-            )
-            return
