@@ -139,6 +139,7 @@ class MailX(MultiService):
         parts.push_async_callback(access.stop)
         changes = Changes(store)
         mailboxes = Mailboxes(store, cipher, blobs, changes, reactor, config.accounts.quota)
+        await mailboxes.resume()
         policies = [MessageSize(config.smtp.message_size), BlockList(accounts)]
         reception = Reception(
             store,

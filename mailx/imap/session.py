@@ -220,4 +220,6 @@ class Session:
         if names == self._keywords:
             return b""
         self._keywords = names
+        self.flag_texts.clear()  # a bit may have got another name
+        self.recent_texts.clear()
         return self.flag_lines()
