@@ -179,7 +179,7 @@ def tally(rows: Sequence[Row]) -> tuple[int, int, int, int]:
 def purge(txn: Txn, mailbox_id: int) -> bool:
     """Remove a slice of a buried mailbox, with the last its row; returns whether more is left."""
     lock_account(txn, mailbox_id)
-    row = txn.one("SELECT account_id FROM mailboxes WHERE id = ?", (mailbox_id,))
+    row = txn.one("SELECT account_id, modseq FROM mailboxes WHERE id = ?", (mailbox_id,))
     if row is None:
         return False
     rows = txn.all("SELECT uid, message_id, size FROM entries WHERE mailbox_id = ? ORDER BY uid LIMIT ?", (mailbox_id, SLICE))
@@ -196,4 +196,5 @@ def purge(txn: Txn, mailbox_id: int) -> bool:
     if forgotten:
         return True
     txn.execute("DELETE FROM mailboxes WHERE id = ?", (mailbox_id,))
+    txn.publish(Change(mailbox_id, row[1] + 1, gone=True))  # once more: now the sweep finds all that was released
     return False
