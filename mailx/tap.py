@@ -39,7 +39,7 @@ from mailx.ops.administration import Administration
 from mailx.ops.certificates import Certificates, Unusable
 from mailx.ops.health import Health
 from mailx.ops.logs import observer
-from mailx.ops.metrics import Delay, raise_open_files
+from mailx.ops.metrics import Census, Delay, raise_open_files
 from mailx.ops.sockets import BoundPorts, PortTaken
 from mailx.ops.welcome import first_account, notice
 from mailx.store.blobs import Blobs
@@ -157,9 +157,9 @@ class MailX(MultiService):
         sweep = Sweep(store, blobs, reactor)
         sweep.start()
         parts.push_async_callback(sweep.stop)
-        delay = Delay(reactor)
-        delay.start()
-        parts.callback(delay.stop)
+        for gauge in (Delay(reactor), Census(accounts, reactor)):
+            gauge.start()
+            parts.callback(gauge.stop)
         first = await first_account(accounts, server.first_domain)
 
         edges = MultiService()

@@ -38,8 +38,7 @@ DELIVERY_SECONDS = Histogram(
     "mailx_delivery_seconds", "Time from the end of a message to its durable storage.", buckets=_SECONDS, registry=REGISTRY
 )
 
-# Store and accounts, filled by the composition root and by whoever owns the figure.
-STORE_FAILURES = Counter("mailx_store_failures", "Requests that met an unavailable store.", registry=REGISTRY)
+# Store and accounts. The figures of all accounts together are read once a minute.
 SWEPT = Counter("mailx_messages_swept", "Messages removed after their last reference went.", registry=REGISTRY)
 ACCOUNTS = Gauge("mailx_accounts", "Accounts that exist.", registry=REGISTRY)
 STORAGE_OCTETS = Gauge("mailx_storage_octets", "Octets charged to all accounts together.", registry=REGISTRY)

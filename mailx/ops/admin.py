@@ -17,10 +17,10 @@ from twisted.internet.interfaces import IListeningPort, IReactorUNIX
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
-from twisted.web.server import Site
 from werkzeug.exceptions import HTTPException
 
 from mailx.ops.administration import JSON, ROUTES, Administration, failure, unroutable
+from mailx.ops.site import InternalSite
 
 log = Logger()
 
@@ -71,16 +71,6 @@ def _reply(request: IRequest, status: int, answer: JSON) -> bytes:
     return json.dumps(answer).encode() + b"\n"
 
 
-class _Site(Site):
-    """Without an access log: what is changed, the directory logs by itself."""
-
-    noisy = False
-    displayTracebacks = False
-
-    def log(self, request: Any) -> None:
-        """Say nothing."""
-
-
 class AdminService(Service):
     """Listens on the Unix socket ``path`` while it runs."""
 
@@ -95,7 +85,7 @@ class AdminService(Service):
     def startService(self) -> None:
         """Listen; raises SocketInUse, or CannotListenError when the directory does not allow it."""
         _remove_stale(self._path)
-        site = _Site(resource(self._administration), parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
+        site = InternalSite(resource(self._administration))
         # The file gets its mode between bind and listen, so nobody else is ever let in.
         self._port = self._reactor.listenUNIX(self._path, site, mode=0o600)  # type: ignore[arg-type]
         super().startService()  # type: ignore[no-untyped-call]

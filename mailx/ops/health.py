@@ -12,10 +12,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
-from twisted.web.server import Site
 
 from mailx import __version__
 from mailx.ops.metrics import exposition
+from mailx.ops.site import InternalSite
 
 log = Logger()
 
@@ -64,11 +64,9 @@ class Health:
             return False
         return True
 
-    def site(self) -> Site:
+    def site(self) -> InternalSite:
         """The resource tree as a factory for a listener."""
-        site = Site(self.app.resource(), parsePOSTFormSubmission=False)
-        site.noisy = False
-        return site
+        return InternalSite(self.app.resource())
 
 
 async def _await(probe: Probe) -> object:

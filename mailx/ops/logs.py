@@ -36,8 +36,7 @@ class Observer:
         self._format = json_line if form == "json" else console_line
 
     def __call__(self, event: LogEvent) -> None:
-        level = event.get("log_level", LogLevel.info)
-        if _RANKS[level.name] < self._least:
+        if _rank(event) < self._least:
             return
         try:
             self._sink.write(self._format(event).encode("utf-8", "replace"))
@@ -53,6 +52,13 @@ class Observer:
         """Open the log file again, after somebody moved it away. Does nothing for standard output."""
         if isinstance(self._sink, LateFile):
             self._sink.reopen()
+
+
+def _rank(event: LogEvent) -> int:
+    """How important ``event`` is. What Twisted tells for information (factories, ports) is for those who debug."""
+    level = event.get("log_level", LogLevel.info)
+    foreign = level is LogLevel.info and not event.get("log_namespace", "").startswith("mailx")
+    return _RANKS["debug" if foreign else level.name]
 
 
 def json_line(event: LogEvent) -> str:

@@ -4,11 +4,14 @@ import resource
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.exposition import choose_encoder
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from mailx import __version__
-from mailx.core.metrics import REGISTRY
+from mailx.core.accounts import Accounts
+from mailx.core.metrics import ACCOUNTS, REGISTRY, STORAGE_OCTETS
+from mailx.mail.reply import Unavailable
 
 INFO = Gauge("mailx_info", "The version that runs.", ["version"], registry=REGISTRY)
 INFO.labels(__version__).set(1)
@@ -16,6 +19,7 @@ DELAY = Gauge("mailx_reactor_delay_seconds", "How late the event loop came to it
 ProcessCollector(registry=REGISTRY)
 
 _INTERVAL = 1.0
+_CENSUS_INTERVAL = 60.0
 
 
 def exposition(accept: str, registry: CollectorRegistry = REGISTRY) -> tuple[bytes, str]:
@@ -45,6 +49,30 @@ class Delay:
         now = self._clock.seconds()
         DELAY.set(max(0.0, now - self._expected))
         self._expected = now + _INTERVAL
+
+
+class Census:
+    """Counts accounts and what they store, once a minute; while the store is away the last figures stand."""
+
+    def __init__(self, accounts: Accounts, clock: IReactorTime) -> None:
+        self._accounts = accounts
+        self._loop = LoopingCall(lambda: Deferred.fromCoroutine(self._count()))
+        self._loop.clock = clock
+
+    def start(self) -> None:
+        self._loop.start(_CENSUS_INTERVAL)
+
+    def stop(self) -> None:
+        if self._loop.running:
+            self._loop.stop()
+
+    async def _count(self) -> None:
+        try:
+            count, octets = await self._accounts.totals()
+        except Unavailable:
+            return
+        ACCOUNTS.set(count)
+        STORAGE_OCTETS.set(octets)
 
 
 def raise_open_files() -> int:

@@ -8,9 +8,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailx import __version__
-from mailx.core.metrics import RECEIVED
+from mailx.core.metrics import ACCOUNTS, RECEIVED, STORAGE_OCTETS
+from mailx.mail.reply import Unavailable
 from mailx.ops.health import PATIENCE, Health
-from mailx.ops.metrics import DELAY, Delay
+from mailx.ops.metrics import DELAY, Census, Delay
 
 
 async def fine() -> None:
@@ -81,6 +82,28 @@ class Answers(SynchronousTestCase):
 
     def test_nothing_else(self) -> None:
         self.assertEqual(self.get("/")[0], 404)
+
+
+class Counting(SynchronousTestCase):
+    def test_accounts_and_octets_are_read_once_a_minute(self) -> None:
+        class Directory:
+            answers = [(2, 300), Unavailable("locked"), (3, 400)]
+
+            async def totals(self) -> tuple[int, int]:
+                answer = self.answers.pop(0)
+                if isinstance(answer, Unavailable):
+                    raise answer
+                return answer
+
+        clock = Clock()
+        census = Census(Directory(), clock)  # type: ignore[arg-type]
+        census.start()
+        for expected in ((2, 300), (2, 300), (3, 400)):
+            self.assertEqual((ACCOUNTS._value.get(), STORAGE_OCTETS._value.get()), expected)
+            if expected != (3, 400):
+                clock.advance(60)
+        census.stop()
+        self.assertEqual(clock.getDelayedCalls(), [])
 
 
 class Lateness(SynchronousTestCase):

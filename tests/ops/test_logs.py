@@ -32,10 +32,10 @@ class Full:
 class Lines(SynchronousTestCase):
     """One event, one line."""
 
-    def logger(self, sink: object, level: str = "info", form: str = "json") -> Logger:
+    def logger(self, sink: object, level: str = "info", form: str = "json", namespace: str = "mailx.test") -> Logger:
         publisher = LogPublisher()
         publisher.addObserver(Observer(sink, level, form))  # type: ignore[arg-type]
-        return Logger("mailx.test", observer=publisher)
+        return Logger(namespace, observer=publisher)
 
     def test_a_line_is_one_json_object(self) -> None:
         sink = Sink()
@@ -76,6 +76,14 @@ class Lines(SynchronousTestCase):
         for level in LogLevel.iterconstants():
             log.emit(level, "Event")
         self.assertEqual([line["level"] for line in sink.lines()], ["warn", "error", "critical"])
+
+    def test_what_twisted_tells_for_information_is_for_those_who_debug(self) -> None:
+        for level, expected in (("info", ["warn"]), ("debug", ["info", "warn"])):
+            sink = Sink()
+            log = self.logger(sink, level, namespace="twisted.internet.base")
+            log.info("Main loop terminated.")
+            log.warn("Too many open files")
+            self.assertEqual([line["level"] for line in sink.lines()], expected)
 
     def test_a_failure_brings_its_traceback(self) -> None:
         sink = Sink()
