@@ -101,6 +101,12 @@ class SMTPListener(SMTPFactory):
         self._empty: Deferred[None] | None = None
         self._accepted: Counter = metrics.CONNECTIONS.labels(door.name)
         self._open = metrics.CONNECTIONS_OPEN.labels(door.name)
+        # By command (b"" is an unknown one) and the reply's first octet, ready to be counted on.
+        self.counts: dict[tuple[bytes, int], Counter] = {
+            (verb, digit): metrics.COMMANDS.labels(door.name, verb.decode().lower() or "unknown", f"{chr(digit)}xx")
+            for verb in (b"", *self.commands)
+            for digit in b"2345"
+        }
 
     def soon(self, call: Callable[[], None]) -> object:
         """Call in the reactor's next step."""

@@ -59,6 +59,8 @@ class Session(Wire):
         self._chunk_refusal = b""
         self._accepting = False
         self._entered = False
+        self._verb = b""  # the command being answered; empty: an unknown one
+        self._refused_recipients = 0
 
     # The connection.
 
@@ -110,6 +112,9 @@ class Session(Wire):
         """The time for a graceful end is over."""
         self.close(replies.SHUTTING_DOWN)
 
+    def answered(self, reply: bytes) -> None:
+        self.listener.counts[self._verb, reply[0]].inc()
+
     def settled(self) -> bool:
         return self.transaction is None
 
@@ -124,8 +129,9 @@ class Session(Wire):
         verb, _, argument = line.partition(b" ")
         verb = verb.rstrip().upper()
         execute = self.listener.commands.get(verb)
+        self._verb = verb if execute is not None else b""  # an unknown one may be anything, a password too
         if self.listener.tracing:
-            known = verb.decode() if execute is not None else "unknown"  # else it may be anything, a password too
+            known = self._verb.decode() or "unknown"
             log.debug("SMTP command received", event="smtp.command", connection_id=self.connection, command=known, client_ip=self.address)
         if execute is None:
             if verb in _HTTP:
@@ -142,6 +148,7 @@ class Session(Wire):
     def bad_line(self, reply: bytes) -> bytes:
         self._dialogue = None
         self.long_lines = False
+        self._verb = b""
         return reply
 
     def do_EHLO(self, rest: bytes) -> Answer:
@@ -201,7 +208,11 @@ class Session(Wire):
                 self.origin(transaction.utf8), transaction.sender, address, transaction.size
             )
         except Refused as refused:
-            return self._refuse(refused.reply, refused.reason)
+            self._refused_recipients += 1
+            reply = self._refuse(refused.reply, refused.reason)
+            if self._refused_recipients >= self.listener.settings.recipients:  # somebody guesses addresses
+                self.close(reply + replies.TOO_MANY_ERRORS)
+            return reply
         transaction.recipients.append(recipient)
         return replies.RECIPIENT_OK
 

@@ -15,7 +15,7 @@ _PATH = re.compile(r'\s*<((?:"(?:[^"\\]|\\.)*"|[^<>"\s])*)>(?:\s+(\S.*))?\Z')
 _ROUTE = re.compile(r"@[^@:]+(?:,@[^@:]+)*:")  # source route, accepted and ignored: RFC 5321 4.1.1.3
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e\u0080-\U0010ffff]+))?\Z")
 _SIZE = re.compile(r"[0-9]{1,20}\Z")
-_HOST = re.compile(r"(?:[A-Za-z0-9_\u0080-\U0010ffff](?:[A-Za-z0-9._\u0080-\U0010ffff-]*)|\[[A-Za-z0-9.:_-]+\])\Z")
+_HOST = re.compile(r"(?:[A-Za-z0-9_\u0080-\U0010ffff](?:[A-Za-z0-9._\u0080-\U0010ffff-]*)|\[[A-Za-z0-9.:%_-]+\])\Z")
 _XTEXT = re.compile(r"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})+\Z")
 _CHUNK = re.compile(rb"([0-9]{1,18})(?: +(LAST))?\s*\Z", re.IGNORECASE)
 
@@ -46,8 +46,8 @@ def text(argument: bytes, reply: bytes = replies.SYNTAX) -> str:
 
 
 def host(argument: bytes) -> str:
-    """The client's name in EHLO, HELO and LHLO, liberal in what names hold."""
-    name = text(argument, replies.HOST_SYNTAX).strip()
+    """The client's name in EHLO, HELO and LHLO, liberal in what names hold: many computers have names that are no host's."""
+    name = argument.decode("utf-8", "replace")
     if len(name) > 255 or not _HOST.match(name):
         raise SyntaxFault(replies.HOST_SYNTAX)
     return name

@@ -79,6 +79,9 @@ class Wire(ESMTP):
     def closing(self) -> None:
         """The session ends: give back what a transaction holds. Called once."""
 
+    def answered(self, reply: bytes) -> None:
+        """A command got ``reply``: for those who count."""
+
     def settled(self) -> bool:
         """Whether no transaction is open: a session that drains may end."""
         return True
@@ -270,6 +273,7 @@ class Wire(ESMTP):
         if self._closed:
             return
         self._out.append(reply)
+        self.answered(reply)
         if reply[:3] in replies.BAD:
             self._errors += 1
             if self._errors >= ERRORS_LIMIT:

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailx.config import SMTP, TLS, Server
+from mailx.core.metrics import REGISTRY
 from mailx.core.proxy import ProxyFactory
 from mailx.ops.certificates import Certificates
 from mailx.smtp.door import LMTP, MX, SUBMISSION, SUBMISSIONS, Door
@@ -50,6 +51,30 @@ class LimitTests(SynchronousTestCase):
         self.assertTrue(scene.connect("192.0.2.2")[1].take().startswith(b"220 "))
         sessions[0].connectionLost(DONE)
         self.assertTrue(scene.connect()[1].take().startswith(b"220 "))
+
+    def test_guessed_addresses(self) -> None:
+        """Who tries name after name is sent away after as many refusals as a message may have recipients."""
+        scene = Scene(recipients=100)
+        session, transport = scene.connect()
+        session.dataReceived(b"HELO x\r\nMAIL FROM:<>\r\n")
+        for _ in range(99):
+            session.dataReceived(b"RCPT TO:<nobody@example.test>\r\nRCPT TO:<me@example.test>\r\n")
+        self.assertFalse(transport.disconnecting)
+        session.dataReceived(b"RCPT TO:<nobody@example.test>\r\n")
+        self.assertTrue(transport.take().endswith(b"550 5.1.1 No such mailbox here\r\n421 4.7.0 Too many errors; closing\r\n"))
+
+    def test_counters(self) -> None:
+        """Commands are counted by their answers."""
+
+        def count(command: str, outcome: str) -> float:
+            return REGISTRY.get_sample_value("mailx_commands_total", {"protocol": "smtp", "command": command, "outcome": outcome}) or 0.0
+
+        names = [("data", "3xx"), ("data", "2xx"), ("rcpt", "5xx"), ("unknown", "5xx")]
+        before = [count(*name) for name in names]
+        scene = Scene()
+        session, _ = scene.connect()
+        session.dataReceived(BEGUN + b"RCPT TO:<nobody@example.test>\r\nWHAT\r\nDATA\r\nx\r\n.\r\n")
+        self.assertEqual([count(*name) for name in names], [number + 1 for number in before])
 
     def test_refused_that_stays(self) -> None:
         """Who does not go is cut off."""
