@@ -154,6 +154,11 @@ class Announcer:
             self._awake = True
             self._reactor.callFromThread(self._drain)
 
+    def announce(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell these now; reactor thread only. Their Deferreds may fire a little later, when there are many."""
+        self._posted.append(outcomes)
+        self._drain()
+
     def tell(self, change: Change) -> None:
         """Tell every listener; reactor thread only."""
         for listener in self._listeners:

@@ -154,7 +154,8 @@ class PostgreSQLStore:
         self._readers = pool("readers", readers, _prepare_reader)
         connect = partial(psycopg.connect, url, autocommit=True, **options)
         self._notices = Notices(reactor, self._readers, connect, self.node, self._announcer.tell)
-        self._lock = Lock()  # of _lines and _commits
+        self._reactor = reactor
+        self._lock = Lock()  # of _commits
         self._lines: dict[Any, _Line] = {}
         self._commits: deque[_Commit] = deque()
         self._unanswered = Unanswered()
@@ -170,14 +171,13 @@ class PostgreSQLStore:
         deferred: Deferred[Any] = self._unanswered.add(Deferred())
         call = Call(job, args, kwargs, deferred)
         if getattr(job, "batched", False):
-            with self._lock:
-                line = self._lines.setdefault(job, _Line())
-                line.calls.append(call)
-                start, line.busy = not line.busy, True
-            if start:
-                self._writers.runWithConnection(self._run_line, line).addErrback(self._line_failed, line)
+            line = self._lines.setdefault(job, _Line())
+            line.calls.append(call)
+            if not line.busy:
+                line.busy = True
+                self._reactor.callLater(0, self._next_batch, line)
         else:
-            self._writers.runWithConnection(self._run, [call]).addErrback(self._call_failed, call)
+            self._writers.runWithConnection(self._run, [call]).addErrback(self._not_run, [call])
         return deferred
 
     def listen(self, listener: Callable[[Change], Any]) -> None:
@@ -198,26 +198,22 @@ class PostgreSQLStore:
         await self._writers.runWithConnection(lambda session: migrate_postgresql(session.raw))
         await self._notices.start()
 
-    def _line_failed(self, failure: Failure, line: _Line) -> None:
-        with self._lock:
-            calls = list(line.calls)
-            line.calls.clear()
-            line.busy = False
-        self._announcer.post(_unavailable(calls, failure.value))
+    def _next_batch(self, line: _Line) -> None:
+        calls = [line.calls.popleft() for _ in range(min(_BATCH_CALLS, len(line.calls)))]
+        self._writers.runWithConnection(self._run, calls).addErrback(self._not_run, calls).addCallback(self._batch_done, line)
 
-    def _call_failed(self, failure: Failure, call: Call) -> None:
-        self._announcer.post(_unavailable([call], failure.value))
+    def _batch_done(self, _: None, line: _Line) -> None:
+        if line.calls:
+            self._reactor.callLater(0, self._next_batch, line)
+        else:
+            line.busy = False
+
+    def _not_run(self, failure: Failure, calls: list[Call]) -> None:
+        """The job failed in a way that nobody foresaw; no call may wait for ever."""
+        log.failure("A writer failed", failure, event="store.writer_failed")
+        self._announcer.post([Outcome(call, error=Unavailable(f"the writer failed: {failure.value!r}")) for call in calls])
 
     # The rest runs in writer threads.
-
-    def _run_line(self, session: Session, line: _Line) -> None:
-        while True:
-            with self._lock:
-                calls = [line.calls.popleft() for _ in range(min(_BATCH_CALLS, len(line.calls)))]
-                line.busy = bool(calls)
-            if not calls:
-                return
-            self._run(session, calls)
 
     def _run(self, session: Session, calls: list[Call]) -> None:
         """One job in one transaction; a batch that fails is undone and its calls are run one by one."""
@@ -339,14 +335,6 @@ def translate(error: BaseException) -> BaseException:
     if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)):
         return Unavailable(reason)
     return error
-
-
-def _unavailable(calls: list[Call], error: BaseException | None) -> list[Outcome]:
-    """The writer stopped in a way that nobody foresaw; no call may wait for ever."""
-    seen = translate(error) if error is not None else None
-    reason = seen.reason if isinstance(seen, Unavailable) else f"{type(error).__name__}: {error}"
-    log.error("The writer stopped: {reason}", event="store.unavailable", reason=reason, calls=len(calls))
-    return [Outcome(call, error=Unavailable(reason)) for call in calls]
 
 
 def _prepare(connection: "psycopg.Connection[Row]") -> None:

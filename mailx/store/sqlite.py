@@ -1,7 +1,7 @@
 """The SQLite engine: one writer thread with group commit, and readers beside it.
 
-Jobs that arrive while a commit is in flight share the next transaction, each in a savepoint of its own, so that
-one fsync serves them all and a failing job is undone alone. Exactly one process uses a database file: a lock
+Jobs that arrive while a commit is in flight, or in the same turn of the reactor, share the next transaction, each in a
+savepoint of its own, so that one fsync serves them all and a failing job is undone alone. Exactly one process uses a database file: a lock
 file beside it is held exclusively. Failure of the database (full, locked, read-only, I/O error) becomes
 :class:`~mailx.mail.reply.Unavailable` for the jobs it hit; the writer opens its connection anew and goes on.
 """
@@ -11,7 +11,6 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from threading import Lock
 from time import perf_counter
 from typing import Any
 
@@ -116,9 +115,9 @@ class SQLiteStore:
         self._readers = Pool(
             "sqlite3", path, cp_reactor=reactor, cp_min=1, cp_max=readers, cp_name="readers", cp_openfun=_prepare_reader, **options
         )
-        self._lock = Lock()  # of _pending and _pumping
+        self._reactor = reactor
         self._pending: deque[Call] = deque()
-        self._pumping = False
+        self._busy = False  # a batch is being committed, or about to be made up
         self._unanswered = Unanswered()
 
     def read(self, job: Callable[..., Any], *args: Any, **kwargs: Any) -> "Deferred[Any]":
@@ -130,12 +129,10 @@ class SQLiteStore:
         if self._unanswered.closed:
             return fail(Unavailable("the store is closed"))
         deferred: Deferred[Any] = self._unanswered.add(Deferred())
-        with self._lock:
-            self._pending.append(Call(job, args, kwargs, deferred))
-            start = not self._pumping
-            self._pumping = True
-        if start:
-            self._writer.runWithConnection(self._pump).addErrback(self._writer_failed)
+        self._pending.append(Call(job, args, kwargs, deferred))
+        if not self._busy:
+            self._busy = True
+            self._reactor.callLater(0, self._next_batch)  # what else this turn of the reactor writes shares the commit
         return deferred
 
     def listen(self, listener: Callable[[Change], Any]) -> None:
@@ -154,86 +151,25 @@ class SQLiteStore:
         """Bring the schema up to date; raises SchemaError, Unavailable."""
         await self._writer.runWithConnection(lambda session: migrate_sqlite(session.raw, self._path))
 
-    def _writer_failed(self, failure: Failure) -> None:
-        """The writer stopped in a way that nobody foresaw; no call may wait for ever."""
-        reason = f"{type(failure.value).__name__}: {failure.value}"
-        log.error("The writer stopped: {reason}", event="store.unavailable", reason=reason)
-        with self._lock:
-            calls = list(self._pending)
-            self._pending.clear()
-            self._pumping = False
-        self._announcer.post([Outcome(call, error=Unavailable(reason)) for call in calls])
+    def _next_batch(self) -> None:
+        pending = self._pending
+        calls = [pending.popleft() for _ in range(min(_BATCH_CALLS, len(pending)))]
+        self._writer.runWithConnection(_run_batch, calls).addErrback(self._not_run, calls).addCallback(self._done)
 
-    # The rest runs in the writer thread.
+    def _not_run(self, failure: Failure, calls: list[Call]) -> tuple[Sequence[Outcome], list[Call]]:
+        """The batch failed in a way that nobody foresaw; no call may wait for ever."""
+        log.failure("The writer failed", failure, event="store.writer_failed")
+        return [Outcome(call, error=Unavailable(f"the writer failed: {failure.value!r}")) for call in calls], []
 
-    def _pump(self, session: Session) -> None:
-        while calls := self._take():
-            outcomes: Sequence[Outcome] = ()
-            try:
-                outcomes = [self._run_alone(session, calls[0])] if len(calls) == 1 else self._run_together(session, calls)
-            except Exception as error:
-                outcomes = self._failed(session, calls, error)
-            self._announcer.post(outcomes)
-
-    def _take(self) -> list[Call]:
-        """The next calls to run; none: the writer stops until it is started again."""
-        with self._lock:
-            pending = self._pending
-            calls = [pending.popleft() for _ in range(min(_BATCH_CALLS, len(pending)))]
-            self._pumping = bool(calls)
-            return calls
-
-    def _run_alone(self, session: Session, call: Call) -> Outcome:
-        """A transaction of its own for one call."""
-        raw = session.raw
-        raw.execute("BEGIN IMMEDIATE")
-        txn = SQLiteTxn(raw)
-        try:
-            answer = _answers(txn, [call])[0]
-        except Exception as error:
-            seen = translate(error)
-            if isinstance(seen, Unavailable) and seen is not error:
-                raise
-            if raw.in_transaction:
-                raw.execute("ROLLBACK")
-            return Outcome(call, error=seen)
-        raw.execute("COMMIT")
-        return _outcome(call, answer, txn.effects)
-
-    def _run_together(self, session: Session, calls: list[Call]) -> list[Outcome]:
-        """One transaction for many calls. What does not fit into its time goes back to the head of the line."""
-        raw = session.raw
-        raw.execute("BEGIN IMMEDIATE")
-        outcomes: list[Outcome] = []
-        groups = deque(_grouped(calls))
-        deadline = perf_counter() + _BATCH_SECONDS
-        try:
-            while groups and (not outcomes or perf_counter() < deadline):
-                outcomes += _run_group(raw, groups.popleft())
-        except _TransactionLost:
-            return [self._run_again(session, call) for call in calls]
-        if groups:
-            rest = [call for group in groups for call in group]
-            calls[:] = [outcome.call for outcome in outcomes]  # the caller must not answer the others if COMMIT fails
-            with self._lock:
-                self._pending.extendleft(reversed(rest))
-        raw.execute("COMMIT")
-        return outcomes
-
-    def _run_again(self, session: Session, call: Call) -> Outcome:
-        """One call of a batch that SQLite rolled back."""
-        try:
-            return self._run_alone(session, call)
-        except Exception as error:
-            return self._failed(session, [call], error)[0]
-
-    def _failed(self, session: Session, calls: list[Call], error: Exception) -> list[Outcome]:
-        """The transaction of ``calls`` failed as a whole: undo it, let go of the connection, and say why."""
-        seen = translate(error)
-        reason = seen.reason if isinstance(seen, Unavailable) else f"{type(error).__name__}: {error}"
-        log.error("A transaction failed: {reason}", event="store.unavailable", reason=reason, calls=len(calls))
-        session.drop()  # closing rolls back
-        return [Outcome(call, error=Unavailable(reason)) for call in calls]
+    def _done(self, answer: tuple[Sequence[Outcome], list[Call]]) -> None:
+        """Tell what a batch came to; the calls that its answers bring about belong to the next one."""
+        outcomes, rest = answer
+        self._pending.extendleft(reversed(rest))
+        self._announcer.announce(outcomes)
+        if self._pending:
+            self._reactor.callLater(0, self._next_batch)
+        else:
+            self._busy = False
 
 
 async def open_store(path: str, readers: int, reactor: Any) -> SQLiteStore:
@@ -310,6 +246,71 @@ def _read(session: Session, job: Callable[..., Any], args: tuple[Any, ...], kwar
             log.error("A read failed: {reason}", event="store.unavailable", reason=seen.reason)
             session.drop()
         raise seen from error
+
+
+def _run_batch(session: Session, calls: list[Call]) -> tuple[Sequence[Outcome], list[Call]]:
+    """Run and commit ``calls``, in the writer thread; the outcomes, and the calls that must wait for the next batch."""
+    try:
+        if len(calls) == 1:
+            return [_run_alone(session, calls[0])], []
+        return _run_together(session, calls)
+    except Exception as error:
+        return _failed(session, calls, error), []
+
+
+def _run_alone(session: Session, call: Call) -> Outcome:
+    """A transaction of its own for one call. Raises sqlite3.Error when the transaction failed, not the job."""
+    raw = session.raw
+    raw.execute("BEGIN IMMEDIATE")
+    txn = SQLiteTxn(raw)
+    try:
+        answer = _answers(txn, [call])[0]
+    except Exception as error:
+        seen = translate(error)
+        if isinstance(seen, Unavailable) and seen is not error:
+            raise
+        if raw.in_transaction:
+            raw.execute("ROLLBACK")
+        return Outcome(call, error=seen)
+    raw.execute("COMMIT")
+    return _outcome(call, answer, txn.effects)
+
+
+def _run_together(session: Session, calls: list[Call]) -> tuple[Sequence[Outcome], list[Call]]:
+    """One transaction for many calls, or for as many as its time allows."""
+    raw = session.raw
+    raw.execute("BEGIN IMMEDIATE")
+    outcomes: list[Outcome] = []
+    groups = deque(_grouped(calls))
+    deadline = perf_counter() + _BATCH_SECONDS
+    try:
+        while groups and (not outcomes or perf_counter() < deadline):
+            outcomes += _run_group(raw, groups.popleft())
+    except _TransactionLost:
+        return [_run_again(session, call) for call in calls], []
+    rest = [call for group in groups for call in group]
+    try:
+        raw.execute("COMMIT")
+    except sqlite3.Error as error:
+        return _failed(session, [outcome.call for outcome in outcomes], error), rest
+    return outcomes, rest
+
+
+def _run_again(session: Session, call: Call) -> Outcome:
+    """One call of a batch that SQLite rolled back."""
+    try:
+        return _run_alone(session, call)
+    except Exception as error:
+        return _failed(session, [call], error)[0]
+
+
+def _failed(session: Session, calls: list[Call], error: Exception) -> list[Outcome]:
+    """The transaction of ``calls`` failed as a whole: undo it, let go of the connection, and say why."""
+    seen = translate(error)
+    reason = seen.reason if isinstance(seen, Unavailable) else f"{type(error).__name__}: {error}"
+    log.error("A transaction failed: {reason}", event="store.unavailable", reason=reason, calls=len(calls))
+    session.drop()  # closing rolls back
+    return [Outcome(call, error=Unavailable(reason)) for call in calls]
 
 
 def _grouped(calls: list[Call]) -> Iterator[list[Call]]:
