@@ -1,31 +1,50 @@
 """LIST with its extensions, LSUB, STATUS and NAMESPACE (RFC 9051 6.3.9-6.3.11, RFC 5258, RFC 5819, RFC 6154, RFC 2342)."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from mailx.imap import text
+from mailx.imap.answers import Bad
 from mailx.imap.arrival import Command
 from mailx.imap.commands import Listing, Status
 from mailx.imap.session import Session
 from mailx.mail.mailbox import DELIMITER, Mailbox
 
+WILDCARDS_LIMIT = 64  # in one pattern
+_SLICE = 100  # names matched in one go
+
 
 def matcher(reference: str, patterns: Sequence[str]) -> re.Pattern[str]:
-    """What the names match that ``reference`` and ``patterns`` ask for: ``*`` anything, ``%`` anything in one level.
+    """What matches the names that ``reference`` and ``patterns`` ask for: ``*`` anything, ``%`` anything in one level.
 
-    Runs of wildcards become one, so that no pattern takes long to match.
+    Raises Bad for a pattern with too many wildcards.
     """
-    return re.compile("|".join(_expression(reference + pattern) for pattern in patterns) + r"\Z")
+    return re.compile("|".join(_expression(reference + pattern) for pattern in patterns), re.DOTALL)
 
 
 def _expression(pattern: str) -> str:
+    """Each wildcard takes as little as it can and never tries again (atomic groups), so no pattern takes long.
+
+    That finds every match: what a later wildcard must take, it can, unless a ``*`` comes before it, and that one does
+    try again.
+    """
     pattern = re.sub(r"[*%]*\*[*%]*", "*", re.sub("%+", "%", pattern))
     head, delimiter, rest = pattern.partition(DELIMITER)
-    inbox = head.upper() == "INBOX"
-    if inbox:
+    if head.upper() == "INBOX":
         pattern = "INBOX" + delimiter + rest
-    pieces = [{"*": ".*", "%": f"[^{DELIMITER}]*"}.get(piece, re.escape(piece)) for piece in re.split(r"([*%])", pattern) if piece]
-    return "(?:" + "".join(pieces) + r")\Z"
+    pieces = re.split(r"([*%])", pattern)
+    if len(pieces) > 2 * WILDCARDS_LIMIT:
+        raise Bad(b"Too many wildcards", b"LIMIT")
+    texts = [re.escape(piece) for piece in pieces[::2]]
+    texts[-1] += r"\Z"
+    expression, closing = texts[0], ""
+    for wildcard, following in zip(pieces[1::2], texts[1:], strict=True):
+        if wildcard == "%":
+            expression += f"(?>[^{DELIMITER}]*?{following})"
+        else:
+            expression += f"{closing}(?>.*?{following}"
+            closing = ")"
+    return f"(?:{expression}{closing})"
 
 
 async def listing(session: Session, command: Command, asked: Listing) -> None:
@@ -35,41 +54,51 @@ async def listing(session: Session, command: Command, asked: Listing) -> None:
         return
     mailboxes = await session.services.mailboxes.list(session.owner())
     subscribed = await session.services.mailboxes.subscriptions(session.owner()) if asked.subscribed else []
-    lines = []
-    for name, mailbox, attributes in _entries(asked, mailboxes, subscribed):
-        lines.append(_line(b"LIST", attributes, name))
-        if asked.status and mailbox is not None:
-            lines.append(await _status(session, mailbox, asked.status))
-    session.peer.write(b"".join(lines))
+    catalogue = Catalogue(asked, mailboxes, subscribed)
+    for names in catalogue.slices():
+        lines = []
+        for name in names:
+            lines.append(_line(b"LIST", catalogue.attributes(name), name))
+            mailbox = catalogue.known.get(name)
+            if asked.status and mailbox is not None:
+                lines.append(await _status(session, mailbox, asked.status))
+        session.peer.write(b"".join(lines))
+        await session.peer.ready()
 
 
-Entry = tuple[str, Mailbox | None, list[str]]
+class Catalogue:
+    """The names that a LIST may answer with, in order, and what is said of each (RFC 5258 3)."""
 
+    def __init__(self, asked: Listing, mailboxes: Sequence[Mailbox], subscribed: Sequence[str]) -> None:
+        self.known = {mailbox.name: mailbox for mailbox in mailboxes}
+        self._asked = asked
+        self._subscribed = frozenset(subscribed)
+        self._parents = {parent for name in self.known for parent in _above(name)}
+        self._matches = matcher(asked.reference, asked.patterns).match
+        chosen = dict.fromkeys(subscribed if asked.subscribed else self.known)
+        if asked.special_use:
+            chosen = {name: None for name in chosen if name in self.known and self.known[name].special_use}
+        self._chosen = chosen
+        self._above = {parent for name in chosen for parent in _above(name)} if asked.recursive else set()
+        listed = chosen.keys() | self._above
+        self._names = [name for name in dict.fromkeys((*self.known, *chosen, *sorted(self._above))) if name in listed]
 
-def _entries(asked: Listing, mailboxes: Sequence[Mailbox], subscribed: Sequence[str]) -> list[Entry]:
-    """The names to list with their attributes, in order."""
-    known = {mailbox.name: mailbox for mailbox in mailboxes}
-    chosen = set(subscribed) if asked.subscribed else set(known)
-    if asked.special_use:
-        chosen = {name for name in chosen if name in known and known[name].special_use}
-    parents = {parent for name in known for parent in _above(name)}
-    matches = matcher(asked.reference, asked.patterns).match
-    above = {parent for name in chosen for parent in _above(name)} if asked.recursive else set()
-    names = list(known) + [name for name in subscribed if name not in known] + sorted(above - set(known))
-    entries = []
-    for name in dict.fromkeys(names):
-        if name not in chosen and name not in above or not matches(name):
-            continue
-        mailbox = known.get(name)
-        attributes = [] if mailbox is not None else ["\\NonExistent"]
-        if asked.children and mailbox is not None:
-            attributes.append("\\HasChildren" if name in parents else "\\HasNoChildren")
-        if asked.show_subscribed and (name in subscribed or mailbox is not None and mailbox.subscribed):
+    def slices(self) -> Iterator[list[str]]:
+        """The names that match, in portions that take a short time."""
+        for start in range(0, len(self._names), _SLICE):
+            yield [name for name in self._names[start : start + _SLICE] if self._matches(name)]
+
+    def attributes(self, name: str) -> list[str]:
+        asked, mailbox = self._asked, self.known.get(name)
+        if mailbox is None:
+            attributes = ["\\NonExistent"]
+        else:
+            attributes = [("\\HasChildren" if name in self._parents else "\\HasNoChildren")] if asked.children else []
+        if asked.show_subscribed and (name in self._subscribed or mailbox is not None and mailbox.subscribed):
             attributes.append("\\Subscribed")
         if mailbox is not None and mailbox.special_use:
             attributes.append(mailbox.special_use)
-        entries.append((name, mailbox, attributes))
-    return entries
+        return attributes
 
 
 def _above(name: str) -> list[str]:
