@@ -6,8 +6,8 @@ it: a value moved to another row or column does not open. Failure means :class:`
 damaged, moved, or sealed under a key this server does not hold. All methods may be called from any thread.
 """
 
+import os
 from hashlib import blake2b
-from os import urandom
 from struct import Struct
 
 from attrs import field, frozen
@@ -21,6 +21,7 @@ KEY_SIZE = 32
 SALT_SIZE = 24
 TAG_SIZE = 16
 HASH_SIZE = 16
+_SALTS = 128  # drawn at a time
 
 _FIELD = 1  # format octets
 _BULK = 2
@@ -50,6 +51,25 @@ def subkey(key: bytes, kind: bytes, purpose: bytes) -> bytes:
     return blake2b(kind + b"\0" + purpose, key=key, digest_size=KEY_SIZE).digest()
 
 
+class _Salts:
+    """Fresh random salts and nonces, each given out once, drawn from the system many at a time.
+
+    Every draw lets go of the interpreter's lock, and under load getting it back costs more than the sealing itself.
+    """
+
+    def __init__(self) -> None:
+        self._ready: list[bytes] = []
+        os.register_at_fork(after_in_child=self._ready.clear)  # a child must never use its parent's
+
+    def next(self) -> bytes:
+        try:
+            return self._ready.pop()  # atomic: no two threads get the same
+        except IndexError:
+            drawn = os.urandom(_SALTS * SALT_SIZE)
+            self._ready += [drawn[start : start + SALT_SIZE] for start in range(SALT_SIZE, len(drawn), SALT_SIZE)]
+            return drawn[:SALT_SIZE]
+
+
 class Cipher:
     """Seals, opens and hashes under ``keys``."""
 
@@ -57,6 +77,7 @@ class Cipher:
         self._keys = keys
         self._field_head = _HEAD.pack(_FIELD, keys.current)
         self._bulk_head = _HEAD.pack(_BULK, keys.current)
+        self._salts = _Salts()
         self._subkeys: dict[tuple[bytes, bytes, bytes], bytes] = {}  # (kind, purpose, head) -> key; grows with purposes only
 
     @property
@@ -74,7 +95,7 @@ class Cipher:
     def seal(self, purpose: bytes, context: bytes, plain: bytes) -> bytes:
         """A small field sealed by XChaCha20-Poly1305; ``OVERHEAD`` octets longer than ``plain``."""
         head = self._field_head
-        nonce = urandom(SALT_SIZE)
+        nonce = self._salts.next()
         return head + nonce + xchacha_encrypt(plain, head + context, nonce, self._subkey(b"field", purpose, head))
 
     def open(self, purpose: bytes, context: bytes, sealed: bytes) -> bytes:
@@ -91,7 +112,7 @@ class Cipher:
     def seal_bulk(self, purpose: bytes, context: bytes, plain: bytes) -> bytes:
         """Bulk data sealed by AES-256-GCM under a key of its own; ``OVERHEAD`` octets longer than ``plain``."""
         head = self._bulk_head
-        salt = urandom(SALT_SIZE)
+        salt = self._salts.next()
         key = blake2b(salt, key=self._subkey(b"bulk", purpose, head), digest_size=KEY_SIZE).digest()
         return head + salt + AESGCM(key).encrypt(_ZERO_NONCE, plain, head + context)
 

@@ -1,7 +1,9 @@
 """The cipher: what it seals opens, what was touched does not, and its format is the one that docs/cipher.rst tells."""
 
 import json
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -72,6 +74,26 @@ class CipherTests(SynchronousTestCase):
         }
         self.assertEqual(len(seen), 6)
         self.assertNotEqual(hash(b"p", b"s", b"v"), Cipher(Keys(KEYS.data, 300, b"\4" * 32)).hash(b"p", b"s", b"v"))
+
+    def test_no_salt_twice(self) -> None:
+        with ThreadPoolExecutor(4) as pool:
+            sealed = list(pool.map(lambda number: self.forms[number % 2][0](b"p", b"c", b"x"), range(4000)))
+        self.assertEqual(len({each[3:27] for each in sealed}), 4000)
+
+    def test_no_salt_twice_across_a_fork(self) -> None:
+        self.cipher.seal(b"p", b"c", b"x")
+        source, target = os.pipe()
+        child = os.fork()
+        if not child:
+            os.write(target, b"".join(self.cipher.seal(b"p", b"c", b"x")[3:27] for _ in range(130)))
+            os._exit(0)
+        os.close(target)
+        os.waitpid(child, 0)
+        with open(source, "rb") as pipe:
+            theirs = pipe.read()
+        ours = {self.cipher.seal(b"p", b"c", b"x")[3:27] for _ in range(130)}
+        self.assertEqual(len(theirs), 130 * 24)
+        self.assertEqual(ours & {theirs[start : start + 24] for start in range(0, len(theirs), 24)}, set())
 
     def test_keys_and_plain_text_are_in_no_message(self) -> None:
         self.assertNotIn("\\x01\\x01", repr(KEYS))
