@@ -1,6 +1,6 @@
 """What is accepted: who sends what to whom, and how it came."""
 
-import secrets
+import random
 from base64 import b32encode
 
 from attrs import field, frozen
@@ -10,8 +10,11 @@ from mailx.mail.message import Message
 
 
 def new_id() -> str:
-    """A fresh identifier for an envelope or a connection: 16 letters and digits, 80 random bits."""
-    return b32encode(secrets.token_bytes(10)).decode("ascii").lower()
+    """A fresh identifier for an envelope or a connection: 16 letters and digits, 80 random bits.
+
+    It is a name, not a secret, so it needs no draw from the system, which would let go of the interpreter's lock.
+    """
+    return b32encode(random.getrandbits(80).to_bytes(10, "big")).decode("ascii").lower()
 
 
 @frozen
