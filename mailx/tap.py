@@ -222,7 +222,7 @@ def _edges(
     if imap.port or imap.tls_port:
         from mailx.imap.server import IMAPService
 
-        yield IMAPService(imap, config.server, mailboxes, reception, access, tls, reactor)
+        yield IMAPService(imap, config.server, mailboxes, reception, access, tls, reactor, tracing)
 
 
 def _tell(text: str) -> None:

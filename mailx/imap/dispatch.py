@@ -109,6 +109,8 @@ _SECONDS = metrics.COMMAND_SECONDS.labels("imap")
 async def run(session: Session, command: Command) -> Ended | None:
     """Run one command and write its answer, which is returned if it is not OK. Raises Farewell and Hangup."""
     verb = VERBS.get(command.name)
+    if session.services.tracing:
+        _trace(session, command)
     clock = session.services.reactor.seconds
     started = clock()
     answer = await _answer(session, command, verb)
@@ -130,6 +132,19 @@ async def run(session: Session, command: Command) -> Ended | None:
     if not alive:
         raise Farewell(b"The selected mailbox was deleted")
     return None
+
+
+def _trace(session: Session, command: Command) -> None:
+    """Only the command's name: its arguments are the client's affair."""
+    log.debug(
+        "IMAP command received",
+        event="imap.command",
+        connection_id=session.origin.connection,
+        session_id=session.origin.connection,
+        client_ip=session.origin.address,
+        command=command.name.decode("ascii", "replace"),
+        mailbox=session.selected.mailbox.id if session.selected is not None else None,
+    )
 
 
 async def _answer(session: Session, command: Command, verb: Verb | None) -> bytes | Ended:

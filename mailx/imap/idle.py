@@ -91,6 +91,8 @@ class Watch:
 
     async def _tell_all(self) -> None:
         peer = self._session.peer
+        if self._session.services.tracing:
+            log.debug("IMAP IDLE notification", event="imap.idle_notification", connection_id=self._session.origin.connection)
         try:
             alive = await tell(self._session, expunge=True)
         except Hangup:

@@ -26,6 +26,7 @@ from mailx.imap.session import BEFORE, OVER, Services, Session, log
 from mailx.mail.envelope import Origin, new_id
 
 BAD_BEFORE_LOGIN = 20  # commands that make no sense before the connection is given up
+IDLE_TIMEOUT = b"Idle timeout"
 LINGER_SECONDS = 10  # how long a closed connection may take to go
 
 
@@ -110,6 +111,15 @@ class IMAPServer(IMAP4Server):
         session = self.session
         session.origin = evolve(session.origin, tls=f"{version} {connection.get_cipher_name()}")
         metrics.HANDSHAKES.labels(self._listener.name, version).inc()
+        if self._services.tracing:
+            log.debug(
+                "TLS handshake completed",
+                event="imap.tls",
+                connection_id=session.origin.connection,
+                client_ip=session.origin.address,
+                tls_version=version,
+                cipher_suite=connection.get_cipher_name(),
+            )
 
     # What commands use (mailx.imap.session.Peer)
 
@@ -156,6 +166,12 @@ class IMAPServer(IMAP4Server):
 
     # Deadlines and the end
 
+    @property
+    def _rest(self) -> int:
+        """How many seconds the client may say nothing."""
+        settings = self._services.settings
+        return settings.command_timeout if self.session.state == BEFORE else settings.idle_timeout
+
     def _waits(self) -> None:
         if self._arriving:
             self._arriving = False
@@ -169,13 +185,12 @@ class IMAPServer(IMAP4Server):
         if left > 0:
             self._timer = self._reactor.callLater(left, self._late)
             return
-        log.warn(
-            "IMAP {reason}",
-            event="imap.timeout",
-            reason=self._farewell.decode("ascii").lower(),
-            connection_id=self.session.origin.connection,
-            client_ip=self.session.origin.address,
-        )
+        origin = self.session.origin
+        who = {"connection_id": origin.connection, "session_id": origin.connection, "client_ip": origin.address}
+        if self._farewell == IDLE_TIMEOUT:
+            log.warn("IMAP idle timeout", event="imap.idle_timeout", idle_duration=f"{self._rest // 60}m", **who)
+        else:
+            log.warn("IMAP command timeout", event="imap.command_timeout", **who)
         self.end(Farewell(self._farewell))
 
     def stop(self) -> None:
@@ -227,9 +242,7 @@ class IMAPServer(IMAP4Server):
     async def _next(self) -> None:
         """Wait for one command and answer it."""
         if not self.input.pending:
-            before = self.session.state == BEFORE
-            settings = self._services.settings
-            self.patience(settings.command_timeout if before else settings.idle_timeout, b"Idle timeout")
+            self.patience(self._rest, IDLE_TIMEOUT)
             self.interruptible(True)
             await self.input.wait()
         self.interruptible(True)
@@ -268,4 +281,4 @@ class IMAPServer(IMAP4Server):
         return self.session.capabilities()
 
     def timeoutConnection(self) -> None:
-        self.end(Farewell(b"Idle timeout"))
+        self.end(Farewell(IDLE_TIMEOUT))
