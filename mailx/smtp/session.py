@@ -93,8 +93,10 @@ class Session(Wire):
         return self.transport.getHandle()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        super().connectionLost(reason)
-        self.listener.leave(self, self._entered)
+        try:
+            super().connectionLost(reason)
+        finally:
+            self.listener.leave(self, self._entered)
 
     def closing(self) -> None:
         self._dialogue = None

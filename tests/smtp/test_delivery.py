@@ -17,6 +17,7 @@ from mailx.config import TLS
 from mailx.ops.certificates import Certificates
 from mailx.smtp.door import LMTP, MX, SUBMISSION, SUBMISSIONS, Door
 from mailx.smtp.server import SMTPService
+from mailx.store import Txn
 from tests.core.test_scram import client_final
 from tests.scenery import World, world
 
@@ -25,7 +26,7 @@ LETTER = b"From: sender@example.org\r\nTo: me@example.test\r\nSubject: x\r\n\r\n
 
 
 class DeliveryTests(TestCase):
-    async def scene(self, door: Door, **sections: dict[str, Any]) -> tuple[World, int]:
+    async def scene(self, door: Door, **sections: Any) -> tuple[World, int]:
         """A world and the port of a listener into it."""
         made = await world(self, **sections)
         self.certificates = Certificates(TLS(), Path(self.mktemp()), HOST)
@@ -147,6 +148,29 @@ class DeliveryTests(TestCase):
                 {address: (code, text[:5]) for address, (code, text) in refused.exception.recipients.items()},
                 {"full@example.test": (552, b"5.2.2"), "away@example.test": (550, b"5.2.1")},
             )
+
+        return ensureDeferred(run())
+
+    def test_full_disk(self) -> "Deferred[Any]":
+        """A store that cannot take the message says so for the time being; later the same message comes in, once."""
+        letter = LETTER + b"0123456789\r\n" * 9000
+
+        def room(txn: Txn, pages: int) -> None:
+            (count,) = txn.one("PRAGMA page_count") or (0,)
+            txn.execute(f"PRAGMA max_page_count = {count + pages}")
+
+        async def run() -> None:
+            made, port = await self.scene(MX, engine="sqlite")
+            me = await made.user("me@example.test")
+            await made.store.write(room, 5)
+            with self.assertRaises(smtplib.SMTPDataError) as refused:
+                await deferToThread(self.send, port, ["me@example.test"], letter)
+            self.assertEqual(refused.exception.smtp_code // 10, 45)
+            self.assertNotIn(b"sql", refused.exception.smtp_error.lower())  # type: ignore[union-attr]
+            self.assertEqual(await made.contents(me), [])
+            await made.store.write(room, 100000)
+            await deferToThread(self.send, port, ["me@example.test"], letter)
+            self.assertEqual(len(await made.contents(me)), 1)
 
         return ensureDeferred(run())
 
