@@ -66,6 +66,8 @@ class Address:
         return Address(head, self.domain) if found and head else self
 
     def __str__(self) -> str:
+        if not self.domain:  # the bare postmaster of RFC 5321 4.1.1.3
+            return self.local
         if _DOT_STRING.match(self.local):
             return f"{self.local}@{self.domain}"
         quoted = re.sub(r'([\\"])', r"\\\1", self.local)

@@ -311,6 +311,14 @@ class OriginTests(SynchronousTestCase):
         self.assertIn(envelope.id.encode(), head)
         self.assertIn(b"250 2.0.0 Message accepted for delivery " + envelope.id.encode() + b"\r\n", transport.take())
 
+    def test_bare_postmaster(self) -> None:
+        """Its Received field names it as the client did."""
+        scene = Scene()
+        session, _ = scene.connect()
+        session.dataReceived(HELLO + b"MAIL FROM:<>\r\nRCPT TO:<POSTMASTER>\r\nDATA\r\nx\r\n.\r\n")
+        self.assertIn(b"for <postmaster>", scene.reception.contents[0].head)
+        self.assertEqual(len(scene.reception.envelopes), 1)
+
 
 class SecretsTests(SynchronousTestCase):
     def test_log(self) -> None:
