@@ -31,11 +31,11 @@ class Entry(NamedTuple):
 GROUP_END = Entry(None, None, None, None)
 
 _ATOM = rb"[^\x00-\x20\x7f()<>\[\]:;@\\,.\"]"
-_DOT_ATOM = rb"%b++(?:\.%b++)*+" % (_ATOM, _ATOM)
+_DOT_ATOM = rb"%b++(?>(?:\.%b++)*)" % (_ATOM, _ATOM)
 _PHRASE = rb"[^\x00-\x20\x7f()<>\[\]:;@\\,\"]"  # with dots: RFC 5322 4.1
 _PLAIN = re.compile(
     rb"[ \t]*+(?:"
-    rb'(?:"([^"\\]++)"|(%b++(?:[ \t]++%b++)*+))[ \t]*+<(%b)@(%b)>'
+    rb'(?:"([^"\\]++)"|(%b++(?>(?:[ \t]++%b++)*)))[ \t]*+<(%b)@(%b)>'
     % (_PHRASE, _PHRASE, _DOT_ATOM, _DOT_ATOM)
     + rb"|<?(%b)@(%b)>?" % (_DOT_ATOM, _DOT_ATOM)
     + rb")[ \t]*+(,|\Z)"
@@ -44,7 +44,7 @@ _BLANKS = re.compile(rb"[ \t]{2,}+|\t")
 
 _TOKEN = re.compile(
     rb"(?P<blank>[\x00-\x20\x7f]++)"
-    rb'|"(?P<quoted>(?:[^"\\]++|\\[\s\S])*+)"'
+    rb'|"(?P<quoted>(?>(?:[^"\\]++|\\[\s\S])*))"'
     rb"|(?P<literal>\[[^\[\]\\]*+\])"
     rb'|(?P<word>[^\x00-\x20\x7f()<>\[\]:;@\\,"]++)'
     rb"|(?P<commas>,[\x00-\x20\x7f,]*+)"  # a run of them separates as one does
@@ -91,7 +91,9 @@ def _tokens(value: bytes) -> Iterator[Token]:
             yield kind, _ESCAPE.sub(rb"\1", text)
         elif text == b"(" and kind == "special":
             start, position = position, comment_end(value, position - 1)
-            yield "comment", _ESCAPE.sub(rb"\1", value[start:position].removesuffix(b")"))
+            closed = position >= 0
+            position = position if closed else end  # one that never closes takes the rest
+            yield "comment", _ESCAPE.sub(rb"\1", value[start : position - closed])
         elif text == b'"' and kind == "special":
             # A quotation that never closes: the rest is read without quotation marks, so that each is looked at once.
             value = value[position:].replace(b'"', b"")

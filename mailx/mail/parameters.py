@@ -16,13 +16,13 @@ PARAMETERS_LIMIT = 100
 _CACHED_LENGTH = 64  # octets; most parts say one of a few short values
 Parameters = tuple[tuple[bytes, bytes], ...]  # (lower-case name, value without quoting)
 
-_TYPE = re.compile(rb"\s*+([^\s/;]++)\s*+/\s*+([^\s;/]++)")
-_TOKEN = re.compile(rb"\s*+\"?([^\s;\"]++)")
+_TYPE = re.compile(rb"\s*+([^\x00-\x20\x7f/;]++)\s*+/\s*+([^\x00-\x20\x7f/;]++)")
+_TOKEN = re.compile(rb"\s*+\"?([^\x00-\x20\x7f;\"]++)")
 # After the semicolon: name = "quoted" or anything up to the next semicolon (blanks in a bare value: a mailers' error).
-_PARAMETER = re.compile(rb';\s*+([^\s=;"]++)\s*+=\s*+(?:"((?:[^"\\]++|\\[\s\S])*+)"?+|([^;]*+))')
+_PARAMETER = re.compile(rb';\s*+([^\s=;"]++)\s*+=\s*+(?:"((?>(?:[^"\\]++|\\[\s\S])*))"?+|([^;]*+))')
 _ESCAPE = re.compile(rb"\\([\s\S])")
 _SECTION = re.compile(rb"([^*]++)\*(\d{1,4})(\*?)\Z")  # RFC 2231 3 and 4.1: name*0 and name*0*
-_OUTSIDE = re.compile(rb'[^"(]*+(?:"(?:[^"\\]++|\\[\s\S])*+(?:"|\Z)[^"(]*+)*+')
+_OUTSIDE = re.compile(rb'[^"(]*+(?>(?:"(?>(?:[^"\\]++|\\[\s\S])*)(?:"|\Z)[^"(]*+)*)')
 _COMMENT = re.compile(rb"[()]|\\[\s\S]")
 
 
@@ -141,11 +141,14 @@ def without_comments(value: bytes) -> bytes:
         if stop >= end:
             break
         position = comment_end(value, stop)
+        if position < 0:  # no comment then, and what follows is too precious to lose
+            pieces[-1] += value[stop:]
+            break
     return b" ".join(pieces)
 
 
 def comment_end(value: bytes, start: int) -> int:
-    """The offset after the comment that opens at ``start``; a comment that never closes takes the rest."""
+    """The offset after the comment that opens at ``start``; -1 if it never closes."""
     depth = 0
     for match in _COMMENT.finditer(value, start):
         if match[0] == b"(":
@@ -154,4 +157,4 @@ def comment_end(value: bytes, start: int) -> int:
             depth -= 1
             if depth == 0:
                 return match.end()
-    return len(value)
+    return -1

@@ -57,7 +57,7 @@ def summarise(content: bytes) -> bytes:
     date = dates.parse(unfold(get(b"date", b"")))
     fields, numbers, ends, complete = _kept(root)
     table, names = pack(root)
-    subject = get(b"subject", b"")
+    subject = _folded(get(b"subject", b""))
     slices = (
         structure.envelope(named, senders, receivers, copied),
         extended,
@@ -69,9 +69,9 @@ def summarise(content: bytes) -> bytes:
         names,
         threads.message_id(get(b"message-id", b"")),
         *[b"\n".join(threads.message_ids(named[name])) if name in named else b"" for name in (b"in-reply-to", b"references")],
-        _folded(subject),
+        subject,
         *[_folded(named[name]) if name in named else b"" for name in (b"from", b"to", b"cc", b"bcc")],
-        _encoded(threads.base_subject(header.decode(subject))),
+        _encoded(threads.base_subject(subject.decode("utf-8"))),
         *[_mailbox(entries) for entries in (senders, receivers, copied)],
         *[_display(entries) for entries in (senders, receivers)],
         _encoded(text.preview(content, root)),

@@ -24,7 +24,10 @@ def differences(content: bytes) -> list[tuple[str, str]]:
     """What differs for ``content``: (explanation or "", what)."""
     found: list[str] = []
     root = mime.parse(content)
-    theirs = BytesParser(policy=compat32).parsebytes(content)
+    try:
+        theirs = BytesParser(policy=compat32).parsebytes(content)
+    except (RecursionError, AttributeError, ValueError) as error:
+        return [("their parser fails", repr(error)[:100])]
     _compare(content, root, theirs, "1", found)
     reasons = explanations(content, root) if found else []
     return [(", ".join(reasons), what) for what in found]
@@ -89,7 +92,7 @@ def explanations(content: bytes, root: Part) -> list[str]:
     if any(len(part.fields) >= 1000 for part in parts):
         reasons.append("limit of fields")
     if any(_loose_type(part) for part in parts):
-        reasons.append("a malformed Content-Type")
+        reasons.append("a Content-Type that is malformed or has comments or escapes")
     return reasons
 
 
@@ -115,12 +118,14 @@ def _depth(root: Part) -> int:
     return deepest
 
 
+_STRICT_TYPE = re.compile(
+    rb"\s*[!#-'*+.0-9A-Z^-~-]+/[!#-'*+.0-9A-Z^-~-]+\s*(;\s*[!-'*+.0-9A-Z^-~-]+\s*=\s*(\"[^\"\\]+\"|[^\"\\;\s]+)\s*)*;?\s*", re.DOTALL
+)
+
+
 def _loose_type(part: Part) -> bool:
     value = part.named.get(b"content-type")
-    if value is None:
-        return False
-    declared = value.partition(b";")[0].strip()
-    return re.fullmatch(rb"[!#-'*+.0-9A-Z^-~-]+/[!#-'*+.0-9A-Z^-~-]+", declared) is None or b"(" in value or b'=""' in value
+    return value is not None and _STRICT_TYPE.fullmatch(value) is None
 
 
 def check_invariants(content: bytes) -> None:

@@ -171,7 +171,21 @@ def _fields() -> Iterator[tuple[str, bytes]]:
     yield "comments-in-type", content_type(b"text/plain" + b"(" * 100000)
     yield "comments-closed-in-type", content_type(b"(" * 50000 + b")" * 50000 + b"text/plain; (x) charset (y) = (z) utf-8")
     for number, value in enumerate(
-        (b"", b"/", b"text", b"text/", b"/plain", b"multipart", b"multipart/", b"text/plain/x", b"te xt/plain", b"\xff/\xfe", b";;;")
+        (
+            b"",
+            b"/",
+            b"text",
+            b"text/",
+            b"/plain",
+            b"multipart",
+            b"multipart/",
+            b"text/plain/x",
+            b"te xt/plain",
+            b"\xff/\xfe",
+            b";;;",
+            b"message/rfc822\0",
+            b"multi\0part/mixed; boundary=b",
+        )
     ):
         yield f"type-{number}", content_type(value)
     yield "type-with-quotes", content_type(b'"text"/"plain"; charset="utf-8"')

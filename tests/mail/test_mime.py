@@ -119,6 +119,14 @@ class Limits(SynchronousTestCase):
         content = levels + b"\r\n" + b"x" * 100000
         self.assertLess(len(list(mime.parse(content).walk())), 20)
 
+    def test_work_of_false_delimiters_and_fields(self) -> None:
+        """Lines that only look like delimiters, and fields, count for more than their octets."""
+        self.patch(mime, "_WORK_FREE", 0)
+        false = _MIXED + b"--b\r\n\r\none\r\n" + b"--bx\r\n" * 10000 + b"--b\r\n\r\ntwo\r\n--b--\r\n"
+        self.assertEqual(len(mime.parse(false).children), 1)
+        fields = _MIXED + (b"--b\r\n" + b"X:\r\n" * 900 + b"\r\n") * 50 + b"--b--"
+        self.assertLess(len(mime.parse(fields).children), 50)
+
     def test_opaque(self) -> None:
         part = mime.parse(_MIXED + b"--b\r\n\r\none\r\n--b--", opaque=True)
         self.assertEqual((part.mime_type, part.children), ("application/octet-stream", ()))

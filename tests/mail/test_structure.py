@@ -101,6 +101,11 @@ class BodyStructure(SynchronousTestCase):
         self.patch(structure, "STRUCTURE_LIMIT", limit)
         self.assertTrue(Summary(summarise(content)).bodystructure.startswith(b'(("text" '))
 
+    def test_addresses_of_enclosed_messages_are_bounded(self) -> None:
+        self.patch(structure, "ADDRESSES_LIMIT", 1000)
+        content = b"Content-Type: message/rfc822\r\n\r\nTo: " + b"," * 2000 + b"\r\n\r\n"
+        self.assertRaises(structure.TooLarge, structure.structures, mime.parse(content))
+
 
 class Envelope(SynchronousTestCase):
     def _envelope(self, header: bytes) -> object:
