@@ -5,8 +5,8 @@ from datetime import date
 from typing import NamedTuple
 
 _DATE = re.compile(
-    rb"(?:[A-Za-z]{2,9}+\.?,?[ \t]*+)?+(\d{1,2}+)[ \t-]*+([A-Za-z]{3})[a-z]{0,6}+[ \t,-]*+(\d{2,4}+)"
-    rb"[ \t,]++(\d{1,2}+)[:.](\d{2})(?:[:.](\d{2}))?(?:\.\d{1,9}+)?+[ \t]*+(?:([+-]\d{4})|([A-Za-z]{1,5}+))?"
+    rb"(?>(?:[A-Za-z]{2,9}+\.?,?[ \t]*+)?)(\d{1,2}+)[ \t-]*+([A-Za-z]{3})[a-z]{0,6}+[ \t,-]*+(\d{2,4}+)"
+    rb"[ \t,]++(\d{1,2}+)[:.](\d{2})(?:[:.](\d{2}))?(?>(?:\.\d{1,9}+)?)[ \t]*+(?:([+-]\d{4})|([A-Za-z]{1,5}+))?"
 )
 # The form of C's asctime, which some programs write.
 _ASCTIME = re.compile(

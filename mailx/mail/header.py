@@ -17,7 +17,7 @@ BLOCK_LIMIT = 1 << 20  # octets of one header block that are looked at
 Field = tuple[bytes, bytes, bytes]  # raw lines with their end, name as written, raw value
 
 # A field: name, colon, and all lines that continue it (RFC 5322 2.2.3). Blanks before the colon are obsolete syntax (4.5).
-_FIELD = re.compile(rb"(?m)^(([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?)")
+_FIELD = re.compile(rb"(?m)^(([!-9;-~]++)[ \t]*+:([^\n]*+(?>(?:\n[ \t][^\n]*+)*))\n?)")
 _FOLD = re.compile(rb"\r*\n")
 # Fields that may stand several times although RFC 5322 3.6 says once, and whose addresses then all count.
 _JOINED = frozenset((b"to", b"cc", b"bcc"))

@@ -33,8 +33,8 @@ def message_ids(value: bytes) -> tuple[bytes, ...]:
 
 
 # RFC 5256 5, in lower case. A blob is [anything]; a leader is blobs, then re: fw: fwd:, perhaps with one more blob.
-_LEADERS = re.compile(r"(?:(?:\[[^\[\]]*+\] *+)*+(?:re|fwd?) *+(?:\[[^\[\]]*+\] *+)?:| )++")
-_BLOBS = re.compile(r"(?:\[[^\[\]]*+\] *+)++")
+_LEADERS = re.compile(r"(?>(?:(?>(?:\[[^\[\]]*+\] *+)*)(?:re|fwd?) *+(?:\[[^\[\]]*+\] *+)?:| )+)")
+_BLOBS = re.compile(r"(?>(?:\[[^\[\]]*+\] *+)+)")
 _STARTS = re.compile(r"[ \[rf]")
 
 
