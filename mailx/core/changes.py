@@ -1,4 +1,7 @@
-"""Changes of mailboxes, brought from the store to whoever follows the mailbox."""
+"""Changes of mailboxes, brought from the store to whoever follows the mailbox.
+
+A change of mailbox 0 says that changes of other nodes may have been missed: everybody hears it.
+"""
 
 from collections.abc import Callable
 
@@ -37,8 +40,10 @@ class Changes:
     def _heard(self, change: Change) -> None:
         for recording in self._recordings:
             recording.changes.append(change)
-        for listener in tuple(self._listeners.get(change.mailbox, ())):
-            listener(change)
+        followed = (change.mailbox,) if change.mailbox else tuple(self._listeners)
+        for mailbox in followed:
+            for listener in tuple(self._listeners.get(mailbox, ())):
+                listener(change)
 
 
 class Recording:
@@ -49,7 +54,7 @@ class Recording:
         self._recordings = recordings
 
     def of(self, mailbox: int) -> list[Change]:
-        return [change for change in self.changes if change.mailbox == mailbox]
+        return [change for change in self.changes if change.mailbox in (0, mailbox)]
 
     def stop(self) -> None:
         self._recordings.remove(self)

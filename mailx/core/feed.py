@@ -88,12 +88,14 @@ class Feed:
             await settled
 
     def hear(self, change: Change) -> None:
-        """A change of this mailbox, as the store told it."""
+        """A change of this mailbox, as the store told it; or, with mailbox 0, that some may have been missed."""
         if change.gone:
             for session in tuple(self.sessions):
                 session.bury()
         elif self._waiting is not None:
             self._waiting.append(change)
+        elif not change.mailbox:
+            self._behind([])
         elif change.modseq <= self._modseq:
             return
         elif change.partial or change.modseq != self._modseq + 1 or not self._named(change):
