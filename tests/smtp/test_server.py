@@ -1,8 +1,10 @@
 """Listeners and the service: limits, the shutdown, real sockets with real TLS and a real client."""
 
+import shutil
 import smtplib
 import socket
 import ssl
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -296,7 +298,9 @@ class SocketTests(TestCase):
 
     def test_unix_socket(self) -> "Deferred[Any]":
         """A front MTA on the same machine speaks LMTP over a Unix socket."""
-        path = str(Path(self.mktemp()).absolute())
+        directory = tempfile.mkdtemp(prefix="mailx-")  # not mktemp: the path of a socket must be short
+        self.addCleanup(shutil.rmtree, directory)
+        path = str(Path(directory) / "lmtp")
 
         def client() -> Any:
             with smtplib.LMTP(path) as server:
