@@ -5,6 +5,7 @@ and only then writes; so a call that cannot be served costs the others of its ba
 facts (placed, full, gone): which reply they make is the core's affair.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from functools import lru_cache
@@ -142,11 +143,12 @@ def _boxes(txn: Txn, calls: Iterable[Consignment]) -> dict[tuple[int, bytes], _B
     wanted = sorted({(target.account, target.mailbox) for call in calls for delivery in call.deliveries for target in delivery.targets})
     accounts: dict[int, _Account] = {}
     boxes = {}
-    for account, mailbox, id, uidvalidity, uidnext, modseq, quota, used in _matching(txn, _BOXES, _LOCK, wanted):
+    for place, id, uidvalidity, uidnext, modseq, quota, used in _matching(txn, _BOX_COLUMNS, _BOXES, _LOCK, wanted):
+        account = wanted[place][0]
         owner = accounts.get(account)
         if owner is None:
             owner = accounts[account] = _Account(account, quota, used)
-        boxes[account, bytes(mailbox)] = _Box(id, uidvalidity, uidnext, modseq, owner)
+        boxes[wanted[place]] = _Box(id, uidvalidity, uidnext, modseq, owner)
     return boxes
 
 
@@ -193,7 +195,7 @@ def _charge(plan: _Plan, cost: int) -> None:
 def _insert(txn: Txn, plans: Sequence[_Plan]) -> None:
     """Write messages, bodies, threads and entries, and put every Placed into its plan's outcomes."""
     rows = [(plan.delivery.guid, plan.delivery.size, len(plan.places), plan.delivery.file, plan.delivery.summary) for plan in plans]
-    ids = [int(row[0]) for row in txn.insert_many("INSERT INTO messages (guid, size, refs, file, summary) VALUES ? RETURNING id", rows)]
+    ids = _insert_messages(txn, rows)
     bodies = [(id, plan.delivery.content) for id, plan in zip(ids, plans, strict=True) if plan.delivery.content is not None]
     if bodies:
         txn.insert_many("INSERT INTO bodies (message_id, content) VALUES ?", bodies)
@@ -213,6 +215,18 @@ def _insert(txn: Txn, plans: Sequence[_Plan]) -> None:
     txn.insert_many("INSERT INTO entries (mailbox_id, uid, message_id, flags, modseq, received, saved, size, thread_id) VALUES ?", entries)
 
 
+def _insert_messages(txn: Txn, rows: Sequence[tuple[Any, ...]]) -> list[int]:
+    """Insert the rows; their ids in order."""
+    if txn.dialect != "sqlite":
+        return [id for (id,) in txn.insert_many("INSERT INTO messages (guid, size, refs, file, summary) VALUES ? RETURNING id", rows)]
+    last = txn.one("SELECT seq FROM sqlite_sequence WHERE name = 'messages'")  # nobody else writes: the next ids are ours
+    ids = range(last[0] + 1 if last else 1, (last[0] if last else 0) + len(rows) + 1)
+    txn.insert_many(
+        "INSERT INTO messages (id, guid, size, refs, file, summary) VALUES ?", [(id, *row) for id, row in zip(ids, rows, strict=True)]
+    )
+    return list(ids)
+
+
 def _threads(txn: Txn, plans: Sequence[_Plan], ids: Sequence[int]) -> list[int]:
     """The thread of every place, in order; new ones are written.
 
@@ -224,7 +238,8 @@ def _threads(txn: Txn, plans: Sequence[_Plan], ids: Sequence[int]) -> list[int]:
     for plan in plans:
         for index, box in plan.places:
             wanted.update([(box.account.id, hash) for hash in plan.delivery.targets[index].threads if hash])
-    known = {(account, bytes(hash)): thread for account, hash, thread in _matching(txn, _THREADS, "", sorted(wanted))}
+    pairs = sorted(wanted)
+    known = {pairs[place]: thread for place, thread in _matching(txn, "t.thread_id", _THREADS, "", pairs)}
     fresh = []
     threads = []
     for id, plan in zip(ids, plans, strict=True):
@@ -249,7 +264,7 @@ def _threads(txn: Txn, plans: Sequence[_Plan], ids: Sequence[int]) -> list[int]:
 def _count(txn: Txn, boxes: Sequence[_Box]) -> None:
     """Bring the counters of mailboxes and accounts up to date and tell of each mailbox's change."""
     accounts = {box.account.id: box.account for box in boxes}
-    txn.executemany("UPDATE accounts SET used = used + ? WHERE id = ?", [(account.charged, id) for id, account in sorted(accounts.items())])
+    _update(txn, _CHARGE, [(id, account.charged) for id, account in sorted(accounts.items())])
     rows = []
     for box in sorted(boxes, key=lambda box: box.id):
         unseen = deleted = size = 0
@@ -257,38 +272,69 @@ def _count(txn: Txn, boxes: Sequence[_Box]) -> None:
             unseen += not flags & _SEEN
             deleted += bool(flags & _DELETED)
             size += octets
-        rows.append((box.uidnext, box.modseq + 1, len(box.added), unseen, deleted, size, box.id))
+        rows.append((box.id, box.uidnext, box.modseq + 1, len(box.added), unseen, deleted, size))
         txn.publish(Change(box.id, box.modseq + 1, added=tuple(box.added)))
-    txn.executemany(
-        "UPDATE mailboxes SET uidnext = ?, modseq = ?, messages = messages + ?, unseen = unseen + ?, deleted = deleted + ?, size = size + ?"
-        " WHERE id = ?",
-        rows,
-    )
+    _update(txn, _COUNT, rows)
 
 
+# Each statement of a delivery answers in one step, or in none: SQLite's driver gives the interpreter away at every row
+# it steps through, and while the reactor is busy it takes up to a switch interval to come back.
+
+_BOX_COLUMNS = "m.id, m.uidvalidity, m.uidnext, m.modseq, a.quota, a.used"
 _BOXES = (
-    "SELECT m.account_id, m.hash, m.id, m.uidvalidity, m.uidnext, m.modseq, a.quota, a.used"
-    " FROM wanted w CROSS JOIN mailboxes m JOIN accounts a ON a.id = m.account_id"
+    "FROM wanted w CROSS JOIN mailboxes m JOIN accounts a ON a.id = m.account_id"
     " WHERE m.account_id = w.account AND m.hash = w.hash AND a.state <> 'deleted'"
 )
 _LOCK = " ORDER BY a.id, m.id FOR UPDATE OF a, m"
-_THREADS = "SELECT t.account_id, t.hash, t.thread_id FROM wanted w CROSS JOIN threads t WHERE t.account_id = w.account AND t.hash = w.hash"
+_THREADS = "FROM wanted w CROSS JOIN threads t WHERE t.account_id = w.account AND t.hash = w.hash"
+_CHARGE = "v (id, cost) AS (VALUES ?) UPDATE accounts SET used = used + v.cost FROM v WHERE accounts.id = v.id"
+_COUNT = (
+    "v (id, uidnext, modseq, messages, unseen, deleted, size) AS (VALUES ?) UPDATE mailboxes SET uidnext = v.uidnext, modseq = v.modseq,"
+    " messages = mailboxes.messages + v.messages, unseen = mailboxes.unseen + v.unseen, deleted = mailboxes.deleted + v.deleted,"
+    " size = mailboxes.size + v.size FROM v WHERE mailboxes.id = v.id"
+)
 
 
-def _matching(txn: Txn, select: str, lock: str, pairs: Sequence[tuple[int, bytes]]) -> Iterator[Row]:
-    """The rows that ``select`` finds for the (account, hash) ``pairs``.
+def _matching(txn: Txn, columns: str, source: str, lock: str, pairs: Sequence[tuple[int, bytes]]) -> Iterator[Row]:
+    """For each of the (account, hash) ``pairs`` that ``source`` finds: its place among them, then ``columns``, all integers.
 
     A row may come twice. CROSS JOIN keeps SQLite to this order, one index search a pair; with ``IN (VALUES ...)`` it
     would scan.
     """
     for start in range(0, len(pairs), _ROWS):
-        values = [value for pair in pairs[start : start + _ROWS] for value in pair]
-        count = 1 << (len(values) // 2 - 1).bit_length()  # the last pair repeats, so that few statements are prepared
-        values += values[-2:] * (count - len(values) // 2)
-        yield from txn.all(_joined(txn.dialect, select, lock, count), values)
+        part = pairs[start : start + _ROWS]
+        count = _rounded(len(part))
+        values = [value for place, pair in enumerate(part, start) for value in (place, *pair)]
+        values += values[-3:] * (count - len(part))
+        sql = _select(txn.dialect, columns, source, lock, count)
+        if txn.dialect == "sqlite":
+            row = txn.one(sql, values)
+            yield from json.loads(row[0]) if row else ()
+        else:
+            yield from txn.all(sql, values)
+
+
+def _update(txn: Txn, sql: str, rows: Sequence[tuple[int, ...]]) -> None:
+    """One UPDATE of many rows, whose ids rise and stand first."""
+    for start in range(0, len(rows), _ROWS):
+        part = rows[start : start + _ROWS]
+        txn.execute(_with(sql, len(part[0]), len(part)), [value for row in part for value in row])
+
+
+def _rounded(count: int) -> int:
+    """``count`` rounded up to a power of two, so that few statements are prepared."""
+    return 1 << (count - 1).bit_length()
 
 
 @lru_cache(maxsize=64)
-def _joined(dialect: str, select: str, lock: str, count: int) -> str:
-    values = ", ".join(["(?, ?)"] * count)
-    return f"WITH wanted (account, hash) AS (VALUES {values}) {select}{lock if dialect == 'postgresql' else ''}"
+def _select(dialect: str, columns: str, source: str, lock: str, count: int) -> str:
+    wanted = f"WITH wanted (place, account, hash) AS (VALUES {', '.join(['(?, ?, ?)'] * count)})"
+    if dialect == "sqlite":
+        return f"{wanted} SELECT json_group_array(json_array(w.place, {columns})) {source}"
+    return f"{wanted} SELECT w.place, {columns} {source}{lock}"
+
+
+@lru_cache(maxsize=4 * _ROWS)
+def _with(sql: str, columns: int, count: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"WITH {sql.replace('VALUES ?', 'VALUES ' + ', '.join([row] * count))}"
