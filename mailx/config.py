@@ -9,6 +9,7 @@ from typing import Any, Literal
 from attrs import Attribute, Factory, field, fields, frozen
 
 PORT = 65535
+VARIABLE_PREFIX = "MAILX_"
 
 # What a text may be beyond being text, in words; mailx.config_file checks each.
 Form = Literal["", "hostname", "domain", "interface", "network", "store", "path", "data path"]
@@ -202,6 +203,11 @@ class Config:
 def sections() -> dict[str, type]:
     """The name and class of every section, in the order of the file."""
     return {attribute.name: attribute.type for attribute in fields(Config) if attribute.type is not None}
+
+
+def variable(section: str, key: str) -> str:
+    """The environment variable that overrides ``section.key``: ``MAILX_SMTP__PORT``."""
+    return f"{VARIABLE_PREFIX}{section.upper()}__{key.upper()}"
 
 
 def allowed(attribute: "Attribute[Any]") -> str:

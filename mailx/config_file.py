@@ -15,11 +15,10 @@ from typing import Any
 from attrs import evolve, fields, frozen, has
 from cattrs import AttributeValidationNote, BaseValidationError, IterableValidationNote
 
-from mailx.config import Certificate, Config, listeners, sections
+from mailx.config import VARIABLE_PREFIX, Certificate, Config, listeners, sections, variable
 from mailx.config_value import CONVERTER, Wrong, from_text
 
 DEFAULT_NAME = "mailx.toml"
-_PREFIX = "MAILX_"
 
 _SOCKET_LIMIT = 107  # sockaddr_un holds 108 octets with the final NUL
 
@@ -55,11 +54,6 @@ def find(option: str | None) -> Path | None:
         return Path(option).absolute()
     default = Path(DEFAULT_NAME).absolute()
     return default if default.exists() else None
-
-
-def variable(section: str, key: str) -> str:
-    """The environment variable that overrides ``section.key``."""
-    return f"{_PREFIX}{section.upper()}__{key.upper()}"
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
@@ -152,7 +146,7 @@ class _Reading:
             variable(section, attribute.name): (section, attribute) for section, kind in sections().items() for attribute in fields(kind)
         }
         for name in sorted(environ):
-            if not name.startswith(_PREFIX) or "__" not in name:
+            if not name.startswith(VARIABLE_PREFIX) or "__" not in name:
                 continue
             if name not in keys:
                 close = get_close_matches(name, keys, 1)

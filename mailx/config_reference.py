@@ -12,8 +12,7 @@ from typing import Any
 
 from attrs import Attribute, fields
 
-from mailx.config import Certificate, Config, allowed, sections
-from mailx.config_file import variable
+from mailx.config import Certificate, Config, allowed, sections, variable
 
 _TOML_HEAD = """\
 # MailX configuration. Every key is shown with its default; a key that is not set has it.

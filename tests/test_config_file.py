@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailx.config import Config, sections
-from mailx.config_file import ConfigError, find, load, variable
+from mailx.config import Config, sections, variable
+from mailx.config_file import ConfigError, find, load
 from mailx.config_reference import literal, page, toml
 
 ROOT = Path(__file__).parent.parent

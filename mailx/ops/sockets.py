@@ -11,6 +11,8 @@ from typing import Any
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from zope.interface import directlyProvides, providedBy
 
+from mailx.config import variable
+
 
 class PortTaken(Exception):
     """A port cannot be bound. The text names the setting, the address and the remedy."""
@@ -39,9 +41,8 @@ class BoundPorts:
             remedy = (
                 "start as root and let twistd drop its rights with --uid" if isinstance(error, PermissionError) else "stop what uses it"
             )
-            raise PortTaken(
-                f"{setting} = {port}: cannot listen on {interface} ({error.strerror}); {remedy}, or choose another port"
-            ) from None
+            other = f"choose another port (here or by {variable(*setting.split('.'))})"
+            raise PortTaken(f"{setting} = {port}: cannot listen on {interface} ({error.strerror}); {remedy}, or {other}") from None
         bound.setblocking(False)
         self._bound[interface, port] = bound
 

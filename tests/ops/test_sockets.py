@@ -48,7 +48,8 @@ class Binding(TestCase):
             error = self.assertRaises(PortTaken, self.ports.bind, "imap.port", "127.0.0.1", self.port)
         self.assertEqual(
             str(error),
-            f"imap.port = {self.port}: cannot listen on 127.0.0.1 (Address already in use); stop what uses it, or choose another port",
+            f"imap.port = {self.port}: cannot listen on 127.0.0.1 (Address already in use); "
+            "stop what uses it, or choose another port (here or by MAILX_IMAP__PORT)",
         )
 
     def test_it_stands_in_for_the_reactor(self) -> None:
