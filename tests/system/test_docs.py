@@ -28,10 +28,6 @@ DEFAULTS = Config()
 NOT_RUN = {
     "it stays in the foreground; the system tests start the server in another way",
     "it runs these very tests",
-    "it needs production ports and root",
-    "it asks for a password at the terminal",
-    "it ends the server",
-    "it takes minutes",
 }
 
 # What differs from run to run, and what it becomes before texts are compared.
