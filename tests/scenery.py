@@ -5,6 +5,7 @@ test ends. Keyword arguments are sections of the configuration: ``world(self, ac
 the environment's WORLD_ENGINE chooses "sqlite" or "postgresql".
 """
 
+import atexit
 import os
 import shutil
 import time
@@ -202,7 +203,8 @@ async def _made_template(reactor: Any) -> str:
     """The directory that every SQLite world is copied from."""
     global _template
     if not _template or not os.path.exists(_template):
-        directory = mkdtemp(prefix="mailx-template-", dir=os.getcwd())
+        directory = mkdtemp(prefix="mailx-template-")
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
         store = await open_store(os.path.join(directory, "mailx.db"), 1, reactor)
         await load_or_create(os.path.join(directory, "secret"), store)
         await store.write(domains.add, DOMAIN, int(time.time()))

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from attrs import frozen
+from prometheus_client import Counter
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -96,6 +97,7 @@ class Reception:
         self._default_quota = default_quota
         self._spool_above = spool_above
         self._tracing = tracing
+        self._received: dict[str, Counter] = {}  # by protocol: looking a label up costs more than counting
 
     async def sender(self, origin: Origin, address: Address | None, size: int | None) -> None:
         """The verdict of MAIL; ``size`` is what the client announces in octets. Raises Refused.
@@ -302,7 +304,11 @@ class Reception:
         if not placed:
             await self._discard(sealed.file)
             return
-        metrics.RECEIVED.labels(envelope.origin.protocol).inc()
+        protocol = envelope.origin.protocol
+        received = self._received.get(protocol)
+        if received is None:
+            received = self._received[protocol] = metrics.RECEIVED.labels(protocol)
+        received.inc()
         metrics.DELIVERED.inc(placed)
         metrics.MESSAGE_OCTETS.observe(sealed.size)
         metrics.DELIVERY_SECONDS.observe(self._reactor.seconds() - started)

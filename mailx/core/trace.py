@@ -11,7 +11,7 @@ from email.utils import formatdate
 from mailx.mail.address import Address
 from mailx.mail.envelope import Origin
 
-_NAME = re.compile(r"[A-Za-z0-9\u0080-\U0010ffff](?:[A-Za-z0-9._\u0080-\U0010ffff-]{0,254})\Z")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}\Z")  # A-labels: EHLO comes before SMTPUTF8 is asked for (RFC 6531 3.7.1)
 _LITERAL = re.compile(r"\[[A-Za-z0-9.:_-]{1,100}\]\Z")
 _COMMENT = re.compile(r"[^A-Za-z0-9._ -]")
 _SUITE = re.compile(r"TLS_[A-Z0-9_]+\Z")
