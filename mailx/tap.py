@@ -115,6 +115,7 @@ class MailX(MultiService):
         log.info("Log file reopened", event="server.reload")
 
     async def _open(self) -> None:
+        """Everything, in the order of its needs."""
         config, reactor, parts = self._config, self._reactor, self._parts
         server, data = config.server, Path(config.server.data)
         self._observer.open()
@@ -122,45 +123,21 @@ class MailX(MultiService):
         reactor.suggestThreadPoolSize(server.threads)
 
         tls = Certificates(config.tls, data, server.hostname)
-        health = Health({"store": lambda: accounts.totals()}, reactor)
-        if config.health.port:
-            listening = reactor.listenTCP(config.health.port, health.site(), interface=config.health.interface)
-            parts.push_async_callback(maybeDeferred, listening.stopListening)
+        health = self._open_health()
         store = await _open_store(config.store, reactor)
         parts.push_async_callback(store.close)
         cipher = Cipher(await load_or_create(server.secret_file, store))
         blobs = Blobs(str(data / "blobs"), cipher)
 
-        passwords = Passwords(reactor, reversible=config.smtp.cram_md5)
-        parts.callback(passwords.stop)
-        accounts = Accounts(store, cipher, config.accounts, passwords, reactor)
-        await accounts.load()
-        access = Access(accounts, config.accounts, passwords, reactor)
-        parts.push_async_callback(access.stop)
-        changes = Changes(store)
-        mailboxes = Mailboxes(store, cipher, blobs, changes, reactor, config.accounts.quota)
+        accounts, access = await self._open_accounts(store, cipher)
+        health.probes["store"] = accounts.totals
+        mailboxes = Mailboxes(store, cipher, blobs, Changes(store), reactor, config.accounts.quota)
         await mailboxes.resume()
-        policies = [MessageSize(config.smtp.message_size), BlockList(accounts)]
-        reception = Reception(
-            store,
-            cipher,
-            blobs,
-            accounts,
-            policies,
-            reactor,
-            hostname=server.hostname,
-            default_quota=config.accounts.quota,
-            file_above=config.store.file_above,
-            spool_above=config.store.spool_above,
-            tracing=config.log.level == "debug",
-        )
-        sweep = Sweep(store, blobs, reactor)
-        sweep.start()
-        parts.push_async_callback(sweep.stop)
-        for gauge in (Delay(reactor), Census(accounts, reactor)):
-            gauge.start()
-            parts.callback(gauge.stop)
+        reception = self._open_reception(store, cipher, blobs, accounts)
         first = await first_account(accounts, server.first_domain)
+        for task in (Delay(reactor), Census(accounts, reactor)):
+            task.start()
+            parts.callback(task.stop)
 
         edges = MultiService()
         parts.push_async_callback(edges.stopService)
@@ -172,6 +149,43 @@ class MailX(MultiService):
         health.phase = "running"
         log.info("Server started", event="server.started", version=__version__)
         _tell(notice(config, tls.generated, first))
+
+    def _open_health(self) -> Health:
+        settings = self._config.health
+        health = Health({}, self._reactor)
+        if settings.port:
+            port = self._reactor.listenTCP(settings.port, health.site(), interface=settings.interface)
+            self._parts.push_async_callback(maybeDeferred, port.stopListening)
+        return health
+
+    async def _open_accounts(self, store: Any, cipher: Cipher) -> tuple[Accounts, Access]:
+        config, reactor = self._config, self._reactor
+        passwords = Passwords(reactor, reversible=config.smtp.cram_md5)
+        self._parts.callback(passwords.stop)
+        accounts = Accounts(store, cipher, config.accounts, passwords, reactor)
+        await accounts.load()
+        access = Access(accounts, config.accounts, passwords, reactor)
+        self._parts.push_async_callback(access.stop)
+        return accounts, access
+
+    def _open_reception(self, store: Any, cipher: Cipher, blobs: Blobs, accounts: Accounts) -> Reception:
+        config, reactor = self._config, self._reactor
+        sweep = Sweep(store, blobs, reactor)
+        sweep.start()
+        self._parts.push_async_callback(sweep.stop)
+        return Reception(
+            store,
+            cipher,
+            blobs,
+            accounts,
+            [MessageSize(config.smtp.message_size), BlockList(accounts)],
+            reactor,
+            hostname=config.server.hostname,
+            default_quota=config.accounts.quota,
+            file_above=config.store.file_above,
+            spool_above=config.store.spool_above,
+            tracing=config.log.level == "debug",
+        )
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(*_EXPECTED):

@@ -29,8 +29,8 @@ class Health:
 
     app = Klein()
 
-    def __init__(self, probes: Mapping[str, Probe], reactor: IReactorTime) -> None:
-        self._probes = probes
+    def __init__(self, probes: dict[str, Probe], reactor: IReactorTime) -> None:
+        self.probes = probes
         self._reactor = reactor
         self.phase = "starting"  # then "running", then "stopping": ready only in between
 
@@ -42,9 +42,10 @@ class Health:
     @app.route("/readyz", methods=["GET", "HEAD"])
     async def readyz(self, request: IRequest) -> bytes:
         """200 if every part answers, else 503, with the state of each."""
-        parts = {name: "ok" if await self._ready(name, probe) else "failed" for name, probe in self._probes.items()}
+        parts = {}
         status = self.phase
         if status == "running":
+            parts = {name: "ok" if await self._ready(name, probe) else "failed" for name, probe in self.probes.items()}
             status = "ok" if all(state == "ok" for state in parts.values()) else "failed"
         return _answer(request, 200 if status == "ok" else 503, {"status": status, "parts": parts})
 
