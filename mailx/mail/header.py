@@ -17,6 +17,8 @@ BLOCK_LIMIT = 1 << 20  # octets of one header block that are looked at
 Field = tuple[bytes, bytes, bytes]  # raw lines with their end, name as written, raw value
 
 # A field: name, colon, and all lines that continue it (RFC 5322 2.2.3). Blanks before the colon are obsolete syntax (4.5).
+# Here and in the whole package: a group is made atomic by (?>...), never by a possessive repeat such as (...)*+, which
+# Python before 3.11.5 takes wrongly (gh-106052).
 _FIELD = re.compile(rb"(?m)^(([!-9;-~]++)[ \t]*+:([^\n]*+(?>(?:\n[ \t][^\n]*+)*))\n?)")
 _FOLD = re.compile(rb"\r*\n")
 # Fields that may stand several times although RFC 5322 3.6 says once, and whose addresses then all count.

@@ -178,7 +178,8 @@ class _Parser:
             return bare + 1, bare + 2
         if blank >= 0:
             return blank + 1, blank + 3
-        match = _FIELD_LINES.match(content, start, end)
+        # The engine keeps some 170 octets for each line that it has passed: no more lines than the header is read for.
+        match = _FIELD_LINES.match(content, start, min(end, start + header.BLOCK_LIMIT))
         stop = match.end() if match else start
         return stop, stop
 
