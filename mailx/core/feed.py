@@ -57,6 +57,7 @@ class Feed:
 
     def join(self, session: Selected, first_recent: int, missed: list[Change]) -> None:
         """Bring ``session`` up to date with ``missed``, what was heard since its snapshot was read, and keep it so."""
+        self.sessions.append(session)
         if session.heard < self._modseq:
             self._replay(session, missed)
         first_recent = max(first_recent, self.claimed + 1)
@@ -64,7 +65,6 @@ class Feed:
             session.recent.update(session.uids_of_uids([(first_recent, session.uidnext)]))
         if not session.read_only:
             self.claimed = max(self.claimed, session.uidnext - 1)
-        self.sessions.append(session)
         for change in missed:
             self.hear(change)
 
@@ -160,10 +160,10 @@ class Feed:
         self.keywords.put(read, names)
         fresh = [row[0] for row in since.changed if row[0] > self.claimed]
         self._modseq = max(self._modseq, since.modseq)
-        for session in tuple(self.sessions):
-            session.catch_up(since.modseq, since.changed, since.removed)
         if fresh:
             self._claim(fresh)
+        for session in tuple(self.sessions):
+            session.catch_up(since.modseq, since.changed, since.removed)
         for change in sorted(waiting, key=lambda change: change.modseq):
             self.hear(change)
         if self._waiting is None:

@@ -257,8 +257,8 @@ class Selected:
         for uid, index in self.indexes(new):
             flags_[index] = new[uid]
             modseqs[index] = modseq
-        if not own:
-            self._flagged.update(new)
+            if not own:
+                self._flagged.add(uid)
 
     def _remove(self, uids: Iterable[int]) -> None:
         for uid in uids:
