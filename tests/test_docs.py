@@ -1,0 +1,139 @@
+"""What the documentation says of the code is so: files, tests, events, metrics, and the way of a message.
+
+The commands of the pages are run by :mod:`tests.system.test_docs`.
+"""
+
+import ast
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+import mailx.ops.metrics  # noqa: F401  (registers its own)
+from mailx.config import SMTP, Server
+from mailx.core.metrics import REGISTRY
+from mailx.smtp.door import MX
+from mailx.smtp.listener import SMTPListener
+from tests.scenery import world
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
+LITERAL = re.compile(r"``([^`\s]+)``")
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def literals(name: str) -> list[str]:
+    """What stands between double back-quotes on a page, in order."""
+    return LITERAL.findall(text(name))
+
+
+class Names(SynchronousTestCase):
+    """Every name of a thing is the name of a thing that is there."""
+
+    def test_files(self) -> None:
+        for page in PAGES:
+            for name in literals(str(page.relative_to(ROOT))):
+                if re.fullmatch(r"(mailx|tests|docs|etc|bench|twisted|\.ci)/[\w./-]+", name):
+                    self.assertTrue((ROOT / name).exists(), f"{page.name}: {name}")
+
+    def test_modules(self) -> None:
+        for page in PAGES:
+            for name in re.findall(r"(?:``|`|-m )((?:mailx|tests)(?:\.\w+)+)", page.read_text(encoding="utf-8")):
+                path = ROOT / name.replace(".", "/")
+                found = any(one.with_suffix(".py").exists() or one.is_dir() for one in (path, path.parent, path.parent.parent))
+                self.assertTrue(found, f"{page.name}: {name}")
+
+    def test_events(self) -> None:
+        told = text("docs/operations.rst").partition(".. events")[2]
+        self.assertEqual(set(re.findall(r"``([a-z]+\.[a-z_]+)``", told)), set(events()))
+
+    def test_metrics(self) -> None:
+        self.assertEqual({name for name in literals("docs/operations.rst") if name.startswith("mailx_")}, set(metric_names(REGISTRY)))
+
+    def test_every_standard_that_is_spoken_has_a_test(self) -> None:
+        for row in re.split(r"\n   \* - ", text("docs/rfc.rst"))[1:]:
+            number, *cells = [cell.strip() for cell in re.split(r"\n     -", row.partition("\n\n")[0])]
+            if number != "RFC":
+                self.assertIn(cells[1], ("yes", "partial", "no"), number)
+                self.assertEqual("``tests/" in cells[3], cells[1] != "no", number)
+
+
+def events() -> Iterator[str]:
+    """Every ``event`` that the code logs."""
+    for path in (ROOT / "mailx").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "event":
+                assert isinstance(node.value, ast.Constant), f"{path}: an event is no constant"
+                yield node.value.value
+
+
+def metric_names(registry: CollectorRegistry) -> Iterator[str]:
+    for family in registry.collect():
+        if family.name.startswith("mailx_"):
+            yield f"{family.name}_total" if family.type == "counter" else family.name
+
+
+class FollowOneMessage(TestCase):
+    """The README's way from the socket to the mailbox is the way that a message takes."""
+
+    def steps(self) -> list[tuple[str, str]]:
+        """(file, function) in the order of the README."""
+        told = text("README.rst").partition("Follow one message\n")[2].partition("\nThen the write fires")[0]
+        steps: list[tuple[str, str]] = []
+        file = owner = ""
+        for name in LITERAL.findall(told):
+            if name.endswith(".py"):
+                file, owner = name, ""
+            elif re.fullmatch(r"[A-Z]\w+\.[a-z_]\w*", name):
+                owner = name.partition(".")[0]
+                steps.append((file, name))
+            elif re.fullmatch(r"do_[A-Z]+|_?[a-z_]+", name):
+                steps.append((file, f"{owner}.{name}" if owner else name))
+        return steps
+
+    async def test_the_order(self) -> None:
+        called: list[tuple[str, str]] = []
+
+        def note(frame: FrameType, event: str, argument: Any) -> None:
+            code = frame.f_code
+            if event == "call" and code.co_filename.startswith(str(ROOT / "mailx")):
+                called.append((str(Path(code.co_filename).relative_to(ROOT)), code.co_qualname))
+
+        threading.setprofile(note)  # the store's threads begin in here
+        try:
+            here = await world(self)
+            await here.user("me@example.test", "correct horse")
+            listener = SMTPListener(MX, 0, SMTP(), Server(), here.reception, here.access, None, reactor)  # type: ignore[arg-type]
+            port = reactor.listenTCP(0, listener, interface="127.0.0.1")  # type: ignore[attr-defined]
+            sys.setprofile(note)
+            await deferToThread(self.send, port.getHost().port)
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)  # type: ignore[arg-type]
+        await port.stopListening()
+        await listener.drain()
+        listener.abort()
+        steps = self.steps()
+        self.assertEqual(set(steps) - set(called), set())
+        files = list(dict.fromkeys(file for file, _ in steps))
+        self.assertEqual(len(files), 6)
+        first = [called.index(next(step for step in steps if step[0] == file)) for file in files]
+        self.assertEqual(first, sorted(first))
+        self.assertEqual(called.count(("mailx/store/delivery.py", "deliver")), 1)
+
+    def send(self, port: int) -> None:
+        from smtplib import SMTP as Client
+
+        with Client("127.0.0.1", port) as client:
+            client.sendmail("ada@example.org", ["me@example.test"], "Subject: Hello\r\n\r\nIt works.\r\n")
