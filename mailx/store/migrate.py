@@ -127,6 +127,7 @@ def migrate_postgresql(connection: Any) -> None:
     """Bring the database to this program's schema; one node at a time. ``connection`` is psycopg's, not in autocommit."""
     known = steps("postgresql")
     with connection.transaction():
+        connection.execute("SET LOCAL lock_timeout = 0")  # another node may be at it
         connection.execute("SELECT pg_advisory_xact_lock(7235446)")
         connection.execute(STEPS_TABLE)
         have = {number for (number,) in connection.execute("SELECT number FROM schema_steps").fetchall()}

@@ -20,8 +20,8 @@ import psycopg
 from attrs import define, field
 from psycopg import errors
 from psycopg.abc import Buffer
-from psycopg.adapt import Loader
-from psycopg.types.numeric import Int8Dumper
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.numeric import Int8Dumper, NumericBinaryLoader
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -40,6 +40,8 @@ _BATCH_CALLS = 256  # calls of a batched job that share one transaction at most
 _ATTEMPTS = 12  # of a job that keeps meeting others
 _ROWS_AT_ONCE = 500  # of a multi-row insert
 _CONNECT = {"connect_timeout": 10, "application_name": "mailx", "keepalives_idle": 30, "tcp_user_timeout": 20000}
+# Another node may hang while it holds a row: nobody waits for ever, and it must let go of it in the end.
+_OPTIONS = "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
 
 _MET_ANOTHER = (errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation)
 _TOKEN = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|[?%]")
@@ -56,12 +58,12 @@ def placeholders(sql: str) -> str:
     return _TOKEN.sub(replace, sql)
 
 
-class _NumberLoader(Loader):
+class _NumberLoader(NumericBinaryLoader):
     """``sum()`` of integers is numeric here: an int, as SQLite gives."""
 
-    def load(self, data: Buffer) -> int | float:
-        text = bytes(data)
-        return float(text) if b"." in text or b"N" in text else int(text)
+    def load(self, data: Buffer) -> Any:
+        number = super().load(data)
+        return int(number) if number == number.to_integral_value() else float(number)
 
 
 class PostgreSQLTxn:
@@ -82,17 +84,17 @@ class PostgreSQLTxn:
             cursor.executemany(placeholders(sql), rows)
 
     def one(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
-        return self._connection.execute(placeholders(sql), parameters).fetchone()
+        return self._connection.execute(placeholders(sql), parameters, binary=True).fetchone()
 
     def all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        return self._connection.execute(placeholders(sql), parameters).fetchall()
+        return self._connection.execute(placeholders(sql), parameters, binary=True).fetchall()
 
     def insert_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> list[Row]:
         answer: list[Row] = []
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[start : start + _ROWS_AT_ONCE]
             text = placeholders(multi_row(sql, len(part[0]), len(part)))
-            cursor = self._connection.execute(text, [value for row in part for value in row])
+            cursor = self._connection.execute(text, [value for row in part for value in row], binary=True)
             if cursor.description is not None:
                 answer += cursor.fetchall()
         return answer
@@ -146,6 +148,7 @@ class PostgreSQLStore:
         self.node = secrets.token_hex(4)
         self._announcer = Announcer(reactor)
         options: dict[str, Any] = {**_CONNECT, **({"password": password} if password else {})}
+        options["options"] = f"{_OPTIONS} {conninfo_to_dict(url).get('options') or ''}"
 
         def pool(name: str, most: int, prepare: Callable[[Any], None]) -> Pool:
             return Pool("psycopg", url, cp_reactor=reactor, cp_min=1, cp_max=most, cp_name=name, cp_openfun=prepare, **options)
@@ -313,7 +316,10 @@ async def open_store(url: str, password: str, readers: int, reactor: Any) -> Pos
 
     ``password`` may be "". Raises SchemaError, Unavailable.
     """
-    store = PostgreSQLStore(url, password, readers, reactor)
+    try:
+        store = PostgreSQLStore(url, password, readers, reactor)
+    except psycopg.ProgrammingError as error:
+        raise Unavailable(f"the url of the database is malformed: {error}") from None
     try:
         await store.start()
     except BaseException as error:

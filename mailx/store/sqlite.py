@@ -28,6 +28,7 @@ log = Logger()
 
 _BATCH_CALLS = 256  # calls that share one commit at most
 _BATCH_SECONDS = 0.02  # a batch that took so long is committed; the rest goes into the next
+_SLOW_JOB = 0.05  # seconds; a job that holds the writer for longer is told in the log
 _BUSY_SECONDS = 5.0  # how long another program (a shell, a copy) may hold the database before jobs fail
 _ROWS_AT_ONCE = 64  # of a multi-row insert; halved for the rest, so that few distinct statements are prepared
 _STATEMENTS = 512  # prepared statements kept by each connection
@@ -221,6 +222,7 @@ def _prepare_writer(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA wal_autocheckpoint = 1000")  # pages; larger ones stall the writer for longer at a time
+    connection.execute("PRAGMA journal_size_limit = 67108864")  # octets; what a long read let grow is given back
     connection.execute("PRAGMA cache_size = -16384")  # KiB
     connection.execute("PRAGMA temp_store = MEMORY")
 
@@ -324,6 +326,17 @@ def _grouped(calls: list[Call]) -> Iterator[list[Call]]:
 
 def _answers(txn: SQLiteTxn, group: list[Call]) -> list[Any]:
     """Run a group's job; one answer a call."""
+    started = perf_counter()
+    try:
+        return _call(txn, group)
+    finally:
+        seconds = perf_counter() - started
+        if seconds > _SLOW_JOB:
+            job = getattr(group[0].job, "__qualname__", "")
+            log.info("A job held the writer for {seconds:.3f} s", event="store.slow_job", job=job, seconds=seconds, calls=len(group))
+
+
+def _call(txn: SQLiteTxn, group: list[Call]) -> list[Any]:
     call = group[0]
     if getattr(call.job, "batched", False):
         answers: list[Any] = call.job(txn, [one.args[0] for one in group])

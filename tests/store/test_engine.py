@@ -206,6 +206,7 @@ class Promises:
             [(big, bytes(octets), text) for big, octets, text in rows],
             [(-1, b"view", "ü%?"), (1, b"", None), (2**62 + 1, b"\0\xff?%", "?%s '?")],
         )
+        self.assertEqual(await self.store.read(lambda txn: txn.one("SELECT avg(octet) FROM (SELECT 1 AS octet UNION SELECT 2) t")), (1.5,))
         self.assertEqual(total, (0, 2))
         self.assertIsInstance(total[0], int)
 

@@ -119,6 +119,13 @@ class CommitTests(Case):
         await gatherResults(jobs)
         self.assertEqual(told, ["after 0", "change 0", "after 1", "change 1", "after 2", "change 2", "answer 0", "answer 1", "answer 2"])
 
+    async def test_a_slow_job_is_told(self) -> None:
+        self.patch(sqlite, "_SLOW_JOB", -1)
+        await self.store.write(insert, 1, "private text")
+        (event,) = [event for event in self.told if event.get("event") == "store.slow_job"]
+        self.assertEqual((event["job"], event["calls"]), ("insert", 1))
+        self.assertNotIn("private", str(event))
+
     async def test_durable_by_its_settings(self) -> None:
         def settings(txn: Txn) -> dict[str, Any]:
             return {name: row[0] for name in ("journal_mode", "synchronous", "foreign_keys") if (row := txn.one(f"PRAGMA {name}"))}
