@@ -6,6 +6,7 @@ one reads only what came after it.
 """
 
 from array import array
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from itertools import compress
@@ -16,7 +17,7 @@ from mailx.store.entries import Since
 CAPACITY = 16 * 1024 * 1024  # octets of columns kept when nobody has their mailbox selected
 _ROW = 64  # octets of one message
 _MAILBOX = 1000  # octets of a mailbox without messages
-_FEW = 8  # rows to drop up to which moving the rest of the columns is cheaper than copying them
+_FEW = 40  # gaps up to which moving what follows them is cheaper than copying the columns
 
 
 class Columns:
@@ -59,12 +60,28 @@ class Columns:
         for column, value in zip(self.all(), row, strict=True):
             column[index] = value
 
+    def fill(self, rows: Iterable[Row]) -> None:
+        """Complete messages that arrived after the snapshot."""
+        for uid, _, _, _, message_id, received, saved, thread_id in rows:
+            index = bisect_left(self.uids, uid)
+            if index < len(self.uids) and self.uids[index] == uid:
+                self.message_ids[index] = message_id
+                self.received[index] = received
+                self.saved[index] = saved
+                self.thread_ids[index] = thread_id
+
     def drop(self, indexes: Sequence[int]) -> None:
         """Remove rows, indexes rising."""
-        if len(indexes) <= _FEW:
+        runs: list[tuple[int, int]] = []
+        for index in indexes:
+            if runs and runs[-1][1] == index:
+                runs[-1] = runs[-1][0], index + 1
+            else:
+                runs.append((index, index + 1))
+        if len(runs) <= _FEW:
             for column in self.all():
-                for index in reversed(indexes):
-                    del column[index]
+                for start, stop in reversed(runs):
+                    del column[start:stop]
             return
         keep = bytearray(b"\1") * len(self.uids)
         for index in indexes:

@@ -5,13 +5,16 @@ whose later slice fails takes the earlier ones back: the client sees all of it o
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
+from operator import lt
 from time import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import frozen
 from twisted.logger import Logger
 
 from mailx.core.selected import Selected
+from mailx.core.turns import Turns
 from mailx.mail.mailbox import KEYWORD_BIT, KEYWORDS_LIMIT
 from mailx.mail.names import MailboxError, normal
 from mailx.store import Store, Txn, copies, entries, keywords
@@ -49,11 +52,12 @@ class Copied:
 class Edits:
     """Changes to the entries of selected mailboxes."""
 
-    def __init__(self, store: Store, cipher: "Cipher", names: boxes.Names, default_quota: int) -> None:
+    def __init__(self, store: Store, cipher: "Cipher", names: boxes.Names, default_quota: int, reactor: Any) -> None:
         self._store = store
         self._cipher = cipher
         self._names = names
         self._default_quota = default_quota
+        self._reactor = reactor
 
     async def store(
         self, selected: Selected, uids: Sequence[int], mode: Mode, flags: int, names: tuple[str, ...], unchanged_since: int | None
@@ -61,7 +65,7 @@ class Edits:
         """Change flags; ``flags`` are system flags, ``names`` keywords. Slices that were done stay done if a later one fails."""
         _writable(selected)
         outcome = Stored(selected.modseq, [], [])
-        for among in _slices(selected, uids):
+        for among in _slices(selected, rising(uids)):
             done = await self._set_flags(selected, among, mode, flags, names, unchanged_since)
             outcome = Stored(done.modseq, outcome.changed + done.changed, outcome.failed + done.failed)
         return outcome
@@ -71,7 +75,7 @@ class Edits:
         _writable(selected)
         removed: list[int] = []
         if uids is not None:
-            for among in _slices(selected, uids):
+            for among in _slices(selected, rising(uids)):
                 removed += await self._store.write(entries.expunge, selected.mailbox.id, among)
             return removed
         while True:
@@ -83,8 +87,8 @@ class Edits:
     async def copy(self, selected: Selected, uids: Sequence[int], target: str) -> Copied:
         """All of ``uids`` that still exist, or none; raises MailboxError "TRYCREATE", "OVERQUOTA"."""
         target_id = await self._target(selected, target)
-        costs = [charge(selected.sizes[index]) for _, index in selected.indexes(uids)]
-        more = sum(costs)
+        uids = rising(uids)
+        more = await self._cost(selected, uids)
         source: list[int] = []
         copied: list[int] = []
         uidvalidity = 0
@@ -107,7 +111,7 @@ class Edits:
         _writable(selected)
         target_id = await self._target(selected, target)
         outcome = Copied(0, [], [])
-        for among in _slices(selected, uids):
+        for among in _slices(selected, rising(uids)):
             done = await self._store.write(copies.move, selected.mailbox.id, among, target_id, int(time()), SLICE)
             outcome = Copied(done.uidvalidity, outcome.source + done.source, outcome.target + done.target)
         return outcome
@@ -148,6 +152,15 @@ class Edits:
                 txn.after_commit(selected.keywords.learn, bit.bit_length() - 1, name)
         return entries.set_flags(txn, selected.mailbox.id, among, mode, mask, unchanged_since, selected.own)
 
+    async def _cost(self, selected: Selected, uids: Sequence[int]) -> int:
+        """Octets that copies of these messages are charged."""
+        turns = Turns(self._reactor)
+        cost = 0
+        for start in range(0, len(uids), SLICE):
+            cost += sum([charge(selected.sizes[index]) for _, index in selected.indexes(uids[start : start + SLICE])])
+            await turns.spare()
+        return cost
+
     async def _target(self, selected: Selected, name: str) -> int:
         try:
             found = await self._store.read(boxes.find, self._names, selected.mailbox.account, normal(name))
@@ -163,18 +176,23 @@ class Edits:
                 log.failure("Copies of a failed COPY stay behind", event="mailbox.undo_failed", mailbox=mailbox_id)
 
 
+def rising(uids: Sequence[int]) -> Sequence[int]:
+    """``uids`` rising, each once; most callers give them so."""
+    return uids if all(map(lt, uids, islice(uids, 1, None))) else sorted(set(uids))
+
+
 def _writable(selected: Selected) -> None:
     if selected.read_only:
         raise MailboxError("NOPERM", "The mailbox is selected read-only")
 
 
 def _slices(selected: Selected, uids: Sequence[int]) -> Iterator[Among]:
-    """``uids`` that the session knows, in slices; runs without a gap in its snapshot become ranges."""
-    known = list(selected.indexes(sorted(set(uids))))
-    for start in range(0, len(known), SLICE):
-        part = known[start : start + SLICE]
-        whole = part[-1][1] - part[0][1] == len(part) - 1
-        yield Among([uid for uid, _ in part], whole)
+    """Those of ``uids`` (rising) that the session knows, in slices; runs without a gap in its snapshot become ranges."""
+    for start in range(0, len(uids), SLICE):
+        known = list(selected.indexes(uids[start : start + SLICE]))
+        if known:
+            whole = known[-1][1] - known[0][1] == len(known) - 1
+            yield Among([uid for uid, _ in known], whole)
 
 
 __all__ = ["Copied", "Edits", "Mode", "Stored"]

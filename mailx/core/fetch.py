@@ -94,9 +94,13 @@ class Reader:
 
     async def complete(self, selected: Selected, uids: Sequence[int]) -> None:
         """Read what the session's snapshot lacks of messages that arrived after it."""
-        lacking = [uid for uid, index in selected.indexes(uids) if not selected.message_ids[index]]
+        if not selected.lacking:
+            return
+        lacking = [uid for uid in uids if uid in selected.lacking]
         for start in range(0, len(lacking), BATCH):
-            selected.fill(await self._store.read(some, selected.mailbox.id, lacking[start : start + BATCH]))
+            part = lacking[start : start + BATCH]
+            selected.fill(await self._store.read(some, selected.mailbox.id, part))
+            selected.lacking.difference_update(part)  # what is not there any more never will be
 
     async def read(self, content: bytes | Blob, offset: int = 0, length: int | None = None) -> bytes:
         """``length`` octets (None: all) of a content from ``offset`` on; fewer where it ends."""

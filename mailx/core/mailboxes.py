@@ -67,7 +67,7 @@ class Mailboxes:
         self._reactor = reactor
         self._default_quota = default_quota
         self._names = boxes.Names(cipher)
-        self._edits = Edits(store, cipher, self._names, default_quota)
+        self._edits = Edits(store, cipher, self._names, default_quota, reactor)
         self._reader = Reader(store, cipher, blobs, reactor)
         self._search = Search(store, cipher, blobs, self._reader, reactor)
         self._kept = Kept()
@@ -227,7 +227,16 @@ class Mailboxes:
         elif modseq < mailbox.modseq:
             since = entries.since(txn, mailbox.id, modseq)
             columns = brought_up(columns, since) if since is not None else Columns()
+        if 0 in columns.message_ids:
+            columns = self._filled(txn, mailbox.id, columns.copy())
         return mailbox, columns, keywords.names(txn, self._cipher, account_id)
+
+    def _filled(self, txn: Txn, mailbox_id: int, columns: Columns) -> Columns:
+        """``columns`` with what a session never asked for of messages that came while it was there."""
+        lacking = [uid for uid, message_id in zip(columns.uids, columns.message_ids, strict=True) if not message_id]
+        for start in range(0, len(lacking), entries.SLICE):
+            columns.fill(entries.some(txn, mailbox_id, lacking[start : start + entries.SLICE]))
+        return columns
 
     def _feed(self, mailbox: Mailbox) -> Feed:
         shared = self._keywords.get(mailbox.account)

@@ -56,6 +56,7 @@ class Selected:
         self.received = columns.received
         self.saved = columns.saved
         self.thread_ids = columns.thread_ids
+        self.lacking: set[int] = set()  # uids whose columns from message_ids on are not filled
         self.recent: set[int] = set()
         self.uidnext = mailbox.uidnext
         self.modseq = mailbox.modseq
@@ -146,6 +147,7 @@ class Selected:
             expunged = [index + 1 for _, index in reversed(found)]  # from the last on, so that no number sent shifts another
             self._columns.drop([index for _, index in found])
             self._flagged.difference_update(vanished)
+            self.lacking.difference_update(vanished)
             self.recent.difference_update(vanished)
         exists = self._append() if self._added else None
         flagged = [index for _, index in self.indexes(sorted(self._flagged))]
@@ -222,14 +224,10 @@ class Selected:
                 log.failure("A session failed to take a change", event="mailbox.session_failed", mailbox=self.mailbox.id)
 
     def fill(self, rows: Iterable[Row]) -> None:
-        """Complete the columns of messages that arrived after the snapshot."""
-        for uid, _, _, _, message_id, received, saved, thread_id in rows:
-            index = self.index(uid)
-            if index is not None:
-                self.message_ids[index] = message_id
-                self.received[index] = received
-                self.saved[index] = saved
-                self.thread_ids[index] = thread_id
+        """Complete messages that arrived after the snapshot."""
+        rows = list(rows)
+        self._columns.fill(rows)
+        self.lacking.difference_update([row[0] for row in rows])
 
     # The rest is private.
 
@@ -269,7 +267,9 @@ class Selected:
 
     def _append(self) -> int:
         """Bring what arrived into the columns; returns the new number of messages."""
-        self._columns.append([self._added[uid] for uid in sorted(self._added)])
+        rows = [self._added[uid] for uid in sorted(self._added)]
+        self._columns.append(rows)
+        self.lacking.update([row[0] for row in rows if not row[4]])
         self._added.clear()
         self.uidnext = max(self.uidnext, self.uids[-1] + 1)
         return len(self.uids)
