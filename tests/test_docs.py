@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 from types import FrameType
 from typing import Any
 
@@ -19,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import mailx.ops.metrics  # noqa: F401  (registers its own)
 from mailx.config import SMTP, Server
+from mailx.config_file import load
 from mailx.core.metrics import REGISTRY
 from mailx.smtp.door import MX
 from mailx.smtp.listener import SMTPListener
@@ -44,7 +46,7 @@ class Names(SynchronousTestCase):
     def test_files(self) -> None:
         for page in PAGES:
             for name in literals(str(page.relative_to(ROOT))):
-                if re.fullmatch(r"(mailx|tests|docs|etc|bench|twisted|\.ci)/[\w./-]+", name):
+                if re.fullmatch(r"(mailx|tests|docs|etc|bench|twisted|\.ci)/[\w./-]+", name) and "NAME" not in name:
                     self.assertTrue((ROOT / name).exists(), f"{page.name}: {name}")
 
     def test_modules(self) -> None:
@@ -67,6 +69,32 @@ class Names(SynchronousTestCase):
             if number != "RFC":
                 self.assertIn(cells[1], ("yes", "partial", "no"), number)
                 self.assertEqual("``tests/" in cells[3], cells[1] != "no", number)
+
+    def test_functions(self) -> None:
+        told = text("docs/contributing.rst").partition("Follow one message\n")[2].partition("\nHow a message is read")[0]
+        names = {name for name in LITERAL.findall(told) if re.fullmatch(r"([A-Z]\w*\.)?_?[a-z]\w*", name)}
+        self.assertEqual(names - set(functions()), set())
+
+    def test_configurations(self) -> None:
+        for page in PAGES:
+            for block in re.findall(r"\.\. code-block:: toml\n\n((?:    .*\n|\n)+)", page.read_text(encoding="utf-8")):
+                directory = Path(self.mktemp()).absolute()
+                directory.mkdir()
+                for name in re.findall(r"/etc/mailx/(\S+\.pem)", block):
+                    (directory / name).touch()
+                file = directory / "mailx.toml"
+                file.write_text(dedent(block).replace("/etc/mailx", str(directory)), encoding="utf-8")
+                load(file, {})
+
+
+def functions() -> Iterator[str]:
+    """Every function of the code, by its name and as ``Class.method``."""
+    for path in (ROOT / "mailx").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                yield from (f"{node.name}.{each.name}" for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef))
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield node.name
 
 
 def events() -> Iterator[str]:
