@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from hashlib import blake2b
-from io import FileIO
+from io import BytesIO, FileIO
 from struct import Struct
 from threading import Lock
 from weakref import WeakSet
@@ -201,7 +201,10 @@ class Blobs:
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """``length`` octets (None: all) of the content from ``offset``, fewer at its end; opens only the chunks needed."""
-        return b"".join(self.iterate(name, offset, length))
+        buffer = BytesIO()  # gives its content away without a copy, where join would hold everything twice
+        for piece in self.iterate(name, offset, length):
+            buffer.write(piece)
+        return buffer.getvalue()
 
     def iterate(self, name: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """As ``read``, in pieces of at most ``CHUNK`` octets. Raises CipherError, FileNotFoundError, OSError."""

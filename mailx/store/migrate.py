@@ -115,12 +115,17 @@ def _copy(connection: sqlite3.Connection, path: str) -> None:
         target.execute("PRAGMA journal_mode = DELETE")
     finally:
         target.close()
-    descriptor = os.open(unfinished, os.O_RDONLY)
+    _fsync(unfinished)
+    os.rename(unfinished, path)
+    _fsync(os.path.dirname(os.path.abspath(path)))
+
+
+def _fsync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    os.rename(unfinished, path)
 
 
 def migrate_postgresql(connection: Any) -> None:

@@ -318,8 +318,8 @@ async def open_store(url: str, password: str, readers: int, reactor: Any) -> Pos
     """
     try:
         store = PostgreSQLStore(url, password, readers, reactor)
-    except psycopg.ProgrammingError as error:
-        raise Unavailable(f"the url of the database is malformed: {error}") from None
+    except psycopg.ProgrammingError:  # whose text may hold a password
+        raise Unavailable("the url of the database is malformed") from None
     try:
         await store.start()
     except BaseException as error:

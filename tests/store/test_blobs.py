@@ -5,6 +5,7 @@ import gc
 import os
 import subprocess
 import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,20 @@ class ContentTests(BlobsCase):
         self.path(file.name).write_bytes(touched)
         self.assertEqual(self.blobs.read(file.name, CHUNK + 10, CHUNK - 10), _CONTENT[CHUNK + 10 : 2 * CHUNK])
         self.assertRaises(CipherError, self.blobs.read, file.name, 2 * CHUNK, 1)
+
+    def test_a_large_one_is_not_held_twice(self) -> None:
+        size = 20 * len(_CONTENT)
+        writer = self.blobs.spool()
+        tracemalloc.start()
+        try:
+            for _ in range(20):
+                writer.write(_CONTENT)
+            file = writer.finish()
+            self.assertTrue(tracemalloc.get_traced_memory()[1] < 8 * CHUNK + 2 * len(_CONTENT))
+            self.assertEqual(len(file.read()), size)
+            self.assertTrue(tracemalloc.get_traced_memory()[1] < 1.3 * size)
+        finally:
+            tracemalloc.stop()
 
     def test_names_are_checked(self) -> None:
         for name in ("", "../../../../../../../../etc/passwd", "a" * 31, "/" * 32):

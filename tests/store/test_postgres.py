@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailx.mail.mailbox import Change
 from mailx.mail.reply import Unavailable
@@ -176,6 +176,18 @@ class ServerGoneTests(Case):
         self.assertEqual(await self.store.write(insert, 2, "two"), 2)
         self.assertEqual(await self.store.read(names), ["one", "two"])
         self.assertEqual(await heard, [Change(0, 0, partial=True)])  # notices may have been missed
+
+
+class UrlTests(TestCase):
+    async def test_a_malformed_url_is_not_repeated(self) -> None:
+        for url in ("postgresql://user:private@host/database?bogus=1", "user:private@host"):
+            try:
+                await postgres.open_store(url, "", 1, reactor)
+            except Unavailable as error:
+                self.assertIn("malformed", error.reason)
+                self.assertNotIn("private", error.reason)
+            else:
+                self.fail("opened")
 
 
 class MeetingTests(Case):
