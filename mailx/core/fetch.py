@@ -17,13 +17,13 @@ from twisted.logger import Logger
 from mailx.core.selected import Selected
 from mailx.core.summaries import Summaries
 from mailx.core.turns import Turns
+from mailx.mail.summary import Summary
 from mailx.store import Store
 from mailx.store.contents import Opened, Stored, opened
 from mailx.store.contents import guids as message_guids
 from mailx.store.entries import some
 
 if TYPE_CHECKING:
-    from mailx.mail.summary import Summary
     from mailx.store.blobs import Blobs
     from mailx.store.cipher import Cipher
 
@@ -63,7 +63,7 @@ class Row(NamedTuple):
     message_id: int
     thread_id: int
     guid: bytes  # empty unless needed
-    summary: "Summary | None"  # None unless needed
+    summary: Summary | None  # None unless needed
     content: bytes | Blob | None  # None unless needed
 
 
@@ -87,10 +87,10 @@ class Reader:
                 yield rows
             await turns.spare()
 
-    async def summaries(self, message_ids: Sequence[int]) -> "list[Summary | None]":
+    async def summaries(self, message_ids: Sequence[int]) -> list[Summary | None]:
         """The summaries of these messages in their order, None for one that is gone. At most BATCH in one go."""
-        held, _ = await self._texts(message_ids, Need.SUMMARY)
-        return [None if one is None else one[1] for one in held]
+        read = await self._texts(message_ids, Need.SUMMARY)
+        return read.summaries
 
     async def complete(self, selected: Selected, uids: Sequence[int]) -> None:
         """Read what the session's snapshot lacks of messages that arrived after it."""
@@ -126,20 +126,32 @@ class Reader:
         if batch:
             yield batch
 
-    async def _texts(self, ids: Sequence[int], need: Need) -> "tuple[list[tuple[bytes, Summary] | None], dict[int, Stored]]":
-        """(guid, summary) of each message, from memory where it is there, and the contents by id: the rest in one reading."""
-        held = self._summaries.get_all(ids) if need & Need.SUMMARY else []
-        lacking = sorted({id for id, one in zip(ids, held, strict=True) if one is None}) if None in held else []
+    async def _texts(self, ids: Sequence[int], need: Need) -> "_Texts":
+        """What is needed of each message: from memory where it is there, the rest in one reading."""
+        packed = self._summaries.get_all(ids) if need & Need.SUMMARY else []
+        lacking = sorted({id for id, one in zip(ids, packed, strict=True) if one is None}) if None in packed else []
         wanted = sorted(set(ids)) if need & Need.CONTENT else []
-        if not lacking and not wanted:
-            return held, {}
-        answer: Opened = await self._store.read(opened, self._cipher, lacking, wanted)
-        if answer.damaged:
-            log.error("Stored messages do not open", event="store.damaged", messages=len(answer.damaged), first=answer.damaged[0])
-        if lacking:
-            fresh = {id: (guid, self._summaries.put(id, guid, data)) for id, (guid, data) in answer.summaries.items()}
-            held = [one or fresh.get(id) for id, one in zip(ids, held, strict=True)]
-        return held, answer.contents
+        fresh: dict[int, tuple[bytes, bytes]] = {}
+        contents: dict[int, Stored] = {}
+        if lacking or wanted:
+            answer: Opened = await self._store.read(opened, self._cipher, lacking, wanted)
+            fresh, contents = answer.summaries, answer.contents
+            if answer.damaged:
+                log.error("Stored messages do not open", event="store.damaged", messages=len(answer.damaged), first=answer.damaged[0])
+        guid_of = self._summaries.guid
+        if need & Need.CONTENT:
+            guids = [contents[id].guid if id in contents else b"" for id in ids]
+        elif need & Need.SUMMARY:
+            guids = [fresh[id][0] if id in fresh else guid_of(id) for id in ids]
+        else:
+            known = await self._store.read(message_guids, ids)
+            guids = [known.get(id, b"") for id in ids]
+        if fresh:
+            packed = [fresh[id][1] if id in fresh else one for id, one in zip(ids, packed, strict=True)]
+            for id, (guid, data) in fresh.items():
+                self._summaries.put(id, guid, data)
+        summaries = [None if one is None else Summary(one) for one in packed]
+        return _Texts(guids, summaries, [_content(contents.get(id)) for id in ids] if wanted else [])
 
     async def _rows(self, selected: Selected, indexes: Sequence[int], need: Need) -> list[Row]:
         ids = _picked(selected.message_ids, indexes)
@@ -147,16 +159,12 @@ class Reader:
         contents: Sequence[bytes | Blob | None] = _NOTHING[: len(ids)]
         guids: Sequence[bytes] = _NO_GUIDS[: len(ids)]
         if need:
-            held, stored = await self._texts(ids, need)
+            read = await self._texts(ids, need)
+            guids = read.guids
             if need & Need.SUMMARY:
-                summaries = [None if one is None else one[1] for one in held]
-                guids = [b"" if one is None else one[0] for one in held]
+                summaries = read.summaries
             if need & Need.CONTENT:
-                contents = [_content(stored.get(id)) for id in ids]
-                guids = [stored[id].guid if id in stored else b"" for id in ids]
-            if need == Need.GUID and ids:
-                known = await self._store.read(message_guids, ids)
-                guids = [known.get(id, b"") for id in ids]
+                contents = read.contents
         columns = (
             _picked(selected.uids, indexes), indexes, _picked(selected.flags, indexes), _picked(selected.modseqs, indexes),
             _picked(selected.received, indexes), _picked(selected.saved, indexes), _picked(selected.sizes, indexes),
@@ -170,6 +178,15 @@ class Reader:
         if need & Need.SUMMARY and None in summaries:
             rows = [row for row in rows if row.summary is not None]
         return rows
+
+
+@frozen
+class _Texts:
+    """What was read of some messages, side by side; a column that was not asked for is empty."""
+
+    guids: list[bytes]
+    summaries: list[Summary | None]
+    contents: list[bytes | Blob | None]
 
 
 _NOTHING = (None,) * BATCH

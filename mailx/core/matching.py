@@ -114,7 +114,8 @@ class _Run:
         if cost == _SNAPSHOT:
             return await self._filter(self._test(query), candidates)
         if cost == _SUMMARY:
-            return await self._by_summary(_summary_test(query), candidates)
+            found, unsure = await self._by_summary(_summary_test(query), candidates)
+            return sorted([*found, *await self._by_content(probe_for(query), unsure)]) if unsure else found
         return await self._by_content(probe_for(query), candidates)
 
     async def _filter(self, test: Callable[[int], Any], candidates: Sequence[int]) -> list[int]:
@@ -124,14 +125,22 @@ class _Run:
             await self._turns.spare()
         return found
 
-    async def _by_summary(self, test: "Callable[[Summary], Any]", candidates: Sequence[int]) -> list[int]:
+    async def _by_summary(self, test: "Callable[[Summary], bool | None]", candidates: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Those of ``candidates`` that match, and those of which the summary cannot tell."""
         found: list[int] = []
+        unsure: list[int] = []
         for start in range(0, len(candidates), BATCH):
             part = candidates[start : start + BATCH]
             summaries = await self._search.reader.summaries([self._ids[index] for index in part])
-            found += [index for index, summary in zip(part, summaries, strict=True) if summary is not None and test(summary)]
+            for index, summary in zip(part, summaries, strict=True):
+                if summary is not None:
+                    match = test(summary)
+                    if match:
+                        found.append(index)
+                    elif match is None:
+                        unsure.append(index)
             await self._turns.spare()
-        return found
+        return found, unsure
 
     async def _by_content(self, probe: Probe, candidates: Sequence[int]) -> list[int]:
         found: list[int] = []
@@ -250,7 +259,8 @@ def _kept(name: str) -> bool:
     return name.lower().encode("ascii", "replace") in SUMMARY_FIELDS
 
 
-def _summary_test(query: Query) -> "Callable[[Summary], Any]":
+def _summary_test(query: Query) -> "Callable[[Summary], bool | None]":
+    """Answers None where the summary cannot tell."""
     match query:
         case keys.Subject(text):
             needle = fold(text)
@@ -263,14 +273,16 @@ def _summary_test(query: Query) -> "Callable[[Summary], Any]":
     raise TypeError(f"not a key of summaries: {type(query).__name__}")
 
 
-def _header_test(name: str, needle: str) -> "Callable[[Summary], Any]":
+def _header_test(name: str, needle: str) -> "Callable[[Summary], bool | None]":
     text = _TEXTS.get(name)
     if text is not None and needle:
         return lambda summary: needle in text(summary)
     names = frozenset([name.encode("ascii")])
 
-    def test(summary: "Summary") -> bool:
-        block = summary.fields(names) or b""
+    def test(summary: "Summary") -> bool | None:
+        block = summary.fields(names)
+        if block is None:
+            return None
         return any(needle in fold(decode(value)) for _, _, value in split(block, 0, len(block)))
 
     return test

@@ -11,9 +11,8 @@ from attrs import frozen
 
 from mailx.core import search as keys
 from mailx.core.search import Query
-from mailx.mail import mime
 from mailx.mail.charset import fold
-from mailx.mail.header import decode
+from mailx.mail.header import decode, split
 from mailx.mail.sections import PartOffsets
 from mailx.mail.summary import Summary
 from mailx.mail.text import searchable
@@ -98,4 +97,8 @@ def _probe(text: str, header: bool) -> Probe:
 
 
 def _values(content: bytes, field: bytes) -> Iterator[bytes]:
-    return (value for _, name, value in mime.parse(content).fields if name.lower() == field)
+    end = content.find(b"\r\n\r\n")
+    head = content if end < 0 else content[: end + 2]
+    if field not in head.lower():
+        return iter(())
+    return (value for _, name, value in split(head, 0, len(head)) if name.lower() == field)

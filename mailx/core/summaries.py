@@ -1,24 +1,27 @@
-"""Opened summaries in memory, bounded in octets: the least recently used go first."""
+"""Packed summaries in memory, bounded in octets: the least recently used go first.
+
+They are held as octets and not as objects: twenty thousand more objects would make every full garbage collection
+some milliseconds longer, and that is a pause for everybody.
+"""
 
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from mailx.mail.summary import Summary
-
 CAPACITY = 24 * 1024 * 1024  # octets; ten thousand messages of the usual kind
-_OVERHEAD = 350  # octets of a summary's objects beside its data
+_OVERHEAD = 250  # octets that one message takes beside its summary
 
 
 class Summaries:
-    """(guid, summary) by message id. A message never changes, so nothing here is ever out of date."""
+    """Summary and guid by message id. A message never changes, so nothing here is ever out of date."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self._size = 0
-        self._held: OrderedDict[int, tuple[bytes, Summary]] = OrderedDict()
+        self._held: OrderedDict[int, bytes] = OrderedDict()
+        self._guids: dict[int, bytes] = {}
 
-    def get_all(self, message_ids: Sequence[int]) -> list[tuple[bytes, Summary] | None]:
-        """(guid, summary) of each message, None where it is not here."""
+    def get_all(self, message_ids: Sequence[int]) -> list[bytes | None]:
+        """The packed summary of each message, None where it is not here."""
         held = self._held
         found = [held.get(id) for id in message_ids]
         touch = held.move_to_end
@@ -27,15 +30,18 @@ class Summaries:
                 touch(id)
         return found
 
-    def put(self, message_id: int, guid: bytes, data: bytes) -> Summary:
-        summary = Summary(data)
-        size = len(data) + _OVERHEAD
+    def guid(self, message_id: int) -> bytes:
+        """The guid of a message whose summary is here; else nothing."""
+        return self._guids.get(message_id, b"")
+
+    def put(self, message_id: int, guid: bytes, data: bytes) -> None:
         replaced = self._held.pop(message_id, None)
         if replaced is not None:
-            self._size -= replaced[1].size + _OVERHEAD
-        self._held[message_id] = guid, summary
-        self._size += size
+            self._size -= len(replaced) + _OVERHEAD
+        self._held[message_id] = data
+        self._guids[message_id] = guid
+        self._size += len(data) + _OVERHEAD
         while self._size > self._capacity and len(self._held) > 1:
-            _, (_, oldest) = self._held.popitem(last=False)
-            self._size -= oldest.size + _OVERHEAD
-        return summary
+            oldest, dropped = self._held.popitem(last=False)
+            del self._guids[oldest]
+            self._size -= len(dropped) + _OVERHEAD

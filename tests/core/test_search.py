@@ -125,6 +125,13 @@ class SearchTests(TestCase):
         self.session.updates(True)
         await self.finds(keys.Body("needle"), 7)
 
+    async def test_a_header_too_large_for_its_summary(self) -> None:
+        references = "".join(f" <{number}@example.org>\r\n" for number in range(4000))
+        await self.world.file(self.user, plain("huge", "x", more=f"List-Id: <the needle>\r\nReferences:{references}"))
+        self.session.updates(True)
+        await self.finds(keys.Header("List-Id", "NEEDLE"), 7)
+        await self.finds(keys.Not(keys.Header("List-Id", "")), 1, 2, 3, 4, 5, 6)
+
     async def sorts(self, order: list[SortKey], *uids: int) -> None:
         self.assertEqual(await self.world.mailboxes.sort(self.session, order, keys.All()), list(uids), order)
 
