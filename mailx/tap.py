@@ -6,6 +6,7 @@ line that says why.
 """
 
 import atexit
+import gc
 import os
 import signal
 import sys
@@ -147,6 +148,8 @@ class MailX(MultiService):
         edges.startService()
         parts.callback(setattr, health, "phase", "stopping")
         health.phase = "running"
+        gc.collect()
+        gc.freeze()  # what start-up made stays: full collections, which hold up the event loop, need not look at it again
         log.info("Server started", event="server.started", version=__version__)
         _tell(notice(config, tls.generated, first))
 
