@@ -106,6 +106,62 @@ class Outcome:
     effects: Effects | None = None
 
 
+class Writing:
+    """What a job's transaction has in both engines: the effects it asks for."""
+
+    __slots__ = ("effects",)
+
+    def __init__(self) -> None:
+        self.effects: Effects | None = None
+
+    def after_commit(self, call: Callable[..., Any], *args: Any) -> None:
+        if self.effects is None:
+            self.effects = Effects()
+        self.effects.calls.append((call, args))
+
+    def publish(self, change: Change) -> None:
+        if self.effects is None:
+            self.effects = Effects()
+        self.effects.changes.append(change)
+
+
+class Reading:
+    """Mixed into a transaction that commits nothing, so that nothing can be told."""
+
+    __slots__ = ()
+
+    def after_commit(self, call: Callable[..., Any], *args: Any) -> None:
+        raise TypeError("a read commits nothing")
+
+    def publish(self, change: Change) -> None:
+        raise TypeError("a read commits nothing")
+
+
+def is_batched(call: Call) -> bool:
+    """Whether the job takes many calls at once."""
+    return getattr(call.job, "batched", False)
+
+
+def run(txn: Writing, calls: list[Call]) -> list[Outcome]:
+    """Run one job: a batched one for all ``calls``, another for its only call. The effects hang on the first outcome.
+
+    Raises what the job raises.
+    """
+    job = calls[0].job
+    if is_batched(calls[0]):
+        answers = job(txn, [call.args[0] for call in calls])
+        if len(answers) != len(calls):
+            raise RuntimeError("a batched job must answer each of its calls")
+    else:
+        answers = [job(txn, *calls[0].args, **calls[0].kwargs)]
+    outcomes = [
+        Outcome(call, error=answer) if isinstance(answer, Exception) else Outcome(call, answer)
+        for call, answer in zip(calls, answers, strict=True)
+    ]
+    outcomes[0].effects = txn.effects
+    return outcomes
+
+
 class Unanswered:
     """Counts the calls of a store that have no answer yet, so that closing can wait for them."""
 

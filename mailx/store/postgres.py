@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from mailx.mail.mailbox import Change
 from mailx.mail.reply import Unavailable
 from mailx.store import Row
-from mailx.store.engine import Announcer, Call, Conflict, Effects, Outcome, Pool, Session, Unanswered, multi_row
+from mailx.store.engine import Announcer, Call, Conflict, Outcome, Pool, Reading, Session, Unanswered, Writing, is_batched, multi_row, run
 from mailx.store.migrate import migrate_postgresql
 from mailx.store.notices import CHANNEL, Notices, encode
 
@@ -66,15 +66,15 @@ class _NumberLoader(NumericBinaryLoader):
         return int(number) if number == number.to_integral_value() else float(number)
 
 
-class PostgreSQLTxn:
+class PostgreSQLTxn(Writing):
     """One job's view of the open transaction."""
 
-    __slots__ = ("_connection", "effects")
+    __slots__ = ("_connection",)
     dialect = "postgresql"
 
     def __init__(self, connection: "psycopg.Connection[Row]") -> None:
+        super().__init__()
         self._connection = connection
-        self.effects: Effects | None = None
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         return self._connection.execute(placeholders(sql), parameters).rowcount
@@ -99,27 +99,11 @@ class PostgreSQLTxn:
                 answer += cursor.fetchall()
         return answer
 
-    def after_commit(self, call: Callable[..., Any], *args: Any) -> None:
-        if self.effects is None:
-            self.effects = Effects()
-        self.effects.calls.append((call, args))
 
-    def publish(self, change: Change) -> None:
-        if self.effects is None:
-            self.effects = Effects()
-        self.effects.changes.append(change)
-
-
-class ReadTxn(PostgreSQLTxn):
-    """A reader's transaction: nothing is committed, so nothing can be told."""
+class ReadTxn(Reading, PostgreSQLTxn):
+    """A reader's transaction."""
 
     __slots__ = ()
-
-    def after_commit(self, call: Callable[..., Any], *args: Any) -> None:
-        raise TypeError("a read commits nothing")
-
-    def publish(self, change: Change) -> None:
-        raise TypeError("a read commits nothing")
 
 
 @define(eq=False)
@@ -173,7 +157,7 @@ class PostgreSQLStore:
             return fail(Unavailable("the store is closed"))
         deferred: Deferred[Any] = self._unanswered.add(Deferred())
         call = Call(job, args, kwargs, deferred)
-        if getattr(job, "batched", False):
+        if is_batched(call):
             line = self._lines.setdefault(job, _Line())
             line.calls.append(call)
             if not line.busy:
@@ -261,7 +245,7 @@ class PostgreSQLStore:
         raw = _connected(session)
         txn = PostgreSQLTxn(raw)
         try:
-            outcomes = _outcomes(txn, calls)
+            outcomes = run(txn, calls)
             changes = txn.effects.changes if txn.effects is not None else ()
             transaction = _notify(raw, self.node, changes)
         except Exception as error:
@@ -380,23 +364,6 @@ def _read(session: Session, job: Callable[..., Any], args: tuple[Any, ...], kwar
             if isinstance(seen, Unavailable):
                 log.error("A read failed: {reason}", event="store.unavailable", reason=seen.reason)
             raise seen from error
-
-
-def _outcomes(txn: PostgreSQLTxn, calls: list[Call]) -> list[Outcome]:
-    """Run the job of ``calls``; the effects hang on the first outcome."""
-    job = calls[0].job
-    if getattr(job, "batched", False):
-        answers = job(txn, [call.args[0] for call in calls])
-        if len(answers) != len(calls):
-            raise RuntimeError("a batched job must answer each of its calls")
-    else:
-        answers = [job(txn, *calls[0].args, **calls[0].kwargs)]
-    outcomes = [
-        Outcome(call, error=answer) if isinstance(answer, Exception) else Outcome(call, answer)
-        for call, answer in zip(calls, answers, strict=True)
-    ]
-    outcomes[0].effects = txn.effects
-    return outcomes
 
 
 def _notify(raw: "psycopg.Connection[Row]", node: str, changes: Sequence[Change]) -> str:

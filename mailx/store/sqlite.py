@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from mailx.mail.mailbox import Change
 from mailx.mail.reply import Unavailable
 from mailx.store import Row
-from mailx.store.engine import Announcer, Call, Conflict, Effects, Outcome, Pool, Session, Unanswered, multi_row
+from mailx.store.engine import Announcer, Call, Conflict, Outcome, Pool, Reading, Session, Unanswered, Writing, is_batched, multi_row, run
 from mailx.store.migrate import SchemaError, migrate_sqlite
 
 log = Logger()
@@ -42,15 +42,15 @@ class _TransactionLost(Exception):
     """SQLite rolled the whole transaction back while a job ran."""
 
 
-class SQLiteTxn:
+class SQLiteTxn(Writing):
     """One job's view of the open transaction."""
 
-    __slots__ = ("_connection", "effects")
+    __slots__ = ("_connection",)
     dialect = "sqlite"
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__()
         self._connection = connection
-        self.effects: Effects | None = None
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         return self._connection.execute(sql, parameters).rowcount
@@ -79,27 +79,11 @@ class SQLiteTxn:
             start += count
         return answer
 
-    def after_commit(self, call: Callable[..., Any], *args: Any) -> None:
-        if self.effects is None:
-            self.effects = Effects()
-        self.effects.calls.append((call, args))
 
-    def publish(self, change: Change) -> None:
-        if self.effects is None:
-            self.effects = Effects()
-        self.effects.changes.append(change)
-
-
-class ReadTxn(SQLiteTxn):
-    """A reader's transaction: nothing is committed, so nothing can be told."""
+class ReadTxn(Reading, SQLiteTxn):
+    """A reader's transaction."""
 
     __slots__ = ()
-
-    def after_commit(self, call: Callable[..., Any], *args: Any) -> None:
-        raise TypeError("a read commits nothing")
-
-    def publish(self, change: Change) -> None:
-        raise TypeError("a read commits nothing")
 
 
 class SQLiteStore:
@@ -266,7 +250,7 @@ def _run_alone(session: Session, call: Call) -> Outcome:
     raw.execute("BEGIN IMMEDIATE")
     txn = SQLiteTxn(raw)
     try:
-        answer = _answers(txn, [call])[0]
+        outcome = _timed(txn, [call])[0]
     except Exception as error:
         seen = translate(error)
         if isinstance(seen, Unavailable) and seen is not error:
@@ -275,7 +259,7 @@ def _run_alone(session: Session, call: Call) -> Outcome:
             raw.execute("ROLLBACK")
         return Outcome(call, error=seen)
     raw.execute("COMMIT")
-    return _outcome(call, answer, txn.effects)
+    return outcome
 
 
 def _run_together(session: Session, calls: list[Call]) -> tuple[Sequence[Outcome], list[Call]]:
@@ -319,16 +303,16 @@ def _grouped(calls: list[Call]) -> Iterator[list[Call]]:
     """Calls of one batched job together, at the place of the first; every other call by itself."""
     groups: dict[Any, list[Call]] = {}
     for call in calls:
-        key = call.job if getattr(call.job, "batched", False) else call
+        key = call.job if is_batched(call) else call
         groups.setdefault(key, []).append(call)
     yield from groups.values()
 
 
-def _answers(txn: SQLiteTxn, group: list[Call]) -> list[Any]:
-    """Run a group's job; one answer a call."""
+def _timed(txn: SQLiteTxn, group: list[Call]) -> list[Outcome]:
+    """Run a group's job and tell when it took long."""
     started = perf_counter()
     try:
-        return _call(txn, group)
+        return run(txn, group)
     finally:
         seconds = perf_counter() - started
         if seconds > _SLOW_JOB:
@@ -336,22 +320,12 @@ def _answers(txn: SQLiteTxn, group: list[Call]) -> list[Any]:
             log.info("A job held the writer for {seconds:.3f} s", event="store.slow_job", job=job, seconds=seconds, calls=len(group))
 
 
-def _call(txn: SQLiteTxn, group: list[Call]) -> list[Any]:
-    call = group[0]
-    if getattr(call.job, "batched", False):
-        answers: list[Any] = call.job(txn, [one.args[0] for one in group])
-        if len(answers) != len(group):
-            raise RuntimeError("a batched job must answer each of its calls")
-        return answers
-    return [call.job(txn, *call.args, **call.kwargs)]
-
-
 def _run_group(raw: sqlite3.Connection, group: list[Call]) -> list[Outcome]:
     """Run a group in a savepoint. A failing one is undone; if it was a batch, its calls are tried one by one."""
     txn = SQLiteTxn(raw)
     raw.execute("SAVEPOINT job")
     try:
-        answers = _answers(txn, group)
+        outcomes = _timed(txn, group)
     except Exception as error:
         if not raw.in_transaction:
             raise _TransactionLost from error
@@ -364,15 +338,7 @@ def _run_group(raw: sqlite3.Connection, group: list[Call]) -> list[Outcome]:
             return [Outcome(group[0], error=seen)]
         return [outcome for call in group for outcome in _run_group(raw, [call])]
     raw.execute("RELEASE job")
-    outcomes = [_outcome(call, answer, None) for call, answer in zip(group, answers, strict=True)]
-    outcomes[0].effects = txn.effects
     return outcomes
-
-
-def _outcome(call: Call, answer: Any, effects: Effects | None) -> Outcome:
-    if isinstance(answer, Exception):
-        return Outcome(call, error=answer, effects=effects)
-    return Outcome(call, answer, effects=effects)
 
 
 __all__ = ["Conflict", "SQLiteStore", "SQLiteTxn", "SchemaError", "StoreInUse", "open_store", "translate"]
