@@ -1,4 +1,4 @@
-"""``make crash``: kill -9 at random moments under load, then the promise is checked by reading everything back.
+"""``make bench-crash``: kill -9 at random moments under load, then the promise is checked by reading everything back.
 
 Every attempt to hand over a message, by SMTP or IMAP APPEND, carries an id of its own. After each kill the server starts
 again and IMAP must show: every acknowledged attempt exactly once, no attempt twice, no UID ever used for another
