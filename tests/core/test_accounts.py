@@ -335,7 +335,7 @@ class Deletion(Base):
         notices: list[Change] = []
         self.world.store.listen(notices.append)
         await self.accounts.delete_user("me@example.test")
-        self.assertEqual(len([change for change in notices if change.gone]), len(DEFAULT_MAILBOXES))
+        self.assertEqual(len({change.mailbox for change in notices if change.gone}), len(DEFAULT_MAILBOXES))
         self.assertEqual(await self.reached("me@example.test"), [])
         self.assertEqual(await self.reached("mine@example.test"), [])
         self.assertEqual(await self.reached("ours@example.test"), ["you@example.test"])
