@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHandshakeListener, ISSLTransport, ITLSTransport
+from twisted.internet.interfaces import IHandshakeListener, ISSLTransport, ITCPTransport, ITLSTransport
 from twisted.internet.protocol import connectionDone
 from twisted.mail.imap4 import IMAP4Server
 from twisted.python.failure import Failure
@@ -70,6 +70,9 @@ class IMAPServer(IMAP4Server):
 
     def connectionMade(self) -> None:
         transport = self.transport
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)  # or the end of an answer waits 40 ms for a delayed acknowledgement
+            transport.setTcpKeepAlive(True)
         peer = transport.getPeer()
         self.canStartTLS = ITLSTransport.providedBy(transport)
         self.output = Output(transport, self._reactor)
