@@ -242,9 +242,7 @@ class Mailboxes:
         shared = self._keywords.get(mailbox.account)
         if shared is None:
             shared = self._keywords[mailbox.account] = Keywords()
-        return Feed(
-            mailbox.id, mailbox.modseq, shared, self._changes, self._reactor, self._reading(mailbox.account), self._leaver(mailbox)
-        )
+        return Feed(mailbox.id, mailbox.modseq, shared, self._changes, self._reactor, self._reading(mailbox.account), self._leaver(mailbox))
 
     def _reading(self, account_id: int) -> "Callable[[int, int], Deferred[tuple[entries.Since | None, dict[int, str], int]]]":
         def job(txn: Txn, mailbox_id: int, modseq: int, read: int) -> "tuple[entries.Since | None, dict[int, str], int]":
