@@ -139,9 +139,7 @@ class EntriesTests(TestCase):
         await self.assign("Confidential")
 
         def columns(txn: Txn) -> bytes:
-            rows = [
-                row for table in ("mailboxes", "subscriptions", "keywords") for row in txn.all(f"SELECT hash, name FROM {table}")
-            ]
+            rows = [row for table in ("mailboxes", "subscriptions", "keywords") for row in txn.all(f"SELECT hash, name FROM {table}")]
             return b"".join(bytes(value) for row in rows for value in row)
 
         self.assertNotIn(b"onfidential", await self.store.read(columns))
