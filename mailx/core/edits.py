@@ -19,7 +19,7 @@ from mailx.mail.mailbox import KEYWORD_BIT, KEYWORDS_LIMIT
 from mailx.mail.names import MailboxError, normal
 from mailx.store import Store, Txn, copies, entries, keywords
 from mailx.store import mailboxes as boxes
-from mailx.store.entries import SLICE, Among
+from mailx.store.entries import FLAGS_SLICE, SLICE, Among
 from mailx.store.keywords import KeywordsFull
 from mailx.store.messages import charge
 
@@ -65,7 +65,7 @@ class Edits:
         """Change flags; ``flags`` are system flags, ``names`` keywords. Slices that were done stay done if a later one fails."""
         _writable(selected)
         outcome = Stored(selected.modseq, [], [])
-        for among in _slices(selected, rising(uids)):
+        for among in _slices(selected, rising(uids), FLAGS_SLICE):
             done = await self._set_flags(selected, among, mode, flags, names, unchanged_since)
             outcome = Stored(done.modseq, outcome.changed + done.changed, outcome.failed + done.failed)
         return outcome
@@ -186,10 +186,11 @@ def _writable(selected: Selected) -> None:
         raise MailboxError("NOPERM", "The mailbox is selected read-only")
 
 
-def _slices(selected: Selected, uids: Sequence[int]) -> Iterator[Among]:
+def _slices(selected: Selected, uids: Sequence[int], size: int = 0) -> Iterator[Among]:
     """Those of ``uids`` (rising) that the session knows, in slices; runs without a gap in its snapshot become ranges."""
-    for start in range(0, len(uids), SLICE):
-        known = list(selected.indexes(uids[start : start + SLICE]))
+    size = size or SLICE
+    for start in range(0, len(uids), size):
+        known = list(selected.indexes(uids[start : start + size]))
         if known:
             whole = known[-1][1] - known[0][1] == len(known) - 1
             yield Among([uid for uid, _ in known], whole)

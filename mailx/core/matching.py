@@ -35,6 +35,7 @@ _SCAN = 256 * 1024  # octets of contents that one reading looks into, some milli
 _STEP = 1000  # messages looked at between two turns
 _DAY = 86400
 _EPOCH = date(1970, 1, 1).toordinal()
+_SEEN = int(Flag.SEEN)
 _SNAPSHOT, _SUMMARY, _CONTENT = range(3)  # what a key has to read
 
 _TEXTS: "dict[str, Callable[[Summary], str]]" = {
@@ -176,7 +177,7 @@ class _Run:
             case keys.Recent():
                 return lambda index: self.uids[index] in self._recent
             case keys.New():
-                return lambda index: self.uids[index] in self._recent and not self._flags[index] & Flag.SEEN
+                return lambda index: self.uids[index] in self._recent and not self._flags[index] & _SEEN
             case keys.Old():
                 return lambda index: self.uids[index] not in self._recent
             case keys.Larger(octets):
