@@ -9,7 +9,7 @@ from collections.abc import Callable
 from attrs import frozen
 
 from mailx.imap import grammar
-from mailx.imap.answers import Bad
+from mailx.imap.answers import Bad, Ended
 from mailx.imap.commands import Append, Literal
 from mailx.imap.input import BareLine, Input, LongLine
 from mailx.imap.tokens import LITERAL, Tokens, literal_size
@@ -27,7 +27,7 @@ class Farewell(Exception):
 class Refusal(Exception):
     """A command was refused while it arrived, and nothing of it is left in the stream."""
 
-    def __init__(self, tag: bytes, answer: Bad) -> None:
+    def __init__(self, tag: bytes, answer: Ended) -> None:
         super().__init__(tag)
         self.tag = tag
         self.answer = answer
@@ -88,7 +88,7 @@ async def receive(source: Input, limits: Limits, ask: Callable[[], None], stream
             literals.append(await source.exactly(size))
             lines.append(await _line(source, limits, tag))
             total += len(lines[-1])
-    except Bad as answer:
+    except Ended as answer:
         await skip(source, limits, lines[-1])
         raise Refusal(tag, answer) from None
     return Command(tag, name, _arguments(lines, literals))

@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from mailx.core import metrics, sasl
 from mailx.imap import arrival, dispatch
-from mailx.imap.answers import Bad, tagged
+from mailx.imap.answers import Bad, Ended, tagged
 from mailx.imap.arrival import Farewell, Refusal
 from mailx.imap.input import Hangup, Input
 from mailx.imap.output import Output
@@ -262,13 +262,13 @@ class IMAPServer(IMAP4Server):
             self._arriving = False
             self.no_deadline()
             answer = await dispatch.run(self.session, command)
-            if isinstance(answer, Bad):
-                self._judge(answer)
+            self._judge(answer)
         if self.input.pending:
             await self.ready()
 
-    def _judge(self, answer: Bad) -> None:
-        self._bad += 1
+    def _judge(self, answer: Ended | None) -> None:
+        """Count the nonsense of a client that has not logged in."""
+        self._bad += isinstance(answer, Bad)
         if self.session.state == BEFORE and self._bad > BAD_BEFORE_LOGIN:
             raise Farewell(b"Too many invalid commands")
 

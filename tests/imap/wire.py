@@ -42,6 +42,10 @@ class MemoryTransport(StringTransport):
     def getHandle(self) -> None:
         return None
 
+    def setTcpNoDelay(self, enabled: bool) -> None: ...
+
+    def setTcpKeepAlive(self, enabled: bool) -> None: ...
+
     def loseConnection(self) -> None:
         if not self.disconnecting:
             self.disconnecting = True
