@@ -159,22 +159,24 @@ async def _answer(session: Session, command: Command, verb: Verb | None) -> byte
         return b"" if verb.answers_itself else done or _DONE[command.name]
     except Ended as ended:
         return ended
-    except MailboxError as error:
-        return No(_plain(error.text), error.code.encode("ascii"))
-    except Refused as refused:
-        return _refusal(refused)
     except (Hangup, Farewell):
         raise
-    except Exception:
-        log.failure(
-            "IMAP command failed",
-            event="imap.command_failed",
-            command=command.name.decode("ascii", "replace"),
-            connection_id=session.origin.connection,
-        )
+    except Exception as error:
         if session.inside_response:
-            raise Farewell(b"Internal error") from None
-        return No(b"Internal error", b"SERVERBUG")
+            # Whatever were written now would be part of the literal that stands open.
+            _blame(session, command)
+            session.peer.abort()
+            raise Hangup from None
+        return _refusal(session, command, error)
+
+
+def _blame(session: Session, command: Command) -> None:
+    log.failure(
+        "IMAP command failed",
+        event="imap.command_failed",
+        command=command.name.decode("ascii", "replace"),
+        connection_id=session.origin.connection,
+    )
 
 
 def _out_of_place(session: Session, verb: Verb) -> bytes:
@@ -185,11 +187,21 @@ def _out_of_place(session: Session, verb: Verb) -> bytes:
     return b"Already logged in" if verb.states == _OUT else b"No mailbox selected"
 
 
-def _refusal(refused: Refused) -> No:
-    """A refusal in the terms of SMTP as one of IMAP."""
-    reply = refused.reply
-    if isinstance(refused, Unavailable) or reply.temporary:
-        log.warn("IMAP command met an unavailable store: {reason}", event="imap.unavailable", reason=refused.reason)
+def _refusal(session: Session, command: Command, error: Exception) -> No:
+    """What the core raised, in the terms of IMAP; to be called while ``error`` is being handled."""
+    if isinstance(error, MailboxError):
+        return No(_plain(error.text), error.code.encode("ascii"))
+    if not isinstance(error, Refused):
+        _blame(session, command)
+        return No(b"Internal error", b"SERVERBUG")
+    reply = error.reply
+    if isinstance(error, Unavailable) or reply.temporary:
+        log.warn(
+            "IMAP command met an unavailable store",
+            event="imap.unavailable",
+            reason=error.reason,
+            connection_id=session.origin.connection,
+        )
         return No(b"Temporarily unavailable, try again later", b"UNAVAILABLE")
     code = {"5.2.2": b"OVERQUOTA", "5.3.4": b"TOOBIG"}.get(reply.enhanced, b"CANNOT")
     return No(_plain(reply.text), code)

@@ -158,5 +158,9 @@ async def _stream_section(session: Session, section: Section, row: Row) -> None:
 
 async def _stream_octets(session: Session, content: bytes | Blob, extent: Extent) -> None:
     for start in range(extent.start, extent.end, PIECE):
-        session.peer.write(await session.services.mailboxes.read(content, start, min(PIECE, extent.end - start)))
+        size = min(PIECE, extent.end - start)
+        octets = await session.services.mailboxes.read(content, start, size)
+        if len(octets) != size:
+            raise OSError("a content is shorter than its message")
+        session.peer.write(octets)
         await session.peer.ready()

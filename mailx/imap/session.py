@@ -77,6 +77,9 @@ class Peer(Protocol):
     def end(self, farewell: Farewell | None) -> None:
         """Close the connection, with a word."""
 
+    def abort(self) -> None:
+        """Give the connection up without another word."""
+
     def start_tls(self) -> None: ...
 
     def bindings(self) -> Mapping[str, bytes]:

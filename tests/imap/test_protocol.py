@@ -1,5 +1,8 @@
 """A connection as such: deadlines, limits, pipelining, chunks, back-pressure, shutdown, and failures of the store."""
 
+import hashlib
+import hmac
+from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -200,6 +203,29 @@ class LimitTests(EdgeTestCase):
         self.assertEqual(await client.line(), b"b OK NOOP completed")
 
 
+class ScramTests(EdgeTestCase):
+    @coroutine
+    async def test_scram(self) -> None:
+        """SCRAM-SHA-256 (RFC 7677) with an initial response, and the server proves that it knows the password too."""
+        client = (await self.edge()).connect()
+        await client.line()
+        bare = b"n=me@example.test,r=abc"
+        client.send(b"a AUTHENTICATE SCRAM-SHA-256 %b\r\n" % b64encode(b"n,," + bare))
+        challenge = b64decode((await client.line())[2:])
+        nonce, salt, rounds = (field[2:] for field in challenge.split(b","))
+        salted = hashlib.pbkdf2_hmac("sha256", b"secret", b64decode(salt), int(rounds))
+        final = b"c=biws,r=" + nonce
+        message = b",".join((bare, challenge, final))
+        key = hmac.digest(salted, b"Client Key", "sha256")
+        signature = hmac.digest(hashlib.sha256(key).digest(), message, "sha256")
+        proof = bytes(a ^ b for a, b in zip(key, signature, strict=True))
+        client.send(b64encode(final + b",p=" + b64encode(proof)) + b"\r\n")
+        proven = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), message, "sha256")
+        self.assertEqual(await client.line(), b"+ " + b64encode(b"v=" + b64encode(proven)))
+        client.send(b"\r\n")
+        self.assertRegex(await client.line(), rb"a OK \[CAPABILITY .*\] Logged in")
+
+
 class PipelineTests(EdgeTestCase):
     @coroutine
     async def test_pipeline(self) -> None:
@@ -344,17 +370,24 @@ class StreamTests(EdgeTestCase):
         """A content that cannot be read inside a literal ends the connection: nothing else would be true."""
         edge = await self.edge()
         await self.world.file(self.user, b"Subject: x\r\n\r\n" + b"0123456789abcde\r\n" * 50000)
-        client = await edge.login(select="INBOX")
 
         async def broken(*args: object) -> bytes:
             raise OSError("disk on fire")
 
-        self.patch(self.world.mailboxes, "read", broken)
-        client.send(b"a FETCH 1 BODY.PEEK[]\r\n")
-        self.assertRegex(await client.line(), rb"\* 1 FETCH \(BODY\[\] \{\d+\}")
-        await client.gone()
-        self.assertNotIn(b"fire", bytes(client.data))
-        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        async def short(*args: object) -> bytes:
+            return b"x"
+
+        async def away(*args: object) -> bytes:
+            raise Unavailable("disk on fire")
+
+        for failure in (broken, short, away):
+            client = await edge.login(select="INBOX")
+            self.patch(self.world.mailboxes, "read", failure)
+            client.send(b"a FETCH 1 BODY.PEEK[]\r\n")
+            self.assertRegex(await client.line(), rb"\* 1 FETCH \(BODY\[\] \{\d+\}")
+            await client.gone()
+            self.assertEqual(bytes(client.data), b"")
+            self.assertEqual(len(self.flushLoggedErrors(OSError, Unavailable)), 1)
 
 
 class FailureTests(EdgeTestCase):
