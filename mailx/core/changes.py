@@ -16,6 +16,7 @@ class Changes:
 
     def __init__(self, store: Store) -> None:
         self._listeners: dict[int, list[Listener]] = {}
+        self._watchers: list[Listener] = []
         self._recordings: list[Recording] = []
         store.listen(self._heard)
 
@@ -31,6 +32,10 @@ class Changes:
 
         return unfollow
 
+    def watch(self, listener: Listener) -> None:
+        """Call ``listener(change)`` for each change of any mailbox, before those who follow it."""
+        self._watchers.append(listener)
+
     def record(self) -> "Recording":
         """Keep every change until the recording is stopped: for whoever reads a mailbox and will follow it then."""
         recording = Recording(self._recordings)
@@ -40,6 +45,8 @@ class Changes:
     def _heard(self, change: Change) -> None:
         for recording in self._recordings:
             recording.changes.append(change)
+        for listener in self._watchers:
+            listener(change)
         followed = (change.mailbox,) if change.mailbox else tuple(self._listeners)
         for mailbox in followed:
             for listener in tuple(self._listeners.get(mailbox, ())):

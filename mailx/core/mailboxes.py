@@ -7,7 +7,7 @@ Names are taken in any spelling (:mod:`mailx.mail.names`). What changes many ent
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from attrs import frozen
@@ -20,6 +20,7 @@ from mailx.core.edits import Copied, Edits, Mode, Stored
 from mailx.core.feed import Feed
 from mailx.core.fetch import Blob, Need, Reader, Row
 from mailx.core.keywords import Keywords
+from mailx.core.listings import Listings
 from mailx.core.matching import Search
 from mailx.core.search import Query
 from mailx.core.selected import Selected, Updates
@@ -40,6 +41,8 @@ __all__ = ["Blob", "Copied", "MailboxError", "Mailboxes", "Need", "Quota", "Row"
 
 log = Logger()
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Uids = list[int]
 Names = list[str]
 Rows = list[Row]
@@ -70,6 +73,7 @@ class Mailboxes:
         self._edits = Edits(store, cipher, self._names, default_quota, reactor)
         self._reader = Reader(store, cipher, blobs, reactor)
         self._search = Search(store, cipher, blobs, self._reader, reactor)
+        self._listings = Listings(changes)
         self._kept = Kept()
         self._feeds: dict[int, Feed] = {}
         self._keywords: WeakValueDictionary[int, Keywords] = WeakValueDictionary()
@@ -77,12 +81,33 @@ class Mailboxes:
 
     async def list(self, user: "User") -> Listed:
         """Every mailbox with its counters, INBOX first, then by name, children behind their parent."""
-        found = await self._store.read(boxes.list_all, self._names, user.id)
-        return sorted(found, key=lambda mailbox: order(mailbox.name))
+        held = self._listings.all(user.id)
+        if held is not None:
+            return held.copy()
+        reading = self._listings.reading()
+        try:
+            found, alone = await self._store.read(_with_engine, boxes.list_all, self._names, user.id)
+            found.sort(key=lambda mailbox: order(mailbox.name))
+            if alone:
+                self._listings.put(user.id, found.copy(), True, reading)
+            return found
+        finally:
+            reading.stop()
 
     async def status(self, user: "User", name: str) -> Mailbox:
         """One mailbox; raises MailboxError "NONEXISTENT"."""
-        return await self._store.read(boxes.find, self._names, user.id, normal(name))
+        name = normal(name)
+        held = self._listings.one(user.id, name)
+        if held is not None:
+            return held
+        reading = self._listings.reading()
+        try:
+            found, alone = await self._store.read(_with_engine, boxes.find, self._names, user.id, name)
+            if alone:
+                self._listings.put(user.id, [found], False, reading)
+            return found
+        finally:
+            reading.stop()
 
     async def recent(self, mailbox: Mailbox) -> int:
         """How many messages would be \\\\Recent for the next session to select: STATUS RECENT (RFC 3501 6.3.10)."""
@@ -97,14 +122,14 @@ class Mailboxes:
         """
         if special_use and special_use not in SPECIAL_USES:
             raise MailboxError("USEATTR", "No such special use")
-        return await self._store.write(boxes.create, self._names, user.id, name, special_use, int(time()))
+        return await self._change(user, boxes.create, user.id, name, special_use, int(time()))
 
     async def delete(self, user: "User", name: str) -> None:
         """Remove a mailbox with its messages; what lies under it stays (RFC 9051 6.3.5).
 
         Raises MailboxError "NONEXISTENT", "CANNOT" (INBOX), "HASCHILDREN" (no mailbox, only a parent).
         """
-        mailbox_id = await self._store.write(boxes.bury, self._names, user.id, normal(name).removesuffix(DELIMITER))
+        mailbox_id = await self._change(user, boxes.bury, user.id, normal(name).removesuffix(DELIMITER))
         await self._purge(mailbox_id)
 
     async def resume(self) -> None:
@@ -119,7 +144,7 @@ class Mailboxes:
         """
         old = normal(old).removesuffix(DELIMITER)
         if old != INBOX:
-            await self._store.write(boxes.rename, self._names, user.id, old, new, int(time()))
+            await self._change(user, boxes.rename, user.id, old, new, int(time()))
             return
         inbox = await self.status(user, INBOX)
         target = await self.create(user, new)
@@ -132,10 +157,10 @@ class Mailboxes:
 
     async def subscribe(self, user: "User", name: str) -> None:
         """Subscribe to a name, there or not; raises MailboxError "LIMIT"."""
-        await self._store.write(boxes.subscribe, self._names, user.id, normal(name).removesuffix(DELIMITER))
+        await self._change(user, boxes.subscribe, user.id, normal(name).removesuffix(DELIMITER))
 
     async def unsubscribe(self, user: "User", name: str) -> None:
-        await self._store.write(boxes.unsubscribe, self._names, user.id, normal(name).removesuffix(DELIMITER))
+        await self._change(user, boxes.unsubscribe, user.id, normal(name).removesuffix(DELIMITER))
 
     async def subscriptions(self, user: "User") -> Names:
         """The subscribed names, INBOX first; some may name no mailbox."""
@@ -258,6 +283,7 @@ class Mailboxes:
         """What happens when the last session leaves: that its messages are not \\Recent any more is written down."""
 
         def forget(answer: Any, feed: Feed) -> None:
+            self._listings.forget(mailbox.account)
             if not feed.sessions and self._feeds.get(feed.mailbox_id) is feed:
                 del self._feeds[feed.mailbox_id]
                 feed.close()
@@ -274,6 +300,13 @@ class Mailboxes:
 
         return left
 
+    async def _change(self, user: "User", job: Callable[Concatenate[Txn, boxes.Names, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Change names or subscriptions, of which no Change tells."""
+        try:
+            return await self._store.write(job, self._names, *args, **kwargs)
+        finally:
+            self._listings.forget(user.id)
+
     async def _purge(self, mailbox_id: int) -> None:
         """Remove what a buried mailbox held. The client does not wait for it in vain: what is left goes at the next start."""
         try:
@@ -282,3 +315,8 @@ class Mailboxes:
         except Unavailable as unavailable:
             reason = unavailable.reason
             log.warn("A deleted mailbox is not yet removed: {reason}", event="mailbox.not_purged", mailbox=mailbox_id, reason=reason)
+
+
+def _with_engine(txn: Txn, job: Callable[Concatenate[Txn, P], T], *args: P.args, **kwargs: P.kwargs) -> tuple[T, bool]:
+    """What ``job`` reads, and whether this process is the only one that writes."""
+    return job(txn, *args, **kwargs), txn.dialect == "sqlite"

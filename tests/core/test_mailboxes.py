@@ -126,6 +126,28 @@ class TreeTests(TestCase):
         await self.refused("NONEXISTENT", self.mailboxes.status(other, "secret"))
         self.assertNotIn("secret", [mailbox.name for mailbox in await self.mailboxes.list(other)])
 
+    async def test_lists_are_true_after_every_change(self) -> None:
+        async def subscribed(name: str) -> bool:
+            return {mailbox.name: mailbox.subscribed for mailbox in await self.mailboxes.list(self.user)}[name]
+
+        await self.names()
+        await self.mailboxes.create(self.user, "a")
+        self.assertFalse(await subscribed("a"))
+        await self.mailboxes.subscribe(self.user, "a")
+        self.assertTrue(await subscribed("a"))
+        self.assertTrue((await self.mailboxes.status(self.user, "a")).subscribed)
+        await self.mailboxes.unsubscribe(self.user, "a")
+        self.assertFalse((await self.mailboxes.status(self.user, "a")).subscribed)
+        await self.mailboxes.rename(self.user, "a", "b")
+        await self.refused("NONEXISTENT", self.mailboxes.status(self.user, "a"))
+        self.assertFalse(await subscribed("b"))
+        await self.mailboxes.delete(self.user, "b")
+        self.assertNotIn("b", await self.names())
+        for count in range(1, 4):
+            await self.world.deliver("me@example.test", message("x"))
+            self.assertEqual((await self.mailboxes.status(self.user, "INBOX")).messages, count)
+            self.assertEqual((await self.mailboxes.list(self.user))[0].messages, count)
+
     async def test_a_deletion_cut_short_is_finished(self) -> None:
         await self.mailboxes.create(self.user, "a")
         await self.world.file(self.user, message("one"), "a")

@@ -161,6 +161,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def counters_are_true(self) -> None:
+        listed = {mailbox.id: mailbox for mailbox in self.on_reactor(self.scene.mailboxes.list, self.user)}
         boxes, entries, used, wrong = blockingCallFromThread(reactor, self.scene.store.read, truth, self.user.id)
         assert not wrong
         total = 0
@@ -168,6 +169,9 @@ class Machine(RuleBasedStateMachine):
             rows = entries[id]
             total += sum(charge(row[3]) for row in rows)
             assert messages == len(rows)
+            shown = listed[id]
+            assert (shown.messages, shown.unseen, shown.deleted) == (messages, unseen, deleted)
+            assert (shown.size, shown.uidnext, shown.modseq) == (size, uidnext, modseq)
             assert unseen == sum(not row[1] & Flag.SEEN for row in rows)
             assert deleted == sum(bool(row[1] & Flag.DELETED) for row in rows)
             assert size == sum(row[3] for row in rows)
