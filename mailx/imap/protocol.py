@@ -248,10 +248,10 @@ class IMAPServer(IMAP4Server):
             self.patience(self._rest, IDLE_TIMEOUT)
             self.interruptible(True)
             await self.input.wait()
+            self.output.start_turn()
         self.interruptible(True)
         self._interruptible = False
         self._arriving = True
-        self.output.start_turn()
         try:
             command = await arrival.receive(self.input, self.session.limits, self._ask, streams=self.session.state != BEFORE)
         except Refusal as refusal:
