@@ -8,8 +8,9 @@ from mailx.imap.answers import Bad
 from mailx.imap.arrival import Command
 from mailx.imap.commands import Listing, Status
 from mailx.imap.session import Session
-from mailx.mail.mailbox import DELIMITER, Mailbox
+from mailx.mail.mailbox import DELIMITER, Flag, Mailbox
 
+_DELETED = int(Flag.DELETED)
 WILDCARDS_LIMIT = 64  # in one pattern
 _SLICE = 100  # names matched in one go
 
@@ -58,7 +59,7 @@ async def listing(session: Session, command: Command, asked: Listing) -> None:
     for names in catalogue.slices():
         lines = []
         for name in names:
-            lines.append(_line(b"LIST", catalogue.attributes(name), name))
+            lines.append(_line(b"LIST", catalogue.attributes(name), name, catalogue.child_info(name)))
             mailbox = catalogue.known.get(name)
             if asked.status and mailbox is not None:
                 lines.append(await _status(session, mailbox, asked.status))
@@ -100,14 +101,23 @@ class Catalogue:
             attributes.append(mailbox.special_use)
         return attributes
 
+    def child_info(self, name: str) -> bytes:
+        """What RECURSIVEMATCH says of a name whose children match the selection (RFC 5258 4)."""
+        if name not in self._above:
+            return b""
+        options = [
+            word for word, asked in ((b'"SUBSCRIBED"', self._asked.subscribed), (b'"SPECIAL-USE"', self._asked.special_use)) if asked
+        ]
+        return b' ("CHILDINFO" (%b))' % b" ".join(options)
+
 
 def _above(name: str) -> list[str]:
     levels = name.split(DELIMITER)
     return [DELIMITER.join(levels[:depth]) for depth in range(1, len(levels))]
 
 
-def _line(word: bytes, attributes: Sequence[str], name: str) -> bytes:
-    return b'* %b (%b) "%b" %b\r\n' % (word, text.names(attributes), DELIMITER.encode("ascii"), text.mailbox(name))
+def _line(word: bytes, attributes: Sequence[str], name: str, extended: bytes = b"") -> bytes:
+    return b'* %b (%b) "%b" %b%b\r\n' % (word, text.names(attributes), DELIMITER.encode("ascii"), text.mailbox(name), extended)
 
 
 async def lsub(session: Session, command: Command, asked: Listing) -> None:
@@ -143,8 +153,21 @@ async def _status(session: Session, mailbox: Mailbox, items: Sequence[bytes]) ->
     }
     if b"RECENT" in items:
         values[b"RECENT"] = await session.services.mailboxes.recent(mailbox)
+    if b"DELETED-STORAGE" in items:
+        values[b"DELETED-STORAGE"] = await _deleted_storage(session, mailbox)
     pairs = b" ".join(b"%b %d" % (item, values[item]) for item in items)
     return b"* STATUS %b (%b)\r\n" % (text.mailbox(mailbox.name), pairs)
+
+
+async def _deleted_storage(session: Session, mailbox: Mailbox) -> int:
+    """Octets that an EXPUNGE would free (RFC 9208 4.1.4)."""
+    if not mailbox.deleted:
+        return 0
+    view = await session.services.mailboxes.select(session.owner(), mailbox.name, True)
+    try:
+        return sum(size for size, flags in zip(view.sizes, view.flags, strict=True) if flags & _DELETED)
+    finally:
+        view.close()
 
 
 async def namespace(session: Session, command: Command, _: None) -> None:
