@@ -149,6 +149,11 @@ class Accounts:
     quota: int = setting(1073741824, "Storage of an account in octets unless set for the account; 0: unlimited.", least=0)
     separator: str = setting("+", "Subaddress separator: `user+tag@domain` reaches `user@domain`; empty: none.")
     login_cache: int = setting(300, "Seconds a successful login is remembered, so that reconnects cost no bcrypt; 0: off.", least=0)
+    channel_binding: bool = setting(
+        False,
+        "Offer SCRAM-SHA-256-PLUS, which binds a login to its TLS connection. Off because mail programs built on Cyrus SASL "
+        "(mutt, KMail) choose it and then fail.",
+    )
     failures_per_hour: int = setting(5, "Failed logins an hour for one account from one address.", least=1)
     failures_per_address: int = setting(50, "Failed logins an hour from one address.", least=1)
     failures_per_account: int = setting(

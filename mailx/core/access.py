@@ -58,6 +58,7 @@ class Access:
         self._accounts = accounts
         self._passwords = passwords
         self._clock = clock
+        self._binds = settings.channel_binding
         self._throttle = Throttle(settings.failures_per_hour, settings.failures_per_address, settings.failures_per_account, clock.seconds)
         self._secret = secrets.token_bytes(32)
         self._remembers = settings.login_cache > 0
@@ -76,7 +77,7 @@ class Access:
         if self._passwords.reversible:
             offered.append("CRAM-MD5")
         offered.append("SCRAM-SHA-256")
-        if tls:
+        if tls and self._binds:
             offered.append("SCRAM-SHA-256-PLUS")
         return tuple(offered)
 
@@ -89,8 +90,9 @@ class Access:
             return sasl.Login(self, origin)
         if name == "CRAM-MD5" and self._passwords.reversible:
             return sasl.CramMD5(self, origin)
-        if name in ("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"):
-            return sasl.Scram(self, origin, bindings, name.endswith("-PLUS"))
+        if name == "SCRAM-SHA-256" or (name == "SCRAM-SHA-256-PLUS" and self._binds):
+            # Bindings tell SCRAM that -PLUS was offered: then a client that could bind and does not was deceived (RFC 5802 6).
+            return sasl.Scram(self, origin, bindings if self._binds else {}, name.endswith("-PLUS"))
         raise KeyError(mechanism)
 
     # Passwords

@@ -34,8 +34,8 @@ class Base(TestCase):
     world: World
     access: Access
 
-    async def open(self, reversible: bool = False) -> None:
-        self.world = await world(self)
+    async def open(self, reversible: bool = False, channel_binding: bool = True) -> None:
+        self.world = await world(self, accounts={"channel_binding": channel_binding})
         self.world.passwords.reversible = reversible
         self.access = self.world.access
         self.user = await self.world.user(ME, "secret")
@@ -59,6 +59,14 @@ class Offer(Base):
         for mechanism in ("CRAM-MD5", "DIGEST-MD5", "EXTERNAL", ""):
             self.assertRaises(KeyError, self.begin, mechanism)
         self.begin("scram-sha-256-plus")
+
+    async def test_without_channel_binding(self) -> None:
+        """-PLUS is not known, and a client that could bind and saw no offer is no victim."""
+        await self.open(channel_binding=False)
+        self.assertEqual(self.access.mechanisms(True, False), ("PLAIN", "LOGIN", "SCRAM-SHA-256"))
+        self.assertRaises(KeyError, self.begin, "SCRAM-SHA-256-PLUS")
+        challenge = await self.begin("SCRAM-SHA-256").step(b"y,,n=me@example.test,r=abc")
+        self.assertIn(b"r=abc", challenge)
 
     async def test_cram_md5_when_configured(self) -> None:
         await self.open(reversible=True)

@@ -220,7 +220,7 @@ class DeliveryTests(TestCase):
                 return verdict
 
         async def run() -> None:
-            made, port = await self.scene(SUBMISSION)
+            made, port = await self.scene(SUBMISSION, accounts={"channel_binding": True})
             await made.user("me@example.test")
             code, _ = await deferToThread(client, port)
             self.assertEqual(code, 235)
