@@ -4,13 +4,15 @@ import json
 import os
 import time
 from pathlib import Path
+from threading import Thread
 
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.config import Log
-from mailx.ops.logs import DatedFile, Observer, observer
+from mailx.ops.logs import DELAY, DatedFile, Observer, observer
 
 
 class Sink:
@@ -112,6 +114,51 @@ class Lines(SynchronousTestCase):
         sink = Sink()
         self.logger(sink, form="console").info("Command", helo="a\r\n12:00:00 info forged")
         self.assertEqual(sink.written.count(b"\n"), 1)
+
+
+class Gathering(SynchronousTestCase):
+    """While the reactor runs, lines wait for each other."""
+
+    def setUp(self) -> None:
+        self.sink = Sink()
+        self.reactor = MemoryReactorClock()
+        self.observer = Observer(self.sink, "info", "json")
+        self.observer.gather(self.reactor)
+        self.log = Logger("mailx", observer=self.observer)
+
+    def messages(self) -> list[object]:
+        return [line["message"] for line in self.sink.lines()]
+
+    def test_lines_are_written_together(self) -> None:
+        self.log.info("first")
+        self.log.info("second")
+        self.assertEqual(self.messages(), [])
+        self.reactor.advance(DELAY)
+        self.assertEqual(self.messages(), ["first", "second"])
+        self.log.info("third")
+        self.reactor.advance(DELAY)
+        self.assertEqual(self.messages(), ["first", "second", "third"])
+
+    def test_a_warning_waits_for_nobody(self) -> None:
+        self.log.info("first")
+        self.log.warn("second")
+        self.assertEqual(self.messages(), ["first", "second"])
+        self.reactor.advance(DELAY)
+        self.assertEqual(self.messages(), ["first", "second"])
+
+    def test_another_thread_needs_no_reactor(self) -> None:
+        thread = Thread(target=self.log.info, args=("elsewhere",))
+        thread.start()
+        thread.join()
+        self.assertEqual(self.messages(), ["elsewhere"])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_nothing_is_lost_when_the_reactor_has_stopped(self) -> None:
+        self.log.info("last words")
+        for call, args, kwargs in self.reactor.triggers["after"]["shutdown"]:
+            call(*args, **kwargs)
+        self.log.info("and more")
+        self.assertEqual(self.messages(), ["last words", "and more"])
 
 
 class Files(SynchronousTestCase):
