@@ -190,7 +190,12 @@ def _slices(selected: Selected, uids: Sequence[int], size: int = 0) -> Iterator[
     """Those of ``uids`` (rising) that the session knows, in slices; runs without a gap in its snapshot become ranges."""
     size = size or SLICE
     for start in range(0, len(uids), size):
-        known = list(selected.indexes(uids[start : start + size]))
+        part = uids[start : start + size]
+        first = selected.index(part[0])
+        if first is not None and selected.uids[first : first + len(part)].tolist() == part:
+            yield Among(part, True)
+            continue
+        known = list(selected.indexes(part))
         if known:
             whole = known[-1][1] - known[0][1] == len(known) - 1
             yield Among([uid for uid, _ in known], whole)

@@ -250,11 +250,18 @@ class Selected:
                 row = added.get(uid)
                 if row is not None:
                     added[uid] = (uid, flags, change.modseq, *row[3:])
-        new = dict(change.flagged)
-        flags_, modseqs, modseq = self._flags, self._modseqs, change.modseq
+        flagged, modseq = change.flagged, change.modseq
+        start, count = bisect_left(self.uids, flagged[0][0]), len(flagged)
+        if self.uids[start : start + count].tolist() == [uid for uid, _ in flagged]:  # a run: columns take it at once
+            self._flags[start : start + count] = array("q", [flags for _, flags in flagged])
+            self._modseqs[start : start + count] = array("q", [modseq]) * count
+            if not own:
+                self._flagged.update(self.uids[start : start + count])
+            return
+        new = dict(flagged)
         for uid, index in self.indexes(new):
-            flags_[index] = new[uid]
-            modseqs[index] = modseq
+            self._flags[index] = new[uid]
+            self._modseqs[index] = modseq
             if not own:
                 self._flagged.add(uid)
 

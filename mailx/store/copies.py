@@ -32,6 +32,8 @@ def copy(txn: Txn, source_id: int, among: Among, target_id: int, now: int, defau
     "OVERQUOTA"). ``default_quota`` holds for accounts without one; 0 is unlimited.
     """
     lock_account(txn, target_id)
+    for mailbox_id in sorted({source_id, target_id}):
+        lock(txn, mailbox_id)
     modseq, uidnext, uidvalidity, account_id = lock(txn, target_id)
     rows = _rows(txn, source_id, among)
     if not rows:

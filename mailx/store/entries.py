@@ -111,17 +111,17 @@ def set_flags(
     where = f"mailbox_id = ? AND {among.sql()}"
     rows = txn.all(f"SELECT uid, flags, modseq FROM entries WHERE {where} ORDER BY uid", (mailbox_id, *among.parameters()))
     limit = modseq if unchanged_since is None else unchanged_since
-    allowed = [(uid, flags) for uid, flags, at in rows if at <= limit]
-    failed = [uid for uid, _, at in rows if at > limit]
+    failed = [uid for uid, _, at in rows if at > limit] if unchanged_since is not None else []
+    allowed = [row for row in rows if row[2] <= limit] if failed else rows
     if mode == "add":
-        changes = [(uid, flags | mask, flags) for uid, flags in allowed if ~flags & mask]
+        changes = [(uid, flags | mask, flags) for uid, flags, _ in allowed if ~flags & mask]
         change, differs = "flags | ?", "(flags | ?) <> flags"
     elif mode == "remove":
         mask = ~mask
-        changes = [(uid, flags & mask, flags) for uid, flags in allowed if flags & ~mask]
+        changes = [(uid, flags & mask, flags) for uid, flags, _ in allowed if flags & ~mask]
         change, differs = "flags & ?", "(flags & ?) <> flags"
     else:
-        changes = [(uid, mask, flags) for uid, flags in allowed if flags != mask]
+        changes = [(uid, mask, flags) for uid, flags, _ in allowed if flags != mask]
         change, differs = "?", "flags <> ?"
     if changes:
         modseq += 1
@@ -134,7 +134,7 @@ def set_flags(
         count(txn, mailbox_id, modseq, unseen=unseen, deleted=deleted)
         txn.after_commit(own, modseq)
         txn.publish(Change(mailbox_id, modseq, flagged=tuple([(uid, new) for uid, new, _ in changes])))
-    return Flagged(modseq, [uid for uid, _ in allowed], failed)
+    return Flagged(modseq, [row[0] for row in allowed], failed)
 
 
 def expunge(txn: Txn, mailbox_id: int, among: Among | None) -> list[int]:
