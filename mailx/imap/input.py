@@ -79,14 +79,13 @@ class Input:
         """Wait until something unread arrives beyond what is there."""
         if self._closed:
             raise Hangup
+        self._waits()
+        waiting: Deferred[None] = Deferred()
+        self._waiting = waiting
         if self._stopped:
             self._stopped = False
             self._go_on()
-            if self._closed:
-                raise Hangup
-        self._waits()
-        self._waiting = Deferred()
-        await self._waiting
+        await waiting
 
     async def wait(self) -> None:
         """Wait until something lies unread."""
