@@ -33,6 +33,7 @@ from mailx.store import Store, Txn, entries, keywords
 from mailx.store import mailboxes as boxes
 
 if TYPE_CHECKING:
+    from mailx.core.index import Index
     from mailx.core.users import User
     from mailx.store.blobs import Blobs
     from mailx.store.cipher import Cipher
@@ -78,6 +79,10 @@ class Mailboxes:
         self._feeds: dict[int, Feed] = {}
         self._keywords: WeakValueDictionary[int, Keywords] = WeakValueDictionary()
         self._reads = 0  # numbers the readings of keywords, so that an older one never replaces a newer
+
+    def search_with(self, index: "Index") -> None:
+        """Let searches of texts ask ``index`` what they need not look at."""
+        self._search.index = index
 
     async def list(self, user: "User") -> Listed:
         """Every mailbox with its counters, INBOX first, then by name, children behind their parent."""

@@ -27,6 +27,7 @@ from mailx.mail.summary import SUMMARY_FIELDS
 from mailx.store import Store
 
 if TYPE_CHECKING:
+    from mailx.core.index import Index
     from mailx.mail.summary import Summary
     from mailx.store.blobs import Blobs
     from mailx.store.cipher import Cipher
@@ -56,6 +57,7 @@ class Search:
         self._blobs = blobs
         self.reader = reader
         self.reactor = reactor
+        self.index: Index | None = None  # told what need not be looked at; without one everything is
         self._scanning = DeferredSemaphore(1)  # one reader at most, so that another is there for everybody else
 
     async def matching(self, selected: Selected, query: Query) -> list[int]:
@@ -84,6 +86,7 @@ class _Run:
         self._received = array("q", selected.received)
         self._saved = array("q", selected.saved)
         self._ids = array("q", selected.message_ids)
+        self._account = selected.mailbox.account
         self._keywords = selected.keywords
         self._recent = frozenset(selected.recent)
         self._now = int(time())
@@ -145,11 +148,20 @@ class _Run:
 
     async def _by_content(self, probe: Probe, candidates: Sequence[int]) -> list[int]:
         found: list[int] = []
-        for part in self._slices(candidates):
+        for part in self._slices(await self._likely(probe, candidates)):
             ids = [self._ids[index] for index in part]
             hits = await self._search.scan(ids, probe)
             found += [index for index, id in zip(part, ids, strict=True) if id in hits]
         return found
+
+    async def _likely(self, probe: Probe, candidates: Sequence[int]) -> Sequence[int]:
+        """``candidates`` without those of which the index knows that ``probe`` is not in them."""
+        index = self._search.index
+        if index is None or probe.field:
+            return candidates
+        lacking = await index.without(self._account, probe.needle)
+        ids = self._ids
+        return await self._filter(lambda number: ids[number] not in lacking, candidates) if lacking else candidates
 
     def _slices(self, candidates: Sequence[int]) -> Iterable[list[int]]:
         """``candidates`` in runs whose contents are about _SCAN octets together."""

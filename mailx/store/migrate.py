@@ -1,8 +1,9 @@
-"""Schema steps: the numbered SQL files in ``schema/``, each applied once, in order, in a transaction of its own.
+"""Schema steps: the numbered SQL files of a directory, each applied once, in order, in a transaction of its own.
 
-``NNNN.sqlite.sql`` and ``NNNN.postgresql.sql`` are one step. Which steps a database has is kept in its table
-``schema_steps``. Failure means :class:`SchemaError`: the database is newer than this program, or a step failed
-(and was undone).
+``NNNN.sqlite.sql`` and ``NNNN.postgresql.sql`` are one step. ``schema`` holds the steps of the database of mail,
+``schema_index`` those of the search index. Which steps a database has is kept in its table ``schema_steps``; where both
+share a database, those of the index are in ``index_steps``. Failure means :class:`SchemaError`: the database is newer
+than this program, or a step failed (and was undone).
 """
 
 import os
@@ -26,13 +27,15 @@ class Step:
     sql: str
 
 
+MAIL = "schema"
+INDEX = "schema_index"
 STEPS_TABLE = "CREATE TABLE IF NOT EXISTS schema_steps (number INTEGER PRIMARY KEY, applied BIGINT NOT NULL)"
 
 
-def steps(dialect: str) -> list[Step]:
-    """The schema steps for ``dialect`` that this program has, in order."""
+def steps(dialect: str, schema: str = MAIL) -> list[Step]:
+    """The steps of ``schema`` for ``dialect`` that this program has, in order."""
     suffix = f".{dialect}.sql"
-    files = (resources.files("mailx.store") / "schema").iterdir()
+    files = (resources.files("mailx.store") / schema).iterdir()
     return sorted(
         (Step(int(file.name.removesuffix(suffix)), file.read_text("utf-8")) for file in files if file.name.endswith(suffix)),
         key=lambda step: step.number,
@@ -50,12 +53,12 @@ def missing(have: set[int], known: list[Step]) -> list[Step]:
     return [step for step in known if step.number not in have]
 
 
-def migrate_sqlite(connection: sqlite3.Connection, path: str) -> None:
+def migrate_sqlite(connection: sqlite3.Connection, path: str, schema: str = MAIL) -> None:
     """Bring the database to this program's schema. Before an upgrade a copy is left beside it.
 
     ``connection`` must have ``isolation_level=None``. Raises SchemaError, sqlite3.Error.
     """
-    known = steps("sqlite")
+    known = steps("sqlite", schema)
     exists = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'schema_steps'").fetchone()[0]
     have = {number for (number,) in connection.execute("SELECT number FROM schema_steps")} if exists else set()
     todo = missing(have, known)
@@ -128,17 +131,18 @@ def _fsync(path: str) -> None:
         os.close(descriptor)
 
 
-def migrate_postgresql(connection: Any) -> None:
+def migrate_postgresql(connection: Any, schema: str = MAIL) -> None:
     """Bring the database to this program's schema; one node at a time. ``connection`` is psycopg's, not in autocommit."""
-    known = steps("postgresql")
+    known = steps("postgresql", schema)
+    table = "schema_steps" if schema == MAIL else "index_steps"
     with connection.transaction():
         connection.execute("SET LOCAL lock_timeout = 0")  # another node may be at it
         connection.execute("SELECT pg_advisory_xact_lock(7235446)")
-        connection.execute(STEPS_TABLE)
-        have = {number for (number,) in connection.execute("SELECT number FROM schema_steps").fetchall()}
+        connection.execute(STEPS_TABLE.replace("schema_steps", table))
+        have = {number for (number,) in connection.execute(f"SELECT number FROM {table}").fetchall()}
         for step in missing(have, known):
             try:
                 connection.execute(step.sql)
             except Exception as error:
                 raise SchemaError(f"schema step {step.number} failed and was undone: {type(error).__name__}: {error}") from error
-            connection.execute("INSERT INTO schema_steps (number, applied) VALUES (%s, %s)", (step.number, int(time.time())))
+            connection.execute(f"INSERT INTO {table} (number, applied) VALUES (%s, %s)", (step.number, int(time.time())))

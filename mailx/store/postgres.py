@@ -30,7 +30,7 @@ from mailx.mail.mailbox import Change
 from mailx.mail.reply import Unavailable
 from mailx.store import Row
 from mailx.store.engine import Announcer, Call, Conflict, Outcome, Pool, Reading, Session, Unanswered, Writing, is_batched, multi_row, run
-from mailx.store.migrate import migrate_postgresql
+from mailx.store.migrate import INDEX, MAIL, migrate_postgresql
 from mailx.store.notices import CHANNEL, Notices, encode
 
 log = Logger()
@@ -182,7 +182,8 @@ class PostgreSQLStore:
 
     async def start(self) -> None:
         """Bring the schema up to date and listen to the other nodes; raises SchemaError, psycopg.Error."""
-        await self._writers.runWithConnection(lambda session: migrate_postgresql(session.raw))
+        for schema in (MAIL, INDEX):
+            await self._writers.runWithConnection(lambda session, schema=schema: migrate_postgresql(session.raw, schema))
         await self._notices.start()
 
     def _next_batch(self, line: _Line) -> None:

@@ -22,7 +22,7 @@ from mailx.mail.mailbox import Change
 from mailx.mail.reply import Unavailable
 from mailx.store import Row
 from mailx.store.engine import Announcer, Call, Conflict, Outcome, Pool, Reading, Session, Unanswered, Writing, is_batched, multi_row, run
-from mailx.store.migrate import SchemaError, migrate_sqlite
+from mailx.store.migrate import MAIL, SchemaError, migrate_sqlite
 
 log = Logger()
 
@@ -132,9 +132,9 @@ class SQLiteStore:
         self._writer.close()
         os.close(self._lock_file)
 
-    async def migrate(self) -> None:
+    async def migrate(self, schema: str) -> None:
         """Bring the schema up to date; raises SchemaError, Unavailable."""
-        await self._writer.runWithConnection(lambda session: migrate_sqlite(session.raw, self._path))
+        await self._writer.runWithConnection(lambda session: migrate_sqlite(session.raw, self._path, schema))
 
     def _next_batch(self) -> None:
         pending = self._pending
@@ -157,14 +157,14 @@ class SQLiteStore:
             self._busy = False
 
 
-async def open_store(path: str, readers: int, reactor: Any) -> SQLiteStore:
-    """Open (or make) the database at ``path`` and bring its schema up to date.
+async def open_store(path: str, readers: int, reactor: Any, schema: str = MAIL) -> SQLiteStore:
+    """Open (or make) the database at ``path`` and bring its ``schema`` up to date.
 
     Raises StoreInUse, SchemaError, Unavailable.
     """
     store = SQLiteStore(os.path.abspath(path), readers, reactor)
     try:
-        await store.migrate()
+        await store.migrate(schema)
     except BaseException as error:
         await store.close()
         if isinstance(error, sqlite3.Error):

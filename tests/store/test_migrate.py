@@ -43,7 +43,7 @@ class SQLiteTests(SynchronousTestCase):
         self.addCleanup(self.connection.close)
 
     def known(self, *known: Step) -> None:
-        self.patch(migrate, "steps", lambda dialect: list(known))
+        self.patch(migrate, "steps", lambda dialect, schema="schema": list(known))
 
     def test_every_step_once(self) -> None:
         self.known(FIRST)
@@ -117,7 +117,7 @@ class OpenTests(TestCase):
     def test_postgresql_steps(self) -> None:
         with psycopg.connect(server().url(server().create_database())) as connection:
             known = [FIRST, SECOND, BROKEN]
-            self.patch(migrate, "steps", lambda dialect: known)
+            self.patch(migrate, "steps", lambda dialect, schema="schema": known)
             self.assertIn("step 2", str(self.assertRaises(SchemaError, migrate_postgresql, connection)))
             self.assertEqual(connection.execute("SELECT to_regclass('a')").fetchone(), (None,))
             connection.commit()

@@ -1,0 +1,78 @@
+"""A batch of messages on its way into the search index: their words, gathered into one segment an account.
+
+Pure computation on what was read from the store, for the indexer's thread. A message that does not open or has too much
+text stays out of the index, and searches look into it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mailx.mail.summary import Summary
+from mailx.mail.text import searchable
+from mailx.mail.words import words
+from mailx.store.cipher import CipherError
+from mailx.store.messages import open_content, open_summary
+from mailx.store.postings import STRETCH, Draft
+from mailx.store.segments import Sealed, sealed
+from mailx.store.unindexed import Unindexed
+
+if TYPE_CHECKING:
+    from mailx.store.blobs import Blobs
+    from mailx.store.cipher import Cipher
+
+TEXT_LIMIT = 2 * 1024 * 1024  # characters of one message
+
+
+class Batch:
+    """Segments in the making. Used by one thread at a time."""
+
+    def __init__(self, cipher: "Cipher", blobs: "Blobs") -> None:
+        self._cipher = cipher
+        self._blobs = blobs
+        self._last: dict[int, int] = {}  # the highest number given to a document of each account
+        self._drafts: dict[tuple[int, int], Draft] = {}  # by account and stretch
+        self.anchor = b""
+        self.documents = 0
+
+    def unknown(self, messages: Sequence[Unindexed]) -> list[int]:
+        """The accounts of ``messages`` whose last number was not yet given to ``add``."""
+        return sorted({account for message in messages for account in message.accounts}.difference(self._last))
+
+    def add(self, messages: Sequence[Unindexed], last_numbers: Mapping[int, int], unknown: Sequence[int]) -> None:
+        """Take ``messages`` in. ``last_numbers`` are those of the accounts ``unknown`` that have segments already."""
+        self._last.update((account, last_numbers.get(account, -1)) for account in unknown)
+        for message in messages:
+            self.anchor = message.guid
+            found = self._words(message) if message.accounts else None
+            if found is not None:
+                for account in message.accounts:
+                    self._add(account, message.id, found)
+
+    def sealed(self) -> list[Sealed]:
+        """The segments, ready to be stored."""
+        made = []
+        for (account, stretch), draft in self._drafts.items():
+            made.append(sealed(self._cipher, account, stretch * STRETCH + max(draft.documents), draft))
+        return made
+
+    def _add(self, account: int, message_id: int, found: set[bytes]) -> None:
+        number = self._last[account] = self._last[account] + 1
+        key = account, number // STRETCH
+        draft = self._drafts.get(key)
+        if draft is None:
+            draft = self._drafts[key] = Draft()
+        draft.add(number, message_id, found)
+        self.documents += 1
+
+    def _words(self, message: Unindexed) -> set[bytes] | None:
+        try:
+            summary = Summary(open_summary(self._cipher, message.guid, message.summary))
+            if message.content is not None:
+                content = open_content(self._cipher, message.guid, message.content)
+            elif message.file is not None:
+                content = self._blobs.read(message.file)
+            else:
+                return None
+        except (CipherError, OSError):  # damaged, or swept since
+            return None
+        return words(searchable(content, summary.sections()), TEXT_LIMIT)

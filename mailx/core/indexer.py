@@ -1,0 +1,291 @@
+"""Feeds the search index, behind delivery: nobody who hands mail in ever waits for it.
+
+It follows the ids of messages. The segments of a batch and how far it has come are one transaction, so that a crash costs
+at most a batch of work. While mail comes in fast it waits, but never lets a message wait for longer than PATIENCE before
+it goes on in spite of the load. Small segments are merged into larger ones, and what was deleted is forgotten in
+passes some time after. Failure of a store is logged and tried again; an index that does not open is built anew.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from mailx.core import metrics
+from mailx.core.batch import Batch
+from mailx.core.index import Index
+from mailx.core.merging import Merging
+from mailx.mail.mailbox import Change
+from mailx.mail.reply import Unavailable
+from mailx.store import Store, segments, unindexed
+from mailx.store.cipher import CipherError
+from mailx.store.postings import Damaged
+from mailx.store.segments import Overtaken, State
+
+if TYPE_CHECKING:
+    from mailx.store.blobs import Blobs
+    from mailx.store.cipher import Cipher
+
+log = Logger()
+
+PATIENCE = 10.0  # seconds that a message may wait because of others that are being delivered
+FORGET_AFTER = 600.0  # seconds from a deletion to the pass that forgets it
+
+_DELAY = 0.3  # seconds after a delivery: what comes together is indexed together
+_BUSY = 150  # messages a second; when more come in, they come first
+_PAUSE = 0.25  # seconds between two looks while it is busy
+_BATCH = 512  # messages of one transaction
+_SLICE = 32  # messages read and cut into words at a time
+_SLICE_OCTETS = 512 * 1024  # of contents in the database, read at a time
+_RETRY = 10.0  # seconds after a failure
+_CLEARED = 50  # segments removed by one job
+
+
+@frozen
+class Status:
+    """How the index does."""
+
+    behind: int  # messages not yet indexed
+    seconds: float  # for how long the oldest of them has been waiting
+    segments: int
+    documents: int
+    octets: int  # on disk
+
+
+class Indexer:
+    """Feeds the index in ``index_store`` with the mail in ``store``: ``start`` once, ``stop`` before the stores close."""
+
+    def __init__(
+        self,
+        store: Store,
+        index_store: Store,
+        index: Index,
+        cipher: "Cipher",
+        blobs: "Blobs",
+        reactor: Any,
+        patience: float = PATIENCE,
+        forget_after: float = FORGET_AFTER,
+    ) -> None:
+        """``patience`` and ``forget_after`` in seconds."""
+        self._store = store
+        self._index_store = index_store
+        self._cipher = cipher
+        self._blobs = blobs
+        self._reactor = reactor
+        self._patience = patience
+        self._forget_after = forget_after
+        self._pool = ThreadPool(0, 1, "indexer")
+        self._merging = Merging(store, index_store, cipher, self._threads, self._spare)
+        self._samples: deque[tuple[float, int]] = deque()  # when which head was first seen, of what is not yet indexed
+        self._due: IDelayedCall | None = None
+        self._sleeping: Deferred[None] | None = None
+        self._running: Deferred[None] | None = None
+        self._stopped = False
+        self._rebuild = False
+        self._checked = False  # that the index is one of this database
+        self._forget_at: float | None = None
+        index.damaged = self.rebuild
+
+    def start(self) -> None:
+        """Catch up, then follow."""
+        self._pool.start()
+        self._store.listen(self._heard)
+        self._wake(0)
+
+    async def stop(self) -> None:
+        """Index no more; returns when the running slice is through."""
+        self._stopped = True
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        if self._sleeping is not None:
+            self._sleeping.cancel()
+        if self._running is not None:
+            await self._running
+        if self._pool.started:
+            self._pool.stop()
+
+    def rebuild(self) -> None:
+        """Forget the index and build it anew; searches look into every message meanwhile."""
+        self._rebuild = True
+        self._wake(0)
+
+    async def status(self) -> Status:
+        """Raises Unavailable."""
+        state = await self._index_store.read(segments.state)
+        head = await self._store.read(unindexed.head)
+        size = await self._index_store.read(segments.size)
+        self._sample(head, state.position)
+        return Status(max(0, head - state.position), self._waiting(), size.segments, size.documents, size.octets)
+
+    async def caught_up(self) -> None:
+        """Returns when nothing is to be done; for tests and tools."""
+        while not self._stopped:
+            state = await self._index_store.read(segments.state)
+            head = await self._store.read(unindexed.head)
+            idle = self._running is None and not self._rebuild
+            if idle and head <= state.position and (self._forget_at is None or self._forget_at > self._reactor.seconds()):
+                return
+            self._wake(0)
+            await deferLater(self._reactor, 0.005)
+
+    def _heard(self, change: Change) -> None:
+        if change.removed or change.gone or change.partial:
+            if self._forget_at is None:
+                self._forget_at = self._reactor.seconds() + self._forget_after
+            self._wake(self._forget_after)
+        if change.added or change.partial:
+            self._wake(_DELAY)
+
+    def _wake(self, delay: float) -> None:
+        """Go on in ``delay`` seconds, or sooner if that is already settled."""
+        if self._stopped or not self._pool.started:
+            return
+        if self._due is None:
+            self._due = self._reactor.callLater(delay, self._begin)
+        elif self._due.getTime() > self._reactor.seconds() + delay:
+            self._due.reset(delay)
+
+    def _begin(self) -> None:
+        self._due = None
+        if self._running is not None:
+            self._wake(_DELAY)
+            return
+        self._running = Deferred()
+        Deferred.fromCoroutine(self._run()).addBoth(self._ended)
+
+    def _ended(self, result: object) -> None:
+        if isinstance(result, Failure):
+            if not result.check(CancelledError):
+                log.failure("The indexer failed", result, event="index.failed")
+            self._wake(_RETRY)
+        running, self._running = self._running, None
+        if running is not None:
+            running.callback(None)
+
+    async def _run(self) -> None:
+        try:
+            if not self._checked:
+                await self._check()
+            if self._rebuild:
+                await self._clear()
+            await self._follow()
+            await self._forget()
+        except Overtaken:
+            self._wake(_DELAY)
+        except Unavailable as error:
+            log.warn("Indexing was interrupted: {reason}", event="index.interrupted", reason=error.reason)
+            self._wake(_RETRY)
+        except (CipherError, Damaged) as error:
+            log.error("The search index is damaged: {reason}", event="index.damaged", reason=str(error))
+            self._rebuild = True
+            self._wake(0)
+
+    async def _check(self) -> None:
+        """An index that is not of this database (a backup was put back) would hide messages: it is built anew."""
+        state = await self._index_store.read(segments.state)
+        if state.position and not await self._store.read(unindexed.belongs, state.position, state.anchor):
+            log.warn("The search index belongs to another state of the database", event="index.foreign")
+            self._rebuild = True
+        self._checked = True
+
+    async def _clear(self) -> None:
+        log.info("The search index is built anew", event="index.rebuild")
+        while not await self._index_store.write(segments.clear, _CLEARED):
+            await self._spare()
+        self._rebuild = False
+
+    async def _follow(self) -> None:
+        """Index until nothing is left."""
+        state: State = await self._index_store.read(segments.state)
+        seen, at = state.position, self._reactor.seconds()
+        while not self._stopped and not self._rebuild:
+            head = await self._store.read(unindexed.head)
+            self._sample(head, state.position)
+            if head <= state.position:
+                return
+            now = self._reactor.seconds()
+            arrived, seconds = head - max(seen, state.position), now - at
+            seen, at = head, now
+            if self._waiting() < self._patience and arrived > _BUSY * max(seconds, _PAUSE):
+                await self._sleep(_PAUSE)
+                continue
+            before, state = state, await self._batch(state)
+            if state is before:
+                await self._sleep(_PAUSE)  # younger than a transaction that still runs
+
+    async def _batch(self, state: State) -> State:
+        """Index some messages after ``state``; the state after them, or the same one when none are ready."""
+        batch = Batch(self._cipher, self._blobs)
+        position, taken = state.position, 0
+        while taken < _BATCH and not self._stopped:
+            messages = await self._store.read(unindexed.after, position, _SLICE, _SLICE_OCTETS)
+            if not messages:
+                break
+            unknown = batch.unknown(messages)
+            numbers = await self._index_store.read(segments.last_numbers, unknown) if unknown else {}
+            await self._threads(batch.add, messages, numbers, unknown)
+            position, taken = messages[-1].id, taken + len(messages)
+            await self._spare()
+        if not taken:
+            return state
+        made = await self._threads(batch.sealed)
+        after = State(position, batch.anchor)
+        await self._index_store.write(segments.add, state, after, made)
+        metrics.INDEXED.inc(taken)
+        self._sample(position, position)
+        for account in sorted({one.account for one in made}):
+            await self._merging.tidy(account)
+        return after
+
+    async def _forget(self) -> None:
+        """Take deleted messages out of their segments, when it is time."""
+        if self._forget_at is None:
+            return
+        left = self._forget_at - self._reactor.seconds()
+        if left > 0:
+            self._wake(left)
+            return
+        self._forget_at = None
+        count = await self._merging.forget(lambda: self._stopped or self._rebuild)
+        if count:
+            log.info("Deleted messages left the search index", event="index.forgotten", count=count)
+
+    def _sample(self, head: int, position: int) -> None:
+        samples = self._samples
+        while samples and samples[0][1] <= position:
+            samples.popleft()
+        if head > position and (not samples or head > samples[-1][1]):
+            samples.append((self._reactor.seconds(), head))
+        metrics.INDEX_LAG_MESSAGES.set(max(0, (samples[-1][1] if samples else head) - position))
+        metrics.INDEX_LAG_SECONDS.set(self._waiting())
+
+    def _waiting(self) -> float:
+        """Seconds since the oldest message that is not indexed was noticed."""
+        return self._reactor.seconds() - self._samples[0][0] if self._samples else 0.0
+
+    def _threads(self, call: Callable[..., Any], *args: Any) -> "Deferred[Any]":
+        return deferToThreadPool(self._reactor, self._pool, call, *args)
+
+    async def _spare(self) -> None:
+        """Give way between two steps, the more so as long as nothing waits for too long."""
+        await self._sleep(0 if self._waiting() > self._patience else 0.001)
+
+    async def _sleep(self, seconds: float) -> None:
+        if self._stopped:
+            return
+        self._sleeping = deferLater(self._reactor, seconds)
+        try:
+            await self._sleeping
+        except CancelledError:
+            pass
+        finally:
+            self._sleeping = None

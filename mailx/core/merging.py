@@ -1,0 +1,93 @@
+"""Keeps the segments of the search index few, and free of what was deleted.
+
+Segments of one size are merged when there are FAN of them, until they hold FINAL documents: each document is written
+about three times in its life. A segment with deleted messages is written anew without them.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mailx.store import Store, segments, unindexed
+from mailx.store.segments import Place
+
+if TYPE_CHECKING:
+    from mailx.store.cipher import Cipher
+
+FAN = 8
+FINAL = 512  # documents; segments of as many are never merged
+
+_ACCOUNTS = 100  # read at a time
+_IDS = 500  # messages asked for by one job
+
+Threads = Callable[..., Awaitable[Any]]
+
+
+def plan(places: Sequence[Place]) -> list[Place]:
+    """Which segments of one account to merge now; empty when they are few enough."""
+    groups: dict[tuple[int, int], list[Place]] = {}
+    for place in places:
+        if place.documents < FINAL:
+            groups.setdefault((place.stretch, _tier(place.documents)), []).append(place)
+    for group in groups.values():
+        if len(group) >= FAN:
+            documents = 0
+            for count, place in enumerate(group, 1):
+                documents += place.documents
+                if documents >= FINAL or count == FAN:
+                    return group[:count]
+    return []
+
+
+def _tier(documents: int) -> int:
+    tier = 0
+    while documents >= FAN:
+        documents //= FAN
+        tier += 1
+    return tier
+
+
+class Merging:
+    """Merges and cleans. Work is done by ``threads``, ``spare`` gives way between two steps."""
+
+    def __init__(self, store: Store, index_store: Store, cipher: "Cipher", threads: Threads, spare: Callable[[], Awaitable[None]]) -> None:
+        self._store = store
+        self._index_store = index_store
+        self._cipher = cipher
+        self._threads = threads
+        self._spare = spare
+
+    async def tidy(self, account: int) -> None:
+        """Merge while there is something to merge. Raises Unavailable, Overtaken, CipherError, Damaged."""
+        while chosen := plan(await self._index_store.read(segments.places, account)):
+            await self._rewrite(chosen, ())
+            await self._spare()
+
+    async def forget(self, stopped: Callable[[], bool]) -> int:
+        """Take deleted messages out of every segment; how many there were. Raises what ``tidy`` raises."""
+        count = account = 0
+        while found := await self._index_store.read(segments.accounts, account, _ACCOUNTS):
+            for account in found:
+                for place in await self._index_store.read(segments.places, account):
+                    if stopped():
+                        return count
+                    count += await self._clean(place)
+        return count
+
+    async def _clean(self, place: Place) -> int:
+        segment = await self._index_store.read(segments.open_words, self._cipher, place.id)
+        if segment is None:
+            return 0
+        gone = set(segment.ids)
+        for start in range(0, len(segment.ids), _IDS):
+            gone -= await self._store.read(unindexed.alive, place.account, list(segment.ids[start : start + _IDS]))
+        if gone:
+            await self._rewrite([place], gone)
+        await self._spare()
+        return len(gone)
+
+    async def _rewrite(self, places: Sequence[Place], gone: set[int] | tuple[()]) -> None:
+        ids = [place.id for place in places]
+        parts = await self._index_store.read(segments.opened, self._cipher, ids)
+        last = max(place.last for place in places)
+        made = await self._threads(segments.merged, self._cipher, places[0].account, last, parts, gone)
+        await self._index_store.write(segments.replace, ids, [] if made is None else [made])

@@ -1,0 +1,178 @@
+"""Segments of the search index in their database: jobs that read, add, merge and forget them.
+
+The sealed octets are bound to their account and to a random guid of the segment. A value that does not open raises
+CipherError or Damaged: the index is to be rebuilt.
+"""
+
+import os
+from array import array
+from collections.abc import Collection, Sequence
+
+from attrs import frozen
+
+from mailx.store import Txn
+from mailx.store.messages import Sealer, scope
+from mailx.store.postings import STRETCH, Draft, Segment, merge, unpack_postings
+
+_WORDS = b"index words"
+_POSTINGS = b"index postings"
+
+
+class Overtaken(Exception):
+    """The index was changed meanwhile (another node, a rebuild): what was prepared is worthless."""
+
+
+@frozen
+class State:
+    """How far the index has come."""
+
+    position: int  # every message up to this id was looked at
+    anchor: bytes  # guid of the last one indexed
+
+
+@frozen
+class Size:
+    """How much there is."""
+
+    segments: int
+    documents: int
+    octets: int
+
+
+@frozen
+class Place:
+    """One stored segment without its octets."""
+
+    id: int
+    account: int
+    last: int
+    documents: int
+
+    @property
+    def stretch(self) -> int:
+        return self.last // STRETCH
+
+
+@frozen
+class Sealed:
+    """A segment to be stored."""
+
+    account: int
+    last: int
+    documents: int
+    guid: bytes
+    words: bytes
+    postings: bytes
+
+
+def sealed(cipher: Sealer, account: int, last: int, draft: Draft) -> Sealed:
+    """``draft``, whose last document has the number ``last``, ready to be stored."""
+    guid = os.urandom(16)
+    context = scope(account) + guid
+    words, postings = draft.packed()
+    return Sealed(
+        account,
+        last,
+        len(draft.documents),
+        guid,
+        cipher.seal_bulk(_WORDS, context, words),
+        cipher.seal_bulk(_POSTINGS, context, postings),
+    )
+
+
+def state(txn: Txn) -> State:
+    row = txn.one("SELECT position, anchor FROM index_state WHERE id = 1")
+    assert row is not None, "a step of the schema makes it"
+    return State(row[0], bytes(row[1]))
+
+
+def size(txn: Txn) -> Size:
+    row = txn.one("SELECT count(*), coalesce(sum(documents), 0), coalesce(sum(length(words) + length(postings)), 0) FROM index_segments")
+    return Size(*row) if row is not None else Size(0, 0, 0)
+
+
+def add(txn: Txn, before: State, after: State, segments: Sequence[Sealed]) -> None:
+    """Store ``segments`` and move on from ``before`` to ``after``; raises Overtaken."""
+    moved = txn.execute(
+        "UPDATE index_state SET position = ?, anchor = ? WHERE id = 1 AND position = ?", (after.position, after.anchor, before.position)
+    )
+    if not moved:
+        raise Overtaken
+    _insert(txn, segments)
+
+
+def replace(txn: Txn, old: Collection[int], new: Sequence[Sealed]) -> None:
+    """Exchange the segments ``old`` for ``new``; raises Overtaken."""
+    if txn.execute(f"DELETE FROM index_segments WHERE id IN ({_marks(old)})", [*old]) != len(old):
+        raise Overtaken
+    _insert(txn, new)
+
+
+def clear(txn: Txn, limit: int) -> bool:
+    """Begin anew. True when nothing is left of ``limit`` segments a call."""
+    txn.execute("UPDATE index_state SET position = 0, anchor = ? WHERE id = 1", (b"",))
+    return txn.execute("DELETE FROM index_segments WHERE id IN (SELECT id FROM index_segments LIMIT ?)", (limit,)) < limit
+
+
+def last_numbers(txn: Txn, accounts: Collection[int]) -> dict[int, int]:
+    """The highest number of a document that each account has; accounts without any are left out."""
+    sql = f"SELECT account_id, max(last) FROM index_segments WHERE account_id IN ({_marks(accounts)}) GROUP BY account_id"
+    return dict(txn.all(sql, [*accounts]))
+
+
+def places(txn: Txn, account: int) -> list[Place]:
+    """The segments of an account, older ones first."""
+    rows = txn.all("SELECT id, account_id, last, documents FROM index_segments WHERE account_id = ? ORDER BY last", (account,))
+    return [Place(*row) for row in rows]
+
+
+def accounts(txn: Txn, after: int, limit: int) -> list[int]:
+    """At most ``limit`` accounts above ``after`` that have segments, rising."""
+    rows = txn.all("SELECT DISTINCT account_id FROM index_segments WHERE account_id > ? ORDER BY account_id LIMIT ?", (after, limit))
+    return [account for (account,) in rows]
+
+
+def drop(txn: Txn, account: int) -> None:
+    """Remove an account's segments."""
+    txn.execute("DELETE FROM index_segments WHERE account_id = ?", (account,))
+
+
+def open_words(txn: Txn, cipher: Sealer, segment_id: int) -> Segment | None:
+    """One segment opened; None when it is not there any more. Raises CipherError, Damaged."""
+    row = txn.one("SELECT account_id, guid, words FROM index_segments WHERE id = ?", (segment_id,))
+    return None if row is None else Segment(cipher.open_bulk(_WORDS, scope(row[0]) + bytes(row[1]), bytes(row[2])))
+
+
+def open_postings(txn: Txn, cipher: Sealer, segment_id: int) -> "array[int]":
+    """The postings of one segment; raises CipherError, Damaged, Overtaken."""
+    row = txn.one("SELECT account_id, guid, postings FROM index_segments WHERE id = ?", (segment_id,))
+    if row is None:
+        raise Overtaken
+    return unpack_postings(cipher.open_bulk(_POSTINGS, scope(row[0]) + bytes(row[1]), bytes(row[2])))
+
+
+def opened(txn: Txn, cipher: Sealer, ids: Sequence[int]) -> "list[tuple[Segment, array[int]]]":
+    """Whole segments for merging; raises CipherError, Damaged, Overtaken."""
+    found = []
+    for id in ids:
+        segment = open_words(txn, cipher, id)
+        if segment is None:
+            raise Overtaken
+        found.append((segment, open_postings(txn, cipher, id)))
+    return found
+
+
+def merged(cipher: Sealer, account: int, last: int, parts: "list[tuple[Segment, array[int]]]", gone: Collection[int]) -> Sealed | None:
+    """One segment for all of ``parts``, without the messages ``gone``; None when no document is left."""
+    draft = merge(parts, gone)
+    return sealed(cipher, account, last, draft) if draft.documents else None
+
+
+def _insert(txn: Txn, segments: Sequence[Sealed]) -> None:
+    rows = [(one.account, one.last, one.documents, one.guid, one.words, one.postings) for one in segments]
+    if rows:
+        txn.insert_many("INSERT INTO index_segments (account_id, last, documents, guid, words, postings) VALUES ?", rows)
+
+
+def _marks(values: Collection[int]) -> str:
+    return ", ".join("?" * len(values))
