@@ -42,5 +42,8 @@ def sequence_numbers(selected: Selected, uids: Sequence[int]) -> list[int]:
     """The sequence numbers of ``uids`` in the order given; UIDs unknown to the session are left out."""
     if len(uids) < 64:
         return [index + 1 for uid in uids if (index := selected.index(uid)) is not None]
+    first = selected.index(uids[0])
+    if first is not None and selected.uids[first : first + len(uids)].tolist() == uids:
+        return list(range(first + 1, first + 1 + len(uids)))
     numbers = dict(zip(selected.uids, range(1, len(selected.uids) + 1), strict=True))
     return [numbers[uid] for uid in uids if uid in numbers]
