@@ -77,14 +77,25 @@ def literal(octets: bytes | None) -> bytes:
 def _section_column(section: Section) -> Column:
     """The column of a body section; it raises Unrendered."""
     if sections.in_summary(section):
-        return partial(_fields, section)
+        return partial(_partial_fields if section.offset or section.count is not None else _fields, section)
     return partial(_contents, section)
 
 
 def _fields(section: Section, batch: Batch) -> list[bytes]:
     """HEADER.FIELDS out of summaries, which is what clients fetch of ten thousand messages."""
     names = section.fields
-    found = [row.summary.fields(names) for row in batch.rows if row.summary is not None]
+    texts = []
+    for row in batch.rows:
+        fields = None if row.summary is None else row.summary.fields(names)
+        if fields is None:
+            raise Unrendered
+        texts.append(b"{%d}\r\n%b" % (len(fields), fields))
+    return texts
+
+
+def _partial_fields(section: Section, batch: Batch) -> list[bytes]:
+    """The same with a partial range, which nobody fetches of many."""
+    found = [row.summary.fields(section.fields) for row in batch.rows if row.summary is not None]
     if None in found:
         raise Unrendered
     return [literal(sections.partial(section, fields)) for fields in found if fields is not None]
