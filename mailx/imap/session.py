@@ -17,7 +17,7 @@ from mailx.core.reception import Reception
 from mailx.core.selected import Selected
 from mailx.imap import text
 from mailx.imap.arrival import BEFORE_LOGIN, Farewell, Limits, after_login
-from mailx.imap.input import Input
+from mailx.imap.input import Hangup, Input
 from mailx.mail.envelope import Origin
 from mailx.mail.mailbox import KEYWORDS_LIMIT
 
@@ -165,17 +165,21 @@ class Session:
         return self.services.access.mechanisms(self.peer.secure, True) if self.may_log_in else ()
 
     def owner(self) -> User:
-        """The account, of a session that has one."""
-        assert self.user is not None
+        """The account, of a session that has one; raises Hangup when the connection was lost meanwhile."""
+        if self.user is None:
+            raise Hangup
         return self.user
 
     def view(self) -> Selected:
-        """The selected mailbox, of a session that has one."""
-        assert self.selected is not None
+        """The selected mailbox, of a session that has one; raises Hangup when the connection was lost meanwhile."""
+        if self.selected is None:
+            raise Hangup
         return self.selected
 
     def enter(self, user: User) -> bool:
-        """Log ``user`` in; False if the account has too many sessions."""
+        """Log ``user`` in; False if the account has too many sessions. Raises Hangup when the connection was lost meanwhile."""
+        if self.state == OVER:
+            raise Hangup
         if not self.services.sessions.enter(user.id):
             return False
         self.user = user
@@ -185,7 +189,10 @@ class Session:
         return True
 
     def select(self, selected: Selected) -> None:
-        """Make ``selected`` the session's mailbox; the one before was closed."""
+        """Make ``selected`` the session's mailbox; the one before was closed. Raises Hangup when the connection was lost meanwhile."""
+        if self.state == OVER:
+            selected.close()
+            raise Hangup
         self.selected = selected
         self.state = SELECTED
         self._keywords = selected.keyword_names()

@@ -390,6 +390,54 @@ class StreamTests(EdgeTestCase):
             self.assertEqual(len(self.flushLoggedErrors(OSError, Unavailable)), 1)
 
 
+class BrokenOffTests(EdgeTestCase):
+    COMMANDS = (
+        b"SELECT INBOX",
+        b"FETCH 1:* (FLAGS ENVELOPE BODY[])",
+        b"FETCH 1:* (FLAGS INTERNALDATE)",
+        b"STORE 1:* +FLAGS (\\Flagged $New)",
+        b"COPY 1:* Archive",
+        b"MOVE 1 Trash",
+        b"STORE 1:* +FLAGS.SILENT (\\Deleted)\r\nt EXPUNGE",
+        b"SEARCH TEXT hello",
+        b"SORT (SUBJECT) UTF-8 ALL",
+        b"STATUS INBOX (MESSAGES DELETED-STORAGE)",
+        b"IDLE",
+        b'LIST "" * RETURN (STATUS (UNSEEN))',
+        b"CLOSE",
+        b"APPEND INBOX {5+}\r\nx: y\n",
+        b"LOGOUT",
+    )
+
+    @coroutine
+    async def test_any_moment(self) -> None:
+        """A client may go at any moment of any command: nothing goes wrong, and the account has its place again."""
+        edge = await self.edge(max_per_account=2)
+        for _ in range(4):
+            await self.world.deliver("me@example.test", MULTIPART)
+        other = await edge.login(select="INBOX")
+        for command in self.COMMANDS:
+            for turns in (0, 1, 2, 4):
+                client = await edge.login(select="INBOX")
+                client.send(b"t " + command + b"\r\n")
+                for _ in range(turns):
+                    await deferLater(reactor, 0.0002)
+                client.disconnect()
+                self.assertTrue((await other.command(b"NOOP"))[-1].startswith(b"t OK"))
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    @coroutine
+    async def test_in_login(self) -> None:
+        """A client that goes while its password is checked takes no place of the account's."""
+        edge = await self.edge(max_per_account=1)
+        for _ in range(3):
+            client = edge.connect()
+            await client.line()
+            client.send(b"a LOGIN me@example.test secret\r\nb SELECT INBOX\r\n")
+            client.disconnect()
+        await edge.login(select="INBOX")
+
+
 class FailureTests(EdgeTestCase):
     @coroutine
     async def test_store_away(self) -> None:
