@@ -49,6 +49,8 @@ Names = list[str]
 Rows = list[Row]
 Listed = list[Mailbox]
 
+_CLAIMS = 10_000  # claims of \\Recent remembered
+
 SPECIAL_USES = ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")  # \All and \Flagged are views, not mailboxes (RFC 6154 2)
 
 
@@ -77,6 +79,7 @@ class Mailboxes:
         self._listings = Listings(changes)
         self._kept = Kept()
         self._feeds: dict[int, Feed] = {}
+        self._claimed: dict[int, int] = {}  # first_recent by mailbox id, for a select that read it before it was written
         self._keywords: WeakValueDictionary[int, Keywords] = WeakValueDictionary()
         self._reads = 0  # numbers the readings of keywords, so that an older one never replaces a newer
 
@@ -117,7 +120,7 @@ class Mailboxes:
     async def recent(self, mailbox: Mailbox) -> int:
         """How many messages would be \\\\Recent for the next session to select: STATUS RECENT (RFC 3501 6.3.10)."""
         feed = self._feeds.get(mailbox.id)
-        first = mailbox.first_recent if feed is None else max(mailbox.first_recent, feed.claimed + 1)
+        first = max(mailbox.first_recent, self._claimed.get(mailbox.id, 0), 0 if feed is None else feed.claimed + 1)
         return await self._store.read(boxes.count_recent, mailbox.id, first)
 
     async def create(self, user: "User", name: str, special_use: str = "") -> Mailbox:
@@ -194,7 +197,7 @@ class Mailboxes:
         feed.keywords.put(read, names)
         self._kept.put(mailbox.id, mailbox.modseq, columns)
         selected = Selected(feed, mailbox, columns.copy(), read_only)
-        feed.join(selected, mailbox.first_recent, missed)
+        feed.join(selected, max(mailbox.first_recent, self._claimed.get(mailbox.id, 0)), missed)
         return selected
 
     async def store(
@@ -298,6 +301,9 @@ class Mailboxes:
         def left(feed: Feed, session: Selected) -> None:
             self._kept.put(feed.mailbox_id, session.heard, session.columns())
             if feed.claimed >= mailbox.first_recent:
+                if len(self._claimed) >= _CLAIMS:
+                    self._claimed.clear()
+                self._claimed[feed.mailbox_id] = feed.claimed + 1
                 claimed = self._store.write(boxes.claim_recent, feed.mailbox_id, feed.claimed + 1)
                 claimed.addBoth(forget, feed)
             else:
