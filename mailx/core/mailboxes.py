@@ -49,7 +49,7 @@ Names = list[str]
 Rows = list[Row]
 Listed = list[Mailbox]
 
-_CLAIMS = 10_000  # claims of \\Recent remembered
+_CLAIMS = 10_000  # claims of \Recent remembered
 
 SPECIAL_USES = ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")  # \All and \Flagged are views, not mailboxes (RFC 6154 2)
 
