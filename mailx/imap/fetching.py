@@ -4,8 +4,9 @@ What lies in a file is written piece by piece, each piece read when the client h
 a read fails inside a literal, the connection is the only thing that can still say so: it ends.
 """
 
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
+
+from twisted.internet.threads import deferToThreadPool
 
 from mailx.core.fetch import Blob, Need, Row
 from mailx.imap import sections
@@ -20,6 +21,7 @@ from mailx.mail.mailbox import Flag
 
 PIECE = 262144  # octets written before the client is waited for
 _SEEN = int(Flag.SEEN)
+_SUMMARIES = 1048576  # octets of summaries rendered in one go
 _SLICE = 1500  # messages rendered from memory in one go
 _ROWS = 250  # messages rendered from the store in one go
 
@@ -66,20 +68,37 @@ async def _from_store(session: Session, rendering: Rendering, uids: Sequence[int
             await _write(session, current, group)
 
 
-def _groups(rows: Sequence[Row], with_content: bool) -> "list[list[Row]]":
-    """``rows`` in portions that take a short time and little memory to render."""
-    if not with_content:
-        waiting = iter(rows)
-        return list(iter(lambda: list(islice(waiting, _ROWS)), []))
-    groups: list[list[Row]] = []
-    room = 0
+def _groups(rows: list[Row], with_content: bool) -> Iterator[list[Row]]:
+    """``rows`` in portions that take a short time and little memory to render; what lies in a file is one of its own."""
+    if with_content:
+        yield from _by_content(rows)
+        return
+    for start in range(0, len(rows), _ROWS):
+        part = rows[start : start + _ROWS]
+        if sum([row.summary.size for row in part if row.summary is not None]) <= _SUMMARIES:
+            yield part
+        else:
+            yield from ([row] for row in part)
+
+
+def _by_content(rows: list[Row]) -> Iterator[list[Row]]:
+    group: list[Row] = []
+    room = PIECE
     for row in rows:
         room -= row.size
-        if room < 0 or isinstance(row.content, Blob):
-            groups.append([])
-            room = -1 if isinstance(row.content, Blob) else PIECE - row.size
-        groups[-1].append(row)
-    return groups
+        if room < 0 and group:
+            yield group
+            group, room = [], PIECE - row.size
+        if isinstance(row.content, Blob):
+            if group:
+                yield group
+                group = []
+            yield [row]
+            room = PIECE
+        else:
+            group.append(row)
+    if group:
+        yield group
 
 
 async def _write(session: Session, rendering: Rendering, rows: "list[Row]") -> None:
@@ -149,7 +168,13 @@ async def _stream_section(session: Session, section: Section, row: Row) -> None:
         return
     read = session.services.mailboxes.read
     if sections.selects_fields(section):
-        session.peer.write(literal(sections.select(section, await read(content, found.start, found.size))))
+        block = await read(content, found.start, found.size)
+        if len(block) <= PIECE:
+            fields = sections.select(section, block)
+        else:
+            reactor = session.services.reactor
+            fields = await deferToThreadPool(reactor, reactor.getThreadPool(), sections.select, section, block)
+        session.peer.write(literal(fields))
         return
     found = sections.cut(section, found)
     session.peer.write(b"{%d}\r\n" % found.size)

@@ -354,6 +354,16 @@ class StreamTests(EdgeTestCase):
         self.assertLess(largest, 300000)
 
     @coroutine
+    async def test_large_header(self) -> None:
+        """The fields of a header that is larger than a piece, and lies in a file."""
+        edge = await self.edge()
+        await self.world.file(self.user, b"".join(b"X-%05d: %b\r\n" % (number, b"v" * 300) for number in range(2000)) + b"\r\nbody\r\n")
+        client = await edge.login(select="INBOX")
+        lines = await client.command(b"FETCH 1 (BODY.PEEK[HEADER.FIELDS (X-01500)] BODY.PEEK[TEXT] BODY.PEEK[HEADER.FIELDS (Subject)])")
+        self.assertEqual(lines[1], b"X-01500: " + b"v" * 300)
+        self.assertEqual(lines[2:-1], [b"", b" BODY[TEXT] {6}", b"body", b" BODY[HEADER.FIELDS (Subject)] {2}", b"", b")"])
+
+    @coroutine
     async def test_client_goes(self) -> None:
         """A client that goes while it is written to ends the command."""
         edge = await self.edge()
