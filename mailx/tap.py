@@ -29,6 +29,8 @@ from mailx.config_file import ConfigError, find, load
 from mailx.core.access import Access
 from mailx.core.accounts import Accounts
 from mailx.core.changes import Changes
+from mailx.core.index import Index
+from mailx.core.indexer import Indexer
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.passwords import Passwords
 from mailx.core.policy import BlockList, MessageSize
@@ -46,7 +48,7 @@ from mailx.ops.welcome import first_account, notice
 from mailx.store.blobs import Blobs
 from mailx.store.cipher import Cipher
 from mailx.store.keys import KeysError, load_or_create
-from mailx.store.migrate import SchemaError
+from mailx.store.migrate import INDEX, SchemaError
 from mailx.store.sqlite import StoreInUse
 
 log = Logger()
@@ -138,6 +140,7 @@ class MailX(MultiService):
         health.probes["store"] = accounts.totals
         mailboxes = Mailboxes(store, cipher, blobs, Changes(store), reactor, config.accounts.quota)
         await mailboxes.resume()
+        indexer = await self._open_index(store, cipher, blobs, mailboxes)
         reception = self._open_reception(store, cipher, blobs, accounts)
         first = await first_account(accounts, server.first_domain)
         for task in (Delay(reactor), Census(accounts, reactor)):
@@ -148,7 +151,7 @@ class MailX(MultiService):
         parts.push_async_callback(edges.stopService)
         for edge in _edges(config, mailboxes, reception, access, tls, reactor):
             edge.setServiceParent(edges)
-        AdminService(config.admin.socket, Administration(accounts, config), reactor).setServiceParent(edges)  # type: ignore[no-untyped-call]
+        AdminService(config.admin.socket, Administration(accounts, config, indexer), reactor).setServiceParent(edges)  # type: ignore[no-untyped-call]
         edges.startService()
         parts.callback(setattr, health, "phase", "stopping")
         health.phase = "running"
@@ -175,6 +178,18 @@ class MailX(MultiService):
         access = Access(accounts, config.accounts, passwords, reactor)
         self._parts.push_async_callback(access.stop)
         return accounts, access
+
+    async def _open_index(self, store: Any, cipher: Cipher, blobs: Blobs, mailboxes: Mailboxes) -> Indexer:
+        index_store = store
+        if self._config.store.url.startswith("sqlite:"):
+            index_store = await _open_index_store(Path(self._config.server.data) / "index.db", self._reactor)
+            self._parts.push_async_callback(index_store.close)
+        index = Index(index_store, cipher)
+        indexer = Indexer(store, index_store, index, cipher, blobs, self._reactor)
+        indexer.start()
+        self._parts.push_async_callback(indexer.stop)
+        mailboxes.search_with(index)
+        return indexer
 
     def _open_reception(self, store: Any, cipher: Cipher, blobs: Blobs, accounts: Accounts) -> Reception:
         config, reactor = self._config, self._reactor
@@ -229,6 +244,19 @@ async def _open_store(settings: StoreSettings, reactor: Any) -> Any:
     from mailx.store import postgres
 
     return await postgres.open_store(settings.url, settings.password, settings.readers, reactor)
+
+
+async def _open_index_store(path: Path, reactor: Any) -> Any:
+    """The database of the search index. One that does not open is removed and made anew, as everything in it can be."""
+    from mailx.store import sqlite
+
+    try:
+        return await sqlite.open_store(str(path), 1, reactor, INDEX)
+    except (Unavailable, SchemaError) as error:
+        log.warn("The search index cannot be opened: {reason}", event="index.removed", reason=getattr(error, "reason", str(error)))
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return await sqlite.open_store(str(path), 1, reactor, INDEX)
 
 
 def _edges(

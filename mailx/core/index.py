@@ -36,7 +36,7 @@ class Index:
     def __init__(self, store: Store, cipher: "Cipher") -> None:
         self._store = store
         self._cipher = cipher
-        self._opened = Opened(_CACHE)
+        self.opened = Opened(_CACHE)
         self.damaged: Callable[[], Any] = lambda: None  # called when a segment does not open
 
     async def without(self, account: int, needle: str) -> set[int]:
@@ -59,10 +59,10 @@ class Index:
         """Runs in a reader's thread."""
         lacking: set[int] = set()
         for place in segments.places(txn, account):
-            segment = self._opened.words(place.id, partial(segments.open_words, txn, self._cipher, place.id))
+            segment = self.opened.words(place.id, partial(segments.open_words, txn, self._cipher, place.id))
             if segment is not None:
                 postings = partial(segments.open_postings, txn, self._cipher, place.id)
-                lacking.update(segment.without(wanted, partial(self._opened.postings, place.id, postings)))
+                lacking.update(segment.without(wanted, partial(self.opened.postings, place.id, postings)))
         return lacking
 
 

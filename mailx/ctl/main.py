@@ -8,6 +8,7 @@ from mailx.ctl.aliases import alias
 from mailx.ctl.blocks import block
 from mailx.ctl.configuration import config
 from mailx.ctl.domains import domain
+from mailx.ctl.index import index
 from mailx.ctl.session import Group, Session, options, pass_session
 from mailx.ctl.users import user
 
@@ -31,7 +32,7 @@ def status(session: Session) -> None:
     )
 
 
-for group in (user, domain, alias, block, config):
+for group in (user, domain, alias, block, config, index):
     main.add_command(group)
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from werkzeug.routing import Map, Rule
 from mailx import __version__
 from mailx.config import Config, sections
 from mailx.core.accounts import Accounts, Alias, Block, Details, DirectoryError, Domain
+from mailx.core.indexer import Indexer
 from mailx.core.passwords import Busy
 from mailx.mail.reply import Unavailable
 
@@ -33,6 +34,8 @@ _STATUS = {"not_found": 404, "exists": 409, "in_use": 409, "invalid": 422, "limi
 ROUTES = (
     ("/v1/status", "GET", "status"),
     ("/v1/config", "GET", "configuration"),
+    ("/v1/index", "GET", "index_status"),
+    ("/v1/index/rebuild", "POST", "rebuild_index"),
     ("/v1/domains", "GET", "domains"),
     ("/v1/domains", "POST", "add_domain"),
     ("/v1/domains/<name>", "DELETE", "delete_domain"),
@@ -82,11 +85,12 @@ class Query:
 
 
 class Administration:
-    """Answers requests about the directory. ``config`` is what the server runs with."""
+    """Answers requests about the directory. ``config`` is what the server runs with, ``indexer`` is None without a server."""
 
-    def __init__(self, accounts: Accounts, config: Config) -> None:
+    def __init__(self, accounts: Accounts, config: Config, indexer: Indexer | None = None) -> None:
         self._accounts = accounts
         self._config = config
+        self._indexer = indexer
         self._urls = _MAP.bind("localhost")
 
     async def answer(self, method: str, path: str, parameters: Mapping[str, str], body: JSON) -> tuple[int, JSON]:
@@ -123,6 +127,27 @@ class Administration:
     async def configuration(self, query: Query) -> JSON:
         """The running configuration, without its secrets."""
         return {name: _settings(getattr(self._config, name)) for name in sections()}
+
+    async def index_status(self, query: Query) -> JSON:
+        """How far the search index has come, and how large it is."""
+        status = await self._running_indexer().status()
+        return {
+            "behind": status.behind,
+            "seconds": round(status.seconds, 1),
+            "segments": status.segments,
+            "documents": status.documents,
+            "octets": status.octets,
+        }
+
+    async def rebuild_index(self, query: Query) -> JSON:
+        self._running_indexer().rebuild()
+        return {}
+
+    def _running_indexer(self) -> Indexer:
+        if self._indexer is None:
+            remedy = "Start the server. While none runs, the file index.db may be deleted: the next start builds it anew."
+            raise DirectoryError("not_found", "only a running server has a search index", remedy)
+        return self._indexer
 
     async def domains(self, query: Query) -> JSON:
         return {"domains": [_domain(domain) for domain in await self._accounts.domains()]}

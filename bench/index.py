@@ -1,0 +1,128 @@
+"""``make bench-index``: what the search index costs and what it brings, over the corpus in one account, in this process.
+
+Microseconds of CPU and octets on disk a message; milliseconds of a search for one word, cold (nothing opened) and warm; the
+same without the index.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+
+from bench.corpus import Corpus
+from bench.report import finish, progress
+from mailx.config import Config
+from mailx.core.accounts import Accounts
+from mailx.core.changes import Changes
+from mailx.core.index import Index
+from mailx.core.indexer import Indexer
+from mailx.core.mailboxes import Mailboxes
+from mailx.core.passwords import Passwords
+from mailx.core.reception import Reception
+from mailx.core.search import Text
+from mailx.core.users import User
+from mailx.mail.envelope import Envelope, Filing, Origin, new_id
+from mailx.store.blobs import Blobs
+from mailx.store.cipher import Cipher
+from mailx.store.keys import load_or_create
+from mailx.store.migrate import INDEX
+from mailx.store.sqlite import open_store
+
+NEEDLES = {"rare": "zymurgy", "infix": "ymurg", "absent": "nosuchword", "common": "quarterly"}
+
+
+async def fill(reception: Reception, user: User, count: int) -> int:
+    """File the corpus; returns its octets."""
+    octets = 0
+    origin = Origin("IMAP", new_id(), "192.0.2.1", 25, "bench", account=user.id)
+    messages = list(Corpus().messages(count))
+    for start in range(0, count, 50):
+        envelopes = []
+        for content in messages[start : start + 50]:
+            intake = reception.content(origin, b"", 1 << 25, submitted=False)
+            intake.write(content)
+            octets += len(content)
+            envelopes.append(Envelope(new_id(), None, (user.address,), await intake.finish(), origin, filing=Filing("INBOX")))
+        await reception.file(user, envelopes)
+    return octets
+
+
+async def searches(mailboxes: Mailboxes, user: User, runs: int) -> dict[str, dict[str, float]]:
+    figures = {}
+    for name, needle in NEEDLES.items():
+        times, found = [], 0
+        for _ in range(runs):
+            session = await mailboxes.select(user, "INBOX", True)
+            began = time.perf_counter()
+            found = len(await mailboxes.search(session, Text(needle)))
+            times.append((time.perf_counter() - began) * 1e3)
+            session.close()
+        figures[name] = {"found": found, "first_ms": round(times[0], 2), "median_ms": round(statistics.median(times[1:] or times), 2)}
+    return figures
+
+
+async def run(reactor: Any, directory: str, count: int) -> dict[str, Any]:
+    config = Config()
+    store = await open_store(os.path.join(directory, "mailx.db"), 2, reactor)
+    path = os.path.join(directory, "index.db")
+    database = await open_store(path, 1, reactor, INDEX)
+    cipher = Cipher(await load_or_create(os.path.join(directory, "secret"), store))
+    blobs = Blobs(os.path.join(directory, "blobs"), cipher)
+    passwords = Passwords(reactor, cost=4, iterations=4096)
+    accounts = Accounts(store, cipher, config.accounts, passwords, reactor)
+    await accounts.load()
+    await accounts.add_domain("example.test")
+    user = await accounts.add_user("me@example.test", "secret", quota=0)
+    reception = Reception(store, cipher, blobs, accounts, [], reactor, hostname="localhost.test", default_quota=0)
+    mailboxes = Mailboxes(store, cipher, blobs, Changes(store), reactor)
+    progress(f"filing {count} messages")
+    octets = await fill(reception, user, count)
+    figures: dict[str, Any] = {"messages": count, "octets_each": octets // count}
+    figures["without_index"] = await searches(mailboxes, user, 2)
+
+    progress("indexing")
+    index = Index(database, cipher)
+    indexer = Indexer(store, database, index, cipher, blobs, reactor, patience=0)
+    began, cpu = time.perf_counter(), time.process_time()
+    indexer.start()
+    await indexer.caught_up()
+    figures["index_cpu_us_each"] = round((time.process_time() - cpu) * 1e6 / count, 1)
+    figures["index_s"] = round(time.perf_counter() - began, 2)
+    status = await indexer.status()
+    figures["disk_octets_each"] = status.octets // count
+    figures["segments"] = status.segments
+    figures["file_octets_each"] = os.path.getsize(path) // count
+    mailboxes.search_with(index)
+    figures["with_index"] = await searches(mailboxes, user, 5)
+    figures["memory_octets_each"] = round(index.opened.octets / count)
+    await indexer.stop()
+    passwords.stop()
+    await database.close()
+    await store.close()
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--messages", type=int, default=10000)
+    options = parser.parse_args()
+
+    def start(reactor: Any) -> "Deferred[None]":
+        async def measured() -> None:
+            with tempfile.TemporaryDirectory(prefix="mailx-bench-index-") as directory:
+                figures = await run(reactor, directory, options.messages)
+            first, second = figures["without_index"]["rare"], figures["with_index"]["rare"]
+            finish("index", figures, {"search_text_with_index": first["median_ms"] / second["median_ms"]})
+
+        return Deferred.fromCoroutine(measured())
+
+    react(start)
+
+
+if __name__ == "__main__":
+    main()
