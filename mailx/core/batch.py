@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mailx.store.cipher import Cipher
 
 TEXT_LIMIT = 2 * 1024 * 1024  # characters of one message
+_OCTETS_LIMIT = 2 * TEXT_LIMIT  # of its text parts as they came
 
 
 class Batch:
@@ -32,7 +33,7 @@ class Batch:
         self._last: dict[int, int] = {}  # the highest number given to a document of each account
         self._drafts: dict[tuple[int, int], Draft] = {}  # by account and stretch
         self.anchor = b""
-        self.documents = 0
+        self.weight = 0  # words of all documents together
 
     def unknown(self, messages: Sequence[Unindexed]) -> list[int]:
         """The accounts of ``messages`` whose last number was not yet given to ``add``."""
@@ -62,11 +63,13 @@ class Batch:
         if draft is None:
             draft = self._drafts[key] = Draft()
         draft.add(number, message_id, found)
-        self.documents += 1
+        self.weight += len(found)
 
     def _words(self, message: Unindexed) -> set[bytes] | None:
         try:
-            summary = Summary(open_summary(self._cipher, message.guid, message.summary))
+            sections = list(Summary(open_summary(self._cipher, message.guid, message.summary)).sections())
+            if sum(part.body_end - part.body_start for part in sections if part.mime_type.startswith("text/")) > _OCTETS_LIMIT:
+                return None  # not even decoded
             if message.content is not None:
                 content = open_content(self._cipher, message.guid, message.content)
             elif message.file is not None:
@@ -75,4 +78,4 @@ class Batch:
                 return None
         except (CipherError, OSError):  # damaged, or swept since
             return None
-        return words(searchable(content, summary.sections()), TEXT_LIMIT)
+        return words(searchable(content, sections), TEXT_LIMIT)

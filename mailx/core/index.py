@@ -37,12 +37,13 @@ class Index:
         self._store = store
         self._cipher = cipher
         self.opened = Opened(_CACHE)
+        self.trusted = False  # until the indexer has seen that it is one of this database
         self.damaged: Callable[[], Any] = lambda: None  # called when a segment does not open
 
     async def without(self, account: int, needle: str) -> set[int]:
         """Ids of messages of ``account`` that do not contain ``needle`` (folded); never all, as some may not be indexed yet."""
         wanted = patterns(needle)
-        if not wanted:
+        if not wanted or not self.trusted:
             return set()
         try:
             lacking: set[int] = await self._store.read(self._without, account, wanted)

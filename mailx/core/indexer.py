@@ -39,10 +39,11 @@ log = Logger()
 PATIENCE = 10.0  # seconds that a message may wait because of others that are being delivered
 FORGET_AFTER = 600.0  # seconds from a deletion to the pass that forgets it
 
-_DELAY = 0.3  # seconds after a delivery: what comes together is indexed together
+_DELAY = 0.5  # seconds after a delivery: what comes together is indexed together
 _BUSY = 150  # messages a second; when more come in, they come first
 _PAUSE = 0.25  # seconds between two looks while it is busy
 _BATCH = 512  # messages of one transaction
+_WEIGHT = 400_000  # words of all of them together; no more are taken then
 _SLICE = 32  # messages read and cut into words at a time
 _SLICE_OCTETS = 512 * 1024  # of contents in the database, read at a time
 _RETRY = 10.0  # seconds after a failure
@@ -90,14 +91,16 @@ class Indexer:
         self._running: Deferred[None] | None = None
         self._stopped = False
         self._rebuild = False
-        self._checked = False  # that the index is one of this database
+        self._index = index
         self._forget_at: float | None = None
+        self._shrunk: set[int] | None = None  # mailboxes that messages were deleted from; None: any, as before the start
         index.damaged = self.rebuild
 
     def start(self) -> None:
         """Catch up, then follow."""
         self._pool.start()
         self._store.listen(self._heard)
+        self._forget_at = self._reactor.seconds() + self._forget_after
         self._wake(0)
 
     async def stop(self) -> None:
@@ -139,9 +142,11 @@ class Indexer:
 
     def _heard(self, change: Change) -> None:
         if change.removed or change.gone or change.partial:
+            if self._shrunk is not None:
+                self._shrunk.add(change.mailbox)
             if self._forget_at is None:
                 self._forget_at = self._reactor.seconds() + self._forget_after
-            self._wake(self._forget_after)
+                self._wake(self._forget_after)
         if change.added or change.partial:
             self._wake(_DELAY)
 
@@ -173,10 +178,7 @@ class Indexer:
 
     async def _run(self) -> None:
         try:
-            if not self._checked:
-                await self._check()
-            if self._rebuild:
-                await self._clear()
+            await self._check()
             await self._follow()
             await self._forget()
         except Overtaken:
@@ -191,17 +193,20 @@ class Indexer:
 
     async def _check(self) -> None:
         """An index that is not of this database (a backup was put back) would hide messages: it is built anew."""
-        state = await self._index_store.read(segments.state)
-        if state.position and not await self._store.read(unindexed.belongs, state.position, state.anchor):
-            log.warn("The search index belongs to another state of the database", event="index.foreign")
-            self._rebuild = True
-        self._checked = True
-
-    async def _clear(self) -> None:
-        log.info("The search index is built anew", event="index.rebuild")
-        while not await self._index_store.write(segments.clear, _CLEARED):
-            await self._spare()
-        self._rebuild = False
+        state: State = await self._index_store.read(segments.state)
+        if not self._index.trusted and state.position > 0:
+            if not await self._store.read(unindexed.belongs, state.position, state.anchor):
+                log.warn("The search index belongs to another state of the database", event="index.foreign")
+                self._rebuild = True
+        if self._rebuild:
+            await self._index_store.write(segments.condemn)
+            self._rebuild = False
+            state = State(segments.CLEARING, b"")
+        if state.position == segments.CLEARING:
+            log.info("The search index is built anew", event="index.rebuild")
+            while not self._stopped and not await self._index_store.write(segments.clear, _CLEARED):
+                await self._spare()
+        self._index.trusted = not self._stopped
 
     async def _follow(self) -> None:
         """Index until nothing is left."""
@@ -218,15 +223,16 @@ class Indexer:
             if self._waiting() < self._patience and arrived > _BUSY * max(seconds, _PAUSE):
                 await self._sleep(_PAUSE)
                 continue
-            before, state = state, await self._batch(state)
-            if state is before:
-                await self._sleep(_PAUSE)  # younger than a transaction that still runs
+            state, full = await self._batch(state)
+            if not full:
+                self._wake(_DELAY)  # what comes meanwhile is one batch
+                return
 
-    async def _batch(self, state: State) -> State:
-        """Index some messages after ``state``; the state after them, or the same one when none are ready."""
+    async def _batch(self, state: State) -> tuple[State, bool]:
+        """Index some messages after ``state``; the state after them, and whether there may be more."""
         batch = Batch(self._cipher, self._blobs)
         position, taken = state.position, 0
-        while taken < _BATCH and not self._stopped:
+        while not (full := taken >= _BATCH or batch.weight >= _WEIGHT) and not self._stopped:
             messages = await self._store.read(unindexed.after, position, _SLICE, _SLICE_OCTETS)
             if not messages:
                 break
@@ -236,15 +242,14 @@ class Indexer:
             position, taken = messages[-1].id, taken + len(messages)
             await self._spare()
         if not taken:
-            return state
+            return state, False
         made = await self._threads(batch.sealed)
         after = State(position, batch.anchor)
         await self._index_store.write(segments.add, state, after, made)
         metrics.INDEXED.inc(taken)
         self._sample(position, position)
-        for account in sorted({one.account for one in made}):
-            await self._merging.tidy(account)
-        return after
+        await self._merging.tidy({one.account for one in made}, self._interrupted)
+        return after, full
 
     async def _forget(self) -> None:
         """Take deleted messages out of their segments, when it is time."""
@@ -254,10 +259,17 @@ class Indexer:
         if left > 0:
             self._wake(left)
             return
-        self._forget_at = None
-        count = await self._merging.forget(lambda: self._stopped or self._rebuild)
+        shrunk, self._shrunk, self._forget_at = self._shrunk, set(), None
+        try:
+            count = await self._merging.forget(None if shrunk is None else sorted(shrunk), self._interrupted)
+        except BaseException:
+            self._shrunk, self._forget_at = None, self._reactor.seconds() + self._forget_after
+            raise
         if count:
             log.info("Deleted messages left the search index", event="index.forgotten", count=count)
+
+    def _interrupted(self) -> bool:
+        return self._stopped or self._rebuild
 
     def _sample(self, head: int, position: int) -> None:
         samples = self._samples

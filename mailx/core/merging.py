@@ -4,7 +4,7 @@ Segments of one size are merged when there are FAN of them, until they hold FINA
 about three times in its life. A segment with deleted messages is written anew without them.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mailx.store import Store, segments, unindexed
@@ -56,21 +56,35 @@ class Merging:
         self._threads = threads
         self._spare = spare
 
-    async def tidy(self, account: int) -> None:
+    async def tidy(self, accounts: Collection[int], stopped: Callable[[], bool]) -> None:
         """Merge while there is something to merge. Raises Unavailable, Overtaken, CipherError, Damaged."""
-        while chosen := plan(await self._index_store.read(segments.places, account)):
-            await self._rewrite(chosen, ())
-            await self._spare()
+        for account in await self._index_store.read(segments.crowded, accounts, FAN) if accounts else ():
+            while not stopped() and (chosen := plan(await self._index_store.read(segments.places, account))):
+                await self._rewrite(chosen, ())
+                await self._spare()
 
-    async def forget(self, stopped: Callable[[], bool]) -> int:
-        """Take deleted messages out of every segment; how many there were. Raises what ``tidy`` raises."""
+    async def forget(self, mailboxes: Sequence[int] | None, stopped: Callable[[], bool]) -> int:
+        """Take deleted messages of the accounts of ``mailboxes`` out of their segments, or of all: if None, or if one is gone.
+
+        Returns how many there were. Raises what ``tidy`` raises.
+        """
+        if mailboxes is not None:
+            owners = await self._store.read(unindexed.owners, mailboxes) if mailboxes else {}
+            if len(owners) == len(mailboxes):
+                return await self._clean_accounts(sorted(set(owners.values())), stopped)
         count = account = 0
         while found := await self._index_store.read(segments.accounts, account, _ACCOUNTS):
-            for account in found:
-                for place in await self._index_store.read(segments.places, account):
-                    if stopped():
-                        return count
-                    count += await self._clean(place)
+            count += await self._clean_accounts(found, stopped)
+            account = found[-1]
+        return count
+
+    async def _clean_accounts(self, accounts: Sequence[int], stopped: Callable[[], bool]) -> int:
+        count = 0
+        for account in accounts:
+            for place in await self._index_store.read(segments.places, account):
+                if stopped():
+                    return count
+                count += await self._clean(place)
         return count
 
     async def _clean(self, place: Place) -> int:

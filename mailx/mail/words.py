@@ -50,7 +50,9 @@ def patterns(needle: str) -> tuple[bytes, ...]:
         else:
             left = EDGE if start else b""
             right = EDGE if start + len(run) < len(needle) else b""
-            found[left + run.encode() + right] = None
+            pattern = left + run.encode() + right
+            if len(pattern) > 1:  # a single letter somewhere is in every message
+                found[pattern] = None
     return tuple(sorted(found, key=len, reverse=True))
 
 

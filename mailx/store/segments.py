@@ -22,11 +22,14 @@ class Overtaken(Exception):
     """The index was changed meanwhile (another node, a rebuild): what was prepared is worthless."""
 
 
+CLEARING = -1
+
+
 @frozen
 class State:
     """How far the index has come."""
 
-    position: int  # every message up to this id was looked at
+    position: int  # every message up to this id was looked at; CLEARING: what there is must go first
     anchor: bytes  # guid of the last one indexed
 
 
@@ -108,10 +111,19 @@ def replace(txn: Txn, old: Collection[int], new: Sequence[Sealed]) -> None:
     _insert(txn, new)
 
 
+def condemn(txn: Txn) -> None:
+    """Everything in the index is worthless: ``clear`` must follow, even if the program ends before it could."""
+    txn.execute("UPDATE index_state SET position = ?, anchor = ? WHERE id = 1", (CLEARING, b""))
+
+
 def clear(txn: Txn, limit: int) -> bool:
-    """Begin anew. True when nothing is left of ``limit`` segments a call."""
-    txn.execute("UPDATE index_state SET position = 0, anchor = ? WHERE id = 1", (b"",))
-    return txn.execute("DELETE FROM index_segments WHERE id IN (SELECT id FROM index_segments LIMIT ?)", (limit,)) < limit
+    """Remove at most ``limit`` segments of a condemned index. True when it is empty and begins anew."""
+    if state(txn).position != CLEARING:  # another node was faster
+        return True
+    if txn.execute("DELETE FROM index_segments WHERE id IN (SELECT id FROM index_segments LIMIT ?)", (limit,)) == limit:
+        return False
+    txn.execute("UPDATE index_state SET position = 0 WHERE id = 1")
+    return True
 
 
 def last_numbers(txn: Txn, accounts: Collection[int]) -> dict[int, int]:
@@ -126,15 +138,16 @@ def places(txn: Txn, account: int) -> list[Place]:
     return [Place(*row) for row in rows]
 
 
+def crowded(txn: Txn, accounts: Collection[int], least: int) -> list[int]:
+    """Those of ``accounts`` that have ``least`` segments or more."""
+    sql = f"SELECT account_id FROM index_segments WHERE account_id IN ({_marks(accounts)}) GROUP BY account_id HAVING count(*) >= ?"
+    return sorted(account for (account,) in txn.all(sql, [*accounts, least]))
+
+
 def accounts(txn: Txn, after: int, limit: int) -> list[int]:
     """At most ``limit`` accounts above ``after`` that have segments, rising."""
     rows = txn.all("SELECT DISTINCT account_id FROM index_segments WHERE account_id > ? ORDER BY account_id LIMIT ?", (after, limit))
     return [account for (account,) in rows]
-
-
-def drop(txn: Txn, account: int) -> None:
-    """Remove an account's segments."""
-    txn.execute("DELETE FROM index_segments WHERE account_id = ?", (account,))
 
 
 def open_words(txn: Txn, cipher: Sealer, segment_id: int) -> Segment | None:

@@ -81,5 +81,10 @@ def alive(txn: Txn, account: int, ids: Sequence[int]) -> set[int]:
     return {id for (id,) in rows}
 
 
+def owners(txn: Txn, mailboxes: Sequence[int]) -> dict[int, int]:
+    """The account of each mailbox that still exists."""
+    return {id: account for id, account in txn.all(f"SELECT id, account_id FROM mailboxes WHERE id IN ({_marks(mailboxes)})", mailboxes)}
+
+
 def _marks(values: Collection[int]) -> str:
     return ", ".join("?" * len(values))

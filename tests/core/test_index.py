@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import SkipTest, TestCase
 
 from mailx.core import search as keys
@@ -229,6 +230,7 @@ class Keeping(Indexed):
         await self.close()
         await self.open()
         await self.database.write(lambda txn: txn.execute("UPDATE index_segments SET words = postings"))
+        await self.catch_up()
         self.assertEqual(await self.both(keys.Text("zymurgy")), [1])
         await self.catch_up()
         self.assertIn(b"zymurgy", await self.words_of())
@@ -244,10 +246,52 @@ class Keeping(Indexed):
         else:
             await self.database.write(lambda txn: txn.execute("UPDATE index_state SET anchor = ?", (b"x" * 16,)))
         await self.world.file(self.user, plain("another zymurgy"))
+        self.assertEqual(await self.index.without(self.user.id, "nosuchword"), set())  # not believed before it was looked at
         await self.catch_up()
         status = await self.indexer.status()
         self.assertEqual((status.documents, status.behind), (2, 0))
         self.assertEqual(await self.both(keys.Text("zymurgy")), [1, 2])
+
+    async def test_a_clearing_that_was_cut_short_goes_on(self) -> None:
+        await self.world.file(self.user, plain("zymurgy"))
+        await self.catch_up()
+        await self.close()
+        await self.open()
+        await self.database.write(segments.condemn)
+        self.assertEqual((await self.indexer.status()).documents, 1)
+        await self.catch_up()
+        status = await self.indexer.status()
+        self.assertEqual((status.documents, status.behind), (1, 0))
+        self.assertEqual(await self.index.without(self.user.id, "nosuchword"), {1})
+
+    async def test_while_mail_comes_in_fast_it_waits_but_not_for_ever(self) -> None:
+        await self.close()
+        await self.open(patience=1.0)
+        head = 0
+
+        def arriving(txn: Any) -> int:
+            nonlocal head
+            head += 1000
+            return head
+
+        self.patch(unindexed, "head", arriving)
+        await self.world.file(self.user, plain("zymurgy"))
+        began = self.world.reactor.seconds()
+        self.indexer.start()
+        while not (await self.database.read(segments.size)).documents:
+            await deferLater(self.world.reactor, 0.02)
+        self.assertGreater(self.world.reactor.seconds() - began, 0.9)
+
+    async def test_deleted_accounts_are_forgotten(self) -> None:
+        other = await self.world.user("other@example.test")
+        await self.close()
+        await self.open(forget_after=0)
+        await self.world.deliver("other@example.test", plain("zymurgy"))
+        await self.catch_up()
+        self.assertEqual(await self.database.read(segments.accounts, 0, 10), [other.id])
+        await self.world.accounts.delete_user("other@example.test")
+        await self.catch_up()
+        self.assertEqual(await self.database.read(segments.accounts, 0, 10), [])
 
     async def test_a_moved_segment_does_not_open(self) -> None:
         await self.world.file(self.user, plain("zymurgy"))
