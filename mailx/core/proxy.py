@@ -15,12 +15,12 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
+from twisted.internet.interfaces import IAddress, IHandshakeListener, IProtocol, IProtocolFactory
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides, providedBy
+from zope.interface import directlyProvides, implementer, providedBy
 
 log = Logger()
 
@@ -143,6 +143,7 @@ class ProxyFactory(WrappingFactory):
         return any(address in network for network in self._trusted)
 
 
+@implementer(IHandshakeListener)
 class ProxiedProtocol(Protocol):
     """Reads the header, then passes everything on to the inner protocol."""
 
@@ -187,6 +188,11 @@ class ProxiedProtocol(Protocol):
         inner.makeConnection(transport)
         if rest:
             inner.dataReceived(rest)
+
+    def handshakeCompleted(self) -> None:
+        """TLS that the inner protocol began is told to whoever is the transport's protocol: this one."""
+        if IHandshakeListener.providedBy(self._inner):
+            self._inner.handshakeCompleted()
 
     def _late(self) -> None:
         self._deadline = None

@@ -36,6 +36,9 @@ class Listener(Protocol):
     name: str  # "imap" or "imaps"
     port: int
 
+    @property
+    def crowded(self) -> bool: ...
+
     def enter(self, protocol: "IMAPServer", address: str) -> bool: ...
 
     def leave(self, protocol: "IMAPServer", address: str, entered: bool) -> None: ...
@@ -82,6 +85,8 @@ class IMAPServer(IMAP4Server):
         self._entered = self._listener.enter(self, origin.address)
         if not self._entered:
             self.end(Farewell(b"Maximum connections reached", b"LIMIT"))
+            if self._listener.crowded:
+                self.abort()
             return
         log.info(
             "IMAP connection accepted",

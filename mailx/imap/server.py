@@ -72,6 +72,11 @@ class IMAPListener(ServerFactory):
         metrics.CONNECTIONS_OPEN.labels(self.name).inc()
         return True
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so many of those sent away are still here (under TLS a word waits for the handshake) that no more may wait."""
+        return len(self.connections) > 2 * self.gate.max_connections
+
     def leave(self, protocol: IMAPServer, address: str, entered: bool) -> None:
         """A connection is gone."""
         self.connections.discard(protocol)

@@ -177,6 +177,11 @@ class SMTPListener(SMTPFactory):
         )
         return b""
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so many of those sent away are still here (under TLS a reply waits for the handshake) that no more may wait."""
+        return len(self.sessions) > 2 * self.gate.max_connections
+
     def leave(self, session: Session, entered: bool) -> None:
         """The session's connection is gone."""
         self.sessions.discard(session)

@@ -75,6 +75,8 @@ class Session(Wire):
         self._entered = not refusal
         if refusal:
             self.close(refusal)
+            if self.listener.crowded:
+                transport.abortConnection()
             return
         if self.door.implicit_tls:
             self.handshaking = True
@@ -248,7 +250,12 @@ class Session(Wire):
             refusal = replies.NEED_RCPT
         elif not transaction.chunked:
             transaction.chunked = True
-            transaction.incoming = self._incoming(transaction)
+            try:
+                transaction.incoming = self._incoming(transaction)
+            except Exception:  # the chunk is on its way all the same, and must not be taken for commands
+                log.failure("SMTP body failed", event="smtp.failed", connection_id=self.connection)
+                self.close(replies.FAILED)
+                return None
         self._chunk_left, self._chunk_last, self._chunk_refusal = size, last, refusal
         if not size:
             return self._chunk_end()
@@ -328,7 +335,7 @@ class Session(Wire):
             self._origin = None
         if dialogue.over:
             self.listener.login(dialogue.outcome)
-            if answer == replies.AUTH_FAILED:
+            if answer in (replies.AUTH_FAILED, replies.AUTH_LATER):  # who is throttled and goes on guessing only fills the log
                 self._auth_failures += 1
                 if self._auth_failures >= _AUTH_FAILURES:
                     self.close(answer + replies.TOO_MANY_ERRORS)
@@ -402,7 +409,9 @@ class Session(Wire):
         if self._chunk_last:
             return self._deliver(transaction)
         if transaction.incoming.refused is not None:  # further chunks get 503: RFC 3030 3
-            return self._verdict(transaction, self._refuse(transaction.incoming.refused))
+            reply = self._refuse(transaction.incoming.refused)
+            self._reset()
+            return reply  # in LMTP, too, only the last chunk has a reply for each recipient: RFC 2033 4.3
         return replies.CHUNK_OK
 
     async def _deliver(self, transaction: Transaction) -> bytes:

@@ -87,6 +87,22 @@ class LimitTests(SynchronousTestCase):
         scene.clock.pump([1] * 12)
         self.assertTrue(refused.aborted)
 
+    def test_refused_in_crowds(self) -> None:
+        """Who is sent away may linger for its last words, but no more of them than there are places."""
+        scene = Scene(max_connections=3)
+        transports = [scene.connect(f"192.0.2.{number}")[1] for number in range(8)]
+        self.assertEqual([transport.aborted for transport in transports], [False] * 6 + [True] * 2)
+
+    def test_throttled_guesses(self) -> None:
+        """Guesses that are not even judged end the session like those that are."""
+        scene = Scene(SUBMISSIONS)
+        session, transport = scene.connect()
+        transport.handshake()
+        session.dataReceived(b"EHLO client.example\r\n" + b"AUTH PLAIN AGxhdGVyAHg=\r\n" * 9)
+        said = transport.take()
+        self.assertEqual(said.count(b"454 4.7.0 Temporary"), 5)
+        self.assertTrue(said.endswith(b"421 4.7.0 Too many errors; closing\r\n"))
+
     def test_no_clock_runs_for_nobody(self) -> None:
         scene = Scene()
         session, _ = scene.connect()
@@ -261,6 +277,31 @@ class SocketTests(TestCase):
             (envelope,) = self.reception.envelopes
             self.assertEqual([str(recipient) for recipient in envelope.recipients], ["me@example.test", "you@example.test"])
             self.assertEqual(self.reception.messages[0][:22], b"Subject: x\r\n\r\n.dots\r\ny")
+            self.assertTrue(envelope.origin.tls.startswith("TLSv1.3 TLS_"))
+
+        return ensureDeferred(run())
+
+    def test_submission_behind_a_proxy(self) -> "Deferred[Any]":
+        """STARTTLS after a PROXY header: the session learns of the handshake, and of the client's address."""
+        port = self.listen(SUBMISSION, proxy_from=("127.0.0.0/8",))
+
+        class Proxied(smtplib.SMTP):
+            def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+                connection = socket.create_connection((host, port), timeout)
+                connection.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.8 40000 587\r\n")
+                return connection
+
+        def client() -> None:
+            with Proxied("127.0.0.1", port, timeout=20) as server:
+                server._host = "mx.example.test"  # type: ignore[attr-defined]
+                server.starttls(context=self.context())
+                server.login("me@example.test", "secret")
+                server.sendmail("me@example.test", ["me@example.test"], b"Subject: x\r\n\r\nhi\r\n")
+
+        async def run() -> None:
+            await deferToThread(client)
+            (envelope,) = self.reception.envelopes
+            self.assertEqual(envelope.origin.address, "192.0.2.7")
             self.assertTrue(envelope.origin.tls.startswith("TLSv1.3 TLS_"))
 
         return ensureDeferred(run())

@@ -268,6 +268,17 @@ class RefusalTests(SynchronousTestCase):
         _, said = self.deliver(Unavailable("x"), LMTP)
         self.assertEqual(said.count(b"451 4.3.0"), 2)
 
+    def test_defect_before_a_chunk(self) -> None:
+        """A chunk that cannot be taken is on its way all the same: the session ends before its octets are commands."""
+        scene = Scene()
+        scene.reception.content = None  # type: ignore[assignment, method-assign]
+        session, transport = scene.connect()
+        session.dataReceived(HELLO + TRANSACTION)
+        transport.take()
+        session.dataReceived(b"BDAT 6 LAST\r\nNOOP\r\nVRFY x\r\n")
+        self.assertEqual(transport.take(), b"421 4.3.0 Local error; closing\r\n")
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
     def test_reply_is_one_line(self) -> None:
         _, said = self.deliver(Refused(Reply(550, "5.7.1", "two\r\nlines\0")))
         self.assertEqual(said.split(b"\r\n")[0], b"550 5.7.1 two  lines ")
