@@ -105,21 +105,28 @@ class Searches(Indexed):
         await self.indexer.stop()
         self.assertEqual(await self.world.mailboxes.search(session, keys.Text("zymurgy")), [4, 14, 24, 31])
 
-    async def test_whatever_happened_before(self) -> None:
-        """Deliveries, deletions, indexing, rebuilding and starts in any order; then any search."""
-        texts = st.text(st.sampled_from("abc 1.@\u00df\u00e9\u0130\u6f22\u5b57"), max_size=25)
-        steps = st.lists(st.one_of(texts, st.sampled_from([1, 2, 3, 4])), min_size=1, max_size=12)
-        cases: list[tuple[list[Any], list[str]]] = []
+    async def test_a_search_with_the_index_is_a_search(self) -> None:
+        """Deliveries, deletions, indexing, rebuilding and starts in any order; then searches for anything, and for what is there."""
+        letters = "abc 1.@\u00df\u00e9\u0130\u6f22\u5b57"
+        texts = st.text(st.sampled_from(letters), min_size=5, max_size=25)
+        steps = st.lists(st.one_of(texts, texts, st.sampled_from([1, 1, 2, 3, 4])), min_size=3, max_size=12)
+        cuts = st.tuples(st.integers(0, 1000), st.integers(0, 24), st.integers(1, 6))
+        cases: list[tuple[list[Any], list[str], list[tuple[int, int, int]]]] = []
 
-        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-        @given(steps, st.lists(st.text(st.sampled_from("abc 1.@\u00df\u00e9\u6f22\u5b57"), max_size=4), min_size=3, max_size=6))
-        def collect(chosen: list[Any], needles: list[str]) -> None:
-            cases.append((chosen, needles))
+        @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @given(steps, st.lists(st.text(st.sampled_from(letters), max_size=3), max_size=2), st.lists(cuts, min_size=2, max_size=4))
+        def collect(chosen: list[Any], needles: list[str], parts: list[tuple[int, int, int]]) -> None:
+            cases.append((chosen, needles, parts))
 
         collect()
-        for chosen, needles in cases:
+        delivered = ["nothing yet"]
+        for chosen, needles, parts in cases:
             for step in chosen:
                 await self.perform(step)
+            delivered += [step for step in chosen if isinstance(step, str)]
+            for which, start, length in parts:
+                text = delivered[-1 - which % min(len(delivered), 12)]
+                needles = [*needles, text[start % len(text) :][:length]]
             for needle in needles:
                 await self.both(keys.Text(needle))
                 await self.both(keys.Body(needle))
