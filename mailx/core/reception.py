@@ -7,7 +7,7 @@ Failure is :class:`Refused` with the reply for the client; then nothing of the m
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from attrs import frozen
@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from mailx.core import headers, metrics, quota
 from mailx.core.accounts import Accounts, User
 from mailx.core.content import Content, Threads
-from mailx.core.policy import IPolicy
+from mailx.core.policy import IPolicy, Policy
 from mailx.core.router import Route, Router, Way
 from mailx.core.sealing import Sealed, Sealing
 from mailx.mail.address import Address
@@ -43,6 +43,9 @@ UNKNOWN = Reply(550, "5.1.1", "No such mailbox here")
 SUSPENDED = Reply(550, "5.2.1", "Mailbox disabled")
 FULL = Reply(552, "5.2.2", "Mailbox full")
 CHANGED = Reply(451, "4.3.0", "Recipients have changed; try again")
+
+
+_INBOXES = 10000  # accounts for which the hash of INBOX is kept
 
 
 @frozen
@@ -88,7 +91,7 @@ class Reception:
         self._cipher = cipher
         self._blobs = blobs
         self._directory = directory
-        self._policies = tuple(policies)
+        self._at_mail, self._at_rcpt, self._at_end = [_asked(policies, moment) for moment in ("sender", "recipient", "check")]
         self._router = Router(directory)
         self._reactor = reactor
         self._threads: Threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
@@ -97,6 +100,7 @@ class Reception:
         self._default_quota = default_quota
         self._spool_above = spool_above
         self._tracing = tracing
+        self._inbox = lru_cache(maxsize=_INBOXES)(lambda id: name_hash(cipher, id, INBOX))  # of an account, its hash
         self._received: dict[str, Counter] = {}  # by protocol: looking a label up costs more than counting
 
     async def sender(self, origin: Origin, address: Address | None, size: int | None) -> None:
@@ -106,7 +110,7 @@ class Reception:
         """
         if origin.account is not None and address is not None and not await self._directory.may_send_as(origin.account, address):
             raise Refused(NOT_YOURS)
-        for policy in self._policies:
+        for policy in self._at_mail:
             if (reply := await policy.sender(origin, address, size)) is not None:
                 raise Refused(reply)
 
@@ -156,7 +160,7 @@ class Reception:
                 await self._discard(envelope.message.content)
                 return receivers.refused
             sealed = await self._sealing.seal(envelope.message)
-            targets = [(user, name_hash(self._cipher, user.id, INBOX), 0) for user in users.values()]
+            targets = [(user, self._inbox(user.id), 0) for user in users.values()]
             delivery = await self._delivery(sealed, targets, int(started))
         except Exception:
             await self._discard(envelope.message.content, sealed.file if sealed else None)
@@ -222,7 +226,7 @@ class Reception:
                     log.failure("A file was not removed", event="reception.file_not_removed")
 
     async def _check(self, envelope: Envelope) -> None:
-        for policy in self._policies:
+        for policy in self._at_end:
             if (reply := await policy.check(envelope)) is not None:
                 raise Refused(reply)
 
@@ -236,7 +240,7 @@ class Reception:
             if not user.active:
                 reply = SUSPENDED
                 continue
-            for policy in self._policies:
+            for policy in self._at_rcpt:
                 if (objection := await policy.recipient(origin, sender, user)) is not None:
                     reply = objection
                     break
@@ -312,6 +316,11 @@ class Reception:
         metrics.DELIVERED.inc(placed)
         metrics.MESSAGE_OCTETS.observe(sealed.size)
         metrics.DELIVERY_SECONDS.observe(self._reactor.seconds() - started)
+
+
+def _asked(policies: Sequence[IPolicy], moment: str) -> tuple[Any, ...]:
+    """Those of ``policies`` that may object at ``moment``."""
+    return tuple(policy for policy in policies if getattr(type(policy), moment) is not getattr(Policy, moment))
 
 
 def _verdict(outcomes: Sequence[Outcome | None]) -> Reply:

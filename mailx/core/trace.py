@@ -7,6 +7,7 @@ every line stays within 78 columns where the words allow it and far within the 9
 import re
 from collections.abc import Sequence
 from email.utils import formatdate
+from functools import lru_cache
 
 from mailx.mail.address import Address
 from mailx.mail.envelope import Origin
@@ -40,7 +41,7 @@ def received(
     not given away: what a person submits tells the world only that it was authenticated.
     """
     version, _, suite = origin.tls.partition(" ")
-    words = [*_client(origin), f"by {hostname}", f"with {origin.protocol}"]
+    words = [*_client(origin.account is not None, origin.helo, origin.address), f"by {hostname}", f"with {origin.protocol}"]
     if origin.tls:
         words.append(f"({_COMMENT.sub('', version if _SUITE.match(suite) else origin.tls)})")
     words.append(f"id {envelope_id}")
@@ -49,19 +50,25 @@ def received(
     if _SUITE.match(suite):
         words.append(f"tls {suite}")
     words[-1] += ";"
-    words.append(formatdate(now).replace("-0000", "+0000"))
+    words.append(_date(int(now)))
     return return_path(sender) + _fold("Received:", words)
 
 
-def _client(origin: Origin) -> list[str]:
+@lru_cache(maxsize=256)  # who delivers much says the same each time
+def _client(authenticated: bool, helo: str, address: str) -> tuple[str, ...]:
     """The ``from`` clause: the name the client gave and, for strangers, the address it came from."""
-    if origin.account is not None:
-        return ["from authenticated"]
-    name = origin.helo if _NAME.match(origin.helo) or _LITERAL.match(origin.helo) else ""
-    literal = address_literal(origin.address)
+    if authenticated:
+        return ("from authenticated",)
+    name = helo if _NAME.match(helo) or _LITERAL.match(helo) else ""
+    literal = address_literal(address)
     if literal:
-        return [f"from {name or literal}", f"({literal})"]
-    return [f"from {name or 'unknown'}"]
+        return f"from {name or literal}", f"({literal})"
+    return (f"from {name or 'unknown'}",)
+
+
+@lru_cache(maxsize=4)
+def _date(now: int) -> str:
+    return formatdate(now).replace("-0000", "+0000")
 
 
 def address_literal(address: str) -> str:

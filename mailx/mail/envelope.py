@@ -1,7 +1,6 @@
 """What is accepted: who sends what to whom, and how it came."""
 
 import random
-from base64 import b32encode
 
 from attrs import field, frozen
 
@@ -10,11 +9,11 @@ from mailx.mail.message import Message
 
 
 def new_id() -> str:
-    """A fresh identifier for an envelope or a connection: 16 letters and digits, 80 random bits.
+    """A fresh identifier for an envelope or a connection: 16 hexadecimal digits.
 
     It is a name, not a secret, so it needs no draw from the system, which would let go of the interpreter's lock.
     """
-    return b32encode(random.getrandbits(80).to_bytes(10, "big")).decode("ascii").lower()
+    return f"{random.getrandbits(64):016x}"
 
 
 @frozen

@@ -6,6 +6,7 @@ A port that cannot be bound fails the start.
 """
 
 import os
+from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Any
 
 from twisted.application.service import Service
@@ -83,7 +84,9 @@ class SMTPService(Service):
             (LMTP, settings.lmtp_port, settings.lmtp_interface),
         ):
             if port:
-                self.ports[door.name] = self._reactor.listenTCP(port, self.factory(door, port), BACKLOG, where)
+                listening = self._reactor.listenTCP(port, self.factory(door, port), BACKLOG, where)
+                _send_at_once(listening)
+                self.ports[door.name] = listening
         if settings.lmtp_socket:
             path = os.path.join(self._server.data, settings.lmtp_socket)
             self.ports["lmtp_socket"] = self._reactor.listenUNIX(path, self.factory(LMTP, 0), BACKLOG, mode=0o660, wantPID=True)
@@ -127,6 +130,13 @@ class SMTPService(Service):
         """Fires when no session is left, at the latest ``shutdown_seconds`` and a moment later."""
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
+
+
+def _send_at_once(listening: object) -> None:
+    """Replies are not held back for a delayed acknowledgement. Connections inherit this: one call for all of them."""
+    listener = getattr(listening, "socket", None)
+    if listener is not None:
+        listener.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
 
 
 def _either(done: "Deferred[Any]", reactor: Any, seconds: float) -> "Deferred[None]":

@@ -66,17 +66,13 @@ class Session(Wire):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        transport = self.transport
-        self.address = getattr(transport.getPeer(), "host", "")
-        no_delay = getattr(transport, "setTcpNoDelay", None)
-        if no_delay is not None and self.address:
-            no_delay(True)
+        self.address = getattr(self.transport.getPeer(), "host", "")
         refusal = self.listener.enter(self)
         self._entered = not refusal
         if refusal:
             self.close(refusal)
             if self.listener.crowded:
-                transport.abortConnection()
+                self.transport.abortConnection()
             return
         if self.door.implicit_tls:
             self.handshaking = True

@@ -11,6 +11,7 @@ from socket import socket as Socket
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.tcp import Connection
 from twisted.logger import Logger
@@ -30,6 +31,8 @@ SLICE = 64  # pipelined commands in one step of the reactor; other sessions come
 LINGER = 10.0  # seconds a closed session may take to read its last reply
 ERRORS_LIMIT = 10  # bad commands in a row that end a session
 MINIMUM_RATE = 1000.0  # octets a second that a body must keep up on average, once the idle time is used up
+
+_DONE = Failure(ConnectionDone())
 
 Answer = bytes | Coroutine[Any, Any, bytes] | None
 """What a command returns: its reply, a coroutine that will return it, or None if a later event replies."""
@@ -332,7 +335,10 @@ class Wire(ESMTP):
         if self._paused:  # TLS must read the peer's close_notify
             self._paused = False
             self.transport.resumeProducing()
-        self.transport.loseConnection()
+        if self._socket is not None:  # all is sent: the transport would wait for room to send once more
+            self.transport.connectionLost(_DONE)
+        else:
+            self.transport.loseConnection()
 
     def _drop(self) -> None:
         self._sink = None
