@@ -60,6 +60,15 @@ class Base(TestCase):
         return dict(json.loads(result.stderr.splitlines()[-1])["error"])
 
 
+class Index(Base):
+    async def test_an_index_needs_a_server(self) -> None:
+        await self.open()
+        for command in ("status", "rebuild"):
+            error = await self.fail_with("index", command)
+            self.assertEqual(error["message"], "Only a running server has a search index.")
+            self.assertIn("index.db", error["remedy"])
+
+
 class Users(Base):
     async def test_add_asks_twice(self) -> None:
         await self.open()
