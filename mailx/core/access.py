@@ -7,7 +7,7 @@ A failure of the store or a full queue of passwords is ``LoginRefused(temporary=
 
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 
 from attrs import define, field
@@ -23,7 +23,7 @@ from mailx.core.cache import Cache
 from mailx.core.passwords import Busy, Passwords, Verifiers
 from mailx.core.sasl import Exchange, LoginRefused, Malformed
 from mailx.core.throttle import Charge, Throttle
-from mailx.core.users import User
+from mailx.core.users import User, canonical
 from mailx.mail.address import Address, AddressError
 from mailx.mail.envelope import Origin
 from mailx.mail.reply import Unavailable
@@ -66,6 +66,10 @@ class Access:
         self._running: dict[bytes, list[Deferred[User]]] = {}
         self._logins = LastLogins(accounts, clock)
         accounts.on_pardon(self._throttle.forgive)
+
+    def on_revocation(self, call: Callable[[int], None]) -> None:
+        """``call(account id)`` whenever the sessions of an account must end: see :meth:`Accounts.on_revocation`."""
+        self._accounts.on_revocation(call)
 
     # SASL
 
@@ -155,7 +159,10 @@ class Access:
         name = username.strip().casefold()
         if len(name) > _NAME_LIMIT or not name.isprintable():  # a database takes no NUL and no stray surrogate
             name = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-        claim = Claim(name, _address(name), origin, mechanism, self._clock.seconds())
+        address = _address(name)
+        if address is not None:  # one budget for all spellings of an address: quoted, composed, with A-labels
+            name = "@".join(canonical(address))
+        claim = Claim(name, address, origin, mechanism, self._clock.seconds())
         if not self._throttle.allows(name, origin.address):
             raise self._throttled(claim)
         return claim
@@ -186,13 +193,17 @@ class Access:
         user = claim.user
         if user is None or not good or not user.active:
             raise self._refused(claim, good)
-        current = await self._current(claim, user.id)
-        # Hashing took a while: the account may have been suspended, or its password changed, since it was read.
-        if current is None or not current.active or current.credentials_version != user.credentials_version:
-            raise self._refused(claim, good)
+        current = await self.confirm(claim, user)  # hashing took a while
         if claim.charge is not None:
             self._throttle.refund(claim.charge)
         return self._admit(claim, current)
+
+    async def confirm(self, claim: Claim, user: User) -> User:
+        """``user`` as of now; LoginRefused if it was suspended since it was read, or has another password."""
+        current = await self._current(claim, user.id)
+        if current is None or not current.active or current.credentials_version != user.credentials_version:
+            raise self._refused(claim, True)
+        return current
 
     async def _current(self, claim: Claim, id: int) -> User | None:
         try:

@@ -75,6 +75,7 @@ class Accounts:
         self._decoy_guid = secrets.token_bytes(16)
         self._decoy_sealed = cipher.seal(_CREDENTIALS, self._decoy_guid, self._decoy.encode())
         self._pardons: list[Callable[[str], None]] = []
+        self._revocations: list[Callable[[int], None]] = []
 
     async def load(self) -> None:
         """Read the domains and finish deletions that a crash interrupted. Call once, before anything else."""
@@ -85,6 +86,14 @@ class Accounts:
     def on_pardon(self, call: Callable[[str], None]) -> None:
         """``call(name)`` whenever an administrator gives an account a new password."""
         self._pardons.append(call)
+
+    def on_revocation(self, call: Callable[[int], None]) -> None:
+        """``call(account id)`` whenever those logged in must be no longer: suspended, deleted, or the password changed."""
+        self._revocations.append(call)
+
+    def _revoke(self, id: int) -> None:
+        for call in self._revocations:
+            call(id)
 
     # What deliveries and logins ask
 
@@ -165,11 +174,15 @@ class Accounts:
         if user is not None and user.used != used:
             self._users.replace(account_id, evolve(user, used=used))
 
-    async def may_send_as(self, account_id: int, address: Address) -> bool:
+    async def may_send_as(self, account_id: int, address: Address | None) -> bool:
         """Whether the account may name ``address`` as the sender: whatever reaches it, it may speak for.
 
-        A suspended account may not send at all, even in a session that was open before.
+        The null reverse-path (None) is free to all (RFC 8098 3). A suspended account may not send at all, even in a
+        session that was open before.
         """
+        if address is None:
+            user = await self.user(account_id)
+            return user is not None and user.active
         resolved = await self.resolve(address)
         return resolved is not None and any(user.id == account_id and user.active for user in resolved.users)
 
@@ -304,12 +317,13 @@ class Accounts:
         return User(id, wanted, role, ACTIVE, self._settings.quota if quota is None else quota, 0, guid)
 
     async def set_password(self, address: str | Address, password: str) -> None:
-        """Replace the password. Sessions that are open stay; remembered logins and throttling of the old one end."""
+        """Replace the password. Sessions, remembered logins and throttling of the old one end."""
         user = (await self.find(address)).user
         sealed, guid = await self._verifiers(password)
         await self._change(accounts.set_credentials, user.id, sealed, guid)
         for call in self._pardons:
             call(str(user.address))
+        self._revoke(user.id)
         log.info("Password changed", event="account.password", user_id=user.id, email=str(user.address))
 
     async def set_quota(self, address: str | Address, quota: int | None) -> None:
@@ -328,17 +342,20 @@ class Accounts:
         log.info("Role changed", event="account.role", user_id=user.id, email=str(user.address), role=role)
 
     async def set_state(self, address: str | Address, state: str) -> None:
-        """Suspend the account (no login, no delivery) or make it active again."""
+        """Suspend the account (no login, no delivery, and its sessions end) or make it active again."""
         if state not in (ACTIVE, SUSPENDED):
             raise DirectoryError("invalid", f"{state!r} is not a state", f"States are {ACTIVE}, {SUSPENDED}.")
         user = (await self.find(address)).user
         await self._change(accounts.set_state, user.id, state)
+        if state != ACTIVE:
+            self._revoke(user.id)
         log.info("Account state changed", event="account.state", user_id=user.id, email=str(user.address), status=state)
 
     async def delete_user(self, address: str | Address) -> None:
         """Remove the account and all its mail. Its address is free, and its sessions end, at once; the mail goes in slices."""
         user = (await self.find(address)).user
         await self._change(accounts.begin_deletion, user.id)
+        self._revoke(user.id)
         await self._finish_deletion(user.id)
         log.info("Account deleted", event="account.deleted", user_id=user.id, email=str(user.address))
 

@@ -106,9 +106,9 @@ class Reception:
     async def sender(self, origin: Origin, address: Address | None, size: int | None) -> None:
         """The verdict of MAIL; ``size`` is what the client announces in octets. Raises Refused.
 
-        An authenticated account sends as itself or as one of its aliases; the null reverse-path is free to all (RFC 8098 3).
+        An authenticated account sends as itself, as one of its aliases, or from the null reverse-path.
         """
-        if origin.account is not None and address is not None and not await self._directory.may_send_as(origin.account, address):
+        if origin.account is not None and not await self._directory.may_send_as(origin.account, address):
             raise Refused(NOT_YOURS)
         for policy in self._at_mail:
             if (reply := await policy.sender(origin, address, size)) is not None:

@@ -150,7 +150,7 @@ class Scram(_Steps):
         if self._user is not None:
             if response:
                 raise Malformed("nothing is left to say")
-            return self._user
+            return await self._access.confirm(self._claim, self._user)  # the client took its time
         try:
             return await (self._begin(response) if self._client is None else self._finish(response, self._client))
         except scram.Unacceptable:

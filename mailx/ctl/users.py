@@ -135,7 +135,7 @@ def password(session: Session, address: str, password_file: str | None, password
     session.call("GET", path(address))  # a wrong address is told before a password is asked for
     new, generated = read_password(session, password_file, password_stdin, generate)
     changed = session.call("PATCH", path(address), body={"password": new})
-    lines = [f"The password of {changed['address']} was changed. Sessions that are open stay open; new logins need it."]
+    lines = [f"The password of {changed['address']} was changed. Sessions that were open have ended."]
     if generated:
         changed["password"] = new
         lines.append(f"Password: {new}")

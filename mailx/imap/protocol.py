@@ -207,6 +207,13 @@ class IMAPServer(IMAP4Server):
         if self._interruptible:
             self.end(Farewell(b"Server shutting down", b"UNAVAILABLE"))
 
+    def revoke(self) -> None:
+        """The account may no longer be here: end now, whatever runs; inside a response there is no room for a word."""
+        inside = self.session.inside_response
+        self.end(None if inside else Farewell(b"Account or password changed; log in again"))
+        if inside:
+            self.abort()
+
     def abort(self) -> None:
         """Give the connection up without another word."""
         self.transport.abortConnection()

@@ -87,6 +87,12 @@ class IMAPListener(ServerFactory):
             empty, self._empty = self._empty, None
             empty.callback(None)
 
+    def revoke(self, account: int) -> None:
+        """The sessions of ``account`` end."""
+        for protocol in tuple(self.connections):
+            if protocol.session.user is not None and protocol.session.user.id == account:
+                protocol.revoke()
+
     def drain(self) -> "Deferred[None]":
         """End every session at its next rest; fires when none is left."""
         drained: Deferred[None] = Deferred()
@@ -131,6 +137,7 @@ class IMAPService(Service):
         self._services = Services(settings, server, mailboxes, reception, access, reactor, sessions, tracing)
         self.ports: dict[str, IListeningPort] = {}
         self.listeners: list[IMAPListener] = []
+        access.on_revocation(self._revoke)
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()  # type: ignore[no-untyped-call]
@@ -165,6 +172,10 @@ class IMAPService(Service):
         if implicit:
             factory = TLSMemoryBIOFactory(self._tls.server_options(), False, listener)
         return proxy.wrap(factory, self._settings.proxy_from, self._reactor)
+
+    def _revoke(self, account: int) -> None:
+        for listener in self.listeners:
+            listener.revoke(account)
 
     def stopService(self) -> "Deferred[None]":
         """Fires when no session is left, at the latest ``shutdown_seconds`` and a moment later."""

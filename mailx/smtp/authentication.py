@@ -6,7 +6,7 @@ a reply; ``Malformed`` input and a cancelled exchange are told apart from refuse
 
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from twisted.logger import Logger
@@ -25,6 +25,8 @@ class Access(Protocol):
     def mechanisms(self, tls: bool, plaintext: bool) -> tuple[str, ...]: ...
 
     def begin(self, mechanism: str, origin: Origin, bindings: Mapping[str, bytes]) -> Exchange: ...
+
+    def on_revocation(self, call: Callable[[int], None]) -> None: ...
 
 
 class Dialogue:

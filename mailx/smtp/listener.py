@@ -192,6 +192,12 @@ class SMTPListener(SMTPFactory):
             self._empty.callback(None)
             self._empty = None
 
+    def revoke(self, account: int) -> None:
+        """The sessions of ``account`` end."""
+        for session in tuple(self.sessions):
+            if session.user is not None and session.user.id == account:
+                session.revoke()
+
     def _sweep(self) -> None:
         self._sweeping = None
         now = self._reactor.seconds()

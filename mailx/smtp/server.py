@@ -56,6 +56,7 @@ class SMTPService(Service):
         self._tracing = tracing
         self.ports: dict[str, IListeningPort] = {}
         self.listeners: list[SMTPListener] = []
+        access.on_revocation(self._revoke)
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()  # type: ignore[no-untyped-call]
@@ -100,6 +101,10 @@ class SMTPService(Service):
         if door.implicit_tls:
             factory = TLSMemoryBIOFactory(self._tls.server_options(), False, listener)
         return proxy.wrap(factory, self._settings.proxy_from, self._reactor)
+
+    def _revoke(self, account: int) -> None:
+        for listener in self.listeners:
+            listener.revoke(account)
 
     async def _stop(self) -> None:
         began = self._reactor.seconds()

@@ -104,9 +104,16 @@ class Session(Wire):
 
     def drain(self) -> None:
         """The server shuts down: end now, or as soon as the open transaction is over."""
-        self.draining = True
+        self.last_words = replies.SHUTTING_DOWN
         if self.settled() and not self.waiting:
             self.close(replies.SHUTTING_DOWN)
+
+    def revoke(self) -> None:
+        """The account may no longer be here: end now, or with the reply to a message that is being stored."""
+        if self._accepting:
+            self.last_words = replies.REVOKED
+        else:
+            self.close(replies.REVOKED)
 
     def cut(self) -> None:
         """The time for a graceful end is over."""

@@ -69,7 +69,7 @@ class Wire(ESMTP):
         self._line_open = False
         self._body_began = 0.0
         self._body_octets = 0
-        self.draining = False  # the server shuts down: end as soon as no transaction is open
+        self.last_words = b""  # the reply with which the session ends as soon as no transaction is open
         self.long_lines = False  # a SASL response is awaited
         self.handshaking = False  # TLS was begun and is not yet there
 
@@ -284,8 +284,8 @@ class Wire(ESMTP):
                 return
         else:
             self._errors = 0
-        if self.draining and self.settled():
-            self.close(replies.SHUTTING_DOWN)
+        if self.last_words and self.settled():
+            self.close(self.last_words)
 
     def say(self, text: bytes) -> None:
         """Write what is no reply to a command."""

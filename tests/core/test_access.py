@@ -80,6 +80,12 @@ class Verdicts(Base):
                 each.clear()
         self.assertEqual(set(steps), {("Authentication credentials invalid", False, "refused", 1, 1, 1)})
 
+    async def test_one_budget_for_all_spellings(self) -> None:
+        await self.open()
+        spellings = (ME, '"me"@example.test', '"\\m\\e"@example.test', "me@\uff45xample.test", " Me@Example.test")
+        answers = [(await self.refused(name, "wrong")).temporary for name in spellings * 2]
+        self.assertEqual(answers, [False] * 5 + [True] * 5)
+
     async def test_unknown_names_are_hashed_at_the_same_cost(self) -> None:
         await self.open()
         await self.refused(ME, "wrong")

@@ -214,6 +214,23 @@ class Addresses(Base):
             self.assertIs(await self.accounts.may_send_as(user.id, Address.parse(address)), allowed, (user, address))
         await self.accounts.set_state("me@example.test", "suspended")
         self.assertFalse(await self.accounts.may_send_as(me.id, me.address))
+        self.assertFalse(await self.accounts.may_send_as(me.id, None))
+        self.assertTrue(await self.accounts.may_send_as(you.id, None))
+
+    async def test_revocation(self) -> None:
+        """Who follows hears when those logged in must be no longer."""
+        await self.open()
+        me, you = await self.world.user("me@example.test"), await self.world.user("you@example.test")
+        heard: list[int] = []
+        self.accounts.on_revocation(heard.append)
+        await self.accounts.set_quota("me@example.test", 5000)
+        await self.accounts.set_password("me@example.test", "another")
+        self.assertEqual(heard, [me.id])
+        await self.accounts.set_state("you@example.test", "suspended")
+        await self.accounts.set_state("you@example.test", "active")
+        self.assertEqual(heard, [me.id, you.id])
+        await self.accounts.delete_user("me@example.test")
+        self.assertEqual(heard, [me.id, you.id, me.id])
 
     async def test_aliases(self) -> None:
         await self.open()

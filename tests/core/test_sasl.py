@@ -213,6 +213,16 @@ class Scram(Base):
         await exchange.step(client_final(b"secret", first, challenge)[0])
         await self.refused(exchange, b"more", Malformed)
 
+    async def test_suspended_before_the_last_word(self) -> None:
+        await self.open()
+        exchange = self.begin("SCRAM-SHA-256")
+        first = b"n,,n=me@example.test,r=abc"
+        challenge = await exchange.step(first)
+        assert isinstance(challenge, bytes)
+        await exchange.step(client_final(b"secret", first, challenge)[0])
+        await self.world.accounts.set_state(ME, "suspended")
+        await self.refused(exchange, b"")
+
     async def challenge(self, name: str) -> list[bytes]:
         answer = await self.begin("SCRAM-SHA-256").step(b"n,,n=%b,r=abc" % name.encode())
         assert isinstance(answer, bytes)

@@ -16,6 +16,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailx.config import Config
+from mailx.core.sasl import LoginRefused
 from mailx.imap.input import Hangup
 from mailx.imap.output import STALL_SECONDS, Output
 from mailx.imap.server import IMAPListener
@@ -502,6 +503,32 @@ class FailureTests(EdgeTestCase):
         )
         await drained
 
+    @coroutine
+    async def test_revoked_account(self) -> None:
+        """The sessions of an account that may no longer be here end, whatever they do; the others stay."""
+        edge = await self.edge()
+        await self.world.user("you@example.test")
+        resting, idling, busy, other = [await edge.login(select="INBOX") for _ in range(3)] + [await edge.login("you@example.test")]
+        idling.send(b"a IDLE\r\n")
+        await idling.line()
+        gate: Deferred[None] = Deferred()
+        status = self.world.mailboxes.status
+
+        async def slow(*args: Any) -> Any:
+            await gate
+            return await status(*args)
+
+        self.patch(self.world.mailboxes, "status", slow)
+        busy.send(b"a STATUS INBOX (MESSAGES)\r\n")
+        self.world.accounts.on_revocation(edge.secure.revoke)
+        await self.world.accounts.set_state("me@example.test", "suspended")
+        for client in (resting, idling, busy):
+            self.assertEqual(await client.line(), b"* BYE Account or password changed; log in again")
+            await client.gone()
+        gate.callback(None)
+        self.assertEqual(bytes(busy.data), b"")
+        self.assertEqual(await other.command(b"NOOP"), [b"t OK NOOP completed"])
+
 
 class OutputTests(SynchronousTestCase):
     def test_stall(self) -> None:
@@ -535,6 +562,9 @@ class Nobody:
 
     def mechanisms(self, tls: bool, plaintext: bool) -> tuple[str, ...]:
         return ("PLAIN",)
+
+    async def login(self, *args: object) -> None:
+        raise LoginRefused
 
 
 def conversation(chunks: list[bytes]) -> bytes:

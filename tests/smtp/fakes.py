@@ -1,7 +1,7 @@
 """Stand-ins of the core for protocol tests, and a session over an in-memory transport."""
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import evolve
@@ -134,6 +134,12 @@ class FakeExchange:
 
 
 class FakeAccess:
+    def __init__(self) -> None:
+        self.revocations: list[Callable[[int], None]] = []
+
+    def on_revocation(self, call: Callable[[int], None]) -> None:
+        self.revocations.append(call)
+
     def mechanisms(self, tls: bool, plaintext: bool) -> tuple[str, ...]:
         return ("PLAIN", "LOGIN") if tls else ()
 

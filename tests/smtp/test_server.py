@@ -141,7 +141,8 @@ class ServiceTests(SynchronousTestCase):
         self.reception = FakeReception()
 
     def service(self, **settings: Any) -> SMTPService:
-        return SMTPService(evolve(SMTP(), **settings), Server(), self.reception, FakeAccess(), FakeTLS(), self.reactor)
+        self.access = FakeAccess()
+        return SMTPService(evolve(SMTP(), **settings), Server(), self.reception, self.access, FakeTLS(), self.reactor)
 
     def start(self, **settings: Any) -> SMTPService:
         service = self.service(**settings)
@@ -219,6 +220,31 @@ class ServiceTests(SynchronousTestCase):
         self.assertRegex(transport.take(), rb"\A250 [^\r]*\r\n421 ")
         session.connectionLost(DONE)
         self.successResultOf(stopped)
+
+    def test_revoked_account(self) -> None:
+        """An account that may no longer be here loses its sessions; a message that is being stored gets its reply."""
+        service = self.start(port=0, submission_port=0)
+        sessions = [self.connect(service) for _ in range(3)]
+        for session, transport in sessions:
+            transport.handshake()
+            session.dataReceived(b"EHLO client.example\r\n")
+        for session, _ in (sessions[0], sessions[2]):
+            session.dataReceived(b"AUTH PLAIN AG1lQGV4YW1wbGUudGVzdABzZWNyZXQ=\r\n")
+        storing, transport = sessions[2]
+        storing.dataReceived(b"MAIL FROM:<me@example.test>\r\nRCPT TO:<me@example.test>\r\nDATA\r\n")
+        self.reception.pending = []
+        storing.dataReceived(b"x\r\n.\r\n")
+        for _, each in sessions:
+            each.take()
+        (tell,) = self.access.revocations
+        tell(7)
+        self.assertEqual([each.disconnecting for _, each in sessions], [True, False, False])
+        self.assertEqual(sessions[0][1].take(), b"421 4.7.0 Account or password changed; log in again\r\n")
+        self.reception.pending.pop().callback(None)
+        said = transport.take()
+        self.assertTrue(said.startswith(b"250 2.0.0 Message accepted") and b"\r\n421 4.7.0 " in said, said)
+        tell(8)
+        self.assertFalse(sessions[1][1].disconnecting)
 
     def test_time_is_up(self) -> None:
         service = self.start(shutdown_seconds=30)
