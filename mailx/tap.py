@@ -40,6 +40,7 @@ from mailx.mail.reply import Unavailable
 from mailx.ops.admin import AdminService, SocketInUse
 from mailx.ops.administration import Administration
 from mailx.ops.certificates import Certificates, Unusable
+from mailx.ops.clock import steady
 from mailx.ops.health import Health
 from mailx.ops.logs import observer
 from mailx.ops.metrics import Census, Delay, raise_open_files
@@ -111,6 +112,7 @@ class MailX(MultiService):
         super().startService()  # type: ignore[no-untyped-call]
         # A busy writer thread hands the interpreter back to the event loop ten times sooner than by default.
         sys.setswitchinterval(0.0005)
+        steady(self._ports.reactor)
         os.umask(0o077)
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
         self._opening = Deferred.fromCoroutine(self._open())

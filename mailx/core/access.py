@@ -9,6 +9,7 @@ import hmac
 import secrets
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
+from time import time
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -283,7 +284,7 @@ class LastLogins:
     def note(self, account_id: int) -> None:
         """The account logged in now."""
         now = self._clock.seconds()
-        self._waiting[account_id] = int(now)
+        self._waiting[account_id] = int(time())
         if self._call is None:
             self._call = self._clock.callLater(max(0.0, self._next - now), self._flush)
 

@@ -8,6 +8,7 @@ store cannot answer, ``mail.reply.Unavailable`` comes through.
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from time import time
 from typing import Any, TypeVar
 
 from attrs import evolve
@@ -56,7 +57,7 @@ _FAKE_SALT = b"scram salt"
 
 
 class Accounts:
-    """The directory. ``cipher`` seals credentials and block lists; ``clock`` counts seconds and dates rows."""
+    """The directory. ``cipher`` seals credentials and block lists; ``clock`` counts seconds."""
 
     def __init__(self, store: Store, cipher: Cipher, settings: config.Accounts, passwords: Passwords, clock: IReactorTime) -> None:
         self._store = store
@@ -249,7 +250,7 @@ class Accounts:
         self._blocks.clear()
 
     def _now(self) -> int:
-        return int(self._seconds())
+        return int(time())
 
     async def domains(self) -> list[Domain]:
         """Every domain, by name."""

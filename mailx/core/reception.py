@@ -8,6 +8,7 @@ Failure is :class:`Refused` with the reply for the client; then nothing of the m
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
+from time import time
 from typing import Any
 
 from attrs import frozen
@@ -135,7 +136,7 @@ class Reception:
         """
         fix: Callable[[bytes], bytes] | None = None
         if submitted:
-            fix = partial(headers.submitted, hostname=self._hostname, now=self._reactor.seconds())
+            fix = partial(headers.submitted, hostname=self._hostname, now=time())
         elif head:
             fix = headers.incoming
         return Content(head, limit, fix, self._blobs, self._threads, self._spool_above)
@@ -161,7 +162,7 @@ class Reception:
                 return receivers.refused
             sealed = await self._sealing.seal(envelope.message)
             targets = [(user, self._inbox(user.id), 0) for user in users.values()]
-            delivery = await self._delivery(sealed, targets, int(started))
+            delivery = await self._delivery(sealed, targets, int(time()))
         except Exception:
             await self._discard(envelope.message.content, sealed.file if sealed else None)
             raise
@@ -190,7 +191,7 @@ class Reception:
                 ready.append((envelope, sealed))
                 flags = int(filing.flags) | await self._keywords(user, filing.keywords)
                 target = (user, name_hash(self._cipher, user.id, normal(filing.mailbox)), flags)
-                deliveries.append(await self._delivery(sealed, [target], int(started), filing.received))
+                deliveries.append(await self._delivery(sealed, [target], int(time()), filing.received))
         except Exception:
             await self._discard(*[envelope.message.content for envelope in envelopes], *[sealed.file for _, sealed in ready])
             raise

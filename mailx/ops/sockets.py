@@ -22,12 +22,12 @@ class BoundPorts:
     """The ``reactor``, with ports that may have been bound before; everything else is passed on to it."""
 
     def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
+        self.reactor = reactor
         self._bound: dict[tuple[str, int], socket.socket] = {}
         directlyProvides(self, providedBy(reactor))
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
+        return getattr(self.reactor, name)
 
     def bind(self, setting: str, interface: str, port: int) -> None:
         """Take ``port`` of ``interface`` now; nobody can connect before ``listenTCP``. Raises PortTaken."""
@@ -50,11 +50,11 @@ class BoundPorts:
         """As IReactorTCP.listenTCP, on the socket bound before if there is one."""
         bound = self._bound.pop((interface, port), None)
         if bound is None:
-            listening: IListeningPort = self._reactor.listenTCP(port, factory, backlog, interface)
+            listening: IListeningPort = self.reactor.listenTCP(port, factory, backlog, interface)
             return listening
         with bound:
             bound.listen(backlog)
-            adopted: IListeningPort = self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
+            adopted: IListeningPort = self.reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
             return adopted
 
     def release(self) -> None:

@@ -10,6 +10,7 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from mailx.config import Accounts as Settings
+from mailx.core import access
 from mailx.core.access import Access, LoginRefused
 from mailx.core.accounts import User
 from mailx.core.passwords import Busy
@@ -28,6 +29,7 @@ class Base(TestCase):
         self.world = await world(self)
         self.user = await self.world.user(ME, "secret")
         self.clock = Clock()
+        self.patch(access, "time", self.clock.seconds)
         self.access = Access(self.world.accounts, evolve(Settings(), **settings), self.world.passwords, self.clock)
         self.hashed: list[bytes] = []
         checkpw = bcrypt.checkpw
