@@ -75,6 +75,7 @@ class Watch:
 
     def _still_here(self) -> None:
         self._session.peer.write(b"* OK Still here\r\n")
+        self._session.peer.flush()
         self._keepalive = self._reactor.callLater(KEEPALIVE_SECONDS, self._still_here)
 
     def _changed(self) -> None:
@@ -95,6 +96,7 @@ class Watch:
             log.debug("IMAP IDLE notification", event="imap.idle_notification", connection_id=self._session.origin.connection)
         try:
             alive = await tell(self._session, expunge=True)
+            await peer.ready()
         except Hangup:
             return
         except Exception:

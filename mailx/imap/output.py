@@ -1,19 +1,27 @@
 """The bytes on their way to a client, never more than the client takes (back-pressure), never too long in a row.
 
-A command that writes much calls ``ready`` between its pieces: it waits while the transport's buffer is full, and
-hands the reactor back every 2 ms, so that one session's work is not another session's waiting.
+What a command writes is gathered and sent together: when ``ready`` is called between its pieces, and when the session
+waits for its client (``flush``). ``ready`` waits while the client does not take more, and hands the reactor back every
+2 ms, so that one session's work is not another session's waiting.
+
+A plain connection is written to at once. The transport would wait for the reactor's next round and change its
+interest in the socket twice: half of what a NOOP costs. It gets only what the socket does not take.
 """
 
+from collections.abc import Callable
+from socket import socket as Socket
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPullProducer, IPushProducer
+from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
 from mailx.imap.input import Hangup
 
 TURN_SECONDS = 0.002
 STALL_SECONDS = 300  # a client that reads nothing for so long is gone
+GATHERED = 65536  # octets that are sent without waiting for ``flush``
 
 
 @implementer(IPushProducer)
@@ -23,24 +31,67 @@ class Output:
     def __init__(self, transport: Any, reactor: Any) -> None:
         self._transport = transport
         self._reactor = reactor
+        self._gathered: list[bytes] = []
+        self._octets = 0
         self._waiting: Deferred[None] | None = None
-        self._full = False
+        self._full = False  # on a plain connection: the transport holds something back
         self._closed = False
         self._turn = 0.0
-        transport.registerProducer(self, True)
+        self._socket: Socket | None = None
+        if isinstance(transport, Connection):
+            self._socket = transport.getHandle()
+        else:
+            transport.registerProducer(self, True)
 
     def write(self, data: bytes) -> None:
-        if not self._closed:
+        if self._closed:
+            return
+        self._gathered.append(data)
+        self._octets += len(data)
+        if self._octets > GATHERED:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was written."""
+        gathered = self._gathered
+        if not gathered:
+            return
+        data = gathered[0] if len(gathered) == 1 else b"".join(gathered)
+        gathered.clear()
+        self._octets = 0
+        if self._socket is not None and not self._full:
+            self._send(self._socket, data)
+        elif data:
             self._transport.write(data)
+
+    def _send(self, socket: Socket, data: bytes) -> None:
+        try:
+            sent = socket.send(data)
+        except OSError:  # full, or broken: the transport finds out
+            sent = 0
+        if sent < len(data):
+            self._full = True
+            self._transport.write(data[sent:])
+            self._transport.registerProducer(_Rest(self._transport, self.resumeProducing, self.stopProducing), False)
+
+    def encrypted(self) -> None:
+        """The transport begins TLS now: from here on everything goes through it."""
+        self.flush()
+        if self._socket is not None:
+            self._socket = None
+            self._full = False
+            self._transport.unregisterProducer()
+            self._transport.registerProducer(self, True)
 
     def start_turn(self) -> None:
         """The reactor has just handed over."""
         self._turn = self._reactor.seconds()
 
     async def ready(self) -> None:
-        """Wait until the client takes more; raises Hangup when it is gone."""
+        """Send, and wait until the client takes more; raises Hangup when it is gone."""
         if self._closed:
             raise Hangup
+        self.flush()
         if self._full:
             await self._drained()
         elif self._reactor.seconds() - self._turn > TURN_SECONDS:
@@ -68,9 +119,15 @@ class Output:
         """Write no more; what was written still goes out. May be called again."""
         if self._closed:
             return
+        self.flush()
         self._closed = True
         self._transport.unregisterProducer()
         self._release(Hangup())
+
+    def discard(self) -> None:
+        """Write no more, not even what was written: the connection is given up."""
+        self._closed = True
+        self._gathered.clear()
 
     def _release(self, hangup: Hangup | None = None) -> None:
         waiting, self._waiting = self._waiting, None
@@ -89,5 +146,26 @@ class Output:
         self._release()
 
     def stopProducing(self) -> None:
-        self._closed = True
+        self.discard()
         self._release(Hangup())
+
+
+@implementer(IPullProducer)
+class _Rest:
+    """What the socket did not take lies in the transport, which asks for more when that is sent."""
+
+    def __init__(self, transport: Any, sent: Callable[[], None], lost: Callable[[], None]) -> None:
+        self._transport = transport
+        self._sent = sent
+        self._lost = lost
+        self._registered = False
+
+    def resumeProducing(self) -> None:
+        if not self._registered:  # registering asks for a first piece
+            self._registered = True
+            return
+        self._transport.unregisterProducer()
+        self._sent()
+
+    def stopProducing(self) -> None:
+        self._lost()

@@ -142,11 +142,15 @@ class IMAPServer(IMAP4Server):
     def write(self, data: bytes) -> None:
         self.output.write(data)
 
+    def flush(self) -> None:
+        self.output.flush()
+
     async def ready(self) -> None:
         await self.output.ready()
 
     def start_tls(self) -> None:
         self.input.clear()
+        self.output.encrypted()
         self.transport.startTLS(self.ctx)
         self.startedTLS = True
 
@@ -181,6 +185,7 @@ class IMAPServer(IMAP4Server):
         return settings.command_timeout if self.session.state == BEFORE else settings.idle_timeout
 
     def _waits(self) -> None:
+        self.output.flush()
         if self._arriving:
             self._arriving = False
             self.patience(self._services.settings.command_timeout, b"Command timeout")
@@ -216,6 +221,8 @@ class IMAPServer(IMAP4Server):
 
     def abort(self) -> None:
         """Give the connection up without another word."""
+        self.output.flush()
+        self.output.discard()
         self.transport.abortConnection()
 
     def end(self, farewell: Farewell | None) -> None:

@@ -61,7 +61,10 @@ class Peer(Protocol):
     def can_start_tls(self) -> bool: ...
 
     def write(self, data: bytes) -> None:
-        """Send; never waits."""
+        """Send at the next ``flush`` or ``ready``, or when the session waits for its client; never waits."""
+
+    def flush(self) -> None:
+        """Send what was written."""
 
     async def ready(self) -> None:
         """Wait until the client takes more, and let other sessions have their turn; raises Hangup."""
