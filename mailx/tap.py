@@ -36,8 +36,9 @@ from mailx.core.passwords import Passwords
 from mailx.core.policy import BlockList, MessageSize
 from mailx.core.reception import Reception
 from mailx.core.sweep import Sweep
+from mailx.core.unix import SocketInUse
 from mailx.mail.reply import Unavailable
-from mailx.ops.admin import AdminService, SocketInUse
+from mailx.ops.admin import AdminService
 from mailx.ops.administration import Administration
 from mailx.ops.certificates import Certificates, Unusable
 from mailx.ops.clock import steady

@@ -1,9 +1,12 @@
 """How many connections a listener holds, in all and from one client address. Shared by every edge."""
 
+from mailx.core.throttle import network
+
 
 class Gate:
     """Counts the connections of one listener. ``enter`` and ``leave`` cost the same at any count.
 
+    One client address is an IPv4 address or the /64 of an IPv6 one, within which anybody can move.
     Unix sockets have no client address: they pass "" and count only towards the total.
     """
 
@@ -23,6 +26,7 @@ class Gate:
         if self.full:
             return False
         if address:
+            address = network(address)
             here = self._addresses.get(address, 0)
             if here >= self.max_per_address:
                 return False
@@ -34,6 +38,7 @@ class Gate:
         """Give back the place that ``enter(address)`` took."""
         self.count -= 1
         if address:
+            address = network(address)
             here = self._addresses[address] - 1
             if here:
                 self._addresses[address] = here

@@ -20,6 +20,7 @@ from mailx.store.blobs import BlobFile, Blobs, BlobWriter
 log = Logger()
 
 _FIELDS = 262144  # octets of header fields that are put right; more are no mail
+_CRUMB = 1024  # pieces of fewer octets are put together: each by itself would take many times its size
 _WORTH = 131072  # octets that are worth a trip to a thread
 _WAITING = 262144  # octets that may wait for the thread before the edge is told to pause
 
@@ -74,7 +75,10 @@ class Content:
             return None
         if not self._eight_bit and not data.isascii():
             self._eight_bit = True
-        self._chunks.append(data)
+        if len(data) < _CRUMB and self._chunks and len(self._chunks[-1]) < _CRUMB:
+            self._chunks[-1] += data
+        else:
+            self._chunks.append(data)
         self._held += len(data)
         if not self._spooled:
             if self._held > self._spool_above:

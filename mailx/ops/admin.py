@@ -1,13 +1,10 @@
 """The admin socket: :mod:`mailx.ops.administration` as HTTP on a Unix socket that only the server's user may open.
 
 Whoever may connect is an administrator: the file's mode 0600 is the whole authentication, as it is for the database
-beside it. A socket that a killed server left behind is replaced; one that answers means another server runs.
+beside it.
 """
 
 import json
-import os
-import socket
-import stat
 from typing import Any
 
 from klein import Klein
@@ -19,17 +16,13 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException
 
+from mailx.core.unix import make_room
 from mailx.ops.administration import JSON, ROUTES, Administration, failure, unroutable
 from mailx.ops.site import InternalSite
 
 log = Logger()
 
 _BODY_LIMIT = 1 << 20  # octets
-_PATH_LIMIT = 107  # octets, unix(7)
-
-
-class SocketInUse(Exception):
-    """Another server answers on the socket, or the path cannot be a socket."""
 
 
 def resource(administration: Administration) -> Any:
@@ -84,7 +77,7 @@ class AdminService(Service):
 
     def startService(self) -> None:
         """Listen; raises SocketInUse, or CannotListenError when the directory does not allow it."""
-        _remove_stale(self._path)
+        make_room(self._path, "admin.socket")
         site = InternalSite(resource(self._administration))
         # The file gets its mode between bind and listen, so nobody else is ever let in.
         self._port = self._reactor.listenUNIX(self._path, site, mode=0o600)  # type: ignore[arg-type]
@@ -96,23 +89,3 @@ class AdminService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         port, self._port = self._port, None
         return maybeDeferred(port.stopListening) if port is not None else maybeDeferred(lambda: None)
-
-
-def _remove_stale(path: str) -> None:
-    """Make room for a socket at ``path``; raises SocketInUse."""
-    if len(os.fsencode(path)) > _PATH_LIMIT:
-        raise SocketInUse(f"{path} is longer than the {_PATH_LIMIT} octets of a socket's name: set admin.socket to a shorter path")
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise SocketInUse(f"{path} is no socket: move it away, or set admin.socket to another path")
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(path)
-        except OSError:
-            os.unlink(path)
-            return
-    raise SocketInUse(f"another server answers on {path}: stop it, or set admin.socket to another path")

@@ -18,6 +18,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 import mailx
 from mailx.config import SMTP, Server
 from mailx.core import proxy
+from mailx.core.unix import make_room
 from mailx.smtp.authentication import Access
 from mailx.smtp.door import LMTP, MX, SUBMISSION, SUBMISSIONS, Door
 from mailx.smtp.listener import Reception, SMTPListener, TLSProvider
@@ -90,7 +91,8 @@ class SMTPService(Service):
                 self.ports[door.name] = listening
         if settings.lmtp_socket:
             path = os.path.join(self._server.data, settings.lmtp_socket)
-            self.ports["lmtp_socket"] = self._reactor.listenUNIX(path, self.factory(LMTP, 0), BACKLOG, mode=0o660, wantPID=True)
+            make_room(path, "smtp.lmtp_socket")
+            self.ports["lmtp_socket"] = self._reactor.listenUNIX(path, self.factory(LMTP, 0), BACKLOG, mode=0o660)
 
     def factory(self, door: Door, port: int) -> IProtocolFactory:
         """The protocol factory of one listener; ``port`` is what its log lines and Received fields say."""

@@ -23,6 +23,14 @@ class GateTests(SynchronousTestCase):
         gate = Gate(3, 1)
         self.assertEqual([gate.enter("") for _ in range(4)], [True, True, True, False])
 
+    def test_network(self) -> None:
+        """Who has an IPv6 network is one client."""
+        gate = Gate(9, 2)
+        self.assertEqual([gate.enter(f"2001:db8::{number}") for number in range(3)], [True, True, False])
+        self.assertTrue(gate.enter("2001:db8:0:1::1"))
+        gate.leave("2001:db8::1")
+        self.assertTrue(gate.enter("2001:db8::2"))
+
     @given(st.lists(st.sampled_from("abc"), max_size=40))
     def test_nothing_stays(self, addresses: list[str]) -> None:
         gate = Gate(20, 6)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -91,6 +92,16 @@ class MemoryTests(SynchronousTestCase):
         content.write(b"X: y\r\n" * 50_000)
         failure = self.failureResultOf(Deferred.fromCoroutine(content.finish()), Refused)
         self.assertEqual(str(failure.value.reply), "554 5.6.0 Header section too large")
+
+    def test_crumbs(self) -> None:
+        """A message that comes two octets at a time takes hardly more memory than its size."""
+        content = Content(HEAD, 10**6, None, mock.sentinel.blobs, never, 10**6)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for number in range(50_000):
+            content.write(b"%02d" % (number % 100))
+        self.assertLess(tracemalloc.get_traced_memory()[0], 150_000)
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(content.finish())).size, len(HEAD) + 100_000)
 
     def test_abort(self) -> None:
         """What was aborted takes nothing and cannot be finished."""

@@ -14,9 +14,10 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
 import mailx
 from mailx.config import Config
+from mailx.core.unix import SocketInUse
 from mailx.ctl.client import NoServer, SocketClient
 from mailx.mail.reply import Unavailable
-from mailx.ops.admin import AdminService, SocketInUse
+from mailx.ops.admin import AdminService
 from mailx.ops.administration import ROUTES, Administration
 from tests.scenery import World, configured, world
 

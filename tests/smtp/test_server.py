@@ -1,5 +1,6 @@
 """Listeners and the service: limits, the shutdown, real sockets with real TLS and a real client."""
 
+import os
 import shutil
 import smtplib
 import socket
@@ -21,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from mailx.config import SMTP, TLS, Server
 from mailx.core.metrics import REGISTRY
 from mailx.core.proxy import ProxyFactory
+from mailx.core.unix import SocketInUse
 from mailx.ops.certificates import Certificates
 from mailx.smtp.door import LMTP, MX, SUBMISSION, SUBMISSIONS, Door
 from mailx.smtp.listener import SMTPListener
@@ -382,6 +384,24 @@ class SocketTests(TestCase):
             await service.stopService()
             self.assertEqual(len(reception.envelopes), 1)
             self.assertFalse(Path(path).exists())
+
+        return ensureDeferred(run())
+
+    def test_unix_socket_left_behind(self) -> "Deferred[Any]":
+        """What a killed server left is no obstacle, whatever process has its number now; a server that answers is one."""
+        directory = tempfile.mkdtemp(prefix="mailx-")
+        self.addCleanup(shutil.rmtree, directory)
+        path = str(Path(directory) / "lmtp")
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(path)
+        Path(path + ".lock").symlink_to(str(os.getppid()))
+        settings = evolve(SMTP(), port=0, submission_port=0, submissions_port=0, lmtp_socket=path)
+        service, second = [SMTPService(settings, Server(), FakeReception(), FakeAccess(), FakeTLS(), reactor) for _ in range(2)]
+
+        async def run() -> None:
+            service.startService()
+            self.assertRaises(SocketInUse, second.startService)
+            await service.stopService()
 
         return ensureDeferred(run())
 
