@@ -96,7 +96,7 @@ class Watch:
             log.debug("IMAP IDLE notification", event="imap.idle_notification", connection_id=self._session.origin.connection)
         try:
             alive = await tell(self._session, expunge=True)
-            await peer.ready()
+            peer.flush()
         except Hangup:
             return
         except Exception:

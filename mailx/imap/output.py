@@ -1,8 +1,8 @@
 """The bytes on their way to a client, never more than the client takes (back-pressure), never too long in a row.
 
-What a command writes is gathered and sent together: when ``ready`` is called between its pieces, and when the session
-waits for its client (``flush``). ``ready`` waits while the client does not take more, and hands the reactor back every
-2 ms, so that one session's work is not another session's waiting.
+What a command writes is gathered and sent together: at its end (``flush``), or before when there is much of it.
+``ready`` waits while the client does not take more, and hands the reactor back every 2 ms, so that one session's work
+is not another session's waiting.
 
 A plain connection is written to at once. The transport would wait for the reactor's next round and change its
 interest in the socket twice: half of what a NOOP costs. It gets only what the socket does not take.
@@ -22,6 +22,7 @@ from mailx.imap.input import Hangup
 TURN_SECONDS = 0.002
 STALL_SECONDS = 300  # a client that reads nothing for so long is gone
 GATHERED = 65536  # octets that are sent without waiting for ``flush``
+SMALL = 16384  # octets that wait for what comes behind them
 
 
 @implementer(IPushProducer)
@@ -88,11 +89,13 @@ class Output:
         self._turn = self._reactor.seconds()
 
     async def ready(self) -> None:
-        """Send, and wait until the client takes more; raises Hangup when it is gone."""
+        """Between two pieces: wait until the client takes more; raises Hangup when it is gone."""
         if self._closed:
             raise Hangup
-        self.flush()
+        if self._octets > SMALL:
+            self.flush()
         if self._full:
+            self.flush()
             await self._drained()
         elif self._reactor.seconds() - self._turn > TURN_SECONDS:
             await self._next_turn()
@@ -108,6 +111,7 @@ class Output:
         self.start_turn()
 
     async def _next_turn(self) -> None:
+        self.flush()
         turn: Deferred[None] = Deferred()
         self._reactor.callLater(0, turn.callback, None)
         await turn

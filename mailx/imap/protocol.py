@@ -283,6 +283,7 @@ class IMAPServer(IMAP4Server):
             answer = await dispatch.run(self.session, command)
             self._judge(answer)
         if self.input.pending:
+            self.output.flush()
             await self.ready()
 
     def _judge(self, answer: Ended | None) -> None:

@@ -8,6 +8,7 @@ and disturbs nobody.
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from queue import SimpleQueue
 from time import perf_counter
 from typing import Any
 
@@ -62,20 +63,53 @@ class Session(adbapi.Connection):
 
 
 class Pool(adbapi.ConnectionPool):
-    """adbapi's pool of threads with a connection each."""
+    """adbapi's pool of threads with a connection each. Its threads wait at one queue, and stay there.
+
+    adbapi would pass every job through its pool's coordinator, and the thread back through it: more than a small read
+    takes.
+    """
 
     connectionFactory = Session
 
     def __init__(self, driver: str, *args: Any, **options: Any) -> None:
         super().__init__(driver, *args, **options)  # type: ignore[no-untyped-call]
+        self._jobs: SimpleQueue[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None] = SimpleQueue()
+        self._unanswered = 0
+        self._threads = 0
 
     def runWithConnection(self, func: Callable[..., Any], *args: Any, **kw: Any) -> "Deferred[Any]":
         """``func(session, ...)`` in a thread of the pool."""
-        deferred: Deferred[Any] = super().runWithConnection(func, *args, **kw)  # type: ignore[no-untyped-call]
+        deferred: Deferred[Any] = Deferred()
+        self._jobs.put((deferred, func, args, kw))
+        self._unanswered += 1
+        if self._threads < min(self._unanswered, self.max):
+            self._threads += 1
+            self.threadpool.callInThread(self._work)
         return deferred
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            deferred, func, args, kw = job
+            try:
+                answer = self._runWithConnection(func, *args, **kw)  # type: ignore[no-untyped-call]
+            except BaseException:
+                answer = Failure()
+            self._reactor.callFromThread(self._answer, deferred, answer)
+            del job, deferred, func, args, kw, answer  # hold nothing while waiting for the next
+
+    def _answer(self, deferred: "Deferred[Any]", answer: Any) -> None:
+        self._unanswered -= 1
+        deferred.callback(answer)
 
     def close(self) -> None:
         super().close()  # type: ignore[no-untyped-call]
+
+    def finalClose(self) -> None:
+        """Also called by adbapi when the reactor stops: what is queued is done, then the threads end."""
+        for _ in range(self._threads):
+            self._jobs.put(None)
+        self._threads = 0
+        super().finalClose()  # type: ignore[no-untyped-call]
 
 
 @define(eq=False)

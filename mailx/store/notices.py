@@ -12,13 +12,12 @@ from typing import Any
 import psycopg
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReadDescriptor
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailx.mail.mailbox import Change
-from mailx.store.engine import Pool
+from mailx.store.engine import Pool, Session
 
 log = Logger()
 
@@ -68,7 +67,7 @@ class Notices:
 
     async def start(self) -> None:
         """Connect and listen; raises psycopg.Error."""
-        connection = await deferToThreadPool(self._reactor, self._pool.threadpool, self._open)
+        connection = await self._pool.runWithConnection(self._open)
         if self._stopped:
             connection.close()
             return
@@ -106,7 +105,7 @@ class Notices:
         if self._connection is not None:
             self._lost(str(reason.value))
 
-    def _open(self) -> "psycopg.Connection[Any]":
+    def _open(self, _: Session) -> "psycopg.Connection[Any]":
         connection = self._connect()
         connection.execute(f"LISTEN {CHANNEL}")
         return connection
