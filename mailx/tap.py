@@ -44,7 +44,8 @@ from mailx.ops.certificates import Certificates, Unusable
 from mailx.ops.clock import steady
 from mailx.ops.health import Health
 from mailx.ops.logs import observer
-from mailx.ops.metrics import Census, Delay, raise_open_files
+from mailx.ops.metrics import Census, Delay
+from mailx.ops.process import forbid_core_dumps, raise_open_files
 from mailx.ops.sockets import BoundPorts, PortTaken
 from mailx.ops.welcome import first_account, notice
 from mailx.store.blobs import Blobs
@@ -102,6 +103,7 @@ class MailX(MultiService):
     def privilegedStartService(self) -> None:
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         raise_open_files()
+        forbid_core_dumps()
         try:
             for setting, interface, port in listeners(self._config):
                 self._ports.bind(setting, interface, port)

@@ -12,6 +12,7 @@ from mailx.imap.arrival import Command, Farewell
 from mailx.imap.commands import Authenticate, Login
 from mailx.imap.input import BareLine, LongLine
 from mailx.imap.session import OVER, Session, log
+from mailx.mail.address import Address, AddressError
 
 FAILURES = 5  # failed logins before the connection ends
 RESPONSE_LIMIT = 12288  # octets of one SASL response in base64
@@ -117,7 +118,7 @@ def _refused(session: Session, refused: LoginRefused, username: str, method: str
         event="imap.auth_failed",
         connection_id=origin.connection,
         session_id=origin.connection,
-        username=username,
+        username=username if _is_address(username) else "",  # what is none may be a password in the wrong place
         auth_method=method,
         error_code=refused.outcome,
         client_ip=origin.address,
@@ -128,6 +129,14 @@ def _refused(session: Session, refused: LoginRefused, username: str, method: str
     if session.failures >= FAILURES:
         return Farewell(b"Too many authentication failures")
     return No(b"Authentication failed", b"AUTHENTICATIONFAILED")
+
+
+def _is_address(username: str) -> bool:
+    try:
+        Address.parse(username)
+    except AddressError:
+        return False
+    return True
 
 
 def _welcome(session: Session, user: User, method: str) -> bytes:

@@ -1,7 +1,5 @@
 """Hands the counters of :mod:`mailx.core.metrics` to Prometheus, with those of the process itself."""
 
-import resource
-
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from twisted.internet.defer import Deferred
@@ -73,11 +71,3 @@ class Census:
             return
         ACCOUNTS.set(count)
         STORAGE_OCTETS.set(octets)
-
-
-def raise_open_files() -> int:
-    """Let this process open as many files as its hard limit allows; returns that number."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard

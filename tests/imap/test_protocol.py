@@ -13,6 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailx.config import Config
@@ -502,6 +503,19 @@ class FailureTests(EdgeTestCase):
             [b"* STATUS INBOX (MESSAGES 0)", b"a OK STATUS completed", b"* BYE [UNAVAILABLE] Server shutting down"],
         )
         await drained
+
+    @coroutine
+    async def test_password_in_the_wrong_place(self) -> None:
+        """The log names the address that failed, and nothing that is no address."""
+        events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        client = (await self.edge()).connect()
+        await client.line()
+        for name in (b"hunter2", b"me@example.test"):
+            await client.command(b"LOGIN %b x" % name)
+        self.assertEqual([event["username"] for event in events if event.get("event") == "imap.auth_failed"], ["", "me@example.test"])
+        self.assertNotIn("hunter2", repr(events))
 
     @coroutine
     async def test_revoked_account(self) -> None:
