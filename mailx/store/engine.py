@@ -62,53 +62,74 @@ class Session(adbapi.Connection):
         """See the class."""
 
 
+Job = tuple["Deferred[Any]", Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+Inbox = SimpleQueue[Job | None]
+
+
 class Pool(adbapi.ConnectionPool):
-    """adbapi's pool of threads with a connection each. Its threads wait at one queue, and stay there.
+    """adbapi's pool of threads with a connection each. A thread waits for its next job at an inbox of its own.
 
     adbapi would pass every job through its pool's coordinator, and the thread back through it: more than a small read
-    takes.
+    takes. At one queue for all, every job would wake every thread.
     """
 
     connectionFactory = Session
 
     def __init__(self, driver: str, *args: Any, **options: Any) -> None:
         super().__init__(driver, *args, **options)  # type: ignore[no-untyped-call]
-        self._jobs: SimpleQueue[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None] = SimpleQueue()
-        self._unanswered = 0
-        self._threads = 0
+        self._jobs: deque[Job] = deque()  # that no thread has taken yet
+        self._inboxes: list[Inbox] = []  # one a thread
+        self._idle: list[Inbox] = []  # of threads that wait; the last one waits for the shortest time
 
     def runWithConnection(self, func: Callable[..., Any], *args: Any, **kw: Any) -> "Deferred[Any]":
         """``func(session, ...)`` in a thread of the pool."""
         deferred: Deferred[Any] = Deferred()
-        self._jobs.put((deferred, func, args, kw))
-        self._unanswered += 1
-        if self._threads < min(self._unanswered, self.max):
-            self._threads += 1
-            self.threadpool.callInThread(self._work)
+        job = deferred, func, args, kw
+        if self._idle:
+            self._idle.pop().put(job)
+        elif len(self._inboxes) < self.max:
+            inbox: Inbox = SimpleQueue()
+            inbox.put(job)
+            self._inboxes.append(inbox)
+            self.threadpool.callInThread(self._work, inbox)
+        else:
+            self._jobs.append(job)
         return deferred
 
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            deferred, func, args, kw = job
-            try:
-                answer = self._runWithConnection(func, *args, **kw)  # type: ignore[no-untyped-call]
-            except BaseException:
-                answer = Failure()
-            self._reactor.callFromThread(self._answer, deferred, answer)
-            del job, deferred, func, args, kw, answer  # hold nothing while waiting for the next
+    def _work(self, inbox: Inbox) -> None:
+        """What a thread does until the pool is closed."""
+        job: Job | None
+        while (job := inbox.get()) is not None:
+            while job is not None:
+                deferred, answer = job[0], self._outcome(job)
+                try:
+                    job = self._jobs.popleft()
+                except IndexError:
+                    job = None
+                self._reactor.callFromThread(self._answer, deferred, answer, inbox if job is None else None)
+                del deferred, answer  # hold nothing while waiting
 
-    def _answer(self, deferred: "Deferred[Any]", answer: Any) -> None:
-        self._unanswered -= 1
+    def _outcome(self, job: Job) -> Any:
+        try:
+            return self._runWithConnection(job[1], *job[2], **job[3])  # type: ignore[no-untyped-call]
+        except BaseException:
+            return Failure()
+
+    def _answer(self, deferred: "Deferred[Any]", answer: Any, free: Inbox | None) -> None:
+        if free is not None:
+            if self._jobs:
+                free.put(self._jobs.popleft())
+            else:
+                self._idle.append(free)
         deferred.callback(answer)
 
     def close(self) -> None:
         super().close()  # type: ignore[no-untyped-call]
 
     def finalClose(self) -> None:
-        """Also called by adbapi when the reactor stops: what is queued is done, then the threads end."""
-        for _ in range(self._threads):
-            self._jobs.put(None)
-        self._threads = 0
+        """Also called by adbapi when the reactor stops: the threads end after what they have to do."""
+        for inbox in self._inboxes:
+            inbox.put(None)
         super().finalClose()  # type: ignore[no-untyped-call]
 
 
