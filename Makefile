@@ -1,6 +1,6 @@
 # make run     install MailX into .venv and start it here: data in ./var, secret in ./mailx.secret
 # make test    lint, types, docs, unit and system tests, in environments of their own below .tox
-# make bench-smtp | bench-imap | bench-idle | bench-crash   measure, beside other servers where that tells something
+# make bench-smtp | bench-imap | bench-index | bench-idle | bench-crash   measure, beside other servers where that tells something
 # make fuzz    the property tests with many more examples
 # make soak    mixed load for MINUTES (60)
 # make clean   remove what the targets above made; keeps ./var and ./mailx.secret
