@@ -95,9 +95,7 @@ class Edits:
         try:
             for among in _slices(selected, uids):
                 more -= sum(charge(selected.sizes[index]) for _, index in selected.indexes(among.uids))
-                done = await self._store.write(
-                    copies.copy, selected.mailbox.id, among, target_id, int(time()), self._default_quota, more
-                )
+                done = await self._store.write(copies.copy, selected.mailbox.id, among, target_id, int(time()), self._default_quota, more)
                 uidvalidity = done.uidvalidity
                 source += done.source
                 copied += done.target
@@ -127,7 +125,7 @@ class Edits:
         self, selected: Selected, among: Among, mode: Mode, flags: int, names: tuple[str, ...], unchanged_since: int | None
     ) -> entries.Flagged:
         """One slice; if no keyword is left, once more after those that nobody uses were given up."""
-        slice = selected, among, mode, flags, names, unchanged_since
+        slice = selected, among, mode, flags, names, unchanged_since, selected.known(among.uids)
         try:
             return await self._store.write(self._flag, *slice)
         except KeywordsFull:
@@ -139,8 +137,9 @@ class Edits:
             return await self._store.write(self._flag, *slice)
 
     def _flag(
-        self, txn: Txn, selected: Selected, among: Among, mode: Mode, flags: int, names: tuple[str, ...], unchanged_since: int | None
-    ) -> entries.Flagged:
+        self, txn: Txn, selected: Selected, among: Among, mode: Mode, flags: int, names: tuple[str, ...], unchanged_since: int | None,
+        known: entries.Known | None,
+    ) -> entries.Flagged:  # fmt: skip
         account = selected.mailbox.account
         mask = flags
         if mode == "remove":
@@ -150,7 +149,7 @@ class Edits:
                 bit = keywords.assign(txn, self._cipher, account, [name])
                 mask |= bit
                 txn.after_commit(selected.keywords.learn, bit.bit_length() - 1, name)
-        return entries.set_flags(txn, selected.mailbox.id, among, mode, mask, unchanged_since, selected.own)
+        return entries.set_flags(txn, selected.mailbox.id, among, mode, mask, unchanged_since, selected.own, known)
 
     async def _cost(self, selected: Selected, uids: Sequence[int]) -> int:
         """Octets that copies of these messages are charged."""

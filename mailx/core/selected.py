@@ -6,7 +6,7 @@ until :meth:`Selected.updates`; flags that another session set are in ``flags`` 
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -16,6 +16,7 @@ from mailx.core.columns import Columns
 from mailx.core.keywords import Keywords
 from mailx.mail.mailbox import Change, Mailbox
 from mailx.store import Row
+from mailx.store.entries import Known
 
 if TYPE_CHECKING:
     from mailx.core.feed import Feed
@@ -165,6 +166,16 @@ class Selected:
         self.updates(True)
         return self._columns
 
+    def known(self, uids: Sequence[int]) -> Known | None:
+        """The flags of messages of this session as of ``heard``; None while some of its messages are gone."""
+        flags = self.flags
+        if self._removed:
+            return None
+        first = self.index(uids[0])
+        if first is not None and self.uids[first : first + len(uids)].tolist() == uids:
+            return Known(self.heard, flags[first : first + len(uids)])
+        return Known(self.heard, [flags[index] for _, index in self.indexes(uids)])
+
     async def settle(self) -> None:
         """Wait until the session has what was committed: after its own changes, so that it sees them itself."""
         await self._feed.settle()
@@ -252,8 +263,9 @@ class Selected:
                     added[uid] = (uid, flags, change.modseq, *row[3:])
         flagged, modseq = change.flagged, change.modseq
         start, count = bisect_left(self.uids, flagged[0][0]), len(flagged)
-        if self.uids[start : start + count].tolist() == [uid for uid, _ in flagged]:  # a run: columns take it at once
-            self._flags[start : start + count] = array("q", [flags for _, flags in flagged])
+        uids, new_flags = zip(*flagged, strict=True)
+        if tuple(self.uids[start : start + count]) == uids:  # a run: columns take it at once
+            self._flags[start : start + count] = array("q", new_flags)
             self._modseqs[start : start + count] = array("q", [modseq]) * count
             if not own:
                 self._flagged.update(self.uids[start : start + count])

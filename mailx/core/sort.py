@@ -60,7 +60,7 @@ def _key(selected: Selected, index: int, summary: "Summary | None", keys: Sequen
             sent = None if summary is None else summary.date
             value = selected.received[index] if sent is None else sent
         else:
-            value = "" if summary is None else _TEXTS[key.by](summary)
+            value = "" if summary is None else _TEXTS[key.by](summary).upper()  # capitals count, RFC 5051 2
         if key.reverse:
             value = _Reversed(value) if isinstance(value, str) else -value
         values.append(value)

@@ -5,7 +5,9 @@ do calls again. A job raises the mailbox's mod-sequence by one, keeps its counte
 job that finds nothing to change does none of that. UIDs given to a job rise.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from itertools import compress
 from typing import Any, Literal
 
 from attrs import frozen
@@ -64,6 +66,14 @@ class Since:
 
 
 @frozen
+class Known:
+    """The flags of some entries, as they are while the mailbox has this mod-sequence."""
+
+    modseq: int
+    flags: Sequence[int]
+
+
+@frozen
 class Flagged:
     """What a slice of a STORE did: UIDs, rising."""
 
@@ -101,40 +111,53 @@ def set_flags(
     mask: int,
     unchanged_since: int | None,
     own: Callable[[int], Any],
+    known: Known | None = None,
 ) -> Flagged:
     """Add, remove or replace flags. ``own(modseq)`` is called after the commit, before the Change is heard.
 
-    With ``unchanged_since`` entries of a higher mod-sequence are left alone (RFC 7162 3.1.3).
+    With ``unchanged_since`` entries of a higher mod-sequence are left alone (RFC 7162 3.1.3). ``known`` saves reading
+    the entries, if the mailbox is still as it was.
     """
     mask = int(mask)
     modseq: int = lock(txn, mailbox_id)[0]
     where = f"mailbox_id = ? AND {among.sql()}"
-    rows = txn.all(f"SELECT uid, flags, modseq FROM entries WHERE {where} ORDER BY uid", (mailbox_id, *among.parameters()))
-    limit = modseq if unchanged_since is None else unchanged_since
-    failed = [uid for uid, _, at in rows if at > limit] if unchanged_since is not None else []
-    allowed = [row for row in rows if row[2] <= limit] if failed else rows
+    failed: list[int] = []
+    uids: Sequence[int]
+    if known is not None and known.modseq == modseq and unchanged_since is None:
+        uids, flags, limit = among.uids, known.flags, modseq
+    else:
+        rows = txn.all(f"SELECT uid, flags, modseq FROM entries WHERE {where} ORDER BY uid", (mailbox_id, *among.parameters()))
+        limit = modseq if unchanged_since is None else unchanged_since
+        failed = [uid for uid, _, at in rows if at > limit]
+        uids = [uid for uid, _, at in rows if at <= limit]
+        flags = [flags for _, flags, at in rows if at <= limit]
     if mode == "add":
-        changes = [(uid, flags | mask, flags) for uid, flags, _ in allowed if ~flags & mask]
         change, differs = "flags | ?", "(flags | ?) <> flags"
+        new = {old: old | mask for old in set(flags)}
     elif mode == "remove":
         mask = ~mask
-        changes = [(uid, flags & mask, flags) for uid, flags, _ in allowed if flags & ~mask]
         change, differs = "flags & ?", "(flags & ?) <> flags"
+        new = {old: old & mask for old in set(flags)}
     else:
-        changes = [(uid, mask, flags) for uid, flags, _ in allowed if flags != mask]
         change, differs = "?", "flags <> ?"
-    if changes:
+        new = dict.fromkeys(flags, mask)
+    changing = {old: made for old, made in new.items() if made != old}
+    if changing:
         modseq += 1
         txn.execute(
             f"UPDATE entries SET flags = {change}, modseq = ? WHERE {where} AND modseq <= ? AND {differs}",
             (mask, modseq, mailbox_id, *among.parameters(), limit, mask),
         )
-        unseen = sum([(old & _SEEN) - (new & _SEEN) for _, new, old in changes]) // _SEEN
-        deleted = sum([(new & _DELETED) - (old & _DELETED) for _, new, old in changes]) // _DELETED
+        counts = Counter(flags)
+        unseen = sum([((old & _SEEN) - (made & _SEEN)) // _SEEN * counts[old] for old, made in changing.items()])
+        deleted = sum([((made & _DELETED) - (old & _DELETED)) // _DELETED * counts[old] for old, made in changing.items()])
+        flagged: Iterable[tuple[int, int]] = zip(uids, map(new.__getitem__, flags), strict=True)
+        if len(changing) < len(new):
+            flagged = compress(flagged, map(changing.__contains__, flags))
         count(txn, mailbox_id, modseq, unseen=unseen, deleted=deleted)
         txn.after_commit(own, modseq)
-        txn.publish(Change(mailbox_id, modseq, flagged=tuple([(uid, new) for uid, new, _ in changes])))
-    return Flagged(modseq, [row[0] for row in allowed], failed)
+        txn.publish(Change(mailbox_id, modseq, flagged=tuple(flagged)))
+    return Flagged(modseq, list(uids), failed)
 
 
 def expunge(txn: Txn, mailbox_id: int, among: Among | None) -> list[int]:
