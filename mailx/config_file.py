@@ -16,7 +16,7 @@ from attrs import evolve, fields, frozen, has
 from cattrs import AttributeValidationNote, BaseValidationError, IterableValidationNote
 
 from mailx.config import VARIABLE_PREFIX, Certificate, Config, listeners, sections, variable
-from mailx.config_value import CONVERTER, Wrong, from_text
+from mailx.config_value import CONVERTER, Wrong, from_text, holds_password
 
 DEFAULT_NAME = "mailx.toml"
 
@@ -189,6 +189,8 @@ def _shown(key: str, value: object) -> str:
     section, _, name = key.partition(".")
     kind = sections().get(section)
     if kind is not None and any(attribute.name == name and attribute.metadata["secret"] for attribute in fields(kind)):
+        return "(hidden)"
+    if holds_password(value):
         return "(hidden)"
     if isinstance(value, bool):
         return "true" if value else "false"

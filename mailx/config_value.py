@@ -81,7 +81,14 @@ def _text(attribute: "Attribute[Any]", value: object, _type: object) -> str:
     if "\0" in value or not _fits(form, value):
         example = attribute.default if isinstance(attribute.default, str) and attribute.default else None
         raise Wrong(f"must be {allowed(attribute)}", f'for example {attribute.name} = "{example}"' if example else "mend or remove it")
+    if form == "store" and holds_password(value):
+        raise Wrong("must not hold a password: it is shown by `mailxctl config show`", "put it into store.password_file")
     return value
+
+
+def holds_password(value: object) -> bool:
+    """Whether ``value`` is a URL with a password in it."""
+    return isinstance(value, str) and re.match(r"\w+://([^/?]*:[^/?]*@|.*[?&]\w*password=)", value) is not None
 
 
 def _texts(attribute: "Attribute[Any]", value: object, _type: object) -> tuple[str, ...]:

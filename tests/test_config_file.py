@@ -146,6 +146,12 @@ class Reading(SynchronousTestCase):
 
     def test_a_wrong_secret_is_not_shown(self) -> None:
         self.assertIn("(hidden)", self.problems("[store]\npassword = 4711\n")[0])
+        for url in ("postgresql://me:hunter2@db.example.org/mail", "postgresql://me@db.example.org:5432/mail?sslpassword=hunter2"):
+            (problem,) = self.problems(f'[store]\nurl = "{url}"\n')
+            self.assertIn("store.password_file", problem)
+            self.assertNotIn("hunter2", problem)
+        fine = load(self.write('[store]\nurl = "postgresql://me@db.example.org:5432/mail"\n'), {})
+        self.assertEqual(fine.store.url, "postgresql://me@db.example.org:5432/mail")
 
     def test_no_toml(self) -> None:
         self.assertIn("is not TOML: ", self.problems("[smtp\n")[0])

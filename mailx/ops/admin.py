@@ -18,11 +18,9 @@ from werkzeug.exceptions import HTTPException
 
 from mailx.core.unix import make_room
 from mailx.ops.administration import JSON, ROUTES, Administration, failure, unroutable
-from mailx.ops.site import InternalSite
+from mailx.ops.site import BODY_LIMIT, InternalSite
 
 log = Logger()
-
-_BODY_LIMIT = 1 << 20  # octets
 
 
 def resource(administration: Administration) -> Any:
@@ -46,8 +44,8 @@ def resource(administration: Administration) -> Any:
 
 
 async def _perform(administration: Administration, name: str, names: dict[str, str], request: IRequest) -> tuple[int, JSON]:
-    content = request.content.read(_BODY_LIMIT + 1)
-    if len(content) > _BODY_LIMIT:
+    content = request.content.read(BODY_LIMIT + 1)
+    if len(content) > BODY_LIMIT:
         return failure(413, "too_large", "The body is too large.")
     try:
         body = json.loads(content) if content else None
