@@ -158,6 +158,8 @@ def fill(server: Any, messages: int) -> None:
         worker.start()
     for worker in workers:
         worker.join()
+    if isinstance(server, MailX):
+        server.wait_for_index(missing)
 
 
 def measure(servers: list[Any], messages: int, runs: int, only: set[str]) -> dict[str, Any]:

@@ -6,12 +6,14 @@ dovecot-lmtpd and root (both insist on switching users); ``Aiosmtpd`` and ``Sink
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 from bench.report import progress
@@ -109,6 +111,20 @@ port = {port["health"]}
         progress(f"making {self.users} accounts")
         for number in range(1, self.users + 1):
             self.ctl("user", "add", f"u{number}@{DOMAIN}", "--password-stdin", given=PASSWORD + "\n")
+
+    def indexed(self) -> int:
+        """How many messages the search index has taken in since the start."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['health']}/metrics") as answer:
+            found = re.search(rb"^mailx_messages_indexed_total ([0-9.e+]+)$", answer.read(), re.MULTILINE)
+        return int(float(found[1])) if found else 0
+
+    def wait_for_index(self, count: int, seconds: float = 600.0) -> None:
+        """Return once the search index has taken in ``count`` messages since the start; raises TimeoutError."""
+        deadline = time.monotonic() + seconds
+        while self.indexed() < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the search index never caught up")
+            time.sleep(0.1)
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -10,11 +10,9 @@ median of several runs that alternate between the servers, so that a noisy momen
 import argparse
 import imaplib
 import os
-import re
 import statistics
 import subprocess
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +45,6 @@ class Counter:
             session.logout()
 
 
-def indexed(server: Any) -> int:
-    """How many messages the search index of a server has taken in."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.ports['health']}/metrics") as answer:
-        found = re.search(rb"^mailx_messages_indexed_total ([0-9.e+]+)$", answer.read(), re.MULTILINE)
-    return int(float(found[1])) if found else 0
-
-
 def corpus_files(directory: Path, octets: int) -> list[Path]:
     """One message file for each mailbox, with the LF line ends that smtp-source wants."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -69,7 +60,7 @@ def load(server: Any, files: list[Path], count: int, sessions: int, octets: int)
     """Send ``count`` messages over ``sessions`` connections; rates in messages/s and MB/s until all are readable."""
     counter = Counter(server.imap_port) if server.imap_port else None
     before = counter.total() if counter else 0
-    indexed_before = indexed(server) if server.name == "mailx" else 0
+    indexed_before = server.indexed() if server.name == "mailx" else 0
     began, senders = time.monotonic(), []
     for number in range(MAILBOXES):
         share = count // MAILBOXES + (number < count % MAILBOXES)
@@ -95,10 +86,7 @@ def load(server: Any, files: list[Path], count: int, sessions: int, octets: int)
         counter.close()
     rates = {"messages_per_s": count / readable, "accepted_per_s": count / accepted, "mb_per_s": count * octets / 1e6 / readable}
     if server.name == "mailx":
-        while indexed(server) - indexed_before < count:
-            if time.monotonic() - began > 600:
-                raise RuntimeError("the search index never caught up")
-            time.sleep(0.1)
+        server.wait_for_index(indexed_before + count)
         done = time.monotonic() - began
         rates |= {"indexed_per_s": count / done, "index_lag_s": done - readable}
     return rates
