@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from time import time
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from prometheus_client import Counter
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -64,6 +64,12 @@ class _Receivers:
     refused: dict[Address, Reply]
     reached: dict[Address, list[int]]  # the ids of the accounts that take it
     users: dict[int, User]
+
+    def together(self) -> tuple[tuple[int, ...], ...]:
+        """The places in ``users`` of the accounts of each recipient that reaches several."""
+        several = [ids for ids in self.reached.values() if len(ids) > 1]
+        places = {id: place for place, id in enumerate(self.users)} if several else {}
+        return tuple([tuple([places[id] for id in ids]) for ids in several])
 
 
 class Reception:
@@ -163,6 +169,8 @@ class Reception:
             sealed = await self._sealing.seal(envelope.message)
             targets = [(user, self._inbox(user.id), 0) for user in users.values()]
             delivery = await self._delivery(sealed, targets, int(time()))
+            if each:
+                delivery = evolve(delivery, together=receivers.together())
         except Exception:
             await self._discard(envelope.message.content, sealed.file if sealed else None)
             raise

@@ -124,10 +124,10 @@ def _refused(session: Session, refused: LoginRefused, username: str, method: str
         client_ip=origin.address,
     )
     session.failures += 1
+    if session.failures >= FAILURES:  # who is throttled and goes on guessing only fills the log
+        return Farewell(b"Too many authentication failures")
     if refused.temporary:
         return No(b"Temporary authentication failure", b"UNAVAILABLE")
-    if session.failures >= FAILURES:
-        return Farewell(b"Too many authentication failures")
     return No(b"Authentication failed", b"AUTHENTICATIONFAILED")
 
 

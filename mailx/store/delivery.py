@@ -59,13 +59,15 @@ class Delivery:
     received: int  # INTERNALDATE, seconds since 1970
     saved: int  # SAVEDATE
     targets: tuple[Target, ...]
+    together: tuple[tuple[int, ...], ...] = ()  # indexes of targets that one recipient reaches, where it reaches several
 
 
 @frozen
 class Consignment:
     """Deliveries that stand or fall together.
 
-    With ``each`` every target gets its own verdict. Without, nothing is placed if any mailbox is gone, or if some
+    With ``each`` every target gets its own verdict; one that is full is served all the same where the recipient reaches
+    another one that has room, for the sender hears of it as accepted. Without, nothing is placed if any mailbox is gone, or if some
     message fits none of its targets; full targets beside one that has room are served all the same.
     """
 
@@ -161,7 +163,8 @@ def _plan(call: Consignment, boxes: dict[tuple[int, bytes], _Box]) -> tuple[list
         outcomes: list[Outcome | None] = [_problem(target, boxes, cost) for target in delivery.targets]
         verdicts.append(outcomes)
         if call.each:
-            taken = [index for index, outcome in enumerate(outcomes) if outcome is None]
+            served = _served(delivery.together, outcomes)
+            taken = [index for index, outcome in enumerate(outcomes) if outcome is None or index in served]
         elif Problem.GONE in outcomes or None not in outcomes:
             for plan in plans:
                 _charge(plan, -charge(plan.delivery.size))
@@ -174,6 +177,12 @@ def _plan(call: Consignment, boxes: dict[tuple[int, bytes], _Box]) -> tuple[list
         plan.used = [box.account.used for _, box in plan.places]
         plans.append(plan)
     return verdicts, [plan for plan in plans if plan.places]
+
+
+def _served(together: Iterable[tuple[int, ...]], outcomes: Sequence[Outcome | None]) -> set[int]:
+    """The full targets that are served because one beside them has room."""
+    lucky = [group for group in together if any(outcomes[index] is None for index in group)]
+    return {index for group in lucky for index in group if outcomes[index] is Problem.FULL}
 
 
 def _problem(target: Target, boxes: dict[tuple[int, bytes], _Box], cost: int) -> Problem | None:

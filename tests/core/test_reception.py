@@ -267,6 +267,18 @@ class AcceptTests(ReceptionTestCase):
         self.assertEqual([reply.code for reply in replies.values()], [250, 250])
         self.assertEqual((len(await self.world.contents(ann)), len(await self.world.contents(bob))), (1, 2))
 
+    async def test_full_beside_another(self) -> None:
+        """What is accepted for an alias is lost for none of its accounts, also with a verdict for each recipient."""
+        ann, bob = await self.begin("ann", "bob")
+        await self.world.accounts.add_alias("team@example.test", ["ann@example.test", "bob@example.test"])
+        await self.world.accounts.set_quota(ann.address, 10)
+        replies = await self.world.reception.accept(self.envelope("team@example.test"), each=True)
+        self.assertEqual([reply.code for reply in replies.values()], [250])
+        self.assertEqual((len(await self.world.contents(ann)), len(await self.world.contents(bob))), (1, 1))
+        await self.world.accounts.set_quota(bob.address, 10)
+        replies = await self.world.reception.accept(self.envelope("team@example.test"), each=True)
+        self.assertEqual([reply.code for reply in replies.values()], [552])
+
     async def test_used(self) -> None:
         """What is charged is size and 5 %, and the directory knows at once."""
         (ann,) = await self.begin("ann")

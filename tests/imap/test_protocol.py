@@ -174,6 +174,23 @@ class LimitTests(EdgeTestCase):
         await client.gone()
 
     @coroutine
+    async def test_throttled_logins(self) -> None:
+        """Guesses that are not even judged end the session like those that are."""
+        edge = await self.edge()
+        client = edge.connect()
+        await client.line()
+
+        async def throttled(*args: object) -> None:
+            raise LoginRefused(temporary=True, outcome="throttled")
+
+        self.patch(self.world.access, "login", throttled)
+        for _ in range(4):
+            answer = await client.command(b"LOGIN me@example.test x")
+            self.assertEqual(answer, [b"t NO [UNAVAILABLE] Temporary authentication failure"])
+        client.send(b"a LOGIN me@example.test x\r\n")
+        self.assertEqual(await client.line(), b"* BYE Too many authentication failures")
+
+    @coroutine
     async def test_nonsense_before_login(self) -> None:
         client = (await self.edge()).connect()
         await client.line()
