@@ -4,7 +4,7 @@ Line ends become CRLF on the way; a NUL refuses the message (RFC 9051 4.3.1 allo
 """
 
 from mailx.core.content import Content
-from mailx.imap.answers import Bad, No
+from mailx.imap.answers import Bad, Ended, No
 from mailx.imap.arrival import Command, skip
 from mailx.imap.commands import Append, Literal
 from mailx.imap.input import BareLine, LongLine
@@ -63,7 +63,7 @@ async def append(session: Session, command: Command, _: None) -> bytes:
     return await _file(session, arguments, message)
 
 
-async def _take(session: Session, content: Content, literal: Literal) -> Bad | None:
+async def _take(session: Session, content: Content, literal: Literal) -> Ended | None:
     """Read the message and the rest of the command; what is wrong with it, if anything."""
     peer = session.peer
     if literal.waits:
@@ -78,10 +78,10 @@ async def _take(session: Session, content: Content, literal: Literal) -> Bad | N
         wait = content.write(lines.convert(piece))
         if wait is not None:
             await wait
-    refusal = await _end(session)
+    refusal: Ended | None = await _end(session)
     peer.no_deadline()
     if refusal is None and lines.nul:
-        refusal = Bad(b"NUL is not allowed in a message")
+        refusal = No(b"NUL is not allowed in a message", b"CANNOT")
     return refusal
 
 

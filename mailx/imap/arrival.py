@@ -43,7 +43,7 @@ class Limits:
     skip: int
 
 
-BEFORE_LOGIN = Limits(line=8192, literal=1024, total=16384, skip=65536)
+BEFORE_LOGIN = Limits(line=32768, literal=1024, total=49152, skip=65536)  # a line may be the longest ID (RFC 2971 3.3)
 
 
 def after_login(append_size: int) -> Limits:

@@ -30,7 +30,7 @@ async def fetch(session: Session, command: Command, asked: Fetch) -> None:
     view = session.view()
     by_uid = command.name.startswith(b"UID")
     if asked.changed_since is not None or Data.MODSEQ in asked.items:
-        session.condstore = True
+        session.learn_modseqs()
     uids = chosen(view, asked.ranges, by_uid)
     if asked.changed_since is not None:
         modseqs = view.modseqs

@@ -30,7 +30,7 @@ async def store(session: Session, command: Command, asked: StoreFlags) -> bytes 
     if view.read_only:
         raise No(b"Mailbox is read-only", b"READ-ONLY")
     if asked.unchanged_since is not None:
-        session.condstore = True
+        session.learn_modseqs()
     uids = chosen(view, asked.ranges, by_uid)
     stored = await session.services.mailboxes.store(
         view, uids, asked.mode, asked.flags, asked.keywords, asked.unchanged_since, asked.silent

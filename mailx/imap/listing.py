@@ -81,8 +81,10 @@ class Catalogue:
             chosen = {name: None for name in chosen if name in self.known and self.known[name].special_use}
         self._chosen = chosen
         self._above = {parent for name in chosen for parent in _above(name)} if asked.recursive else set()
-        listed = chosen.keys() | self._above
-        self._names = [name for name in dict.fromkeys((*self.known, *chosen, *sorted(self._above))) if name in listed]
+        # A parent that is not chosen stands for children that are, unless all of these are listed themselves.
+        for_others = {parent for name in chosen if not self._matches(name) for parent in _above(name)} if asked.recursive else set()
+        listed = chosen.keys() | for_others
+        self._names = [name for name in dict.fromkeys((*self.known, *chosen, *sorted(for_others))) if name in listed]
 
     def slices(self) -> Iterator[list[str]]:
         """The names that match, in portions that take a short time."""
@@ -140,7 +142,7 @@ async def status(session: Session, command: Command, asked: Status) -> None:
 
 async def _status(session: Session, mailbox: Mailbox, items: Sequence[bytes]) -> bytes:
     if b"HIGHESTMODSEQ" in items:
-        session.condstore = True  # RFC 7162 3.1
+        session.learn_modseqs()
     values = {
         b"MESSAGES": mailbox.messages,
         b"UIDNEXT": mailbox.uidnext,

@@ -40,9 +40,10 @@ async def enable(session: Session, command: Command, names: frozenset[bytes]) ->
     """ENABLE (RFC 5161): what is unknown is ignored."""
     enabled = b""
     if b"CONDSTORE" in names and not session.condstore:
-        session.condstore = True
         enabled = b" CONDSTORE"
     session.peer.write(b"* ENABLED%b\r\n" % enabled)
+    if enabled:
+        session.learn_modseqs()
 
 
 async def start_tls(session: Session, command: Command, _: None) -> None:

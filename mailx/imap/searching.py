@@ -11,7 +11,8 @@ from mailx.imap.sets import compact, indexes, sequence_numbers
 
 async def search(session: Session, command: Command, asked: Search) -> None:
     by_uid = command.name.startswith(b"UID")
-    session.condstore = session.condstore or asked.modseq
+    if asked.modseq:
+        session.learn_modseqs()
     view = session.view()
     uids = await session.services.mailboxes.search(view, asked.query)
     await session.peer.ready()
@@ -24,7 +25,8 @@ async def search(session: Session, command: Command, asked: Search) -> None:
 
 
 async def sort(session: Session, command: Command, asked: Sort) -> None:
-    session.condstore = session.condstore or asked.modseq
+    if asked.modseq:
+        session.learn_modseqs()
     view = session.view()
     uids = await session.services.mailboxes.sort(view, asked.keys, asked.query)
     await session.peer.ready()
@@ -50,7 +52,7 @@ def _modseq(session: Session, asked: Search, uids: Sequence[int]) -> int:
 
 
 def _plain(word: bytes, numbers: Sequence[int], highest: int) -> bytes:
-    found = b"".join(map(b" %d".__mod__, numbers))
+    found = b" %d" * len(numbers) % tuple(numbers)
     modseq = b" (MODSEQ %d)" % highest if highest else b""
     return b"* %b%b%b\r\n" % (word, found, modseq)
 

@@ -202,6 +202,13 @@ class Session:
         self.flag_texts = text.FlagTexts(selected.names)
         self.recent_texts = text.FlagTexts(selected.names, recent=True)
 
+    def learn_modseqs(self) -> None:
+        """The client knows mod-sequences from now on; with a mailbox selected it hears where that stands (RFC 7162 3.1)."""
+        if not self.condstore:
+            self.condstore = True
+            if self.selected is not None:
+                self.peer.write(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % self.selected.modseq)
+
     def unselect(self) -> None:
         """Leave the selected mailbox, if any, without expunging."""
         selected, self.selected = self.selected, None

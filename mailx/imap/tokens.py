@@ -177,7 +177,7 @@ class Tokens:
         try:
             return utf7.decode(raw)
         except utf7.UTF7Error:
-            raise Bad(b"Mailbox name is not valid modified UTF-7") from None
+            return raw.decode("ascii", "replace")  # a pattern that hardly matches anything
 
     def sequence_set(self) -> Ranges:
         """Ranges with None for ``*``, each as written."""
@@ -261,13 +261,13 @@ def literal_size(literal: re.Match[bytes]) -> int:
 
 
 def mailbox_name(raw: bytes) -> str:
-    """The mailbox that ``raw`` names; raises Bad for malformed modified UTF-7."""
+    """The mailbox that ``raw`` names; raises No for malformed modified UTF-7."""
     if raw.upper() == b"INBOX":
         return "INBOX"
     try:
         name = utf7.decode(raw)
     except utf7.UTF7Error:
-        raise Bad(b"Mailbox name is not valid modified UTF-7") from None
+        raise No(b"Mailbox name is not valid modified UTF-7", b"CANNOT") from None
     if not name:
         raise No(b"Mailbox name is empty", b"CANNOT")
     return name

@@ -90,6 +90,7 @@ def parse(value: bytes, start: int) -> Parameters:
         if quoted is None:
             found[name] = bare.strip()
         else:
+            quoted = quoted.removesuffix(b"\r")  # of a line end, where the quotation never closes
             found[name] = _ESCAPE.sub(rb"\1", quoted) if b"\\" in quoted else quoted
         numbered = numbered or b"*" in name
     return _joined(found) if numbered else tuple(found.items())

@@ -65,7 +65,7 @@ class TokensTests(SynchronousTestCase):
     def test_mailbox(self) -> None:
         self.assertEqual(Tokens([b"iNbOx"]).mailbox(), "INBOX")
         self.assertEqual(Tokens([b"&APw-"]).mailbox(), "ü")
-        self.assertRaises(Bad, Tokens([b"&APw"]).mailbox)
+        self.assertRaises(No, Tokens([b"&APw"]).mailbox)
         self.assertRaises(No, Tokens([b'""']).mailbox)
 
 

@@ -196,7 +196,7 @@ class LimitTests(EdgeTestCase):
         await client.line()
         for _ in range(20):
             self.assertEqual(await client.command(b"((("), [b"t BAD Atom expected"])
-        client.send(b"t " + b"(" * 10000 + b"\r\n")
+        client.send(b"t " + b"(" * 40000 + b"\r\n")
         self.assertEqual(await client.line(), b"t BAD [LIMIT] Command line too long")
         self.assertEqual(await client.line(), b"* BYE Too many invalid commands")
         await client.gone()
@@ -212,6 +212,16 @@ class LimitTests(EdgeTestCase):
         self.assertEqual(await client.line(), b"c BAD [LIMIT] Command line too long")
         self.assertEqual(await client.line(), b"* BAD Invalid tag")
         self.assertEqual(await client.line(), b"d OK NOOP completed")
+
+    @coroutine
+    async def test_longest_identity(self) -> None:
+        """RFC 2971 3.3: thirty fields of 30 octets, values of 1,024."""
+        client = (await self.edge()).connect()
+        await client.line()
+        pairs = b" ".join(b'"%030d" "%01024d"' % (number, number) for number in range(30))
+        client.send(b"a ID (%b)\r\n" % pairs)
+        self.assertTrue((await client.line()).startswith(b"* ID "))
+        self.assertEqual(await client.line(), b"a OK ID completed")
 
     @coroutine
     async def test_many_literals(self) -> None:

@@ -23,6 +23,7 @@ class ContentType(SynchronousTestCase):
             b"a/b; c=1; C=2": (b"a", b"b", ((b"c", b"1"),)),
             b"a/b;;; c = d ;": (b"a", b"b", ((b"c", b"d"),)),
             b'a/b; c="open; d=e': (b"a", b"b", ((b"c", b"open; d=e"),)),
+            b'a/b; c="open; d=e\r': (b"a", b"b", ((b"c", b"open; d=e"),)),
             b"text/plain; x=(open; charset=utf-8": (b"text", b"plain", ((b"x", b"(open"), (b"charset", b"utf-8"))),
             b"text": None,
             b"": None,
