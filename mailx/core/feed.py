@@ -107,7 +107,7 @@ class Feed:
         seen = 0
         for _, flags, _ in change.added:
             seen |= flags
-        for flags in {flags for _, flags in change.flagged}:
+        for flags in set(change.flags):
             seen |= flags
         return self.keywords.known(seen)
 

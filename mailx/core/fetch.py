@@ -154,7 +154,7 @@ class Reader:
         return _Texts(guids, summaries, [_content(contents.get(id)) for id in ids] if wanted else [])
 
     async def _rows(self, selected: Selected, indexes: Sequence[int], need: Need) -> list[Row]:
-        ids = _picked(selected.message_ids, indexes)
+        ids = picked(selected.message_ids, indexes)
         summaries: Sequence[Summary | None] = _NOTHING[: len(ids)]
         contents: Sequence[bytes | Blob | None] = _NOTHING[: len(ids)]
         guids: Sequence[bytes] = _NO_GUIDS[: len(ids)]
@@ -166,9 +166,9 @@ class Reader:
             if need & Need.CONTENT:
                 contents = read.contents
         columns = (
-            _picked(selected.uids, indexes), indexes, _picked(selected.flags, indexes), _picked(selected.modseqs, indexes),
-            _picked(selected.received, indexes), _picked(selected.saved, indexes), _picked(selected.sizes, indexes),
-            ids, _picked(selected.thread_ids, indexes), guids, summaries, contents,
+            picked(selected.uids, indexes), indexes, picked(selected.flags, indexes), picked(selected.modseqs, indexes),
+            picked(selected.received, indexes), picked(selected.saved, indexes), picked(selected.sizes, indexes),
+            ids, picked(selected.thread_ids, indexes), guids, summaries, contents,
         )  # fmt: skip
         rows = list(map(Row._make, zip(*columns, strict=True)))
         if need and not all(guids):  # gone since, or damaged
@@ -193,7 +193,7 @@ _NOTHING = (None,) * BATCH
 _NO_GUIDS = (b"",) * BATCH
 
 
-def _picked(column: "array[int]", indexes: Sequence[int]) -> Sequence[int]:
+def picked(column: "array[int]", indexes: Sequence[int]) -> Sequence[int]:
     """The values at ``indexes``, which rise; a slice where they are a run."""
     if indexes and indexes[-1] - indexes[0] == len(indexes) - 1:
         return column[indexes[0] : indexes[-1] + 1]

@@ -9,13 +9,14 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from itertools import compress
 from time import time
 from typing import TYPE_CHECKING, Any, assert_never
 
 from twisted.internet.defer import DeferredSemaphore
 
 from mailx.core import search as keys
-from mailx.core.fetch import BATCH, Reader
+from mailx.core.fetch import BATCH, Reader, picked
 from mailx.core.scan import Probe, probe_for, scan
 from mailx.core.search import Query, Range
 from mailx.core.selected import Selected
@@ -65,7 +66,7 @@ class Search:
         await self.reader.complete(selected, selected.uids)
         run = _Run(self, selected)
         indexes = await run.match(query, range(len(run.uids)))
-        return [run.uids[index] for index in indexes]
+        return list(picked(run.uids, indexes))
 
     async def scan(self, ids: Sequence[int], probe: Probe) -> set[int]:
         """Those of the messages ``ids`` in which ``probe`` is found."""
@@ -115,12 +116,25 @@ class _Run:
 
     async def _match_key(self, query: Query, candidates: Sequence[int]) -> Sequence[int]:
         cost = _cost(query)
+        if isinstance(query, keys.Flagged) and query.name.casefold() != "\\recent":
+            return await self._by_flags(query, candidates)
         if cost == _SNAPSHOT:
             return await self._filter(self._test(query), candidates)
         if cost == _SUMMARY:
             found, unsure = await self._by_summary(_summary_test(query), candidates)
             return sorted([*found, *await self._by_content(probe_for(query), unsure)]) if unsure else found
         return await self._by_content(probe_for(query), candidates)
+
+    async def _by_flags(self, query: keys.Flagged, candidates: Sequence[int]) -> list[int]:
+        """Ten thousand messages have few combinations of flags: each is tested once."""
+        mask, wanted = self._keywords.mask(query.name), query.set
+        fits = {flags: bool(flags & mask) == wanted for flags in set(self._flags)}
+        found: list[int] = []
+        for start in range(0, len(candidates), _STEP):
+            part = candidates[start : start + _STEP]
+            found += compress(part, map(fits.__getitem__, picked(self._flags, part)))
+            await self._turns.spare()
+        return found
 
     async def _filter(self, test: Callable[[int], Any], candidates: Sequence[int]) -> list[int]:
         found: list[int] = []
@@ -184,8 +198,8 @@ class _Run:
             case keys.Uid(ranges):
                 last = self.uids[-1] if self.uids else 0
                 return self._within(ranges, last, lambda low, high: (bisect_left(self.uids, low), bisect_right(self.uids, high)))
-            case keys.Flagged(name, wanted):
-                return self._flagged(name, wanted)
+            case keys.Flagged(_, wanted):  # \\Recent; others are found by _by_flags
+                return lambda index: (self.uids[index] in self._recent) == wanted
             case keys.Recent():
                 return lambda index: self.uids[index] in self._recent
             case keys.New():
@@ -209,14 +223,6 @@ class _Run:
             case keys.ModSeq(least):
                 return lambda index: self._modseqs[index] >= least
         raise TypeError(f"not a search key: {type(query).__name__}")
-
-    def _flagged(self, name: str, wanted: bool) -> Callable[[int], Any]:
-        if name.casefold() == "\\recent":
-            return lambda index: (self.uids[index] in self._recent) == wanted
-        mask, flags = self._keywords.mask(name), self._flags
-        if wanted:
-            return lambda index: flags[index] & mask
-        return lambda index: not flags[index] & mask
 
     def _within(self, ranges: Iterable[Range], last: int, span: Callable[[int, int], tuple[int, int]]) -> Callable[[int], Any]:
         inside = bytearray(len(self.uids))

@@ -257,20 +257,19 @@ class Selected:
     def _apply(self, change: Change, own: bool) -> None:
         added = self._added
         if added:
-            for uid, flags in change.flagged:
+            for uid, flags in zip(change.flagged, change.flags, strict=True):
                 row = added.get(uid)
                 if row is not None:
                     added[uid] = (uid, flags, change.modseq, *row[3:])
-        flagged, modseq = change.flagged, change.modseq
-        start, count = bisect_left(self.uids, flagged[0][0]), len(flagged)
-        uids, new_flags = zip(*flagged, strict=True)
-        if tuple(self.uids[start : start + count]) == uids:  # a run: columns take it at once
-            self._flags[start : start + count] = array("q", new_flags)
+        uids, modseq = array("L", change.flagged), change.modseq
+        start, count = bisect_left(self.uids, uids[0]), len(uids)
+        if self.uids[start : start + count] == uids:  # a run: columns take it at once
+            self._flags[start : start + count] = array("q", change.flags)
             self._modseqs[start : start + count] = array("q", [modseq]) * count
             if not own:
-                self._flagged.update(self.uids[start : start + count])
+                self._flagged.update(uids)
             return
-        new = dict(flagged)
+        new = dict(zip(uids, change.flags, strict=True))
         for uid, index in self.indexes(new):
             self._flags[index] = new[uid]
             self._modseqs[index] = modseq

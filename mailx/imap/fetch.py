@@ -157,6 +157,8 @@ class Rendering:
     def lines(self, batch: Batch) -> bytes:
         """The responses for ``batch``; raises Unrendered if a content is missing."""
         numbers = [index + 1 for index in batch.indexes]
+        if self.items == (Data.FLAGS,) and len(texts := set(batch.flags())) == 1:  # as after most STOREs
+            return self._template.replace(b"%b", texts.pop()) * len(numbers) % tuple(numbers)
         return b"".join(map(self._template.__mod__, zip(numbers, *[column(batch) for column in self._columns], strict=True)))
 
     def bare(self, batch: Batch) -> bytes:

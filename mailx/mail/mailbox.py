@@ -1,5 +1,6 @@
 """Values of a mailbox: its flags as bits, its state, and the change notices that sessions follow."""
 
+from collections.abc import Sequence
 from enum import IntFlag
 
 from attrs import frozen
@@ -69,7 +70,8 @@ class Change:
     mailbox: int
     modseq: int
     added: tuple[tuple[int, int, int], ...] = ()  # (uid, flags, size), uids rising
-    flagged: tuple[tuple[int, int], ...] = ()  # (uid, flags)
+    flagged: Sequence[int] = ()  # uids
+    flags: Sequence[int] = ()  # of each of these
     removed: tuple[int, ...] = ()  # uids
     gone: bool = False  # the mailbox itself was deleted
     partial: bool = False

@@ -6,7 +6,7 @@ job that finds nothing to change does none of that. UIDs given to a job rise.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import Any, Literal
 
@@ -131,16 +131,17 @@ def set_flags(
         failed = [uid for uid, _, at in rows if at > limit]
         uids = [uid for uid, _, at in rows if at <= limit]
         flags = [flags for _, flags, at in rows if at <= limit]
+    counts = Counter(flags)
     if mode == "add":
         change, differs = "flags | ?", "(flags | ?) <> flags"
-        new = {old: old | mask for old in set(flags)}
+        new = {old: old | mask for old in counts}
     elif mode == "remove":
         mask = ~mask
         change, differs = "flags & ?", "(flags & ?) <> flags"
-        new = {old: old & mask for old in set(flags)}
+        new = {old: old & mask for old in counts}
     else:
         change, differs = "?", "flags <> ?"
-        new = dict.fromkeys(flags, mask)
+        new = dict.fromkeys(counts, mask)
     changing = {old: made for old, made in new.items() if made != old}
     if changing:
         modseq += 1
@@ -148,15 +149,15 @@ def set_flags(
             f"UPDATE entries SET flags = {change}, modseq = ? WHERE {where} AND modseq <= ? AND {differs}",
             (mask, modseq, mailbox_id, *among.parameters(), limit, mask),
         )
-        counts = Counter(flags)
         unseen = sum([((old & _SEEN) - (made & _SEEN)) // _SEEN * counts[old] for old, made in changing.items()])
         deleted = sum([((made & _DELETED) - (old & _DELETED)) // _DELETED * counts[old] for old, made in changing.items()])
-        flagged: Iterable[tuple[int, int]] = zip(uids, map(new.__getitem__, flags), strict=True)
-        if len(changing) < len(new):
-            flagged = compress(flagged, map(changing.__contains__, flags))
         count(txn, mailbox_id, modseq, unseen=unseen, deleted=deleted)
+        flagged: Sequence[int] = uids
+        if len(changing) < len(new):
+            flagged = list(compress(uids, map(changing.__contains__, flags)))
+        told = [changing[old] for old in flags if old in changing] if len(changing) > 1 else [*changing.values()] * len(flagged)
         txn.after_commit(own, modseq)
-        txn.publish(Change(mailbox_id, modseq, flagged=tuple(flagged)))
+        txn.publish(Change(mailbox_id, modseq, flagged=flagged, flags=told))
     return Flagged(modseq, list(uids), failed)
 
 

@@ -63,7 +63,7 @@ class FeedTests(SynchronousTestCase):
         self.store.listener(Change(7, modseq, **what))
 
     def test_one_call_until_the_updates_are_taken(self) -> None:
-        self.hear(11, flagged=((2, Flag.SEEN),))
+        self.hear(11, flagged=(2,), flags=(Flag.SEEN,))
         self.hear(12, added=((4, 0, 100),))
         self.assertEqual(self.told, 1)
         updates = self.session.updates(True)
@@ -73,7 +73,7 @@ class FeedTests(SynchronousTestCase):
 
     def test_what_comes_and_goes_untold_is_never_told(self) -> None:
         self.hear(11, added=((4, 0, 100),))
-        self.hear(12, flagged=((4, Flag.DELETED),))
+        self.hear(12, flagged=(4,), flags=(Flag.DELETED,))
         self.hear(13, removed=(4,))
         updates = self.session.updates(True)
         self.assertEqual((updates.exists, updates.expunged, updates.recent), (None, [], 0))
@@ -90,7 +90,7 @@ class FeedTests(SynchronousTestCase):
 
     def test_a_gap_is_read_and_what_comes_meanwhile_waits(self) -> None:
         self.hear(13, added=((5, 0, 100),))
-        self.hear(14, flagged=((5, Flag.SEEN),))
+        self.hear(14, flagged=(5,), flags=(Flag.SEEN,))
         self.assertEqual(self.told, 0)
         [(since, answer)] = self.reads
         self.assertEqual(since, 10)
@@ -130,16 +130,16 @@ class FeedTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_flag_without_a_name_has_the_names_read(self) -> None:
-        self.hear(11, flagged=((1, 1 << 5),))
+        self.hear(11, flagged=(1,), flags=(1 << 5,))
         self.reads[0][1].callback((Since(11, 4, [row(1, 1 << 5, 11)], []), {5: "$Work"}, 1))
         self.assertEqual(self.session.names(self.session.flags[0]), ("$Work",))
-        self.hear(12, flagged=((2, 1 << 5),))
+        self.hear(12, flagged=(2,), flags=(1 << 5,))
         self.assertEqual(len(self.reads), 1)
 
     def test_a_session_that_joins_late_hears_what_it_missed(self) -> None:
-        one, two = Change(7, 11, added=((4, 0, 100),)), Change(7, 12, flagged=((4, Flag.SEEN),))
+        one, two = Change(7, 11, added=((4, 0, 100),)), Change(7, 12, flagged=(4,), flags=(Flag.SEEN,))
         self.hear(11, added=((4, 0, 100),))
-        self.hear(12, flagged=((4, Flag.SEEN),))
+        self.hear(12, flagged=(4,), flags=(Flag.SEEN,))
         late = self.joined(10, (one, two))
         self.assertEqual(late.updates(True).exists, 4)
         self.assertEqual(list(late.flags), [0, 0, 0, Flag.SEEN])
@@ -171,7 +171,7 @@ class FeedTests(SynchronousTestCase):
 
     def test_a_silent_session_holds_little(self) -> None:
         for number in range(2000):
-            self.hear(11 + number, flagged=((1 + number % 3, number % 2),))
+            self.hear(11 + number, flagged=(1 + number % 3,), flags=(number % 2,))
         self.assertLess(len(self.session._pending), 300)
         self.assertEqual(self.session.updates(True).flagged, [0, 1, 2])
 

@@ -212,7 +212,7 @@ class SessionsTests(TestCase):
         def lossy(feed: feeds.Feed, change: Change) -> None:
             how, Machine.losing = Machine.losing, ""
             if how == "partial":
-                hear(feed, evolve(change, added=(), flagged=(), removed=(), partial=True))
+                hear(feed, evolve(change, added=(), flagged=(), flags=(), removed=(), partial=True))
             elif how != "lost":
                 hear(feed, change)
 

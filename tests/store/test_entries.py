@@ -83,7 +83,7 @@ class EntriesTests(TestCase):
         await self.flag([1, 2], "add", Flag.SEEN)
         await self.flag([1, 2], "add", Flag.SEEN)
         await self.flag([2], "remove", Flag.SEEN | Flag.FLAGGED)
-        self.assertEqual([change.flagged for change in self.heard], [((1, 1), (2, 1)), ((2, 0),)])
+        self.assertEqual([[*zip(change.flagged, change.flags, strict=True)] for change in self.heard], [[(1, 1), (2, 1)], [(2, 0)]])
 
     async def test_a_purge_goes_in_slices_and_gives_the_quota_back(self) -> None:
         self.patch(entries, "SLICE", 2)
