@@ -70,7 +70,7 @@ def summarise(content: bytes) -> bytes:
         threads.message_id(get(b"message-id", b"")),
         *[b"\n".join(threads.message_ids(named[name])) if name in named else b"" for name in (b"in-reply-to", b"references")],
         subject,
-        *[_folded(named[name]) if name in named else b"" for name in (b"from", b"to", b"cc", b"bcc")],
+        *[_correspondents(named[name]) if name in named else b"" for name in (b"from", b"to", b"cc", b"bcc")],
         _encoded(threads.base_subject(subject.decode("utf-8"))),
         *[_mailbox(entries) for entries in (senders, receivers, copied)],
         *[_display(entries) for entries in (senders, receivers)],
@@ -104,6 +104,16 @@ def _folded(value: bytes) -> bytes:
     if value.isascii() and b"=?" not in value:
         return unfold(value).lower()
     return _encoded(fold(header.decode(value)))
+
+
+def _correspondents(value: bytes) -> bytes:
+    """A raw address field as search compares it: as written, and as ENVELOPE has it where comments or escapes may stand in between."""
+    folded = _folded(value)
+    if b"(" not in value and b"\\" not in value:
+        return folded
+    entries = addresses.parse(value)
+    plain = [b"%b <%b@%b>" % (name or b"", mailbox, host) for name, _, mailbox, host in entries if mailbox and host]
+    return b"%b\n%b" % (folded, _folded(b", ".join(plain)))
 
 
 def _mailbox(entries: Sequence[Entry]) -> bytes:

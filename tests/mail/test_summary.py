@@ -113,6 +113,12 @@ class Values(SynchronousTestCase):
         self.assertEqual((summary.message_id, summary.in_reply_to, summary.references), (b"m@x", (b"p@x",), (b"r@x", b"p@x")))
         self.assertEqual((summary.preview, summary.lines, summary.attachments), ("Hello there", 2, 0))
 
+    def test_addresses_are_found_without_their_comments(self) -> None:
+        """SEARCH FROM looks at the envelope's address (RFC 9051 6.4.4)."""
+        text = _read(b'From: "An \\"A\\" n" <ann (at work)@ (home) example.org>\r\n\r\n').from_text
+        for wanted in ("ann@example.org", 'an "a" n', "at work"):
+            self.assertIn(wanted, text)
+
     def test_nothing(self) -> None:
         summary = _read(b"")
         self.assertEqual(
