@@ -160,8 +160,6 @@ class MailX(MultiService):
         edges.startService()
         parts.callback(setattr, health, "phase", "stopping")
         health.phase = "running"
-        gc.collect()
-        gc.freeze()  # what start-up made stays: full collections, which hold up the event loop, need not look at it again
         _collect_less()
         log.info("Server started", event="server.started", version=__version__)
         _tell(notice(config, tls.generated, first))
@@ -281,7 +279,7 @@ def _edges(
 
 
 def _collect_less() -> None:
-    """What exists now stays: the garbage collector need not look at it again, nor so often at what comes and goes."""
+    """What start-up made stays: collections, which hold up the event loop, need not look at it again, nor at the rest so often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS, 20, 20)

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from mailx.core import headers, metrics, quota
 from mailx.core.accounts import Accounts, User
 from mailx.core.content import Content, Threads
+from mailx.core.gathering import Gathering
 from mailx.core.policy import IPolicy, Policy
 from mailx.core.router import Route, Router, Way
 from mailx.core.sealing import Sealed, Sealing
@@ -108,6 +109,7 @@ class Reception:
         self._spool_above = spool_above
         self._tracing = tracing
         self._inbox = lru_cache(maxsize=_INBOXES)(lambda id: name_hash(cipher, id, INBOX))  # of an account, its hash
+        self._gathering = Gathering(reactor)
         self._received: dict[str, Counter] = {}  # by protocol: looking a label up costs more than counting
 
     async def sender(self, origin: Origin, address: Address | None, size: int | None) -> None:
@@ -158,6 +160,7 @@ class Reception:
         started = self._reactor.seconds()
         sealed = None
         try:
+            await self._gathering.turn()
             await self._check(envelope)
             receivers = await self._receivers(envelope)
             users = receivers.users
