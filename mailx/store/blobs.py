@@ -170,7 +170,9 @@ class Blobs:
         self._cipher = cipher
         self._lock = Lock()
         self._alive: WeakSet[BlobWriter | BlobFile] = WeakSet()
-        os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        if not os.path.isdir(self._directory):
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            _fsync_directory(os.path.dirname(self._directory))
 
     def create(self) -> BlobWriter:
         """A new file to write; raises OSError."""

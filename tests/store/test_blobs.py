@@ -160,6 +160,14 @@ class DurabilityTests(BlobsCase):
         self.blobs.create().abort()
         self.assertEqual(calls, [("fsync", str(self.directory.absolute()))])
 
+    def test_the_first_directory_is_durable_too(self) -> None:
+        calls = self.record()
+        parent = Path(self.mktemp())
+        parent.mkdir()
+        for _ in range(2):
+            Blobs(str(parent / "blobs"), Cipher(KEYS))
+        self.assertEqual(calls, [("fsync", str(parent.absolute()))])
+
     def test_failure_of_each_step_leaves_nothing(self) -> None:
         def full(*args: Any) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
