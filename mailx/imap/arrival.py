@@ -4,6 +4,7 @@ A command that is refused while it arrives is read to its end where the client s
 nothing of it is ever taken for a command. What is too large even to skip ends the session: ``Farewell``.
 """
 
+import re
 from collections.abc import Callable
 
 from attrs import frozen
@@ -13,6 +14,8 @@ from mailx.imap.answers import Bad, Ended
 from mailx.imap.commands import Append, Literal
 from mailx.imap.input import BareLine, Input, LongLine
 from mailx.imap.tokens import LITERAL, Tokens, literal_size
+
+_USUAL = re.compile(rb"([A-Z0-9]+) ((?:UID )?(?!UID(?![^ ]))[A-Z]+(?![^ ]))", re.IGNORECASE)
 
 
 class Farewell(Exception):
@@ -66,7 +69,11 @@ async def receive(source: Input, limits: Limits, ask: Callable[[], None], stream
 
     Raises Refusal, Farewell, Hangup.
     """
-    lines = [await _line(source, limits, b"")]
+    line = await _line(source, limits, b"")
+    usual = None if line.endswith(b"}") else _USUAL.match(line)
+    if usual is not None:  # a shorter way to the same
+        return Command(usual[1], usual[2].upper(), Tokens([line], at=usual.end()))
+    lines = [line]
     literals: list[bytes] = []
     tag, name = tag_of(lines[0]), b""
     total = len(lines[0])

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from mailx.imap import text
 from mailx.imap.answers import Bad
@@ -15,7 +16,8 @@ WILDCARDS_LIMIT = 64  # in one pattern
 _SLICE = 100  # names matched in one go
 
 
-def matcher(reference: str, patterns: Sequence[str]) -> re.Pattern[str]:
+@lru_cache(64)
+def matcher(reference: str, patterns: tuple[str, ...]) -> re.Pattern[str]:
     """What matches the names that ``reference`` and ``patterns`` ask for: ``*`` anything, ``%`` anything in one level.
 
     Raises Bad for a pattern with too many wildcards.
@@ -91,7 +93,7 @@ class Catalogue:
         for start in range(0, len(self._names), _SLICE):
             yield [name for name in self._names[start : start + _SLICE] if self._matches(name)]
 
-    def attributes(self, name: str) -> list[str]:
+    def attributes(self, name: str) -> tuple[str, ...]:
         asked, mailbox = self._asked, self.known.get(name)
         if mailbox is None:
             attributes = ["\\NonExistent"]
@@ -101,11 +103,11 @@ class Catalogue:
             attributes.append("\\Subscribed")
         if mailbox is not None and mailbox.special_use:
             attributes.append(mailbox.special_use)
-        return attributes
+        return tuple(attributes)
 
     def child_info(self, name: str) -> bytes:
         """What RECURSIVEMATCH says of a name whose children match the selection (RFC 5258 4)."""
-        if name not in self._above:
+        if not self._above or name not in self._above:
             return b""
         options = [
             word for word, asked in ((b'"SUBSCRIBED"', self._asked.subscribed), (b'"SPECIAL-USE"', self._asked.special_use)) if asked
@@ -113,12 +115,15 @@ class Catalogue:
         return b' ("CHILDINFO" (%b))' % b" ".join(options)
 
 
-def _above(name: str) -> list[str]:
+def _above(name: str) -> Sequence[str]:
+    if DELIMITER not in name:
+        return ()
     levels = name.split(DELIMITER)
     return [DELIMITER.join(levels[:depth]) for depth in range(1, len(levels))]
 
 
-def _line(word: bytes, attributes: Sequence[str], name: str, extended: bytes = b"") -> bytes:
+@lru_cache(4096)
+def _line(word: bytes, attributes: tuple[str, ...], name: str, extended: bytes = b"") -> bytes:
     return b'* %b (%b) "%b" %b%b\r\n' % (word, text.names(attributes), DELIMITER.encode("ascii"), text.mailbox(name), extended)
 
 

@@ -24,6 +24,7 @@ def astring(raw: bytes) -> bytes:
     return raw if _ATOM.match(raw) and raw.upper() != b"NIL" else string(raw)
 
 
+@lru_cache(4096)
 def mailbox(name: str) -> bytes:
     """A mailbox name in modified UTF-7, ready for a response."""
     return astring(utf7.encode(name))

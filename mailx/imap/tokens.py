@@ -44,12 +44,12 @@ class Missing(Exception):
 class Tokens:
     """A cursor: every method takes what it is named after, or raises Bad."""
 
-    def __init__(self, lines: Sequence[bytes], literals: Sequence[bytes] = ()) -> None:
+    def __init__(self, lines: Sequence[bytes], literals: Sequence[bytes] = (), at: int = 0) -> None:
         self._lines = lines
         self._literals = literals
         self._index = 0
         self._text = lines[0]
-        self._at = 0
+        self._at = at
 
     def _match(self, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
         match = pattern.match(self._text, self._at)

@@ -607,6 +607,15 @@ class Nobody:
     async def login(self, *args: object) -> None:
         raise LoginRefused
 
+    def begin(self, *args: object) -> "Nobody":
+        return self
+
+    def first(self) -> bytes:
+        return b""
+
+    async def step(self, response: bytes) -> None:
+        raise LoginRefused
+
 
 def conversation(chunks: list[bytes]) -> bytes:
     """Everything the server says to ``chunks`` before login."""
