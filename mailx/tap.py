@@ -48,7 +48,7 @@ from mailx.ops.metrics import Census, Delay
 from mailx.ops.process import forbid_core_dumps, raise_open_files
 from mailx.ops.sockets import BoundPorts, PortTaken
 from mailx.ops.welcome import first_account, notice
-from mailx.store.blobs import Blobs
+from mailx.store.blobs import Blobs, ForeignFiles
 from mailx.store.cipher import Cipher
 from mailx.store.keys import KeysError, load_or_create
 from mailx.store.migrate import INDEX, SchemaError
@@ -57,7 +57,7 @@ from mailx.store.sqlite import StoreInUse
 log = Logger()
 
 # What keeps a server from starting and is no fault of the program: said in one line, without a traceback.
-_EXPECTED = (SchemaError, StoreInUse, KeysError, Unavailable, Unusable, SocketInUse, CannotListenError, OSError)
+_EXPECTED = (SchemaError, StoreInUse, KeysError, ForeignFiles, Unavailable, Unusable, SocketInUse, CannotListenError, OSError)
 
 
 _ALLOCATIONS = 10000  # more objects than before the garbage collector looks at the youngest
@@ -140,6 +140,7 @@ class MailX(MultiService):
         parts.push_async_callback(store.close)
         cipher = Cipher(await load_or_create(server.secret_file, store))
         blobs = Blobs(str(data / "blobs"), cipher)
+        blobs.claim()
 
         accounts, access = await self._open_accounts(store, cipher)
         health.probes["store"] = accounts.totals

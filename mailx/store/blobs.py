@@ -31,6 +31,11 @@ _HEAD = Struct(f">4sH{SALT_SIZE}s")  # magic with version, number of the data ke
 _NONCE = Struct(">3xQB")  # chunk counter, final flag
 _PURPOSE = b"blob"
 _UNFINISHED = ".tmp"
+_OWNER = "owner"  # the file that tells whose the others are
+
+
+class ForeignFiles(Exception):
+    """The files belong to another database; the text is for the operator."""
 
 
 def _private(path: str, flags: int) -> int:
@@ -173,6 +178,30 @@ class Blobs:
         if not os.path.isdir(self._directory):
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
             _fsync_directory(os.path.dirname(self._directory))
+
+    def claim(self) -> None:
+        """Make sure that the files belong to the database whose keys these are: a sweep by another would remove them all.
+
+        The first database to come leaves its mark. Raises ForeignFiles, OSError.
+        """
+        path = f"{self._directory}/{_OWNER}"
+        mark = self._cipher.hash(_PURPOSE, b"", b"").hex()
+        try:
+            with open(path, encoding="ascii") as file:
+                found = file.read(100).strip()
+        except FileNotFoundError:
+            with open(path + _UNFINISHED, "w", encoding="ascii", opener=_private) as file:
+                file.write(f"{mark}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(path + _UNFINISHED, path)
+            _fsync_directory(self._directory)
+            return
+        if found != mark:
+            raise ForeignFiles(
+                f"the files in {self._directory} belong to another database than the one that store.url names: correct it, "
+                "or choose another directory with server.data"
+            )
 
     def create(self) -> BlobWriter:
         """A new file to write; raises OSError."""

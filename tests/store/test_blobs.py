@@ -9,12 +9,13 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from mailx.store import blobs as module
-from mailx.store.blobs import CHUNK, Blobs
+from mailx.store.blobs import CHUNK, Blobs, ForeignFiles
 from mailx.store.cipher import Cipher, CipherError, Keys
 
 KEYS = Keys({1: b"\1" * 32}, 1, b"\2" * 32)
@@ -167,6 +168,16 @@ class DurabilityTests(BlobsCase):
         for _ in range(2):
             Blobs(str(parent / "blobs"), Cipher(KEYS))
         self.assertEqual(calls, [("fsync", str(parent.absolute()))])
+
+    def test_owner(self) -> None:
+        """The files of one database are not left to another one's sweep."""
+        for _ in range(2):
+            self.blobs.claim()
+        self.assertEqual(list(self.blobs.candidates()), [])
+        other = Blobs(str(self.directory), Cipher(evolve(KEYS, lookup=b"another lookup key".ljust(32))))
+        self.assertIn("store.url", str(self.assertRaises(ForeignFiles, other.claim)))
+        self.blobs.claim()
+        self.assertEqual(os.listdir(self.directory), ["owner"])
 
     def test_failure_of_each_step_leaves_nothing(self) -> None:
         def full(*args: Any) -> None:
