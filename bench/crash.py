@@ -136,7 +136,7 @@ def orphans(directory: Path) -> list[str]:
     named = {name for (name,) in database.execute("SELECT file FROM messages WHERE file IS NOT NULL")}
     unreferenced = database.execute("SELECT count(*) FROM messages WHERE refs = 0").fetchone()[0]
     database.close()
-    lying = {path.name for path in (directory / "var" / "blobs").rglob("*") if path.is_file()}
+    lying = {path.name for path in (directory / "var" / "blobs").glob("??/*") if path.is_file()}
     faults = [f"blob {name} has no message" for name in lying - named] + [f"blob {name} is missing" for name in named - lying]
     return faults + ([f"{unreferenced} messages without an entry were not swept"] if unreferenced else [])
 
