@@ -65,7 +65,7 @@ class Edits:
         """Change flags; ``flags`` are system flags, ``names`` keywords. Slices that were done stay done if a later one fails."""
         _writable(selected)
         outcome = Stored(selected.modseq, [], [])
-        for among in _slices(selected, rising(uids), FLAGS_SLICE):
+        for among in _slices(selected, uids, FLAGS_SLICE):
             done = await self._set_flags(selected, among, mode, flags, names, unchanged_since)
             outcome = Stored(done.modseq, outcome.changed + done.changed, outcome.failed + done.failed)
         return outcome
@@ -75,7 +75,7 @@ class Edits:
         _writable(selected)
         removed: list[int] = []
         if uids is not None:
-            for among in _slices(selected, rising(uids)):
+            for among in _slices(selected, uids):
                 removed += await self._store.write(entries.expunge, selected.mailbox.id, among)
             return removed
         while True:
@@ -109,7 +109,7 @@ class Edits:
         _writable(selected)
         target_id = await self._target(selected, target)
         outcome = Copied(0, [], [])
-        for among in _slices(selected, rising(uids)):
+        for among in _slices(selected, uids):
             done = await self._store.write(copies.move, selected.mailbox.id, among, target_id, int(time()), SLICE)
             outcome = Copied(done.uidvalidity, outcome.source + done.source, outcome.target + done.target)
         return outcome
@@ -186,14 +186,17 @@ def _writable(selected: Selected) -> None:
 
 
 def _slices(selected: Selected, uids: Sequence[int], size: int = 0) -> Iterator[Among]:
-    """Those of ``uids`` (rising) that the session knows, in slices; runs without a gap in its snapshot become ranges."""
+    """Those of ``uids`` that the session knows, in slices; runs without a gap in its snapshot become ranges."""
     size = size or SLICE
+    first = selected.run(uids)
+    if first is not None:
+        run = selected.uids[first : first + len(uids)]
+        for start in range(0, len(run), size):
+            yield Among(run[start : start + size], True)
+        return
+    uids = rising(uids)
     for start in range(0, len(uids), size):
         part = uids[start : start + size]
-        first = selected.index(part[0])
-        if first is not None and selected.uids[first : first + len(part)].tolist() == part:
-            yield Among(part, True)
-            continue
         known = list(selected.indexes(part))
         if known:
             whole = known[-1][1] - known[0][1] == len(known) - 1

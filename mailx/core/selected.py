@@ -101,6 +101,13 @@ class Selected:
         index = bisect_left(self.uids, uid)
         return index if index < len(self.uids) and self.uids[index] == uid else None
 
+    def run(self, uids: Sequence[int]) -> int | None:
+        """The index of the first of ``uids`` if they are messages that follow each other, as most sets are."""
+        first = self.index(uids[0]) if uids else None
+        if first is None or self.uids[first : first + len(uids)] != (uids if isinstance(uids, array) else array("L", uids)):
+            return None
+        return first
+
     def indexes(self, uids: Iterable[int]) -> Iterator[tuple[int, int]]:
         """(uid, index) of those of ``uids`` that the session knows; fast where they follow each other."""
         known = self.uids
@@ -167,14 +174,12 @@ class Selected:
         return self._columns
 
     def known(self, uids: Sequence[int]) -> Known | None:
-        """The flags of messages of this session as of ``heard``; None while some of its messages are gone."""
+        """The flags of some messages of this session as of ``heard``; None while some of its messages are gone."""
         flags = self.flags
         if self._removed:
             return None
-        first = self.index(uids[0])
-        if first is not None and self.uids[first : first + len(uids)].tolist() == uids:
-            return Known(self.heard, flags[first : first + len(uids)])
-        return Known(self.heard, [flags[index] for _, index in self.indexes(uids)])
+        first = self.run(uids)
+        return Known(self.heard, [flags[i] for _, i in self.indexes(uids)] if first is None else flags[first : first + len(uids)])
 
     async def settle(self) -> None:
         """Wait until the session has what was committed: after its own changes, so that it sees them itself."""

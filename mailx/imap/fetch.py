@@ -14,7 +14,7 @@ from mailx.core.selected import Selected
 from mailx.imap import sections
 from mailx.imap.commands import Data, Item, Section
 from mailx.imap.session import Session
-from mailx.imap.text import date_time
+from mailx.imap.text import FlagTexts, date_time
 
 IN_MEMORY = frozenset((Data.UID, Data.FLAGS, Data.SIZE, Data.MODSEQ))
 
@@ -33,6 +33,12 @@ class Batch:
         self.rows = rows
 
     @property
+    def numbers(self) -> Sequence[int]:
+        """The sequence numbers."""
+        places = self.indexes
+        return range(places.start + 1, places.stop + 1) if isinstance(places, range) else [index + 1 for index in places]
+
+    @property
     def uids(self) -> Sequence[int]:
         return self.column(self.view.uids)
 
@@ -44,15 +50,25 @@ class Batch:
 
     def flags(self) -> list[bytes]:
         """The names of the flags of each message."""
-        texts = self.session.flag_texts
         flags = self.column(self.view.flags)
-        rendered = [texts[bits] for bits in flags]
+        texts = self._texts()
+        if texts is not None:
+            return [texts[bits] for bits in flags]
+        some, others, recent = self.session.recent_texts, self.session.flag_texts, self.view.recent
+        return [some[bits] if uid in recent else others[bits] for uid, bits in zip(self.uids, flags, strict=True)]
+
+    def flags_of_all(self) -> bytes | None:
+        """The names of the flags if all messages have the same, as they do after most STOREs."""
+        flags = set(self.column(self.view.flags))
+        texts = self._texts() if len(flags) == 1 else None
+        return None if texts is None else texts[flags.pop()]
+
+    def _texts(self) -> FlagTexts | None:
+        """What names the flags of every message; None if some are \\Recent and some are not."""
         recent = self.view.recent
-        if recent:
-            for place, uid in enumerate(self.uids):
-                if uid in recent:
-                    rendered[place] = self.session.recent_texts[flags[place]]
-        return rendered
+        if not recent or recent.isdisjoint(self.uids):
+            return self.session.flag_texts
+        return self.session.recent_texts if recent.issuperset(self.uids) else None
 
 
 Column = Callable[[Batch], Iterable[object]]
@@ -156,9 +172,9 @@ class Rendering:
 
     def lines(self, batch: Batch) -> bytes:
         """The responses for ``batch``; raises Unrendered if a content is missing."""
-        numbers = [index + 1 for index in batch.indexes]
-        if self.items == (Data.FLAGS,) and len(texts := set(batch.flags())) == 1:  # as after most STOREs
-            return self._template.replace(b"%b", texts.pop()) * len(numbers) % tuple(numbers)
+        numbers = batch.numbers
+        if self.items == (Data.FLAGS,) and (flags := batch.flags_of_all()) is not None:
+            return self._template.replace(b"%b", flags) * len(numbers) % tuple(numbers)
         return b"".join(map(self._template.__mod__, zip(numbers, *[column(batch) for column in self._columns], strict=True)))
 
     def bare(self, batch: Batch) -> bytes:

@@ -5,6 +5,7 @@ do calls again. A job raises the mailbox's mod-sequence by one, keeps its counte
 job that finds nothing to change does none of that. UIDs given to a job rise.
 """
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import compress
@@ -131,7 +132,7 @@ def set_flags(
         failed = [uid for uid, _, at in rows if at > limit]
         uids = [uid for uid, _, at in rows if at <= limit]
         flags = [flags for _, flags, at in rows if at <= limit]
-    counts = Counter(flags)
+    counts = {flags[0]: len(flags)} if _alike(flags) else Counter(flags)
     if mode == "add":
         change, differs = "flags | ?", "(flags | ?) <> flags"
         new = {old: old | mask for old in counts}
@@ -159,6 +160,11 @@ def set_flags(
         txn.after_commit(own, modseq)
         txn.publish(Change(mailbox_id, modseq, flagged=flagged, flags=told))
     return Flagged(modseq, list(uids), failed)
+
+
+def _alike(flags: Sequence[int]) -> bool:
+    """Whether it takes no counting to see that all flags are the same."""
+    return isinstance(flags, array) and len(flags) > 0 and flags == flags[:1] * len(flags)
 
 
 def expunge(txn: Txn, mailbox_id: int, among: Among | None) -> list[int]:
