@@ -132,13 +132,14 @@ class Mailboxes:
             raise MailboxError("USEATTR", "No such special use")
         return await self._change(user, boxes.create, user.id, name, special_use, int(time()))
 
-    async def delete(self, user: "User", name: str) -> None:
-        """Remove a mailbox with its messages; what lies under it stays (RFC 9051 6.3.5).
+    async def delete(self, user: "User", name: str) -> int:
+        """Remove a mailbox with its messages and return its id; what lies under it stays (RFC 9051 6.3.5).
 
         Raises MailboxError "NONEXISTENT", "CANNOT" (INBOX), "HASCHILDREN" (no mailbox, only a parent).
         """
-        mailbox_id = await self._change(user, boxes.bury, user.id, normal(name).removesuffix(DELIMITER))
+        mailbox_id: int = await self._change(user, boxes.bury, user.id, normal(name).removesuffix(DELIMITER))
         await self._purge(mailbox_id)
+        return mailbox_id
 
     async def resume(self) -> None:
         """Finish the deletions that the last stop cut short; once, at start-up."""

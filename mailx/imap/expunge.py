@@ -28,7 +28,8 @@ async def copy(session: Session, command: Command, asked: Copy) -> bytes:
     if not uids:
         return b"Nothing to copy"
     copied = await session.services.mailboxes.copy(view, uids, asked.mailbox)
-    return _uids(copied) + b"COPY completed"
+    _any_left(copied)
+    return b"[%b] COPY completed" % _code(copied)
 
 
 async def move(session: Session, command: Command, asked: Copy) -> bytes:
@@ -39,8 +40,8 @@ async def move(session: Session, command: Command, asked: Copy) -> bytes:
     if not uids:
         return b"Nothing to move"
     moved = await session.services.mailboxes.move(view, uids, asked.mailbox)
-    if moved.source:
-        session.peer.write(tagged(b"*", b"OK", b"Moved", _code(moved)))
+    _any_left(moved)
+    session.peer.write(tagged(b"*", b"OK", b"Moved", _code(moved)))
     return b"MOVE completed"
 
 
@@ -49,9 +50,11 @@ def _writable(session: Session) -> None:
         raise No(b"Mailbox is read-only", b"READ-ONLY")
 
 
+def _any_left(copied: Copied) -> None:
+    """Raises No if another session has removed all the messages, which this one was not told yet (RFC 2180 4.4.1)."""
+    if not copied.source:
+        raise No(b"Messages are expunged already", b"EXPUNGEISSUED")
+
+
 def _code(copied: Copied) -> bytes:
     return b"COPYUID %d %b %b" % (copied.uidvalidity, compact(copied.source), compact(copied.target))
-
-
-def _uids(copied: Copied) -> bytes:
-    return b"[%b] " % _code(copied) if copied.source else b""

@@ -5,7 +5,6 @@ from mailx.imap.arrival import Command
 from mailx.imap.commands import Create, Rename, Select
 from mailx.imap.session import Session
 from mailx.mail.mailbox import Flag
-from mailx.mail.names import normal
 
 _SEEN = int(Flag.SEEN)
 
@@ -46,9 +45,9 @@ async def create(session: Session, command: Command, new: Create) -> None:
 
 
 async def delete(session: Session, command: Command, name: str) -> None:
-    """Deleting the selected mailbox leaves the session without one."""
-    await session.services.mailboxes.delete(session.owner(), name)
-    if session.selected is not None and session.selected.mailbox.name == normal(name):
+    """Deleting the selected mailbox, whatever it was called when it was selected, leaves the session without one."""
+    deleted = await session.services.mailboxes.delete(session.owner(), name)
+    if session.selected is not None and session.selected.mailbox.id == deleted:
         session.unselect()
 
 
