@@ -42,6 +42,10 @@ class Need(IntFlag):
     GUID = 4  # Row.guid; comes with SUMMARY and CONTENT anyway
 
 
+_SUMMARY = int(Need.SUMMARY)  # plain integers: an operation on an IntFlag costs ten times as much
+_CONTENT = int(Need.CONTENT)
+
+
 @frozen
 class Blob:
     """The content of a message that lies in a file and is read in pieces; ``size`` in octets."""
@@ -80,16 +84,16 @@ class Reader:
     async def rows(self, selected: Selected, uids: Sequence[int], need: Need) -> AsyncIterator[list[Row]]:
         """The messages with these UIDs that the session knows, in their order, batch after batch."""
         turns = Turns(self._reactor)
-        for batch in self._batches(selected, uids, need):
+        for batch in self._batches(selected, uids, int(need)):
             await self.complete(selected, batch)
-            rows = await self._rows(selected, [index for _, index in selected.indexes(batch)], need)
+            rows = await self._rows(selected, [index for _, index in selected.indexes(batch)], int(need))
             if rows:
                 yield rows
             await turns.spare()
 
     async def summaries(self, message_ids: Sequence[int]) -> list[Summary | None]:
         """The summaries of these messages in their order, None for one that is gone. At most BATCH in one go."""
-        read = await self._texts(message_ids, Need.SUMMARY)
+        read = await self._texts(message_ids, _SUMMARY)
         return read.summaries
 
     async def complete(self, selected: Selected, uids: Sequence[int]) -> None:
@@ -109,8 +113,8 @@ class Reader:
         data: bytes = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._blobs.read, content.file, offset, length)
         return data
 
-    def _batches(self, selected: Selected, uids: Sequence[int], need: Need) -> Iterator[Sequence[int]]:
-        if not need & Need.CONTENT:
+    def _batches(self, selected: Selected, uids: Sequence[int], need: int) -> Iterator[Sequence[int]]:
+        if not need & _CONTENT:
             for start in range(0, len(uids), BATCH):
                 yield uids[start : start + BATCH]
             return
@@ -126,11 +130,11 @@ class Reader:
         if batch:
             yield batch
 
-    async def _texts(self, ids: Sequence[int], need: Need) -> "_Texts":
+    async def _texts(self, ids: Sequence[int], need: int) -> "_Texts":
         """What is needed of each message: from memory where it is there, the rest in one reading."""
-        packed = self._summaries.get_all(ids) if need & Need.SUMMARY else []
+        packed = self._summaries.get_all(ids) if need & _SUMMARY else []
         lacking = sorted({id for id, one in zip(ids, packed, strict=True) if one is None}) if None in packed else []
-        wanted = sorted(set(ids)) if need & Need.CONTENT else []
+        wanted = sorted(set(ids)) if need & _CONTENT else []
         fresh: dict[int, tuple[bytes, bytes]] = {}
         contents: dict[int, Stored] = {}
         if lacking or wanted:
@@ -139,9 +143,9 @@ class Reader:
             if answer.damaged:
                 log.error("Stored messages do not open", event="store.damaged", messages=len(answer.damaged), first=answer.damaged[0])
         guid_of = self._summaries.guid
-        if need & Need.CONTENT:
+        if need & _CONTENT:
             guids = [contents[id].guid if id in contents else b"" for id in ids]
-        elif need & Need.SUMMARY:
+        elif need & _SUMMARY:
             guids = [fresh[id][0] if id in fresh else guid_of(id) for id in ids]
         else:
             known = await self._store.read(message_guids, ids)
@@ -153,7 +157,7 @@ class Reader:
         summaries = [None if one is None else Summary(one) for one in packed]
         return _Texts(guids, summaries, [_content(contents.get(id)) for id in ids] if wanted else [])
 
-    async def _rows(self, selected: Selected, indexes: Sequence[int], need: Need) -> list[Row]:
+    async def _rows(self, selected: Selected, indexes: Sequence[int], need: int) -> list[Row]:
         ids = picked(selected.message_ids, indexes)
         summaries: Sequence[Summary | None] = _NOTHING[: len(ids)]
         contents: Sequence[bytes | Blob | None] = _NOTHING[: len(ids)]
@@ -161,9 +165,9 @@ class Reader:
         if need:
             read = await self._texts(ids, need)
             guids = read.guids
-            if need & Need.SUMMARY:
+            if need & _SUMMARY:
                 summaries = read.summaries
-            if need & Need.CONTENT:
+            if need & _CONTENT:
                 contents = read.contents
         columns = (
             picked(selected.uids, indexes), indexes, picked(selected.flags, indexes), picked(selected.modseqs, indexes),
@@ -173,9 +177,9 @@ class Reader:
         rows = list(map(Row._make, zip(*columns, strict=True)))
         if need and not all(guids):  # gone since, or damaged
             rows = [row for row in rows if row.guid]
-        if need & Need.CONTENT and None in contents:
+        if need & _CONTENT and None in contents:
             rows = [row for row in rows if row.content is not None]
-        if need & Need.SUMMARY and None in summaries:
+        if need & _SUMMARY and None in summaries:
             rows = [row for row in rows if row.summary is not None]
         return rows
 

@@ -7,7 +7,7 @@ streamed (:mod:`mailx.imap.fetching`).
 
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 from mailx.core.fetch import Need, Row
 from mailx.core.selected import Selected
@@ -146,15 +146,12 @@ class Rendering:
                 self._columns.append(column)
         self._bare = b" ".join(pieces)
         self._template = b"* %d FETCH (" + self._bare + b")\r\n"
+        self.need = self._need()  # what must be read from the store
+        self.with_content = bool(self.need & Need.CONTENT)
+        self.in_memory = IN_MEMORY.issuperset(self.items)  # whether the view alone answers
+        self.sets_seen = any(not section.peek for section in self.sections)
 
-    @property
-    def in_memory(self) -> bool:
-        """Whether the view alone answers."""
-        return IN_MEMORY.issuperset(self.items)
-
-    @property
-    def need(self) -> Need:
-        """What must be read from the store."""
+    def _need(self) -> Need:
         need = Need.NONE
         for item in self.items:
             if item in (Data.ENVELOPE, Data.BODY, Data.BODYSTRUCTURE):
@@ -166,10 +163,6 @@ class Rendering:
                     need |= Need.SUMMARY
         return need
 
-    @property
-    def sets_seen(self) -> bool:
-        return any(not section.peek for section in self.sections)
-
     def lines(self, batch: Batch) -> bytes:
         """The responses for ``batch``; raises Unrendered if a content is missing."""
         numbers = batch.numbers
@@ -180,3 +173,9 @@ class Rendering:
     def bare(self, batch: Batch) -> bytes:
         """The items of a ``batch`` of one message, without the response around them."""
         return b"".join(map(self._bare.__mod__, zip(*[column(batch) for column in self._columns], strict=True)))
+
+
+@lru_cache(256)
+def compiled(items: tuple[Item, ...]) -> Rendering:
+    """The rendering of ``items``; mail programs ask for the same few again and again."""
+    return Rendering(items)

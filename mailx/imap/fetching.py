@@ -12,7 +12,7 @@ from mailx.core.fetch import Blob, Need, Row
 from mailx.imap import sections
 from mailx.imap.arrival import Command
 from mailx.imap.commands import Data, Fetch, Item, Section
-from mailx.imap.fetch import Batch, Rendering, Unrendered, literal
+from mailx.imap.fetch import Batch, Rendering, Unrendered, compiled, literal
 from mailx.imap.flags import chosen
 from mailx.imap.sections import Extent
 from mailx.imap.session import Session
@@ -35,21 +35,21 @@ async def fetch(session: Session, command: Command, asked: Fetch) -> None:
     if asked.changed_since is not None:
         modseqs = view.modseqs
         uids = [view.uids[index] for index in indexes(view, uids) if modseqs[index] > asked.changed_since]
-    rendering = Rendering(_items(session, asked, by_uid))
+    rendering = compiled(_items(session, asked, by_uid))
     if rendering.in_memory:
         await _from_memory(session, rendering, indexes(view, uids))
     else:
         await _from_store(session, rendering, uids)
 
 
-def _items(session: Session, asked: Fetch, by_uid: bool) -> list[Item]:
+def _items(session: Session, asked: Fetch, by_uid: bool) -> tuple[Item, ...]:
     """The items to send: UID FETCH always has UID (RFC 9051 6.4.9), CHANGEDSINCE always MODSEQ (RFC 7162 3.1.4.1)."""
     items = list(asked.items)
     if by_uid and Data.UID not in items:
         items.insert(0, Data.UID)
     if Data.MODSEQ not in items and (asked.changed_since is not None or session.condstore and Data.FLAGS in items):
         items.append(Data.MODSEQ)
-    return items
+    return tuple(items)
 
 
 async def _from_memory(session: Session, rendering: Rendering, places: Sequence[int]) -> None:
@@ -59,12 +59,11 @@ async def _from_memory(session: Session, rendering: Rendering, places: Sequence[
 
 
 async def _from_store(session: Session, rendering: Rendering, uids: Sequence[int]) -> None:
-    need = rendering.need
-    async for rows in session.services.mailboxes.fetch(session.view(), uids, need):
+    async for rows in session.services.mailboxes.fetch(session.view(), uids, rendering.need):
         current = rendering
         if rendering.sets_seen and await _mark_seen(session, rows):
             current = _with_flags(session, rendering)
-        for group in _groups(rows, bool(need & Need.CONTENT)):
+        for group in _groups(rows, rendering.with_content):
             await _write(session, current, group)
 
 
@@ -126,7 +125,7 @@ async def _mark_seen(session: Session, rows: Sequence[Row]) -> bool:
 def _with_flags(session: Session, rendering: Rendering) -> Rendering:
     """The client learns what its fetch has set (RFC 9051 6.4.5)."""
     extra: list[Item] = [Data.FLAGS, Data.MODSEQ] if session.condstore else [Data.FLAGS]
-    return Rendering(rendering.items + tuple(item for item in extra if item not in rendering.items))
+    return compiled(rendering.items + tuple(item for item in extra if item not in rendering.items))
 
 
 async def _stream(session: Session, rendering: Rendering, row: Row) -> None:
@@ -144,7 +143,7 @@ async def _stream(session: Session, rendering: Rendering, row: Row) -> None:
             peer.write(item.label + b" ")
             await _stream_section(session, item, row)
         else:
-            peer.write(Rendering((item,)).bare(batch))
+            peer.write(compiled((item,)).bare(batch))
         await peer.ready()
     peer.write(b")\r\n")
     session.inside_response = False

@@ -4,7 +4,7 @@ from mailx.core.selected import Selected
 from mailx.imap.answers import Bad, No
 from mailx.imap.arrival import Command
 from mailx.imap.commands import Data, Item, StoreFlags
-from mailx.imap.fetch import Batch, Rendering
+from mailx.imap.fetch import Batch, compiled
 from mailx.imap.session import Session
 from mailx.imap.sets import compact, indexes, sequence_numbers
 from mailx.imap.tokens import Ranges
@@ -43,7 +43,7 @@ async def store(session: Session, command: Command, asked: StoreFlags) -> bytes 
     if session.condstore or not asked.silent:
         if not asked.silent:
             session.peer.write(session.new_keywords())
-        rendering = Rendering(items)
+        rendering = compiled(tuple(items))
         places = indexes(view, stored.changed)
         for start in range(0, len(places), _SLICE):
             session.peer.write(rendering.lines(Batch(session, places[start : start + _SLICE])))

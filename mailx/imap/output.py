@@ -32,6 +32,7 @@ class Output:
     def __init__(self, transport: Any, reactor: Any) -> None:
         self._transport = transport
         self._reactor = reactor
+        self._seconds = reactor.seconds
         self._gathered: list[bytes] = []
         self._octets = 0
         self._waiting: Deferred[None] | None = None
@@ -86,7 +87,7 @@ class Output:
 
     def start_turn(self) -> None:
         """The reactor has just handed over."""
-        self._turn = self._reactor.seconds()
+        self._turn = self._seconds()
 
     async def ready(self) -> None:
         """Between two pieces: wait until the client takes more; raises Hangup when it is gone."""
@@ -97,7 +98,7 @@ class Output:
         if self._full:
             self.flush()
             await self._drained()
-        elif self._reactor.seconds() - self._turn > TURN_SECONDS:
+        elif self._seconds() - self._turn > TURN_SECONDS:
             await self._next_turn()
 
     async def _drained(self) -> None:

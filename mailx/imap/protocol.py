@@ -57,6 +57,7 @@ class IMAPServer(IMAP4Server):
         self._listener = listener
         self._entered = False
         self._reactor = services.reactor
+        self._seconds = services.reactor.seconds
         self._deadline: float | None = None
         self._farewell = b""
         self._timer: Any = None
@@ -160,7 +161,7 @@ class IMAPServer(IMAP4Server):
     def patience(self, seconds: float, farewell: bytes) -> None:
         if self._over:
             return
-        self._deadline = deadline = self._reactor.seconds() + seconds
+        self._deadline = deadline = self._seconds() + seconds
         self._farewell = farewell
         if self._timer is None:
             self._timer = self._reactor.callLater(seconds, self._late)
@@ -194,7 +195,7 @@ class IMAPServer(IMAP4Server):
         self._timer = None
         if self._deadline is None:
             return
-        left = self._deadline - self._reactor.seconds()
+        left = self._deadline - self._seconds()
         if left > 0:
             self._timer = self._reactor.callLater(left, self._late)
             return

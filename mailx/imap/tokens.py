@@ -91,6 +91,14 @@ class Tokens:
         if not self.take(b" "):
             raise Bad(b"Missing argument" if self.at_end() else b"Syntax error")
 
+    def short_rest(self, limit: int) -> bytes | None:
+        """All that is left, taken, if it is no more than ``limit`` octets without a literal; else None, and nothing is taken."""
+        if self._index < len(self._literals) or len(self._text) - self._at > limit:
+            return None
+        rest = self._text[self._at :]
+        self._at = len(self._text)
+        return rest
+
     def at_end(self) -> bool:
         return self._at == len(self._text)
 
