@@ -30,7 +30,7 @@ from mailx.imap.answers import Bad, Ended, No, tagged
 from mailx.imap.arrival import Command, Farewell
 from mailx.imap.input import Hangup
 from mailx.imap.session import AUTHENTICATED, BEFORE, OVER, SELECTED, Session, log
-from mailx.imap.tokens import Tokens
+from mailx.imap.tokens import Tokens, remembered
 from mailx.mail.names import MailboxError
 from mailx.mail.reply import Refused, Unavailable
 
@@ -69,9 +69,9 @@ VERBS: dict[bytes, Verb] = {
     b"RENAME": Verb(grammar.rename, folders.rename, _IN),
     b"SUBSCRIBE": Verb(grammar.mailbox, folders.subscribe, _IN),
     b"UNSUBSCRIBE": Verb(grammar.mailbox, folders.unsubscribe, _IN),
-    b"LIST": Verb(grammar.listing, listing.listing, _IN),
+    b"LIST": Verb(remembered(grammar.listing), listing.listing, _IN),
     b"LSUB": Verb(grammar.lsub, listing.lsub, _IN),
-    b"STATUS": Verb(grammar.status, listing.status, _IN),
+    b"STATUS": Verb(remembered(grammar.status), listing.status, _IN),
     b"NAMESPACE": Verb(grammar.nothing, listing.namespace, _IN),
     b"APPEND": Verb(append.unread, append.append, _IN),
     b"IDLE": Verb(grammar.nothing, idle.idle, _IN),

@@ -1,15 +1,13 @@
 """The arguments of FETCH (RFC 9051 6.4.5, RFC 7162 3.1.4.1)."""
 
 import re
-from functools import lru_cache
 
 from mailx.imap.answers import Bad
 from mailx.imap.commands import Data, Fetch, Item, Section, Text
-from mailx.imap.tokens import MODSEQ_LIMIT, NESTING_LIMIT, NUMBER_LIMIT, Tokens
+from mailx.imap.tokens import MODSEQ_LIMIT, NESTING_LIMIT, NUMBER_LIMIT, Tokens, remembered
 
 ITEMS_LIMIT = 100
 FIELDS_LIMIT = 500
-_SHORT = 512  # octets of arguments that are remembered
 _MACROS: dict[bytes, tuple[Item, ...]] = {
     b"ALL": (Data.FLAGS, Data.INTERNALDATE, Data.SIZE, Data.ENVELOPE),
     b"FAST": (Data.FLAGS, Data.INTERNALDATE, Data.SIZE),
@@ -31,17 +29,11 @@ def fetch(tokens: Tokens) -> Fetch:
     tokens.space()
     ranges = tokens.sequence_set()
     tokens.space()
-    rest = tokens.short_rest(_SHORT)
-    items, changed_since = _items(tokens) if rest is None else _known_items(rest)
+    items, changed_since = _items(tokens)
     return Fetch(ranges, items, changed_since)
 
 
-@lru_cache(256)
-def _known_items(text: bytes) -> tuple[tuple[Item, ...], int | None]:
-    """Mail programs ask for the same few things again and again."""
-    return _items(Tokens([text]))
-
-
+@remembered
 def _items(tokens: Tokens) -> tuple[tuple[Item, ...], int | None]:
     """Everything behind the set."""
     if tokens.take(b"("):

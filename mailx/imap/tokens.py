@@ -6,7 +6,9 @@ grammar does not allow raises ``Bad``; the command was collected whole before, s
 
 import re
 from calendar import timegm
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TypeVar
 
 from mailx.imap import utf7
 from mailx.imap.answers import Bad, No
@@ -35,6 +37,10 @@ _DATE_TIME = re.compile(rb'"([ 0-9][0-9])-([A-Za-z]{3})-([0-9]{4}) ([0-9]{2}):([
 _DATE = re.compile(rb'("?)([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4})\1')
 _MONTHS = {name: number for number, name in enumerate(b"jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
 _MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+T = TypeVar("T")
+_REMEMBERED = 512  # octets of a text that is remembered
 
 
 class Missing(Exception):
@@ -279,3 +285,20 @@ def mailbox_name(raw: bytes) -> str:
     if not name:
         raise No(b"Mailbox name is empty", b"CANNOT")
     return name
+
+
+def remembered(parse: Callable[[Tokens], T]) -> Callable[[Tokens], T]:
+    """``parse`` of everything to the end, done once for each short text: mail programs say the same few things all day.
+
+    Only for what holds no secret and depends on nothing but the text.
+    """
+
+    @lru_cache(256)
+    def known(text: bytes) -> T:
+        return parse(Tokens([text]))
+
+    def parse_or_remember(tokens: Tokens) -> T:
+        rest = tokens.short_rest(_REMEMBERED)
+        return parse(tokens) if rest is None else known(rest)
+
+    return parse_or_remember
