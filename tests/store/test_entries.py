@@ -1,5 +1,6 @@
 """Jobs on mailboxes, entries and keywords, on both engines, and two writers at once where there can be two."""
 
+from array import array
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -84,6 +85,31 @@ class EntriesTests(TestCase):
         await self.flag([1, 2], "add", Flag.SEEN)
         await self.flag([2], "remove", Flag.SEEN | Flag.FLAGGED)
         self.assertEqual([[*zip(change.flagged, change.flags, strict=True)] for change in self.heard], [[(1, 1), (2, 1)], [(2, 0)]])
+
+    async def test_known_flags_count_while_the_mailbox_is_as_it_was(self) -> None:
+        """What a session knows spares the reading, and misleads nobody when something came in between."""
+        await self.fill(3)
+        await self.flag([2], "add", Flag.SEEN)
+        modseq = self.heard[-1].modseq
+
+        def flag(mode: Any, mask: int, *flags: int) -> "Deferred[entries.Flagged]":
+            known = entries.Known(modseq, array("q", flags))
+            among = Among([1, 2, 3], whole=True)
+            return self.store.write(entries.set_flags, self.inbox.id, among, mode, mask, None, lambda modseq: None, known)
+
+        done = await flag("add", Flag.SEEN, 0, 1, 0)
+        self.assertEqual((done.modseq, done.changed, done.failed), (modseq + 1, [1, 2, 3], []))
+        await flag("replace", Flag.DELETED, 0, 1, 0)  # what it knows is old
+        inbox = await self.store.read(boxes.find, self.names, self.user.id, "INBOX")
+        self.assertEqual((inbox.unseen, inbox.deleted), (3, 3))
+        modseq = inbox.modseq
+        await flag("remove", Flag.DELETED, 8, 8, 8)
+        modseq += 1
+        await flag("remove", Flag.DELETED, 0, 0, 0)
+        inbox = await self.store.read(boxes.find, self.names, self.user.id, "INBOX")
+        self.assertEqual((inbox.unseen, inbox.deleted, inbox.modseq), (3, 0, modseq))
+        told = [[*zip(change.flagged, change.flags, strict=True)] for change in self.heard[1:]]
+        self.assertEqual(told, [[(1, 1), (3, 1)], [(1, 8), (2, 8), (3, 8)], [(1, 0), (2, 0), (3, 0)]])
 
     async def test_a_purge_goes_in_slices_and_gives_the_quota_back(self) -> None:
         self.patch(entries, "SLICE", 2)
