@@ -82,6 +82,7 @@ message_size = 52428800
 port = {port["imap"]}
 tls_port = {port["imaps"]}
 max_connections = 5000
+max_per_address = 5000
 max_per_account = 5000
 plaintext_login = true
 [log]

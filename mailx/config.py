@@ -131,6 +131,7 @@ class IMAP:
     port: int = setting(2143, "IMAP with STARTTLS (143 in production); 0: off.", least=0, most=PORT)
     tls_port: int = setting(2993, "IMAP with implicit TLS (993 in production); 0: off.", least=0, most=PORT)
     max_connections: int = setting(200, "Connections a port; the next gets BYE.", least=1)
+    max_per_address: int = setting(100, "Connections from one client address a port; many people may share one.", least=1)
     max_per_account: int = setting(50, "Sessions of one account.", least=1)
     idle_timeout: int = setting(1800, "Seconds without a command before the session ends (at least 30 minutes, RFC 9051 5.4).", least=1)
     command_timeout: int = setting(60, "Seconds a command may take to arrive whole.", least=1)

@@ -5,10 +5,10 @@ stopping, listeners close first; idle sessions hear BYE at once, running command
 is left then is cut. A port that cannot be bound fails the start.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
 from twisted.internet.protocol import ServerFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -18,19 +18,11 @@ from mailx.config import IMAP, Server
 from mailx.core import metrics, proxy
 from mailx.core.access import Access
 from mailx.core.connections import Gate
+from mailx.core.listening import BACKLOG, TLSProvider, end
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.reception import Reception
 from mailx.imap.protocol import IMAPServer
 from mailx.imap.session import Services, Sessions, log
-
-BACKLOG = 511  # connections that may wait to be accepted
-LAST_WORDS = 1.0  # seconds that cut connections may take to go
-
-
-class TLSProvider(Protocol):
-    """Where the certificates come from; see :class:`mailx.ops.certificates.Certificates`."""
-
-    def server_options(self) -> Any: ...
 
 
 class IMAPListener(ServerFactory):
@@ -44,9 +36,8 @@ class IMAPListener(ServerFactory):
         self.services = services
         self.port = 0
         self._tls = tls
-        limit = services.settings.max_connections
-        self.gate = Gate(limit, limit)
-        self.connections: set[IMAPServer] = set()
+        self.gate = Gate(services.settings.max_connections, services.settings.max_per_address)
+        self.sessions: set[IMAPServer] = set()
         self._empty: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> IMAPServer:
@@ -56,9 +47,9 @@ class IMAPListener(ServerFactory):
 
     def enter(self, protocol: IMAPServer, address: str) -> bool:
         """Take a connection in; False if there is no room."""
-        self.connections.add(protocol)
+        self.sessions.add(protocol)
         if not self.gate.enter(address):
-            metrics.CONNECTIONS_REFUSED.labels(self.name, "limit").inc()
+            metrics.CONNECTIONS_REFUSED.labels(self.name, "limit" if self.gate.full else "address_limit").inc()
             log.error(
                 "IMAP connection limit reached",
                 event="imap.limit",
@@ -75,21 +66,21 @@ class IMAPListener(ServerFactory):
     @property
     def crowded(self) -> bool:
         """Whether so many of those sent away are still here (under TLS a word waits for the handshake) that no more may wait."""
-        return len(self.connections) > 2 * self.gate.max_connections
+        return len(self.sessions) > 2 * self.gate.max_connections
 
     def leave(self, protocol: IMAPServer, address: str, entered: bool) -> None:
         """A connection is gone."""
-        self.connections.discard(protocol)
+        self.sessions.discard(protocol)
         if entered:
             self.gate.leave(address)
             metrics.CONNECTIONS_OPEN.labels(self.name).dec()
-        if self._empty is not None and not self.connections:
+        if self._empty is not None and not self.sessions:
             empty, self._empty = self._empty, None
             empty.callback(None)
 
     def revoke(self, account: int) -> None:
         """The sessions of ``account`` end."""
-        for protocol in tuple(self.connections):
+        for protocol in tuple(self.sessions):
             if protocol.session.user is not None and protocol.session.user.id == account:
                 protocol.revoke()
 
@@ -97,16 +88,20 @@ class IMAPListener(ServerFactory):
         """End every session at its next rest; fires when none is left."""
         drained: Deferred[None] = Deferred()
         self._empty = drained
-        for protocol in tuple(self.connections):
+        for protocol in tuple(self.sessions):
             protocol.stop()
-        if not self.connections and self._empty is not None:
+        if not self.sessions and self._empty is not None:
             self._empty = None
             drained.callback(None)
         return drained
 
     def cut(self) -> None:
         """Nobody is waited for any longer."""
-        for protocol in tuple(self.connections):
+        self.abort()
+
+    def abort(self) -> None:
+        """Close every connection as it is."""
+        for protocol in tuple(self.sessions):
             protocol.abort()
 
 
@@ -183,35 +178,13 @@ class IMAPService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        began = self._reactor.seconds()
-        await DeferredList([maybeDeferred(port.stopListening) for port in self.ports.values()])
+        ending = await end(self.ports.values(), self.listeners, self._reactor, self._settings.shutdown_seconds)
         self.ports.clear()
-        sessions = sum(len(listener.connections) for listener in self.listeners)
-        drained = DeferredList([listener.drain() for listener in self.listeners])
-        await self._within(self._settings.shutdown_seconds, drained)
-        left = sum(len(listener.connections) for listener in self.listeners)
-        for listener in self.listeners:
-            listener.cut()
-        await self._within(LAST_WORDS, drained)
         self.listeners.clear()
         log.info(
             "IMAP server shutdown",
             event="imap.stopped",
-            graceful=not left,
-            active_sessions_completed=sessions - left,
-            total_duration_ms=round((self._reactor.seconds() - began) * 1000),
+            graceful=not ending.left,
+            active_sessions_completed=ending.finished,
+            total_duration_ms=round(ending.seconds * 1000),
         )
-
-    def _within(self, seconds: float, done: "Deferred[Any]") -> "Deferred[None]":
-        """Fires when ``done`` does, or when ``seconds`` are over."""
-        either: Deferred[None] = Deferred()
-        timer = self._reactor.callLater(seconds, either.callback, None)
-
-        def first(result: Any) -> Any:
-            if timer.active():
-                timer.cancel()
-                either.callback(None)
-            return result
-
-        done.addCallback(first)
-        return either

@@ -12,6 +12,7 @@ from twisted.mail.smtp import SMTPFactory
 from mailx.config import SMTP, Server
 from mailx.core import metrics
 from mailx.core.connections import Gate
+from mailx.core.listening import TLSProvider
 from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope, Origin
 from mailx.mail.reply import Reply
@@ -55,12 +56,6 @@ class Reception(Protocol):
     def content(self, origin: Origin, head: bytes, limit: int, submitted: bool) -> Content: ...
 
     async def accept(self, envelope: Envelope, each: bool = False) -> Mapping[Address, Reply]: ...
-
-
-class TLSProvider(Protocol):
-    """Where the certificates come from; see :class:`mailx.ops.certificates.Certificates`."""
-
-    def server_options(self) -> Any: ...
 
 
 class SMTPListener(SMTPFactory):

@@ -10,7 +10,7 @@ from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -18,15 +18,13 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 import mailx
 from mailx.config import SMTP, Server
 from mailx.core import proxy
+from mailx.core.listening import BACKLOG, TLSProvider, end
 from mailx.core.unix import make_room
 from mailx.smtp.authentication import Access
 from mailx.smtp.door import LMTP, MX, SUBMISSION, SUBMISSIONS, Door
-from mailx.smtp.listener import Reception, SMTPListener, TLSProvider
+from mailx.smtp.listener import Reception, SMTPListener
 
 log = Logger()
-
-BACKLOG = 511  # connections that may wait to be accepted
-LAST_WORDS = 1.0  # seconds for the 421 of a session that is cut
 
 
 class SMTPService(Service):
@@ -109,29 +107,16 @@ class SMTPService(Service):
             listener.revoke(account)
 
     async def _stop(self) -> None:
-        began = self._reactor.seconds()
-        await DeferredList([maybeDeferred(port.stopListening) for port in self.ports.values()])
+        ending = await end(self.ports.values(), self.listeners, self._reactor, self._settings.shutdown_seconds)
         self.ports.clear()
-        before = self._open()
-        drained = DeferredList([listener.drain() for listener in self.listeners])
-        await _either(drained, self._reactor, self._settings.shutdown_seconds)
-        left = self._open()
-        for listener in self.listeners:
-            listener.cut()
-        await _either(drained, self._reactor, LAST_WORDS)
-        for listener in self.listeners:
-            listener.abort()
         self.listeners.clear()
         log.info(
             "SMTP server shutdown",
             event="smtp.stopped",
-            graceful=not left,
-            active_sessions_completed=before - left,
-            total_duration_ms=round((self._reactor.seconds() - began) * 1000),
+            graceful=not ending.left,
+            active_sessions_completed=ending.finished,
+            total_duration_ms=round(ending.seconds * 1000),
         )
-
-    def _open(self) -> int:
-        return sum(len(listener.sessions) for listener in self.listeners)
 
     def stopService(self) -> "Deferred[None]":
         """Fires when no session is left, at the latest ``shutdown_seconds`` and a moment later."""
@@ -144,18 +129,3 @@ def _send_at_once(listening: object) -> None:
     listener = getattr(listening, "socket", None)
     if listener is not None:
         listener.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-
-
-def _either(done: "Deferred[Any]", reactor: Any, seconds: float) -> "Deferred[None]":
-    """Fires when ``done`` does or ``seconds`` are over, whichever comes first."""
-    either: Deferred[None] = Deferred()
-    timer = reactor.callLater(seconds, either.callback, None)
-
-    def first(result: Any) -> Any:
-        if timer.active():
-            timer.cancel()
-            either.callback(None)
-        return result
-
-    done.addCallback(first)
-    return either

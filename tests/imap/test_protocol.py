@@ -151,6 +151,16 @@ class LimitTests(EdgeTestCase):
         self.assertTrue((await edge.connect().line()).startswith(b"* OK"))
 
     @coroutine
+    async def test_connections_of_an_address(self) -> None:
+        """One client cannot take all places."""
+        edge = await self.edge(max_connections=9, max_per_address=1)
+        first = edge.connect()
+        self.assertTrue((await first.line()).startswith(b"* OK"))
+        self.assertEqual(await edge.connect().line(), b"* BYE [LIMIT] Maximum connections reached")
+        first.disconnect()
+        self.assertTrue((await edge.connect().line()).startswith(b"* OK"))
+
+    @coroutine
     async def test_sessions_of_an_account(self) -> None:
         edge = await self.edge(max_per_account=2)
         first, _ = await edge.login(), await edge.login()

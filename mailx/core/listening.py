@@ -1,0 +1,80 @@
+"""What every edge does with its ports: how many may wait to be let in, where TLS comes from, and how they end.
+
+Ports close first; then sessions get time to finish what they do; what is left is told to go, and at last cut off.
+"""
+
+from collections.abc import Iterable, Sequence, Sized
+from typing import Any, Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.interfaces import IListeningPort
+
+BACKLOG = 511  # connections that may wait to be accepted
+LAST_WORDS = 1.0  # seconds that a session which is cut may take to go
+
+
+class TLSProvider(Protocol):
+    """Where the certificates come from; see :class:`mailx.ops.certificates.Certificates`."""
+
+    def server_options(self) -> Any: ...
+
+
+class Listener(Protocol):
+    """One port's sessions."""
+
+    @property
+    def sessions(self) -> Sized: ...
+
+    def drain(self) -> "Deferred[None]":
+        """Let sessions finish; fires when none is left."""
+
+    def cut(self) -> None:
+        """Tell what is left to go."""
+
+    def abort(self) -> None:
+        """Give up what is left after that."""
+
+
+@frozen
+class Ending:
+    """How the sessions ended: ``finished`` by themselves, ``left`` when their time was over; in ``seconds``."""
+
+    finished: int
+    left: int
+    seconds: float
+
+
+async def end(ports: Iterable[IListeningPort], listeners: Sequence[Listener], reactor: Any, patience: float) -> Ending:
+    """Close ``ports`` and end all sessions, at the latest ``patience`` and LAST_WORDS seconds from now."""
+    began = reactor.seconds()
+    await DeferredList([maybeDeferred(port.stopListening) for port in ports])
+    before = _count(listeners)
+    drained = DeferredList([listener.drain() for listener in listeners])
+    await _either(drained, reactor, patience)
+    left = _count(listeners)
+    for listener in listeners:
+        listener.cut()
+    await _either(drained, reactor, LAST_WORDS)
+    for listener in listeners:
+        listener.abort()
+    return Ending(before - left, left, reactor.seconds() - began)
+
+
+def _count(listeners: Iterable[Listener]) -> int:
+    return sum(len(listener.sessions) for listener in listeners)
+
+
+def _either(done: "Deferred[Any]", reactor: Any, seconds: float) -> "Deferred[None]":
+    """Fires when ``done`` does or ``seconds`` are over, whichever comes first."""
+    either: Deferred[None] = Deferred()
+    timer = reactor.callLater(seconds, either.callback, None)
+
+    def first(result: Any) -> Any:
+        if timer.active():
+            timer.cancel()
+            either.callback(None)
+        return result
+
+    done.addCallback(first)
+    return either
