@@ -141,6 +141,11 @@ class Selected:
             spans.append((lo - 1, hi))
         return self._spans(spans)
 
+    @property
+    def news(self) -> bool:
+        """Whether anything was heard since :meth:`updates` was called, or waits for an ``expunge``."""
+        return bool(self.heard != self.modseq or self._removed or self._told or self._gone)
+
     def updates(self, expunge: bool) -> Updates:
         """Take what is pending; without ``expunge`` the removed messages keep their places and wait."""
         self._told = False

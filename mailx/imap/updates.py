@@ -15,7 +15,7 @@ _FLAGS_MODSEQ = Rendering((Data.UID, Data.FLAGS, Data.MODSEQ))
 async def tell(session: Session, expunge: bool) -> bool:
     """Send what is pending, removed messages only with ``expunge``; False if the mailbox itself is gone."""
     view, peer = session.selected, session.peer
-    if view is None:
+    if view is None or not view.news:
         return True
     updates = view.updates(expunge)
     expunged, flagged = updates.expunged, updates.flagged
