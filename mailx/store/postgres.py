@@ -38,6 +38,8 @@ log = Logger()
 _WRITERS = 4  # connections that write
 _BATCH_CALLS = 256  # calls of a batched job that share one transaction at most
 _ATTEMPTS = 12  # of a job that keeps meeting others
+_PATIENCE = 4  # attempts after which the others of this node let it go first
+_POLITENESS = 0.1  # seconds that they wait at most: what it waits for may be a row that another node holds
 _ROWS_AT_ONCE = 500  # of a multi-row insert
 _CONNECT = {"connect_timeout": 10, "application_name": "mailx", "keepalives_idle": 30, "tcp_user_timeout": 20000}
 # Another node may hang while it holds a row: nobody waits for ever, and it must let go of it in the end.
@@ -143,6 +145,7 @@ class PostgreSQLStore:
         self._notices = Notices(reactor, self._readers, connect, self.node, self._announcer.tell)
         self._reactor = reactor
         self._lock = Lock()  # of _commits
+        self._first = Lock()  # held by a job that was overtaken too often
         self._lines: dict[Any, _Line] = {}
         self._commits: deque[_Commit] = deque()
         self._unanswered = Unanswered()
@@ -220,7 +223,7 @@ class PostgreSQLStore:
         lost = met = 0
         while True:
             try:
-                self._attempt(session, calls)
+                self._attempt_in_turn(session, calls, met)
                 return True
             except _MET_ANOTHER as error:
                 met += 1
@@ -240,6 +243,16 @@ class PostgreSQLStore:
                 if len(calls) > 1:
                     return False
                 raise
+
+    def _attempt_in_turn(self, session: Session, calls: list[Call], met: int) -> None:
+        """A long job would meet short ones each time: when it has met enough of them, the next ones wait for it."""
+        if met >= _PATIENCE:
+            with self._first:
+                self._attempt(session, calls)
+            return
+        if self._first.acquire(timeout=_POLITENESS):
+            self._first.release()
+        self._attempt(session, calls)
 
     def _attempt(self, session: Session, calls: list[Call]) -> None:
         """One transaction. Raises _ConnectionLost when running it again is safe, else what went wrong."""

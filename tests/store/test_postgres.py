@@ -203,6 +203,33 @@ class MeetingTests(Case):
         await gatherResults([store.write(count) for store in (self.store, other) for _ in range(15)])
         self.assertEqual(await self.store.read(lambda txn: txn.one("SELECT size FROM things")), (30,))
 
+    async def test_a_long_job_among_short_ones(self) -> None:
+        """It gets through although short ones keep changing what it has read."""
+        await self.store.write(insert, 1, "counter")
+        runs: list[int] = []
+        done: list[object] = []
+
+        def short(txn: Txn) -> None:
+            txn.execute("UPDATE things SET size = coalesce(size, 0) + 1 WHERE id = 1")
+
+        def long(txn: Txn) -> int:
+            runs.append(1)
+            txn.one("SELECT size FROM things WHERE id = 1")
+            txn.one("SELECT pg_sleep(0.03)")
+            short(txn)
+            return len(runs)
+
+        async def keep_on() -> None:
+            while not done:
+                await self.store.write(short)
+
+        others = [Deferred.fromCoroutine(keep_on()) for _ in range(2)]
+        try:
+            self.assertLessEqual(await self.store.write(long), postgres._PATIENCE + 3)
+        finally:
+            done.append(True)
+            await gatherResults(others)
+
     async def test_a_job_that_never_gets_through(self) -> None:
         runs: list[int] = []
 
