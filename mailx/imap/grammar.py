@@ -3,10 +3,12 @@
 Each function takes the tokens behind the command's name and returns its value, or raises ``Bad``.
 """
 
+from attrs import evolve
+
 from mailx.core.edits import Mode
 from mailx.imap.answers import Bad, No
 from mailx.imap.commands import Append, Authenticate, Copy, Create, Listing, Login, Rename, Select, Status, StoreFlags
-from mailx.imap.tokens import MODSEQ_LIMIT, Missing, Ranges, Tokens
+from mailx.imap.tokens import MODSEQ_LIMIT, Missing, Ranges, Tokens, remembered
 from mailx.mail.mailbox import DELIMITER, SYSTEM_FLAGS
 
 STATUS_ITEMS = frozenset(
@@ -246,6 +248,12 @@ def store(tokens: Tokens) -> StoreFlags:
     tokens.space()
     ranges = tokens.sequence_set()
     tokens.space()
+    return evolve(_store(tokens), ranges=ranges)
+
+
+@remembered
+def _store(tokens: Tokens) -> StoreFlags:
+    """Everything behind the set."""
     unchanged_since = None
     if tokens.take(b"("):
         if tokens.keyword() != b"UNCHANGEDSINCE":
@@ -261,7 +269,7 @@ def store(tokens: Tokens) -> StoreFlags:
     names = tokens.flag_list() if tokens.peek() == b"(" else tokens.flags()
     tokens.end()
     flags, keywords = sort_flags(names)
-    return StoreFlags(ranges, _MODES[item], bool(dot), flags, keywords, unchanged_since)
+    return StoreFlags((), _MODES[item], bool(dot), flags, keywords, unchanged_since)
 
 
 def copy(tokens: Tokens) -> Copy:
