@@ -39,7 +39,7 @@ _WRITERS = 4  # connections that write
 _BATCH_CALLS = 256  # calls of a batched job that share one transaction at most
 _ATTEMPTS = 12  # of a job that keeps meeting others
 _PATIENCE = 4  # attempts after which the others of this node let it go first
-_POLITENESS = 0.1  # seconds that they wait at most: what it waits for may be a row that another node holds
+_POLITENESS = 0.5  # seconds that they wait at most: what it waits for may be a row that another node holds
 _ROWS_AT_ONCE = 500  # of a multi-row insert
 _CONNECT = {"connect_timeout": 10, "application_name": "mailx", "keepalives_idle": 30, "tcp_user_timeout": 20000}
 # Another node may hang while it holds a row: nobody waits for ever, and it must let go of it in the end.
