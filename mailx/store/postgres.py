@@ -12,6 +12,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from functools import lru_cache, partial
 from threading import Lock
 from typing import Any
@@ -219,40 +220,38 @@ class PostgreSQLStore:
             self._announcer.post([Outcome(call, error=seen) for call in calls])
 
     def _attempts(self, session: Session, calls: list[Call]) -> bool:
-        """Try until committed; False: a batch failed of itself. Raises what the job raised, psycopg.Error, _Uncertain."""
+        """Try until committed; False: a batch failed of itself. Raises what the job raised, psycopg.Error, _Uncertain.
+
+        A long job would meet short ones each time: when it has met enough of them, the next ones wait for it.
+        """
         lost = met = 0
-        while True:
-            try:
-                self._attempt_in_turn(session, calls, met)
-                return True
-            except _MET_ANOTHER as error:
-                met += 1
-                # Overlapping transactions may meet in a unique index first; one that meets it alone is at fault itself.
-                if met >= (2 if isinstance(error, errors.UniqueViolation) else _ATTEMPTS):
+        with ExitStack() as ahead:
+            while True:
+                if met < _PATIENCE and self._first.acquire(timeout=_POLITENESS):
+                    self._first.release()
+                try:
+                    self._attempt(session, calls)
+                    return True
+                except _MET_ANOTHER as error:
+                    met += 1
+                    # Overlapping transactions may meet in a unique index first; one that meets it alone is at fault itself.
+                    if met >= (2 if isinstance(error, errors.UniqueViolation) else _ATTEMPTS):
+                        if len(calls) > 1:
+                            return False
+                        raise
+                    time.sleep(random.uniform(0, 0.004) * met)
+                    if met == _PATIENCE:
+                        ahead.enter_context(self._first)
+                except _ConnectionLost as error:
+                    lost += 1
+                    if lost > 1:
+                        raise error.cause from None
+                except _Uncertain:
+                    raise
+                except Exception:
                     if len(calls) > 1:
                         return False
                     raise
-                time.sleep(random.uniform(0, 0.004) * met)
-            except _ConnectionLost as error:
-                lost += 1
-                if lost > 1:
-                    raise error.cause from None
-            except _Uncertain:
-                raise
-            except Exception:
-                if len(calls) > 1:
-                    return False
-                raise
-
-    def _attempt_in_turn(self, session: Session, calls: list[Call], met: int) -> None:
-        """A long job would meet short ones each time: when it has met enough of them, the next ones wait for it."""
-        if met >= _PATIENCE:
-            with self._first:
-                self._attempt(session, calls)
-            return
-        if self._first.acquire(timeout=_POLITENESS):
-            self._first.release()
-        self._attempt(session, calls)
 
     def _attempt(self, session: Session, calls: list[Call]) -> None:
         """One transaction. Raises _ConnectionLost when running it again is safe, else what went wrong."""
