@@ -7,6 +7,7 @@ mechanism's grammar); after either it is spent. A client's ``*`` is the edge's b
 
 import hmac
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from hashlib import new as new_hash
 from typing import TYPE_CHECKING, Any, Protocol
@@ -64,7 +65,7 @@ def _check_authzid(authzid: str, name: str) -> None:
         raise LoginRefused
 
 
-class _Steps:
+class _Steps(ABC):
     """What the exchanges share: the access they ask, and their end."""
 
     def __init__(self, access: "Access", origin: Origin) -> None:
@@ -83,8 +84,9 @@ class _Steps:
         self._ended = isinstance(answer, User)
         return answer
 
+    @abstractmethod
     async def _next(self, response: bytes) -> bytes | User:
-        raise NotImplementedError
+        """What comes after ``response``, in turn."""
 
 
 class Plain(_Steps):

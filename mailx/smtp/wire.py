@@ -6,6 +6,7 @@ pipelined commands (RFC 2920), back-pressure in both directions, and every deadl
 arrives behind it waits in the buffer, and the socket is not read beyond ``PIPELINE_LIMIT`` octets.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from socket import socket as Socket
 from typing import Any
@@ -75,9 +76,9 @@ class Wire(ESMTP):
 
     # What the session fills in.
 
+    @abstractmethod
     def command(self, line: bytes) -> Answer:
         """Execute one command line, given without its CRLF."""
-        raise NotImplementedError
 
     def closing(self) -> None:
         """The session ends: give back what a transaction holds. Called once."""

@@ -9,6 +9,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import compress
+from operator import invert, pos
 from typing import Any, Literal
 
 from attrs import frozen
@@ -133,16 +134,9 @@ def set_flags(
         uids = [uid for uid, _, at in rows if at <= limit]
         flags = [flags for _, flags, at in rows if at <= limit]
     counts = {flags[0]: len(flags)} if _alike(flags) else Counter(flags)
-    if mode == "add":
-        change, differs = "flags | ?", "(flags | ?) <> flags"
-        new = {old: old | mask for old in counts}
-    elif mode == "remove":
-        mask = ~mask
-        change, differs = "flags & ?", "(flags & ?) <> flags"
-        new = {old: old & mask for old in counts}
-    else:
-        change, differs = "?", "flags <> ?"
-        new = dict.fromkeys(counts, mask)
+    change, differs, operand = _EDITS[mode]
+    mask = operand(mask)
+    new = {old: _edited(mode, old, mask) for old in counts}
     changing = {old: made for old, made in new.items() if made != old}
     if changing:
         modseq += 1
@@ -160,6 +154,21 @@ def set_flags(
         txn.after_commit(own, modseq)
         txn.publish(Change(mailbox_id, modseq, flagged=flagged, flags=told))
     return Flagged(modseq, list(uids), failed)
+
+
+# What each mode makes of flags: the SQL, how to see whether it makes a difference, and its operand for a mask.
+_EDITS: dict[Mode, tuple[str, str, Callable[[int], int]]] = {
+    "add": ("flags | ?", "(flags | ?) <> flags", pos),
+    "remove": ("flags & ?", "(flags & ?) <> flags", invert),
+    "replace": ("?", "flags <> ?", pos),
+}
+
+
+def _edited(mode: Mode, old: int, operand: int) -> int:
+    """What the SQL of ``mode`` makes of the flags ``old``."""
+    if mode == "replace":
+        return operand
+    return old | operand if mode == "add" else old & operand
 
 
 def _alike(flags: Sequence[int]) -> bool:
