@@ -96,9 +96,8 @@ def measure(servers: list[Any], files: list[Path], count: int, sessions: int, oc
     results: dict[str, list[dict[str, float]]] = {server.name: [] for server in servers}
     for run in range(runs + 1):
         for server in servers:
-            # Run 0 warms caches up. The peers are slow: fewer messages give the same rate.
-            some = count if server.imap_port and server.name == "mailx" else max(200, count // 4)
-            some = min(some, count) if run else min(some, 400 if octets < 65536 else 40)
+            # Run 0 warms caches up.
+            some = count if run else min(count, 400 if octets < 65536 else 40)
             result = load(server, files, some, sessions, octets)
             if run:
                 results[server.name].append(result)
@@ -110,7 +109,7 @@ def measure(servers: list[Any], files: list[Path], count: int, sessions: int, oc
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--count", type=int, default=6000, help="messages of 4 KB to MailX in each run")
+    parser.add_argument("--count", type=int, default=4000, help="messages of 4 KB in each run")
     parser.add_argument("--big", type=int, default=400, help="messages of 1 MB in each run")
     parser.add_argument("--floors", action=argparse.BooleanOptionalAction, default=True, help="aiosmtpd and smtp-sink too")
     parser.add_argument("--only-mailx", action="store_true")
