@@ -115,6 +115,8 @@ def operations(messages: int) -> dict[str, Operation]:
     return {
         "login_select": login_select,
         "noop": each(lambda number: b"NOOP", 300),
+        "status": each(lambda number: b"STATUS INBOX (MESSAGES UNSEEN UIDNEXT)", 200),
+        "list": each(lambda number: b'LIST "" *', 200),
         "flags": timed(HEAVY["flags"], b" FETCH (", messages),
         "envelopes": timed(ENVELOPES, b" FETCH (", messages),
         "headers": timed(HEADERS, b" FETCH (", messages),
@@ -129,8 +131,6 @@ def operations(messages: int) -> dict[str, Operation]:
         "copy_1000": copy_thousand,
         "expunge_1000": expunge_thousand,
         "append": append_two_hundred,
-        "status": each(lambda number: b"STATUS INBOX (MESSAGES UNSEEN UIDNEXT)", 200),
-        "list": each(lambda number: b'LIST "" *', 200),
     }
 
 
