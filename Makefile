@@ -22,7 +22,7 @@ fuzz: $(VENV)/installed-tests
 	MAILX_HYPOTHESIS=fuzz $(VENV)/bin/python -m twisted.trial --temp-directory=_trial_temp.fuzz tests.mail tests.smtp tests.imap tests.store
 
 soak: $(VENV)/installed-tests
-	$(VENV)/bin/python -m bench.soak --seconds $$(( $(MINUTES) * 60 ))
+	@$(VENV)/bin/python -m bench.soak --seconds $$(( $(MINUTES) * 60 ))
 
 bench-%: $(VENV)/installed-tests
 	@$(VENV)/bin/python -m bench.$*
