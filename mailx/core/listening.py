@@ -3,10 +3,12 @@
 Ports close first; then sessions get time to finish what they do; what is left is told to go, and at last cut off.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence, Sized
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from attrs import frozen
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 
@@ -26,6 +28,9 @@ class Listener(Protocol):
     @property
     def sessions(self) -> Sized: ...
 
+    def revoke(self, account: int) -> None:
+        """The sessions of ``account`` end."""
+
     def drain(self) -> "Deferred[None]":
         """Let sessions finish; fires when none is left."""
 
@@ -43,6 +48,62 @@ class Ending:
     finished: int
     left: int
     seconds: float
+
+
+L = TypeVar("L", bound=Listener)
+
+
+class Edge(Service, Generic[L]):
+    """One protocol's ports as a service: bound, told of revoked accounts, ended.
+
+    Ports are bound in ``privilegedStartService``, so that a daemon may bind one below 1024 and then drop its rights.
+    ``ports`` maps names to listening ports, ``listeners`` are their factories.
+    """
+
+    def __init__(self, reactor: Any, patience: float) -> None:
+        """``patience``: seconds that sessions may take to finish when the service stops."""
+        self._reactor = reactor
+        self._patience = patience
+        self.ports: dict[str, IListeningPort] = {}
+        self.listeners: list[L] = []
+
+    @abstractmethod
+    def bind(self) -> None:
+        """Open every port that the settings turn on; raises CannotListenError."""
+
+    @abstractmethod
+    def started(self) -> None:
+        """The ports are open: for the log."""
+
+    @abstractmethod
+    def stopped(self, ending: Ending) -> None:
+        """The sessions have ended: for the log."""
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self.bind()
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        if not self.ports:
+            self.bind()
+        self.started()
+
+    def revoke(self, account: int) -> None:
+        """The sessions of ``account`` end."""
+        for listener in self.listeners:
+            listener.revoke(account)
+
+    def stopService(self) -> "Deferred[None]":
+        """Fires when no session is left, at the latest ``patience`` and a moment later."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        ending = await end(self.ports.values(), self.listeners, self._reactor, self._patience)
+        self.ports.clear()
+        self.listeners.clear()
+        self.stopped(ending)
 
 
 async def end(ports: Iterable[IListeningPort], listeners: Sequence[Listener], reactor: Any, patience: float) -> Ending:

@@ -81,7 +81,6 @@ class Catalogue:
         chosen = dict.fromkeys(subscribed if asked.subscribed else self.known)
         if asked.special_use:
             chosen = {name: None for name in chosen if name in self.known and self.known[name].special_use}
-        self._chosen = chosen
         self._above = {parent for name in chosen for parent in _above(name)} if asked.recursive else set()
         # A parent that is not chosen stands for children that are, unless all of these are listed themselves.
         for_others = {parent for name in chosen if not self._matches(name) for parent in _above(name)} if asked.recursive else set()

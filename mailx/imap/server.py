@@ -7,9 +7,8 @@ is left then is cut. A port that cannot be bound fails the start.
 
 from typing import Any
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.internet.protocol import ServerFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
@@ -18,7 +17,7 @@ from mailx.config import IMAP, Server
 from mailx.core import metrics, proxy
 from mailx.core.access import Access
 from mailx.core.connections import Gate
-from mailx.core.listening import BACKLOG, TLSProvider, end
+from mailx.core.listening import BACKLOG, Edge, Ending, TLSProvider
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.reception import Reception
 from mailx.imap.protocol import IMAPServer
@@ -105,7 +104,7 @@ class IMAPListener(ServerFactory):
             protocol.abort()
 
 
-class IMAPService(Service):
+class IMAPService(Edge[IMAPListener]):
     """Every IMAP listener that ``settings`` turns on. ``ports`` maps "imap" and "imaps" to their listening ports.
 
     ``tracing`` turns on the debug line of every command.
@@ -124,24 +123,15 @@ class IMAPService(Service):
         reactor: Any,
         tracing: bool = False,
     ) -> None:
+        super().__init__(reactor, settings.shutdown_seconds)
         self._settings = settings
         self._server = server
         self._tls = tls
-        self._reactor = reactor
         sessions = Sessions(settings.max_per_account)
         self._services = Services(settings, server, mailboxes, reception, access, reactor, sessions, tracing)
-        self.ports: dict[str, IListeningPort] = {}
-        self.listeners: list[IMAPListener] = []
-        access.on_revocation(self._revoke)
+        access.on_revocation(self.revoke)
 
-    def privilegedStartService(self) -> None:
-        super().privilegedStartService()  # type: ignore[no-untyped-call]
-        self._bind()
-
-    def startService(self) -> None:
-        super().startService()  # type: ignore[no-untyped-call]
-        if not self.ports:
-            self._bind()
+    def started(self) -> None:
         log.info(
             "IMAP server started",
             event="imap.started",
@@ -151,7 +141,7 @@ class IMAPService(Service):
             version=mailx.__version__,
         )
 
-    def _bind(self) -> None:
+    def bind(self) -> None:
         for name, port in (("imap", self._settings.port), ("imaps", self._settings.tls_port)):
             if port:
                 factory = self.factory(name)
@@ -168,19 +158,7 @@ class IMAPService(Service):
             factory = TLSMemoryBIOFactory(self._tls.server_options(), False, listener)
         return proxy.wrap(factory, self._settings.proxy_from, self._reactor)
 
-    def _revoke(self, account: int) -> None:
-        for listener in self.listeners:
-            listener.revoke(account)
-
-    def stopService(self) -> "Deferred[None]":
-        """Fires when no session is left, at the latest ``shutdown_seconds`` and a moment later."""
-        super().stopService()  # type: ignore[no-untyped-call]
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
-        ending = await end(self.ports.values(), self.listeners, self._reactor, self._settings.shutdown_seconds)
-        self.ports.clear()
-        self.listeners.clear()
+    def stopped(self, ending: Ending) -> None:
         log.info(
             "IMAP server shutdown",
             event="imap.stopped",

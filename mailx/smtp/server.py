@@ -9,16 +9,14 @@ import os
 from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Any
 
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 import mailx
 from mailx.config import SMTP, Server
 from mailx.core import proxy
-from mailx.core.listening import BACKLOG, TLSProvider, end
+from mailx.core.listening import BACKLOG, Edge, Ending, TLSProvider
 from mailx.core.unix import make_room
 from mailx.smtp.authentication import Access
 from mailx.smtp.door import LMTP, MX, SUBMISSION, SUBMISSIONS, Door
@@ -27,7 +25,7 @@ from mailx.smtp.listener import Reception, SMTPListener
 log = Logger()
 
 
-class SMTPService(Service):
+class SMTPService(Edge[SMTPListener]):
     """Every SMTP and LMTP listener that ``settings`` turns on.
 
     ``ports`` maps a listener's name (smtp, submission, submissions, lmtp, lmtp_socket) to its listening port.
@@ -46,25 +44,16 @@ class SMTPService(Service):
         reactor: Any,
         tracing: bool = False,
     ) -> None:
+        super().__init__(reactor, settings.shutdown_seconds)
         self._settings = settings
         self._server = server
         self._reception = reception
         self._access = access
         self._tls = tls
-        self._reactor = reactor
         self._tracing = tracing
-        self.ports: dict[str, IListeningPort] = {}
-        self.listeners: list[SMTPListener] = []
-        access.on_revocation(self._revoke)
+        access.on_revocation(self.revoke)
 
-    def privilegedStartService(self) -> None:
-        super().privilegedStartService()  # type: ignore[no-untyped-call]
-        self._bind()
-
-    def startService(self) -> None:
-        super().startService()  # type: ignore[no-untyped-call]
-        if not self.ports:
-            self._bind()
+    def started(self) -> None:
         log.info(
             "SMTP server started",
             event="smtp.started",
@@ -75,7 +64,7 @@ class SMTPService(Service):
             version=mailx.__version__,
         )
 
-    def _bind(self) -> None:
+    def bind(self) -> None:
         settings, interface = self._settings, self._server.interface
         for door, port, where in (
             (MX, settings.port, interface),
@@ -102,14 +91,7 @@ class SMTPService(Service):
             factory = TLSMemoryBIOFactory(self._tls.server_options(), False, listener)
         return proxy.wrap(factory, self._settings.proxy_from, self._reactor)
 
-    def _revoke(self, account: int) -> None:
-        for listener in self.listeners:
-            listener.revoke(account)
-
-    async def _stop(self) -> None:
-        ending = await end(self.ports.values(), self.listeners, self._reactor, self._settings.shutdown_seconds)
-        self.ports.clear()
-        self.listeners.clear()
+    def stopped(self, ending: Ending) -> None:
         log.info(
             "SMTP server shutdown",
             event="smtp.stopped",
@@ -117,11 +99,6 @@ class SMTPService(Service):
             active_sessions_completed=ending.finished,
             total_duration_ms=round(ending.seconds * 1000),
         )
-
-    def stopService(self) -> "Deferred[None]":
-        """Fires when no session is left, at the latest ``shutdown_seconds`` and a moment later."""
-        super().stopService()  # type: ignore[no-untyped-call]
-        return Deferred.fromCoroutine(self._stop())
 
 
 def _send_at_once(listening: object) -> None:

@@ -16,6 +16,9 @@ class Listener:
         self.asked: list[tuple[str, float]] = []
         self.empty: Deferred[None] = Deferred()
 
+    def revoke(self, account: int) -> None:
+        self.asked.append(("revoke", account))
+
     def drain(self) -> "Deferred[None]":
         self.asked.append(("drain", self._clock.seconds()))
         return self.empty
