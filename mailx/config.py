@@ -4,21 +4,25 @@ One frozen class per section of the TOML file. ``etc/mailx.toml`` and the refere
 here; :mod:`mailx.config_file` reads files and environment into these classes.
 """
 
-from typing import Any, Literal
+import re
+from typing import Any, Literal, get_args
 
-from attrs import Attribute, Factory, field, fields, frozen
+from attrs import Attribute, Factory, field, fields, frozen, has
 
 PORT = 65535
 VARIABLE_PREFIX = "MAILX_"
 
 # What a text may be beyond being text, in words; mailx.config_file checks each.
-Form = Literal["", "hostname", "domain", "interface", "network", "store", "path", "data path"]
+Form = Literal["", "hostname", "domain", "pattern", "interface", "network", "endpoint", "duration", "store", "path", "data path"]
 _FORMS: dict[Form, str] = {
     "": "a text",
     "hostname": "a host name",
     "domain": "a domain, or empty",
+    "pattern": "a domain, or *.domain for all below it",
     "interface": "an IP address",
     "network": "a network such as 192.0.2.0/24",
+    "endpoint": "a host name or IP address with or without a port: mail.example.org:587, 127.0.0.1, [::1]:53",
+    "duration": "a duration such as 30s, 5m, 2h or 1d",
     "store": "sqlite:FILE or postgresql://user@host/database",
     "path": "a path, relative to the configuration file",
     "data path": "a path, relative to the data directory",
@@ -163,6 +167,139 @@ class Accounts:
 
 
 @frozen
+class DNS:
+    """Name resolution for mail out and for checks."""
+
+    servers: tuple[str, ...] = setting((), "Name servers; empty: those of /etc/resolv.conf.", form="endpoint")
+    validating: str = setting(
+        "",
+        "A validating resolver on a loopback address, such as `127.0.0.1:53`. It is asked in place of `servers`, and its word "
+        "that an answer is secure is trusted, which DANE needs; empty: no DANE.",
+        form="endpoint",
+    )
+    timeout: int = setting(5, "Seconds until a server that does not answer is given up.", least=1, most=60)
+    cache: int = setting(20000, "Answers kept in memory.", least=100)
+
+
+@frozen
+class Relay:
+    """A smart host; `[[outbound.relays]]` may stand several times."""
+
+    name: str = setting("", "What routes call it.")
+    hosts: tuple[str, ...] = setting((), "Its hosts; the next is tried when one fails.", form="endpoint")
+    security: str = setting(
+        "starttls",
+        "`starttls` (port 587), `tls` from the first octet (465), or `plain` (25: UNSAFE).",
+        choices=("starttls", "tls", "plain"),
+    )
+    username: str = setting("", "Login name; empty: no login.")
+    password: str = setting("", "Password; better in `password_file` than here.", secret=True)
+    password_file: str = setting("", "File with the password, in place of `password`.", form="path")
+    mechanism: str = setting(
+        "", "SASL mechanism; empty: the strongest that both know.", choices=("", "SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN")
+    )
+    timeout: int = setting(30, "Seconds until a host that cannot be reached is given up.", least=1, most=600)
+    verify: bool = setting(True, "Check the certificate. UNSAFE when false: anybody on the way can read mail and password.")
+
+
+@frozen
+class Route:
+    """A way for some mail; `[[outbound.routes]]` may stand several times, the first that fits holds."""
+
+    recipients: tuple[str, ...] = setting((), "Recipients' domains it holds for; empty: all.", form="pattern")
+    senders: tuple[str, ...] = setting((), "Senders' domains it holds for; empty: all.", form="pattern")
+    relay: str = setting("", "Name of the relay that takes the mail; empty: directly to the recipient's server.")
+    retry: tuple[str, ...] = setting((), "Waits between attempts; empty: those of `queue.retry`.", form="duration")
+
+
+@frozen
+class Outbound:
+    """Mail out: directly to the recipients' servers, or through smart hosts."""
+
+    port: int = setting(25, "Port of the recipients' servers; another than 25 is for tests only.", least=1, most=PORT)
+    interface: str = setting("", "Address that connections come from; empty: the system chooses.")
+    connections: int = setting(500, "Connections out in all.", least=1)
+    per_destination: int = setting(10, "Connections to one destination at a time.", least=1)
+    per_connection: int = setting(100, "Messages sent over one connection before it is closed.", least=1)
+    per_minute: int = setting(0, "Messages to one destination a minute; 0: as many as it takes.", least=0)
+    idle_seconds: int = setting(10, "How long an unused connection is kept for the next message.", least=0, most=300)
+    connect_timeout: int = setting(30, "Seconds until a server that cannot be reached is given up.", least=1, most=600)
+    tls: str = setting(
+        "opportunistic",
+        "`opportunistic`: encrypt where the server can; `required`: send nothing unencrypted; `off`: UNSAFE, only for tests.",
+        choices=("opportunistic", "required", "off"),
+    )
+    mta_sts: bool = setting(True, "Fetch and obey MTA-STS policies (RFC 8461).")
+    dane: bool = setting(True, "Obey TLSA records (RFC 7672); needs `dns.validating`.")
+    loopback: bool = setting(False, "Deliver to servers on loopback addresses too: only for tests, for their records may lie.")
+    relays: tuple[Relay, ...] = setting((), "Smart hosts.")
+    routes: tuple[Route, ...] = setting((), "Which mail goes which way; what fits none goes directly.")
+
+
+@frozen
+class Queue:
+    """Mail waiting to go out."""
+
+    retry: tuple[str, ...] = setting(
+        ("5m", "15m", "30m", "1h", "2h", "4h", "8h", "16h", "24h"),
+        "Waits between attempts; after the attempt that follows the last one the message bounces.",
+        form="duration",
+    )
+    warn_after: str = setting("4h", "When the sender is told that a message is late; empty: never.", form="duration")
+    keep_days: int = setting(30, "Days that finished recipients, dead letters and timelines are kept.", least=1)
+    shutdown_seconds: int = setting(30, "How long running deliveries may finish after SIGTERM.", least=0)
+
+
+@frozen
+class Limits:
+    """How much may be sent. A recipient counts as one message."""
+
+    account_hour: int = setting(100, "Messages an account may send an hour; more get 452; 0: no limit.", least=0)
+    account_day: int = setting(500, "Messages an account may send a day; 0: no limit.", least=0)
+    domain_hour: int = setting(0, "Messages that all accounts of a domain may send an hour; 0: no limit.", least=0)
+    address_minute: int = setting(600, "Messages taken from one client address a minute on the MX port; 0: no limit.", least=0)
+
+
+@frozen
+class Checks:
+    """What is checked of mail that comes in on the MX port: SPF, DKIM, DMARC, ARC."""
+
+    trusted: tuple[str, ...] = setting(("127.0.0.0/8", "::1/128"), "Networks whose mail is not checked.", form="network")
+    spf: str = setting(
+        "mark",
+        "What becomes of an SPF fail: `reject`, `junk` (Spam folder), `mark`; `off`: not checked.",
+        choices=("reject", "junk", "mark", "off"),
+    )
+    dkim: bool = setting(True, "Verify DKIM signatures and ARC chains.")
+    dmarc: str = setting(
+        "enforce",
+        "`enforce` what the author's domain asks for (reject, or the Spam folder for quarantine); `junk`: at most the Spam folder; "
+        "`mark`; `off`: not checked.",
+        choices=("enforce", "junk", "mark", "off"),
+    )
+    arc_trusted: tuple[str, ...] = setting((), "Domains of forwarders whose ARC seals are believed when DMARC fails.", form="domain")
+    unclear: str = setting(
+        "accept",
+        "When DNS gives no answer that a rejection would hang on: `accept` the message unverified, or `defer` it with 451.",
+        choices=("accept", "defer"),
+    )
+    timeout: int = setting(20, "Seconds that the checks of one message may take in all.", least=1, most=120)
+
+
+@frozen
+class ClamAV:
+    """The virus scanner."""
+
+    socket: str = setting("", "Unix socket of clamd, or host:port; empty: not scanned.")
+    max_size: int = setting(
+        26214400, "Larger messages (octets) are not scanned; clamd's StreamMaxLength must be at least this.", least=1024
+    )
+    timeout: int = setting(30, "Seconds a scan may take.", least=1, most=300)
+    found: str = setting("reject", "What becomes of a message with a virus: `reject` or `junk` (Spam folder).", choices=("reject", "junk"))
+    away: str = setting("defer", "When the scanner does not answer: `defer` with 451, or `accept` unscanned.", choices=("defer", "accept"))
+
+
+@frozen
 class Log:
     """The log."""
 
@@ -201,6 +338,12 @@ class Config:
     smtp: SMTP = Factory(SMTP)
     imap: IMAP = Factory(IMAP)
     accounts: Accounts = Factory(Accounts)
+    dns: DNS = Factory(DNS)
+    outbound: Outbound = Factory(Outbound)
+    queue: Queue = Factory(Queue)
+    limits: Limits = Factory(Limits)
+    checks: Checks = Factory(Checks)
+    clamav: ClamAV = Factory(ClamAV)
     log: Log = Factory(Log)
     health: Health = Factory(Health)
     admin: Admin = Factory(Admin)
@@ -209,6 +352,25 @@ class Config:
 def sections() -> dict[str, type]:
     """The name and class of every section, in the order of the file."""
     return {attribute.name: attribute.type for attribute in fields(Config) if attribute.type is not None}
+
+
+def table(attribute: "Attribute[Any]") -> Any:
+    """The class of the tables that the setting ``attribute`` is a list of; None if it is no such list."""
+    kinds = get_args(attribute.type)
+    return kinds[0] if kinds and has(kinds[0]) else None
+
+
+_DURATION = re.compile(r"([0-9]{1,7})([smhd])\Z")
+
+
+def seconds(duration: str) -> int:
+    """``"5m"`` as 300, ``""`` as 0; raises ValueError."""
+    if not duration:
+        return 0
+    found = _DURATION.match(duration)
+    if found is None:
+        raise ValueError(f"{duration!r} is no duration")
+    return int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
 def variable(section: str, key: str) -> str:
@@ -226,8 +388,8 @@ def allowed(attribute: "Attribute[Any]") -> str:
         if most is not None:
             return f"a whole number from {least} to {most}"
         return "a whole number" if least is None else f"a whole number, at least {least}"
-    if attribute.type == tuple[Certificate, ...]:
-        return "a list of tables, each with certificate_file and key_file"
+    if (kind := table(attribute)) is not None:
+        return f"a list of tables, each with {', '.join(inner.name for inner in fields(kind)[:2])}, ..."
     one = "one of " + ", ".join(metadata["choices"]) if metadata["choices"] else _FORMS[metadata["form"]]
     return f"a list, each {one}" if attribute.type == tuple[str, ...] else one
 

@@ -15,7 +15,7 @@ from typing import Any
 from attrs import evolve, fields, frozen, has
 from cattrs import AttributeValidationNote, BaseValidationError, IterableValidationNote
 
-from mailx.config import VARIABLE_PREFIX, Certificate, Config, listeners, sections, variable
+from mailx.config import VARIABLE_PREFIX, Config, listeners, sections, table, variable
 from mailx.config_value import CONVERTER, Wrong, from_text, holds_password
 
 DEFAULT_NAME = "mailx.toml"
@@ -108,26 +108,26 @@ class _Reading:
     def drop_unknown(self) -> None:
         """Report and remove the sections and keys that do not exist."""
         known = sections()
-        for section, table in list(self.raw.items()):
+        for section, given in list(self.raw.items()):
             if section not in known:
                 self._unknown(section, section, "unknown section", list(known))
                 del self.raw[section]
-            elif not isinstance(table, dict):
-                self.problem(section, table, "must be a table of settings", f"write [{section}] on a line of its own")
+            elif not isinstance(given, dict):
+                self.problem(section, given, "must be a table of settings", f"write [{section}] on a line of its own")
                 del self.raw[section]
             else:
-                self._drop_unknown_keys(section, section, known[section], table)
+                self._drop_unknown_keys(section, section, known[section], given)
 
-    def _drop_unknown_keys(self, where: str, section: str, kind: type, table: Raw) -> None:
-        names = [attribute.name for attribute in fields(kind)]
-        for name, value in list(table.items()):
-            if name not in names:
-                self._unknown(f"{where}.{name}", name, "unknown key", names)
-                del table[name]
-            elif name == "certificates" and isinstance(value, list):
-                for place, certificate in enumerate(value):
-                    if isinstance(certificate, dict):
-                        self._drop_unknown_keys(f"{where}.{name}[{place}]", section, Certificate, certificate)
+    def _drop_unknown_keys(self, where: str, section: str, kind: type, given: Raw) -> None:
+        known = {attribute.name: attribute for attribute in fields(kind)}
+        for name, value in list(given.items()):
+            if name not in known:
+                self._unknown(f"{where}.{name}", name, "unknown key", list(known))
+                del given[name]
+            elif (inner := table(known[name])) is not None and isinstance(value, list):
+                for place, one in enumerate(value):
+                    if isinstance(one, dict):
+                        self._drop_unknown_keys(f"{where}.{name}[{place}]", section, inner, one)
 
     def _unknown(self, key: str, name: str, wrong: str, names: list[str]) -> None:
         close = get_close_matches(name, names, 1)
@@ -187,9 +187,14 @@ class _Reading:
 
 def _shown(key: str, value: object) -> str:
     section, _, name = key.partition(".")
-    kind = sections().get(section)
-    if kind is not None and any(attribute.name == name and attribute.metadata["secret"] for attribute in fields(kind)):
-        return "(hidden)"
+    kind: Any = sections().get(section)
+    for part in re.sub(r"\[[0-9]+\]", "", name).split("."):
+        attribute = next((one for one in fields(kind) if one.name == part), None) if kind is not None else None
+        if attribute is not None and attribute.metadata["secret"]:
+            return "(hidden)"
+        kind = table(attribute) if attribute is not None else None
+    if kind is not None:  # tables, which may hold secrets
+        return ""
     if holds_password(value):
         return "(hidden)"
     if isinstance(value, bool):
@@ -239,26 +244,30 @@ def _absolute(config: Config, base: Path) -> Config:
 
 def _secrets(config: Config, reading: _Reading) -> Config:
     """``config`` with the secrets read that come from files: ``password_file`` fills ``password``."""
+    return evolve(config, **{name: _with_secrets(getattr(config, name), name, reading) for name in sections()})
+
+
+def _with_secrets(section: Any, where: str, reading: _Reading) -> Any:
+    """One section or table with the secrets read that come from files."""
     changes: Raw = {}
-    for name, kind in sections().items():
-        section = getattr(config, name)
-        for attribute in fields(kind):
-            path = getattr(section, f"{attribute.name}_file", "") if attribute.metadata["secret"] else ""
-            if not path:
-                continue
-            key = f"{name}.{attribute.name}_file"
-            if getattr(section, attribute.name):
-                reading.problem(key, path, f"and {attribute.name} are both set", "keep one of the two")
-                continue
-            try:
-                secret = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-                reading.problem(key, path, f"cannot be read ({reason})", "name a file that this user may read")
-                continue
-            section = evolve(section, **{attribute.name: secret})
-        changes[name] = section
-    return evolve(config, **changes)
+    for attribute in fields(type(section)):
+        value = getattr(section, attribute.name)
+        if table(attribute) is not None:
+            tables = [_with_secrets(one, f"{where}.{attribute.name}[{place}]", reading) for place, one in enumerate(value)]
+            changes[attribute.name] = tuple(tables)
+        path = getattr(section, f"{attribute.name}_file", "") if attribute.metadata["secret"] else ""
+        if not path:
+            continue
+        key = f"{where}.{attribute.name}_file"
+        if value:
+            reading.problem(key, path, f"and {attribute.name} are both set", "keep one of the two")
+            continue
+        try:
+            changes[attribute.name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            reading.problem(key, path, f"cannot be read ({reason})", "name a file that this user may read")
+    return evolve(section, **changes)
 
 
 def _check_whole(config: Config, reading: _Reading) -> None:
@@ -272,6 +281,7 @@ def _check_whole(config: Config, reading: _Reading) -> None:
                 reading.problem(key, path, "is missing", "name the PEM file")
             elif not Path(path).is_file():
                 reading.problem(key, path, "is no file", "name an existing PEM file")
+    _check_routes(config, reading)
     for key, path in (("smtp.lmtp_socket", config.smtp.lmtp_socket), ("admin.socket", config.admin.socket)):
         if len(os.fsencode(path)) > _SOCKET_LIMIT:
             reading.problem(key, path, f"is longer than the {_SOCKET_LIMIT} octets of a socket's path", "set it to a short absolute path")
@@ -279,6 +289,26 @@ def _check_whole(config: Config, reading: _Reading) -> None:
     if secret.resolve().is_relative_to(data.resolve()):
         remedy = "put it elsewhere: whoever copies the data must not get its key"
         reading.problem("server.secret_file", config.server.secret_file, "lies in the data directory", remedy)
+
+
+def _check_routes(config: Config, reading: _Reading) -> None:
+    """Relays have hosts and a name of their own; routes name relays that exist."""
+    names: set[str] = set()
+    for place, relay in enumerate(config.outbound.relays):
+        where = f"outbound.relays[{place}]"
+        if not relay.name or relay.name in names:
+            wrong = "is the name of another relay" if relay.name else "is missing"
+            reading.problem(f"{where}.name", relay.name, wrong, "give each relay a name of its own")
+        names.add(relay.name)
+        if not relay.hosts:
+            reading.problem(f"{where}.hosts", "", "is missing", 'name at least one: hosts = ["smtp.example.org"]')
+        if bool(relay.username) != bool(relay.password):
+            missing = "password" if relay.username else "username"
+            reading.problem(f"{where}.{missing}", None, "is missing", "set username and password, or neither")
+    for place, route in enumerate(config.outbound.routes):
+        if route.relay and route.relay not in names:
+            known = ", ".join(sorted(names)) or "none is configured"
+            reading.problem(f"outbound.routes[{place}].relay", route.relay, "is no relay", f"use one of outbound.relays ({known})")
 
 
 def _check_ports(config: Config, reading: _Reading) -> None:

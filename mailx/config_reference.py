@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import Attribute, fields
 
-from mailx.config import Certificate, Config, allowed, sections, variable
+from mailx.config import Config, allowed, sections, table, variable
 
 _TOML_HEAD = """\
 # MailX configuration. Every key is shown with its default; a key that is not set has it.
@@ -44,8 +44,8 @@ def toml(config: Config | None = None) -> str:
         lines = [f"# {_plain(_summary(kind))}", f"[{name}]"]
         tables: list[str] = []
         for attribute in fields(kind):
-            if attribute.type == tuple[Certificate, ...]:
-                tables = _tables(f"{name}.{attribute.name}", attribute, getattr(section, attribute.name), config is None)
+            if table(attribute) is not None:
+                tables += _tables(f"{name}.{attribute.name}", attribute, getattr(section, attribute.name), config is None)
             else:
                 lines += _setting(attribute, getattr(section, attribute.name), config is None)
         parts.append("\n".join(lines + tables) + "\n")
@@ -61,12 +61,13 @@ def _setting(attribute: "Attribute[Any]", value: object, example: bool) -> list[
     return ["", f"# {_plain(attribute.metadata['help'])}", f"#   {allowed(attribute)}", f"#{line}"]
 
 
-def _tables(name: str, attribute: "Attribute[Any]", values: tuple[Certificate, ...], example: bool) -> list[str]:
+def _tables(name: str, attribute: "Attribute[Any]", values: tuple[Any, ...], example: bool) -> list[str]:
     lines: list[str] = []
-    for value in (Certificate(),) if example else values:
+    kind = table(attribute)
+    for value in (kind(),) if example else values:
         head = ["", f"# {_plain(attribute.metadata['help'])}", f"#[[{name}]]"] if example else ["", f"[[{name}]]"]
         lines += head
-        for inner in fields(Certificate):
+        for inner in fields(kind):
             lines += [line for line in _setting(inner, getattr(value, inner.name), example) if line]
     return lines
 
@@ -79,8 +80,8 @@ def page() -> str:
         parts.append(f"{title}\n{'-' * len(title)}\n\n{_marked(_summary(kind))}\n")
         for attribute in fields(kind):
             parts.append(_entry(f"{name}.{attribute.name}", attribute, f"Variable: ``{variable(name, attribute.name)}``."))
-            if attribute.type == tuple[Certificate, ...]:
-                parts += [_entry(f"{name}.{attribute.name}[].{inner.name}", inner, "") for inner in fields(Certificate)]
+            if (inside := table(attribute)) is not None:
+                parts += [_entry(f"{name}.{attribute.name}[].{inner.name}", inner, "") for inner in fields(inside)]
     return "\n".join(parts)
 
 

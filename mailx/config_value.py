@@ -17,7 +17,7 @@ from attrs import Attribute, fields
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, override
 
-from mailx.config import Certificate, allowed, sections
+from mailx.config import allowed, seconds, sections, table
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
 _HOSTNAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\Z")
@@ -101,10 +101,12 @@ def _texts(attribute: "Attribute[Any]", value: object, _type: object) -> tuple[s
     return tuple(value)
 
 
-def _certificates(attribute: "Attribute[Any]", value: object, _type: object) -> tuple[Certificate, ...]:
+def _tables(attribute: "Attribute[Any]", value: object, _type: object) -> tuple[Any, ...]:
+    kind = table(attribute)
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise Wrong(f"must be {allowed(attribute)}", "write [[tls.certificates]] for each")
-    return tuple(CONVERTER.structure(value, list[Certificate]))
+        section = next(name for name, owner in sections().items() if attribute in fields(owner))
+        raise Wrong(f"must be {allowed(attribute)}", f"write [[{section}.{attribute.name}]] for each")
+    return tuple(CONVERTER.structure(value, list[kind]))  # type: ignore[valid-type]
 
 
 def _fits(form: str, value: str) -> bool:
@@ -114,12 +116,36 @@ def _fits(form: str, value: str) -> bool:
             return bool(_HOSTNAME.match(value)) and len(value) <= 255
         case "domain":
             return not value or (bool(_HOSTNAME.match(value)) and len(value) <= 255)
+        case "pattern":
+            return bool(_HOSTNAME.match(value.removeprefix("*."))) and len(value) <= 255
+        case "endpoint":
+            return not value or _is_endpoint(value)
+        case "duration":
+            return _is_duration(value)
         case "interface":
             return _is_address(value)
         case "network":
             return _is_network(value)
         case "store":
             return re.match(r"sqlite:.|postgres(ql)?://.", value) is not None
+    return True
+
+
+def _is_endpoint(value: str) -> bool:
+    if _is_address(value):
+        return True
+    host, colon, port = value.rpartition(":")
+    if not colon:
+        host, port = value, "1"
+    bracketed = host.startswith("[") and host.endswith("]") and _is_address(host[1:-1])
+    return (bracketed or bool(_HOSTNAME.match(host))) and port.isascii() and port.isdigit() and 0 < int(port) <= 65535
+
+
+def _is_duration(value: str) -> bool:
+    try:
+        seconds(value)
+    except ValueError:
+        return False
     return True
 
 
@@ -144,19 +170,19 @@ _HOOKS: dict[Any, Callable[..., object]] = {
     bool: _truth,
     str: _text,
     tuple[str, ...]: _texts,
-    tuple[Certificate, ...]: _certificates,
 }
 
 
 def _hooks(kind: type) -> Iterator[tuple[str, Callable[[object, object], object]]]:
     for attribute in fields(kind):
-        yield attribute.name, partial(_HOOKS[attribute.type], attribute)
+        yield attribute.name, partial(_HOOKS.get(attribute.type, _tables), attribute)
 
 
 def _converter() -> Converter:
     """A converter that changes no type silently: ``"25"`` is no number, ``"oops"`` is no list."""
     converter = Converter(detailed_validation=True)
-    for kind in (Certificate, *sections().values()):
+    tables = [kind for section in sections().values() for attribute in fields(section) if (kind := table(attribute)) is not None]
+    for kind in (*tables, *sections().values()):
         hooks: dict[str, Any] = {name: override(struct_hook=hook) for name, hook in _hooks(kind)}
         converter.register_structure_hook(kind, make_dict_structure_fn(kind, converter, **hooks))
     return converter
