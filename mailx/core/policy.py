@@ -4,6 +4,7 @@ A policy answers None for "no objection" or the Reply to refuse with; it never r
 concerns one recipient is answered at RCPT, so that the others of the same message are still served.
 """
 
+from attrs import Factory, define
 from zope.interface import Interface, implementer
 
 from mailx.core.accounts import Accounts, User
@@ -15,6 +16,16 @@ from mailx.mail.reply import Reply
 BLOCKED = Reply(550, "5.7.1", "Sender not accepted by recipient")
 
 
+@define
+class Findings:
+    """What the policies found out about one message besides yes and no; each adds its own."""
+
+    fields: bytes = b""  # header fields to put before the message, each with its CRLF
+    results: str = ""  # the value of the Authentication-Results field behind the server's name
+    junk: bool = False  # whether it belongs into the Spam folder
+    verdicts: dict[str, str] = Factory(dict)  # for the log and the timeline: {"spf": "pass", "dkim": "pass example.org", ...}
+
+
 class IPolicy(Interface):
     """One reason to refuse mail."""
 
@@ -24,8 +35,8 @@ class IPolicy(Interface):
     async def recipient(origin: Origin, sender: Address | None, user: User) -> Reply | None:
         """Asked at RCPT, and again before storing, for each account that a recipient reaches."""
 
-    async def check(envelope: Envelope) -> Reply | None:
-        """Asked when the message is whole."""
+    async def check(envelope: Envelope, findings: Findings) -> Reply | None:
+        """Asked when the message is whole; what it found goes into ``findings``."""
 
 
 @implementer(IPolicy)
@@ -38,7 +49,7 @@ class Policy:
     async def recipient(self, origin: Origin, sender: Address | None, user: User) -> Reply | None:
         return None
 
-    async def check(self, envelope: Envelope) -> Reply | None:
+    async def check(self, envelope: Envelope, findings: Findings) -> Reply | None:
         return None
 
 

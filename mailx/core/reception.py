@@ -20,7 +20,7 @@ from mailx.core import headers, metrics, quota
 from mailx.core.accounts import Accounts, User
 from mailx.core.content import Content, Threads
 from mailx.core.gathering import Gathering
-from mailx.core.policy import IPolicy, Policy
+from mailx.core.policy import Findings, IPolicy, Policy
 from mailx.core.router import Route, Router, Way
 from mailx.core.sealing import Sealed, Sealing
 from mailx.mail.address import Address
@@ -237,10 +237,12 @@ class Reception:
                 except OSError:
                     log.failure("A file was not removed", event="reception.file_not_removed")
 
-    async def _check(self, envelope: Envelope) -> None:
+    async def _check(self, envelope: Envelope) -> Findings:
+        findings = Findings()
         for policy in self._at_end:
-            if (reply := await policy.check(envelope)) is not None:
+            if (reply := await policy.check(envelope, findings)) is not None:
                 raise Refused(reply)
+        return findings
 
     async def _takers(self, origin: Origin, sender: Address | None, route: Route) -> list[User]:
         """The accounts that take mail by this route; raises Refused if none does."""

@@ -1,8 +1,10 @@
-"""What is accepted: who sends what to whom, and how it came."""
+"""What is accepted: who sends what to whom, how it came, and what its sender asks of those who pass it on."""
 
 import random
+from collections.abc import Mapping
+from enum import IntFlag
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from mailx.mail.address import Address
 from mailx.mail.message import Message
@@ -20,7 +22,7 @@ def new_id() -> str:
 class Origin:
     """How something came: through which door, from where, by whom, under which protection."""
 
-    protocol: str  # "SMTP", "ESMTP", "ESMTPS", "ESMTPSA", "LMTP", "IMAP", ...: RFC 3848 keywords
+    protocol: str  # "SMTP", "ESMTP", "ESMTPS", "ESMTPSA", "LMTP", "IMAP", ...: RFC 3848 keywords; or GENERATED
     connection: str  # id of the connection, in every log line of its session
     address: str = ""  # the client's IP address
     port: int = 0  # the port it came in by
@@ -39,6 +41,47 @@ class Filing:
     received: int | None = None  # seconds since 1970; None: now
 
 
+class Notify(IntFlag):
+    """When the sender wants to hear of a recipient (NOTIFY of RFC 3461 4.1)."""
+
+    UNSAID = 0  # failures, and delays as this server sees fit
+    NEVER = 1
+    SUCCESS = 2
+    FAILURE = 4
+    DELAY = 8
+
+
+@frozen
+class Wish:
+    """What the sender says of one recipient (RFC 3461 4.1, 4.2)."""
+
+    notify: int = 0  # of Notify
+    original: str = ""  # ORCPT, decoded: "rfc822;someone@example.org"
+
+
+@frozen
+class Demands:
+    """What the sender asks of whoever passes the message on."""
+
+    utf8: bool = False  # SMTPUTF8 (RFC 6531)
+    require_tls: bool = False  # REQUIRETLS (RFC 8689)
+    returns: str = ""  # RET (RFC 3461 4.3): "FULL", "HDRS" or "" for not said
+    id: str = ""  # ENVID, decoded
+
+
+@frozen
+class Forwarding:
+    """An alias with a remote target passes the message on: ``domain`` seals it (ARC) with what was found at its arrival."""
+
+    domain: str  # of the alias
+    results: str = ""  # the value of our Authentication-Results field, without the name of the server
+
+
+WISHES_NOTHING = Wish()
+DEMANDS_NOTHING = Demands()
+GENERATED = "local"  # Origin.protocol of what this server writes itself: delivery reports
+
+
 @frozen
 class Envelope:
     """One accepted message with its sender (None is the null reverse-path) and recipients.
@@ -52,3 +95,6 @@ class Envelope:
     message: Message
     origin: Origin
     filing: Filing | None = field(default=None, kw_only=True)
+    demands: Demands = field(default=DEMANDS_NOTHING, kw_only=True)
+    wishes: Mapping[Address, Wish] = field(default=Factory(dict), kw_only=True)  # of those recipients that have some
+    forwarding: Forwarding | None = field(default=None, kw_only=True)

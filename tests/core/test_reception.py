@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from mailx.core.policy import BlockList, IPolicy, MessageSize, Policy
+from mailx.core.policy import BlockList, Findings, IPolicy, MessageSize, Policy
 from mailx.core.reception import Reception
 from mailx.core.sweep import Sweep
 from mailx.mail.address import Address
@@ -220,7 +220,7 @@ class AcceptTests(ReceptionTestCase):
         await self.begin("ann", store={"file_above": 1024})
 
         class Never(Policy):
-            async def check(self, envelope: Envelope) -> Reply | None:
+            async def check(self, envelope: Envelope, findings: Findings) -> Reply | None:
                 return Reply(550, "5.7.1", "No")
 
         verifyObject(IPolicy, Never())

@@ -1,0 +1,1 @@
+"""Mail out by SMTP: the client side, directly to the recipients' servers or through smart hosts."""
