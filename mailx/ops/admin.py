@@ -17,7 +17,8 @@ from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException
 
 from mailx.core.unix import make_room
-from mailx.ops.administration import JSON, ROUTES, Administration, failure, unroutable
+from mailx.ops.administration import ROUTES, Administration, failure, unroutable
+from mailx.ops.resources.query import JSON
 from mailx.ops.site import BODY_LIMIT, InternalSite
 
 log = Logger()

@@ -134,7 +134,7 @@ class Users(Base):
 
     async def test_many(self) -> None:
         await self.open()
-        self.patch(__import__("mailx.ops.administration", fromlist=["PAGE"]), "PAGE", 2)
+        self.patch(__import__("mailx.ops.resources.directory", fromlist=["PAGE"]), "PAGE", 2)
         for name in "edcba":
             await self.world.user(f"{name}@example.test")
         users = (await self.run_json("user", "list"))["users"]

@@ -1,0 +1,44 @@
+"""The server itself in the admin API: its status and its configuration."""
+
+from typing import Any
+
+from attrs import fields, has
+
+from mailx import __version__
+from mailx.config import Config, sections
+from mailx.core.accounts import Accounts
+from mailx.ops.resources.query import JSON, Query
+
+
+class Server:
+    """What runs here, and with which settings."""
+
+    ROUTES = (
+        ("/v1/status", "GET", "status"),
+        ("/v1/config", "GET", "configuration"),
+    )
+
+    def __init__(self, accounts: Accounts, config: Config) -> None:
+        self._accounts = accounts
+        self._config = config
+
+    async def status(self, query: Query) -> JSON:
+        """Version, hostname, and how much there is."""
+        accounts, octets = await self._accounts.totals()
+        return {"version": __version__, "hostname": self._config.server.hostname, "accounts": accounts, "used": octets}
+
+    async def configuration(self, query: Query) -> JSON:
+        """The running configuration, without its secrets."""
+        return {name: _settings(getattr(self._config, name)) for name in sections()}
+
+
+def _settings(value: Any) -> JSON:
+    if isinstance(value, tuple):
+        return [_settings(one) for one in value]
+    if not has(type(value)):
+        return value
+    shown = {}
+    for attribute in fields(type(value)):
+        hidden = attribute.metadata["secret"] and getattr(value, attribute.name)
+        shown[attribute.name] = "(hidden)" if hidden else _settings(getattr(value, attribute.name))
+    return shown
