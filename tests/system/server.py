@@ -22,7 +22,18 @@ PORTS = ("smtp.port", "smtp.submission_port", "smtp.submissions_port", "smtp.lmt
 ADDRESS = "me@localhost.test"
 PATIENCE = 60.0  # seconds; only a failure takes so long
 
-_PACKAGES = {"mbsync": "isync", "swaks": "swaks with libnet-ssleay-perl"}
+_PACKAGES = {
+    "mbsync": "isync",
+    "swaks": "swaks with libnet-ssleay-perl",
+    "knotd": "knot",
+    "knotc": "knot",
+    "keymgr": "knot",
+    "clamd": "clamav-daemon",
+    "dovecot": "dovecot-core",
+    "opendkim-testmsg": "opendkim-tools",
+    "smtp-sink": "postfix",
+}
+_SEARCH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))  # daemons lie where users do not look
 
 
 def required() -> bool:
@@ -32,7 +43,7 @@ def required() -> bool:
 
 def program(name: str) -> str:
     """The path of a program that a test drives; SkipTest, or an AssertionError where nothing may be skipped."""
-    path = shutil.which(name)
+    path = shutil.which(name, path=_SEARCH)
     package = _PACKAGES.get(name, name)
     if path is not None and (
         name != "swaks" or subprocess.run(["perl", "-MNet::SSLeay", "-e1"], stderr=subprocess.DEVNULL).returncode == 0

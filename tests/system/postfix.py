@@ -1,0 +1,209 @@
+"""Debian's Postfix as somebody else's server: an MX, or a smart host with AUTH; what it accepts lies in one maildir.
+
+It starts as root only, because it switches users. Dovecot's authentication service knows the one login of a smart host.
+"""
+
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from tempfile import mkdtemp
+
+from twisted.trial.unittest import SkipTest
+
+from tests.system.daemon import Daemon, ended, listens, wait
+from tests.system.server import PATIENCE, free_ports, program
+
+USERNAME, PASSWORD = "relaying@example.net", "a long and good password"
+
+
+class Authentication:
+    """Dovecot, reduced to its authentication service on a TCP port."""
+
+    def __init__(self) -> None:
+        self.port = free_ports(1)[0]
+        self._daemon = Daemon("dovecot")
+
+    def start(self) -> None:
+        directory = self._daemon.directory
+        (directory / "users").write_text(f"{USERNAME}:{{PLAIN}}{PASSWORD}\n", encoding="ascii")
+        (directory / "dovecot.conf").write_text(
+            f"""protocols =
+base_dir = {directory}/run
+state_dir = {directory}/state
+log_path = {directory}/log
+ssl = no
+auth_mechanisms = plain login cram-md5 scram-sha-256
+passdb {{
+  driver = passwd-file
+  args = username_format=%u {directory}/users
+}}
+service auth {{
+  inet_listener {{
+    address = 127.0.0.1
+    port = {self.port}
+  }}
+}}
+""",
+            encoding="ascii",
+        )
+        self._daemon.start(["-F", "-c", "dovecot.conf"], lambda: listens("127.0.0.1", self.port))
+
+    def stop(self) -> None:
+        self._daemon.stop()
+
+
+class Postfix:
+    """One instance on ``address``:``port``. ``settings`` are lines of main.cf beyond those below.
+
+    ``chain`` is a file with key and certificate: with it STARTTLS is offered. ``verdicts`` maps recipients to what they get in
+    place of acceptance: ``"450 4.7.1 Greylisted"``. With ``login`` it is a smart host, which takes mail for everybody from
+    whoever logs in; ``tls_port`` is then its port for TLS from the first octet.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        domains: tuple[str, ...] = (),
+        chain: Path | None = None,
+        verdicts: Mapping[str, str] | None = None,
+        login: bool = False,
+        settings: str = "",
+    ) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("only root can start Postfix")
+        self._program = program("postfix")
+        self.name, self.address = name, address
+        self.port, self.tls_port = free_ports(2)
+        self.port = port or self.port
+        self.directory = Path(mkdtemp(prefix="mailx-postfix-"))
+        self._configuration = self.directory / "conf"
+        self._authentication = Authentication() if login else None
+        self._settings = self._main(domains, chain) + settings
+        self._verdicts = dict(verdicts or {})
+
+    def start(self) -> None:
+        if self._authentication is not None:
+            self._authentication.start()
+        self._lay_out()
+        self.judge(self._verdicts)
+        started = subprocess.run([self._program, "-c", str(self._configuration), "start"], capture_output=True, text=True, check=False)
+        wait(
+            lambda: listens(self.address, self.port),
+            lambda: f"Postfix did not start: {started.stderr}{self.log()}",
+            lambda: bool(started.returncode),
+        )
+
+    def judge(self, verdicts: Mapping[str, str]) -> None:
+        """From now on recipients get these verdicts."""
+        (self._configuration / "verdicts").write_text("".join(f"{who} {what}\n" for who, what in verdicts.items()), encoding="ascii")
+        if (self.directory / "spool" / "pid" / "master.pid").exists():
+            subprocess.run([self._program, "-c", str(self._configuration), "reload"], capture_output=True, check=True)
+
+    def stop(self) -> None:
+        """Kill it and delete all that it made."""
+        pids = self.directory / "spool" / "pid" / "master.pid"
+        if pids.exists():
+            pid = int(pids.read_text())
+            os.kill(pid, signal.SIGTERM)
+            wait(lambda: ended(pid), lambda: "Postfix did not end")
+        if self._authentication is not None:
+            self._authentication.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def log(self) -> str:
+        path = self.directory / "log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def messages(self) -> list[bytes]:
+        """What was delivered so far."""
+        return [path.read_bytes() for path in sorted((self.directory / "mail" / "inbox" / "new").glob("*"))]
+
+    def message(self, subject: str) -> EmailMessage:
+        """The delivered message with this subject, waited for; raises AssertionError if it never comes."""
+        found: list[EmailMessage] = []
+
+        def look() -> bool:
+            every = [message_from_bytes(content, policy=policy.SMTP.clone(raise_on_defect=False)) for content in self.messages()]
+            found[:] = [message for message in every if message["Subject"] == subject]
+            return bool(found)
+
+        wait(look, lambda: f"no message {subject!r} in {PATIENCE} seconds: {self.log()[-3000:]}")
+        return found[0]
+
+    def connections(self) -> int:
+        """How many clients connected."""
+        return len(re.findall(r"smtpd\[\d+\]: connect from", self.log()))
+
+    def _main(self, domains: tuple[str, ...], chain: Path | None) -> str:
+        user, base = pwd.getpwnam("nobody"), self.directory
+        lines = [
+            "compatibility_level = 3.6",
+            f"queue_directory = {base}/spool",
+            f"data_directory = {base}/data",
+            f"maillog_file = {base}/log",
+            f"maillog_file_prefixes = {base}",
+            f"myhostname = {self.name}",
+            "inet_interfaces = 127.0.0.1",  # master.cf names another address of the loopback network, which Postfix would not find here
+            "inet_protocols = ipv4",
+            "mydestination =",
+            "mynetworks =",
+            "local_header_rewrite_clients =",
+            "smtpd_peername_lookup = no",  # it would ask the name servers of this machine
+            "alias_maps =",
+            "alias_database =",
+            "smtputf8_enable = yes",
+            f"virtual_mailbox_domains = {', '.join(domains)}",
+            "virtual_mailbox_maps = static:inbox/",
+            f"virtual_mailbox_base = {base}/mail",
+            "virtual_minimum_uid = 1",
+            f"virtual_uid_maps = static:{user.pw_uid}",
+            f"virtual_gid_maps = static:{user.pw_gid}",
+            "default_transport = virtual",
+            f"smtpd_recipient_restrictions = check_recipient_access texthash:{base}/conf/verdicts",
+            "smtpd_relay_restrictions = permit_sasl_authenticated, reject_unauth_destination",
+        ]
+        if chain is not None:
+            shutil.copy(chain, self.directory / "chain.pem")
+            lines += [f"smtpd_tls_chain_files = {base}/chain.pem", "smtpd_tls_security_level = may", "smtpd_tls_loglevel = 1"]
+            lines += ["smtpd_tls_received_header = yes"]
+        if self._authentication is not None:
+            lines += ["smtpd_sasl_auth_enable = yes", "smtpd_sasl_type = dovecot", "smtpd_tls_auth_only = yes"]
+            lines += [f"smtpd_sasl_path = inet:127.0.0.1:{self._authentication.port}", "smtpd_sasl_authenticated_header = yes"]
+        return "\n".join(lines) + "\n"
+
+    def _lay_out(self) -> None:
+        for name in ("conf", "conf/postfix-files.d", "conf/dynamicmaps.cf.d", "spool", "data", "mail", "mail/inbox"):
+            (self.directory / name).mkdir()
+        self.directory.chmod(0o755)
+        shutil.chown(self.directory / "data", "postfix")
+        for owned in ("mail", "mail/inbox"):
+            shutil.chown(self.directory / owned, "nobody")
+        for name in ("postfix-files", "dynamicmaps.cf"):
+            shutil.copy(f"/etc/postfix/{name}", self._configuration)
+        (self._configuration / "main.cf").write_text(self._settings, encoding="ascii")
+        (self._configuration / "master.cf").write_text(self._master(), encoding="ascii")
+
+    def _master(self) -> str:
+        # The shipped service table, with our port and without chroot (there is no tree to change to).
+        lines = []
+        for line in Path("/usr/share/postfix/master.cf.dist").read_text(encoding="ascii").splitlines():
+            words = line.split()
+            if line[:1].isalpha() and len(words) >= 8:
+                words[4] = "n"
+                if words[:2] == ["smtp", "inet"]:
+                    words[0] = f"{self.address}:{self.port}"
+                    if self._authentication is not None:
+                        lines.append(" ".join([f"{self.address}:{self.tls_port}", *words[1:], "-o", "smtpd_tls_wrappermode=yes"]))
+                line = " ".join(words)
+            lines.append(line)
+        return "\n".join(lines) + "\n"
