@@ -32,6 +32,7 @@ from mailx.core.users import (
     Resolved,
     User,
     account_name,
+    alias_target,
     block_pattern,
     canonical,
     canonical_domain,
@@ -49,6 +50,7 @@ log = Logger()
 T = TypeVar("T")
 
 FRESH_SECONDS = 60.0
+ALIAS_TARGETS = 100  # of one alias: each message to it becomes as many
 _CACHED_ADDRESSES = 20000
 _CACHED_ACCOUNTS = 20000
 _CACHED_BLOCK_LISTS = 2000
@@ -70,7 +72,7 @@ class Accounts:
         self._reading_domains = False
         self._generation = 0
         self._users: Cache[int, User] = Cache(_CACHED_ACCOUNTS, FRESH_SECONDS, clock.seconds)
-        self._reach: Cache[str, tuple[int, ...]] = Cache(_CACHED_ADDRESSES, FRESH_SECONDS, clock.seconds)
+        self._reach: Cache[str, tuple[tuple[int, ...], tuple[Address, ...]]] = Cache(_CACHED_ADDRESSES, FRESH_SECONDS, clock.seconds)
         self._blocks: Cache[int, frozenset[bytes]] = Cache(_CACHED_BLOCK_LISTS, FRESH_SECONDS, clock.seconds)
         self._decoy = passwords.decoy()
         self._decoy_guid = secrets.token_bytes(16)
@@ -120,17 +122,18 @@ class Accounts:
             self._domains_until = self._seconds() + FRESH_SECONDS
 
     async def resolve(self, address: Address) -> Resolved | None:
-        """The accounts that ``address`` reaches, suspended ones included; None when it is not local or reaches nobody.
+        """What ``address`` reaches, suspended accounts included; None when it is not local or reaches nobody.
 
         Its name is tried as it stands, without its subaddress, as postmaster, as the domain's catch-all.
         ``Address("postmaster", "")`` is the bare postmaster of RFC 5321 4.5.1.
         """
         key = address.key
-        ids = self._reach.get(key)
-        if ids is not None:
+        reached = self._reach.get(key)
+        if reached is not None:
+            ids, remotes = reached
             users = tuple(user for id in ids if (user := self._users.get(id)) is not None)
             if len(users) == len(ids):
-                return Resolved(users) if users else None
+                return Resolved(users, remotes) if users or remotes else None
         return await self._look_up(address, key)
 
     async def _look_up(self, address: Address, key: str) -> Resolved | None:
@@ -142,17 +145,19 @@ class Accounts:
         if self._settings.separator and (base := Address(local, domain).base(self._settings.separator).local) != local:
             names.append(base)
         generation = self._generation
+        elsewhere: list[str] = []
         if bare_postmaster:
             row = await self._store.read(accounts.admin, "")
             rows = [] if row is None else [row]
         else:
-            rows = await self._store.read(accounts.reach, domain, names, names[-1] == "postmaster")
+            rows, elsewhere = await self._store.read(accounts.reach, self._cipher, domain, names, names[-1] == "postmaster")
         users = tuple(self._user(row) for row in rows)
+        remotes = tuple(Address.parse(text) for text in elsewhere)
         if generation == self._generation:
-            self._reach.put(key, tuple(user.id for user in users))
+            self._reach.put(key, (tuple(user.id for user in users), remotes))
             for user in users:
                 self._users.put(user.id, user)
-        return Resolved(users) if users else None
+        return Resolved(users, remotes) if users or remotes else None
 
     async def user(self, account_id: int) -> User | None:
         """The account, as of at most a minute ago; None when it is gone."""
@@ -368,27 +373,41 @@ class Accounts:
         """Every alias, by domain and name."""
         found: dict[Address, list[Address]] = {}
         created: dict[Address, int] = {}
-        rows = await self._store.read(aliases.overview, None if domain is None else domain_name(domain))
+        rows, elsewhere = await self._store.read(_all_aliases, self._cipher, None if domain is None else domain_name(domain))
         for local, name, made, target, target_domain in rows:
             alias = Address(local, name)
-            found.setdefault(alias, []).append(Address(target, target_domain))
+            targets = found.setdefault(alias, [])
+            if target is not None:
+                targets.append(Address(target, target_domain))
             created[alias] = int(made)
-        return [Alias(alias, tuple(targets), created[alias]) for alias, targets in found.items()]
+        remotes: dict[Address, list[Address]] = {}
+        for local, name, text in elsewhere:
+            remotes.setdefault(Address(local, name), []).append(Address.parse(text))
+        return [
+            Alias(alias, (*targets, *remotes.get(alias, ())), created[alias], tuple(remotes.get(alias, ())))
+            for alias, targets in found.items()
+        ]
 
     async def add_alias(self, alias: str | Address, targets: Sequence[str | Address]) -> Alias:
-        """Make ``alias`` (``*@domain``: everything else of the domain) reach the accounts ``targets``."""
+        """Make ``alias`` (``*@domain``: everything else of the domain) reach ``targets``: accounts, and addresses elsewhere."""
         name = parse(str(alias))
         if not targets:
-            raise DirectoryError("invalid", "an alias needs at least one account", "Name the account that it reaches.")
+            raise DirectoryError("invalid", "an alias needs at least one target", "Name the account or the address that it reaches.")
+        if len(targets) > ALIAS_TARGETS:
+            raise DirectoryError("limit", f"an alias reaches at most {ALIAS_TARGETS} addresses", "A mailing list does this better.")
         separator = self._settings.separator
         if separator and separator in name.local:
             text = f"{name} has the subaddress separator {separator!r}"
             raise DirectoryError("invalid", text, "Mail to it reaches the name before the separator anyway.")
-        users = [(await self.find(target)).user for target in targets]
+        wanted = dict.fromkeys(alias_target(str(target)) for target in targets)
+        remotes = tuple(target for target in wanted if not self.local(target.domain))
+        users = [(await self.find(target)).user for target in wanted if self.local(target.domain)]
         now = self._now()
-        await self._change(aliases.add, name.local, name.domain, [user.id for user in users], now)
-        log.info("Alias added", event="alias.added", alias=str(name), targets=[str(user.address) for user in users])
-        return Alias(name, tuple(dict.fromkeys(user.address for user in users)), now)
+        texts = [str(remote) for remote in remotes]
+        await self._change(aliases.add, self._cipher, name.local, name.domain, [user.id for user in users], texts, now)
+        reached = tuple(dict.fromkeys(user.address for user in users))
+        log.info("Alias added", event="alias.added", alias=str(name), targets=[str(each) for each in reached], forwards=len(remotes))
+        return Alias(name, reached + remotes, now, remotes)
 
     async def delete_alias(self, alias: str | Address) -> None:
         """Remove an alias."""
@@ -425,6 +444,11 @@ _REMEDIES = {
     "alias": "`mailxctl alias list` shows the aliases.",
     "block": "`mailxctl block list` shows the list.",
 }
+
+
+def _all_aliases(txn: Txn, cipher: Cipher, domain: str | None) -> tuple[list[Row], list[tuple[str, str, str]]]:
+    """Aliases with the accounts they reach, and with the addresses elsewhere, as of one moment."""
+    return aliases.overview(txn, domain), aliases.elsewhere(txn, cipher, domain)
 
 
 def _article(kind: str) -> str:

@@ -52,6 +52,7 @@ class Resolved:
     """What a local address reaches: one account, or the targets of an alias or a catch-all; suspended ones included."""
 
     users: tuple[User, ...]
+    remotes: tuple[Address, ...] = ()  # addresses elsewhere, to which an alias passes mail on
 
 
 @frozen
@@ -77,11 +78,12 @@ class Domain:
 
 @frozen
 class Alias:
-    """An alias and the accounts it reaches; the local part ``*`` catches all."""
+    """An alias and what it reaches; the local part ``*`` catches all."""
 
     address: Address
-    targets: tuple[Address, ...]
+    targets: tuple[Address, ...]  # accounts, then addresses elsewhere
     created: int
+    remotes: tuple[Address, ...] = ()  # those of the targets that are elsewhere
 
 
 @frozen
@@ -142,6 +144,12 @@ def parse(text: str) -> Address:
         return Address(local, domain)
     except AddressError as error:
         raise DirectoryError("invalid", f"{text!r} is not a mail address: {error}", "Give it as name@domain.") from None
+
+
+def alias_target(text: str) -> Address:
+    """What an alias is to reach: as :func:`parse`, but the local part keeps its case, which other servers may mind (RFC 5321 2.4)."""
+    address = parse(text)
+    return Address(Address.parse(text.strip()).local, address.domain)
 
 
 def block_pattern(text: str) -> str:

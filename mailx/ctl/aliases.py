@@ -1,4 +1,4 @@
-"""``mailxctl alias``: further names of accounts."""
+"""``mailxctl alias``: further names of accounts, and names whose mail goes on to other servers."""
 
 from urllib.parse import quote
 
@@ -18,9 +18,14 @@ def alias() -> None:
 @click.argument("targets", nargs=-1, required=True)
 @pass_session
 def add(session: Session, name: str, targets: tuple[str, ...]) -> None:
-    """Make the address NAME reach the accounts TARGETS."""
+    """Make the address NAME reach TARGETS: accounts, and addresses on other servers, to which its mail is passed on."""
     made = session.call("POST", "/v1/aliases", body={"alias": name, "targets": list(targets)})
-    session.say(made, f"{made['alias']} reaches {', '.join(made['targets'])}, who may also send as it.")
+    forwards = made["forwards"]
+    accounts = [target for target in made["targets"] if target not in forwards]
+    said = [f"{made['alias']} reaches {', '.join(accounts)}, who may also send as it."] if accounts else []
+    if forwards:
+        said.append(f"{made['alias']} passes its mail on to {', '.join(forwards)}.")
+    session.say(made, *said)
 
 
 @alias.command("list")
@@ -29,7 +34,7 @@ def add(session: Session, name: str, targets: tuple[str, ...]) -> None:
 def list_(session: Session, domain: str | None) -> None:
     """List the aliases."""
     answer = session.call("GET", "/v1/aliases", {"domain": domain})
-    rows = [(one["alias"], ", ".join(one["targets"])) for one in answer["aliases"]]
+    rows = [(one["alias"], ", ".join(_shown(target, one["forwards"]) for target in one["targets"])) for one in answer["aliases"]]
     session.say(answer, *(output.table(("ALIAS", "REACHES"), rows) if rows else ["There are no aliases."]))
 
 
@@ -40,3 +45,8 @@ def delete(session: Session, name: str) -> None:
     """Delete the alias NAME; its accounts and their mail stay."""
     session.call("DELETE", f"/v1/aliases/{quote(name, safe='@')}")
     session.say({"deleted": name}, f"{name} was deleted.")
+
+
+def _shown(target: str, forwards: list[str]) -> str:
+    """A target, marked if it is on another server."""
+    return f"{target} (elsewhere)" if target in forwards else target

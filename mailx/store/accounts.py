@@ -10,6 +10,7 @@ from typing import Any
 
 from mailx.mail.mailbox import Change
 from mailx.store import Row, Txn, aliases, entries
+from mailx.store.cipher import Cipher
 from mailx.store.names import Missing, claim, lock
 
 _COLUMNS = "a.id, a.local, d.name, a.role, a.state, a.quota, a.used, a.credentials_guid"
@@ -68,20 +69,21 @@ def totals(txn: Txn) -> tuple[int, int]:
     return (int(row[0]), int(row[1])) if row is not None else (0, 0)
 
 
-def reach(txn: Txn, domain: str, locals: Sequence[str], postmaster: bool) -> list[Row]:
-    """The accounts that the first of ``locals`` which is a name reaches; otherwise the domain's catch-all.
+def reach(txn: Txn, cipher: Cipher, domain: str, locals: Sequence[str], postmaster: bool) -> tuple[list[Row], list[str]]:
+    """The accounts, and the addresses elsewhere, that the first of ``locals`` which is a name reaches; otherwise the domain's catch-all.
 
     With ``postmaster`` an admin stands in before the catch-all (RFC 5321 4.5.1: it must always reach somebody).
     """
     for local in locals:
         row = txn.one(f"SELECT {_COLUMNS} {_FROM} WHERE d.name = ? AND a.local = ? AND a.state <> 'deleted'", (domain, local))
         if row is not None:
-            return [row]
-        if rows := _targets(txn, domain, local):
-            return rows
+            return [row], []
+        rows, remotes = _targets(txn, cipher, domain, local)
+        if rows or remotes:
+            return rows, remotes
     if postmaster and (row := admin(txn, domain)) is not None:
-        return [row]
-    return _targets(txn, domain, aliases.CATCH_ALL)
+        return [row], []
+    return _targets(txn, cipher, domain, aliases.CATCH_ALL)
 
 
 def admin(txn: Txn, domain: str) -> Row | None:
@@ -93,13 +95,14 @@ def admin(txn: Txn, domain: str) -> Row | None:
     )
 
 
-def _targets(txn: Txn, domain: str, local: str) -> list[Row]:
-    return txn.all(
+def _targets(txn: Txn, cipher: Cipher, domain: str, local: str) -> tuple[list[Row], list[str]]:
+    rows = txn.all(
         f"SELECT {_COLUMNS} FROM alias_targets x JOIN accounts a ON a.id = x.account_id JOIN domains d ON d.id = a.domain_id"
         " WHERE x.alias_id = (SELECT l.id FROM aliases l JOIN domains n ON n.id = l.domain_id WHERE n.name = ? AND l.local = ?)"
         " AND a.state <> 'deleted' ORDER BY a.id",
         (domain, local),
     )
+    return rows, aliases.remotes(txn, cipher, domain, local)
 
 
 def set_credentials(txn: Txn, id: int, sealed: bytes, guid: bytes) -> None:

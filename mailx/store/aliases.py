@@ -1,15 +1,21 @@
-"""Aliases: names that reach one or several accounts; the local part ``*`` is a domain's catch-all."""
+"""Aliases: names that reach accounts, and addresses elsewhere; the local part ``*`` is a domain's catch-all.
 
-from collections.abc import Sequence
+Addresses elsewhere are correspondents: they are sealed, and found by keyed hash.
+"""
+
+from collections.abc import Iterable, Sequence
 
 from mailx.store import Row, Txn
+from mailx.store.cipher import Cipher
+from mailx.store.messages import scope
 from mailx.store.names import Missing, claim, lock
 
 CATCH_ALL = "*"
+_PURPOSE = b"alias"
 
 
-def add(txn: Txn, local: str, domain: str, account_ids: Sequence[int], now: int) -> None:
-    """Make an alias of ``account_ids``; raises Missing (the domain, or an account that went) or Taken."""
+def add(txn: Txn, cipher: Cipher, local: str, domain: str, account_ids: Sequence[int], remotes: Sequence[str], now: int) -> None:
+    """Make an alias of ``account_ids`` and of the addresses ``remotes``; raises Missing (the domain, or an account that went) or Taken."""
     domain_id = lock(txn, domain)
     claim(txn, domain_id, local, domain)
     row = txn.one("INSERT INTO aliases (domain_id, local, created) VALUES (?, ?, ?) RETURNING id", (domain_id, local, now))
@@ -19,24 +25,53 @@ def add(txn: Txn, local: str, domain: str, account_ids: Sequence[int], now: int)
         if not txn.execute("UPDATE accounts SET state = state WHERE id = ? AND state <> 'deleted'", (account_id,)):
             raise Missing("account", str(account_id))
         txn.execute("INSERT INTO alias_targets (alias_id, account_id) VALUES (?, ?)", (row[0], account_id))
+    within = scope(row[0])
+    for remote in remotes:
+        hash = cipher.hash(_PURPOSE, within, remote.lower().encode())
+        txn.execute(
+            "INSERT INTO alias_remotes (alias_id, hash, sealed) VALUES (?, ?, ?) ON CONFLICT (alias_id, hash) DO NOTHING",
+            (row[0], hash, cipher.seal(_PURPOSE, within + hash, remote.encode())),
+        )
+
+
+def remotes(txn: Txn, cipher: Cipher, domain: str, local: str) -> list[str]:
+    """The addresses elsewhere that the alias reaches, sorted; none if there is no such alias."""
+    rows = txn.all(
+        "SELECT alias_id, hash, sealed FROM alias_remotes"
+        " WHERE alias_id = (SELECT l.id FROM aliases l JOIN domains n ON n.id = l.domain_id WHERE n.name = ? AND l.local = ?)",
+        (domain, local),
+    )
+    return sorted(address for _, address in _opened(cipher, rows))
 
 
 def overview(txn: Txn, domain: str | None = None, account_id: int | None = None) -> list[Row]:
-    """(local, domain, created, target local, target domain), one row a target, by name; of one domain or one account."""
-    where = ""
-    parameters: list[object] = []
-    if domain is not None:
-        where += " AND d.name = ?"
-        parameters.append(domain)
+    """(local, domain, created, target local, target domain), one row a target account, by name; of one domain or one account.
+
+    An alias without accounts has one row, with None for the target.
+    """
+    where, parameters = _where(domain)
     if account_id is not None:
         where += " AND l.id IN (SELECT alias_id FROM alias_targets WHERE account_id = ?)"
         parameters.append(account_id)
     return txn.all(
         "SELECT l.local, d.name, l.created, a.local, t.name FROM aliases l JOIN domains d ON d.id = l.domain_id"
-        " JOIN alias_targets x ON x.alias_id = l.id JOIN accounts a ON a.id = x.account_id JOIN domains t ON t.id = a.domain_id"
+        " LEFT JOIN alias_targets x ON x.alias_id = l.id LEFT JOIN accounts a ON a.id = x.account_id"
+        " LEFT JOIN domains t ON t.id = a.domain_id"
         f" WHERE 1 = 1{where} ORDER BY d.name, l.local, t.name, a.local",
         parameters,
     )
+
+
+def elsewhere(txn: Txn, cipher: Cipher, domain: str | None = None) -> list[tuple[str, str, str]]:
+    """(local, domain, address) for every address elsewhere that an alias reaches, sorted; of one domain or of all."""
+    where, parameters = _where(domain)
+    rows = txn.all(
+        "SELECT l.id, l.local, d.name, x.hash, x.sealed FROM alias_remotes x JOIN aliases l ON l.id = x.alias_id"
+        f" JOIN domains d ON d.id = l.domain_id WHERE 1 = 1{where}",
+        parameters,
+    )
+    names = {int(id): (str(local), str(name)) for id, local, name, _, _ in rows}
+    return sorted((*names[id], address) for id, address in _opened(cipher, [(id, hash, sealed) for id, _, _, hash, sealed in rows]))
 
 
 def delete(txn: Txn, local: str, domain: str) -> None:
@@ -47,4 +82,16 @@ def delete(txn: Txn, local: str, domain: str) -> None:
 
 def drop_empty(txn: Txn) -> None:
     """Remove the aliases whose last target went with its account."""
-    txn.execute("DELETE FROM aliases WHERE NOT EXISTS (SELECT 1 FROM alias_targets x WHERE x.alias_id = aliases.id)")
+    txn.execute(
+        "DELETE FROM aliases WHERE NOT EXISTS (SELECT 1 FROM alias_targets x WHERE x.alias_id = aliases.id)"
+        " AND NOT EXISTS (SELECT 1 FROM alias_remotes y WHERE y.alias_id = aliases.id)"
+    )
+
+
+def _where(domain: str | None) -> tuple[str, list[object]]:
+    return ("", []) if domain is None else (" AND d.name = ?", [domain])
+
+
+def _opened(cipher: Cipher, rows: Iterable[Row]) -> list[tuple[int, str]]:
+    """(alias id, address) of rows (alias id, hash, sealed)."""
+    return [(int(id), cipher.open(_PURPOSE, scope(int(id)) + bytes(hash), bytes(sealed)).decode()) for id, hash, sealed in rows]

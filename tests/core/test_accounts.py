@@ -251,6 +251,43 @@ class Addresses(Base):
         self.assertEqual((await self.accounts.find("me@example.test")).aliases, ("grüße@example.test",))
         self.assertEqual((await self.refusal(self.accounts.delete_alias("no@example.test"))).code, "not_found")
 
+    async def test_aliases_to_elsewhere(self) -> None:
+        """An alias reaches accounts, addresses on other servers, or both; those keep the case of their local part, and are sealed."""
+        await self.open()
+        await self.world.user("me@example.test")
+        made = await self.accounts.add_alias("both@example.test", ["me@example.test", "Ann.B@Example.ORG", "ME@example.test"])
+        self.assertEqual([str(target) for target in made.targets], ["me@example.test", "Ann.B@example.org"])
+        self.assertEqual([str(target) for target in made.remotes], ["Ann.B@example.org"])
+        await self.accounts.add_alias("away@example.test", ["x@b\u00fccher.example", "Ann.B@example.org", "ann.b@example.org"])
+        resolved = await self.accounts.resolve(Address("both", "example.test"))
+        assert resolved is not None
+        self.assertEqual([str(user.address) for user in resolved.users], ["me@example.test"])
+        self.assertEqual(resolved.remotes, (Address("Ann.B", "example.org"),))
+        for _ in range(2):  # from the store, then from memory
+            resolved = await self.accounts.resolve(Address("away+tag", "example.test"))
+            assert resolved is not None
+            self.assertEqual(
+                (resolved.users, [str(each) for each in resolved.remotes]), ((), ["Ann.B@example.org", "x@xn--bcher-kva.example"])
+            )
+        away, both = await self.accounts.aliases()
+        self.assertEqual((away.targets, both.remotes), (resolved.remotes, made.remotes))
+        self.assertEqual((await self.refusal(self.accounts.add_alias("n@example.test", ["no@example.test"]))).code, "not_found")
+        many = [f"a{n}@example.org" for n in range(101)]
+        self.assertEqual((await self.refusal(self.accounts.add_alias("n@example.test", many))).code, "limit")
+        stored = await self.world.store.read(lambda txn: txn.all("SELECT hash, sealed FROM alias_remotes"))
+        self.assertEqual(len(stored), 3)
+        self.assertNotIn(b"example.org", b"".join(bytes(value).lower() for row in stored for value in row))
+
+    async def test_an_alias_outlives_its_accounts_if_it_reaches_others(self) -> None:
+        await self.open()
+        await self.world.user("me@example.test")
+        await self.accounts.add_alias("both@example.test", ["me@example.test", "ann@example.org"])
+        await self.accounts.delete_user("me@example.test")
+        (alias,) = await self.accounts.aliases()
+        self.assertEqual([str(target) for target in alias.targets], ["ann@example.org"])
+        await self.accounts.delete_alias("both@example.test")
+        self.assertEqual(await self.world.store.read(lambda txn: txn.all("SELECT * FROM alias_remotes")), [])
+
 
 class Blocks(Base):
     async def test_life(self) -> None:

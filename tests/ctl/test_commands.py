@@ -174,6 +174,11 @@ class Names(Base):
         self.assertIn("grüße/2@example.test  me@example.test, you@example.test", await self.run_command("alias", "list"))
         await self.run_command("alias", "add", "*@example.test", ME)
         await self.run_command("alias", "delete", "*@example.test")
+        added = await self.run_command("alias", "add", "all@example.test", ME, "ann@example.org")
+        self.assertIn("all@example.test reaches me@example.test, who may also send as it.", added)
+        self.assertIn("all@example.test passes its mail on to ann@example.org.", added)
+        self.assertIn("me@example.test, ann@example.org (elsewhere)", await self.run_command("alias", "list"))
+        await self.run_command("alias", "delete", "all@example.test")
         await self.run_command("alias", "delete", "grüße/2@example.test")
         self.assertEqual(await self.run_json("alias", "list"), {"aliases": []})
 

@@ -121,7 +121,12 @@ def _user(details: Details) -> JSON:
 
 
 def _alias(alias: Alias) -> JSON:
-    return {"alias": str(alias.address), "targets": [str(target) for target in alias.targets], "created": moment(alias.created)}
+    return {
+        "alias": str(alias.address),
+        "targets": [str(target) for target in alias.targets],
+        "forwards": [str(target) for target in alias.remotes],
+        "created": moment(alias.created),
+    }
 
 
 def _block(block: Block) -> JSON:
