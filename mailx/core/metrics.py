@@ -48,3 +48,6 @@ STORAGE_OCTETS = Gauge("mailx_storage_octets", "Octets charged to all accounts t
 CERTIFICATE_EXPIRY = Gauge(
     "mailx_certificate_expiry_seconds", "When a certificate ends, in seconds since 1970.", ["name"], registry=REGISTRY
 )
+
+# Timelines.
+TIMELINE_LOST = Counter("mailx_timeline_lost", "Notes of timelines lost because the store did not answer for too long.", registry=REGISTRY)
