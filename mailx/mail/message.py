@@ -11,13 +11,13 @@ from attrs import field, frozen
 class Spooled(Protocol):
     """Content too large for memory: an encrypted file that only its owner knows how to open.
 
-    ``read`` opens all of it and may take long: never call it on the reactor thread.
+    ``read`` opens all of it, or its first ``length`` octets, and may take long: never call it on the reactor thread.
     """
 
     @property
     def size(self) -> int: ...
 
-    def read(self) -> bytes: ...
+    def read(self, length: int | None = None) -> bytes: ...
 
     def discard(self) -> None: ...
 

@@ -79,9 +79,9 @@ class BlobFile:
     size: int
     _blobs: "Blobs" = field(repr=False)
 
-    def read(self) -> bytes:
-        """The whole content."""
-        return self._blobs.read(self.name)
+    def read(self, length: int | None = None) -> bytes:
+        """The whole content, or its first ``length`` octets."""
+        return self._blobs.read(self.name, 0, length)
 
     def discard(self) -> None:
         """Remove the file: nothing has named it."""
