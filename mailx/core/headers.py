@@ -1,7 +1,8 @@
 """What reception changes in the header section of a message; it changes nothing else.
 
-Pure functions over octets with CRLF line ends. A stale Return-Path goes (RFC 5321 4.4); of a submitted message Bcc
-goes, and Date and Message-ID come if they are missing (RFC 6409 8.1 to 8.3). Every other field keeps its octets and its place.
+Pure functions over octets with CRLF line ends. A stale Return-Path goes (RFC 5321 4.4), and so does what others say in
+this server's name (RFC 8601 5); of a submitted message Bcc goes, and Date and Message-ID come if they are missing
+(RFC 6409 8.1 to 8.3). Every other field keeps its octets and its place.
 """
 
 import re
@@ -14,6 +15,10 @@ _RETURN_PATH = re.compile(_FIELD % rb"return-path", re.IGNORECASE | re.MULTILINE
 _BCC = re.compile(_FIELD % rb"(?:resent-)?bcc", re.IGNORECASE | re.MULTILINE)
 _DATE = re.compile(rb"^date[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _MESSAGE_ID = re.compile(rb"^message-id[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_RECEIVED = re.compile(rb"^received[ \t]*:", re.MULTILINE)
+_RESULTS = re.compile(_FIELD % rb"authentication-results", re.IGNORECASE | re.MULTILINE)
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|\\.?|[();]|[^\s"\\();]+', re.DOTALL)
+_TOKENS = 200  # before the first semicolon of Authentication-Results
 _STARTS = re.compile(rb">?From |[!-9;-~]+[ \t]*:|\r\n|\Z")  # how a header section begins; an mbox line is no part of the text either
 
 
@@ -28,17 +33,56 @@ def end(content: bytes) -> int | None:
     return None if found < 0 else found + 2
 
 
-def incoming(fields: bytes) -> bytes:
-    """``fields`` without Return-Path: whoever put one in was not the final delivery."""
-    return _RETURN_PATH.sub(b"", fields) if b"return-path" in fields.lower() else fields
+def incoming(fields: bytes, hostname: str = "") -> bytes:
+    """``fields`` without Return-Path: whoever put one in was not the final delivery.
+
+    With a ``hostname`` every Authentication-Results field goes that claims to be from that server.
+    """
+    lowered = fields.lower()
+    if b"return-path" in lowered:
+        fields = _RETURN_PATH.sub(b"", fields)
+    if hostname and b"authentication-results" in lowered:
+        name = hostname.lower().encode()
+        fields = _RESULTS.sub(lambda field: b"" if _claims(field[0], name) else field[0], fields)
+    return fields
+
+
+def _claims(field: bytes, name: bytes) -> bool:
+    """Whether the Authentication-Results ``field`` stands under ``name``, lower case, or in a form that readers may take for it.
+
+    The name may stand among nested comments and in quotes (RFC 8601 2.2). A field that takes this server too long to read claims it.
+    """
+    depth = 0
+    for count, token in enumerate(_TOKEN.finditer(field, field.index(b":") + 1)):
+        word = token[0]
+        if word == b";" and not depth:
+            return False
+        if count > _TOKENS:
+            return True
+        if word in b"()":
+            depth = depth + 1 if word == b"(" else max(0, depth - 1)
+        elif not depth and word.strip(b'"').strip().lower().partition(b"/")[0].rstrip(b".") == name:
+            return True
+    return False
+
+
+def hops(fields: bytes) -> int:
+    """How many servers the message has passed: the number of its Received fields."""
+    lowered = fields.lower()
+    return len(_RECEIVED.findall(lowered)) if b"received" in lowered else 0
+
+
+def top(content: bytes) -> int:
+    """Where trace fields may be put into a stored message: behind its Return-Path, which stays the first line."""
+    return content.find(b"\n") + 1 if content[:12] == b"Return-Path:" else 0
 
 
 def submitted(fields: bytes, hostname: str, now: float) -> bytes:
-    """``fields`` as a submission server passes them on.
+    """``fields`` as the submission server ``hostname`` passes them on.
 
     A missing Date becomes ``now`` (seconds since 1970), a missing Message-ID a random one at ``hostname``.
     """
-    fields = incoming(fields)
+    fields = incoming(fields, hostname)
     lowered = fields.lower()
     if b"bcc" in lowered:
         fields = _BCC.sub(b"", fields)

@@ -47,6 +47,55 @@ class IncomingTests(TestCase):
         self.assertEqual(headers.incoming(b"".join(given)), b"".join(kept))
 
 
+class ResultsTests(TestCase):
+    def test_ours_go(self) -> None:
+        """What stands under our name goes, however it is written; what others say stays."""
+        for name in (
+            b"mx.example.test;",
+            b" MX.Example.TEST 1; spf=pass",
+            b"\r\n mx.example.test;\r\n\tspf=pass",
+            b" (a (nested\\) ) comment;)mx.example.test ; none",
+            b' "mx.example.test"; none',
+            b" mx.example.test.; none",
+            b" mx.example.test/1; none",
+            b" mx.example.test",
+            b" other.example (c) mx.example.test; spf=pass",
+            b"((((" * 100 + b"; none",
+        ):
+            for field in (b"Authentication-Results:", b"AUTHENTICATION-results \t:"):
+                given = b"A: 1\r\n" + field + name + b"\r\nSubject: s\r\n"
+                self.assertEqual(headers.incoming(given, "mx.example.test"), b"A: 1\r\nSubject: s\r\n", name)
+                self.assertEqual(headers.incoming(given), given)
+        for given in (
+            b"Authentication-Results: mx.example.org; spf=pass mx.example.test\r\n",
+            b"Authentication-Results: notmx.example.test; none\r\n",
+            b"Authentication-Results: (mx.example.test) example.org; none\r\n",
+            b"ARC-Authentication-Results: i=1; mx.example.test; none\r\n",
+            b"Subject: a\r\n Authentication-Results: mx.example.test;\r\n",
+            b"Authentication-Results:\r\n",
+        ):
+            self.assertEqual(headers.incoming(given, "mx.example.test"), given)
+
+    @given(st.binary(max_size=200))
+    def test_any_octets(self, value: bytes) -> None:
+        headers.incoming(b"Authentication-Results:" + value, "mx.example.test")
+
+    def test_many(self) -> None:
+        """Hostile fields take no time."""
+        headers.incoming((b"Authentication-Results: " + b'"' * 200 + b"\r\n") * 1000, "mx.example.test")
+        headers.incoming(b"Authentication-Results: " + b"(" * 250_000 + b"\r\n", "mx.example.test")
+
+
+class HopsTests(TestCase):
+    def test_count(self) -> None:
+        self.assertEqual(headers.hops(b"Received: a\r\nreceived : b\r\n Received: folded\r\nX-Received: c\r\nRECEIVED:\r\n"), 3)
+        self.assertEqual(headers.hops(b"Subject: received\r\n"), 0)
+
+    def test_top(self) -> None:
+        self.assertEqual(headers.top(b"Return-Path: <a@b>\r\nReceived: x\r\n"), 20)
+        self.assertEqual(headers.top(b"Received: x\r\nReturn-Path: <>\r\n"), 0)
+
+
 class SubmittedTests(TestCase):
     @given(fields)
     def test_fields(self, given: list[bytes]) -> None:
