@@ -199,7 +199,7 @@ class Timeline:
     def _begin(self) -> None:
         """Write now what is noted."""
         if self._due is not None:
-            if self._due.active():  # type: ignore[no-untyped-call]
+            if self._due.active():
                 self._due.cancel()
             self._due = None
         if not self._running:
@@ -225,13 +225,13 @@ class Timeline:
         self._running = False
         if isinstance(result, Failure):
             self._wait = min(2 * self._wait, _LONGEST_DELAY)
-            if result.check(Unavailable):
+            if isinstance(result.value, Unavailable):
                 log.warn("Timelines are written later: {reason}", event="timeline.delayed", reason=result.value.reason)
             else:
                 log.failure("Timelines were not written", result, event="timeline.failed")
             waiters, self._waiters = self._waiters, []
             for _, waiter in waiters:
-                waiter.errback(Failure(result.value))
+                waiter.errback(result.value)
         if self._notes and self._due is None and not self._stopped:
             self._due = self._reactor.callLater(self._wait, self._begin)
 
@@ -275,7 +275,7 @@ class Timeline:
     def _has_pruned(self, result: object) -> None:
         self._pruned = None
         if isinstance(result, Failure):
-            if result.check(Unavailable):
+            if isinstance(result.value, Unavailable):
                 log.warn("Old timelines are dropped later: {reason}", event="timeline.interrupted", reason=result.value.reason)
             else:
                 log.failure("Old timelines were not dropped", result, event="timeline.failed")

@@ -104,7 +104,7 @@ def opened(cipher: Sealer, guid: bytes, events: bytes) -> list[Story]:
     try:
         unpacking = zlib.decompressobj()
         text = unpacking.decompress(cipher.open_bulk(_PURPOSE, guid, events), _PAGE_LIMIT)
-        stories = []
+        stories: list[Story] = []
         for line in text.decode().split("\n"):
             id, keys, noted = json.loads(line)
             stories.append((str(id), [str(key) for key in keys], [(int(at), str(event), dict(facts)) for at, event, facts in noted]))
