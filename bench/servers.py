@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -289,10 +290,37 @@ class Sink:
 
     def __init__(self) -> None:
         self.smtp_port = free_port()
+        self._tail = b""
 
     def start(self) -> None:
-        self._process = subprocess.Popen(["smtp-sink", "-u", "nobody", f"127.0.0.1:{self.smtp_port}", "2000"])
+        command = ["smtp-sink", "-c", "-m", "2000", *(["-u", "nobody"] if os.geteuid() == 0 else [])]
+        self._process = subprocess.Popen([*command, f"127.0.0.1:{self.smtp_port}", "2000"], stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        os.set_blocking(self._process.stdout.fileno(), False)
+        self._reader = threading.Thread(target=self._read, daemon=True)
         wait_for_port(self.smtp_port)
+        self._reader.start()
+
+    def _read(self) -> None:
+        """Keep the end of what it writes: its counters, again after every message."""
+        assert self._process.stdout is not None
+        while self._process.poll() is None:
+            time.sleep(0.005)
+            while data := self._process.stdout.read(65536):
+                self._tail = (self._tail + data)[-200:]
+
+    def count(self) -> int:
+        """How many messages it has got."""
+        found = re.findall(rb"mesg= *(\d+)\r", self._tail)
+        return int(found[-1]) if found else 0
+
+    def wait_for(self, count: int, seconds: float = 600.0) -> None:
+        """Return once it has got ``count`` messages; raises TimeoutError."""
+        deadline = time.monotonic() + seconds
+        while (got := self.count()) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"only {got} of {count} messages arrived")
+            time.sleep(0.005)
 
     def stop(self) -> None:
         self._process.kill()

@@ -12,7 +12,7 @@ class OpenDKIM:
         self._names = names
         self._daemon = Daemon("opendkim")
         self._port = free_ports(1)[0]
-        self.settings = f"smtpd_milters = inet:127.0.0.1:{self._port}\nmilter_default_action = reject\n"
+        self.settings = {"smtpd_milters": f"inet:127.0.0.1:{self._port}", "milter_default_action": "tempfail"}
 
     def start(self) -> None:
         directory = self._daemon.directory

@@ -60,7 +60,7 @@ service auth {{
 
 
 class Postfix:
-    """One instance on ``address``:``port``. ``settings`` are lines of main.cf beyond those below.
+    """One instance on ``address``:``port``. ``settings`` go to main.cf, beyond or in place of those below.
 
     ``chain`` is a file with key and certificate: with it STARTTLS is offered. ``verdicts`` maps recipients to what they get in
     place of acceptance: ``"450 4.7.1 Greylisted"``. With ``login`` it is a smart host, which takes mail for everybody from
@@ -77,7 +77,7 @@ class Postfix:
         chain: Path | None = None,
         verdicts: Mapping[str, str] | None = None,
         login: bool = False,
-        settings: str = "",
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         if os.geteuid() != 0:
             raise SkipTest("only root can start Postfix")
@@ -88,7 +88,7 @@ class Postfix:
         self.directory = Path(mkdtemp(prefix="mailx-postfix-"))
         self._configuration = self.directory / "conf"
         self._authentication = Authentication() if login else None
-        self._settings = self._main(domains, chain) + settings
+        self._settings = self._main(domains, chain) | dict(settings or {})
         self._verdicts = dict(verdicts or {})
 
     def start(self) -> None:
@@ -144,42 +144,41 @@ class Postfix:
         """How many clients connected."""
         return len(re.findall(r"smtpd\[\d+\]: connect from", self.log()))
 
-    def _main(self, domains: tuple[str, ...], chain: Path | None) -> str:
+    def _main(self, domains: tuple[str, ...], chain: Path | None) -> dict[str, str]:
         user, base = pwd.getpwnam("nobody"), self.directory
-        lines = [
-            "compatibility_level = 3.6",
-            f"queue_directory = {base}/spool",
-            f"data_directory = {base}/data",
-            f"maillog_file = {base}/log",
-            f"maillog_file_prefixes = {base}",
-            f"myhostname = {self.name}",
-            "inet_interfaces = 127.0.0.1",  # master.cf names another address of the loopback network, which Postfix would not find here
-            "inet_protocols = ipv4",
-            "mydestination =",
-            "mynetworks =",
-            "local_header_rewrite_clients =",
-            "smtpd_peername_lookup = no",  # it would ask the name servers of this machine
-            "alias_maps =",
-            "alias_database =",
-            "smtputf8_enable = yes",
-            f"virtual_mailbox_domains = {', '.join(domains)}",
-            "virtual_mailbox_maps = static:inbox/",
-            f"virtual_mailbox_base = {base}/mail",
-            "virtual_minimum_uid = 1",
-            f"virtual_uid_maps = static:{user.pw_uid}",
-            f"virtual_gid_maps = static:{user.pw_gid}",
-            "default_transport = virtual",
-            f"smtpd_recipient_restrictions = check_recipient_access texthash:{base}/conf/verdicts",
-            "smtpd_relay_restrictions = permit_sasl_authenticated, reject_unauth_destination",
-        ]
+        settings = {
+            "compatibility_level": "3.6",
+            "queue_directory": f"{base}/spool",
+            "data_directory": f"{base}/data",
+            "maillog_file": f"{base}/log",
+            "maillog_file_prefixes": f"{base}",
+            "myhostname": self.name,
+            "inet_interfaces": "127.0.0.1",  # master.cf names another address of the loopback network, which is not found here
+            "inet_protocols": "ipv4",
+            "mydestination": "",
+            "mynetworks": "",
+            "local_header_rewrite_clients": "",
+            "smtpd_peername_lookup": "no",  # it would ask the name servers of this machine
+            "alias_maps": "",
+            "alias_database": "",
+            "virtual_mailbox_domains": ", ".join(domains),
+            "virtual_mailbox_maps": "static:inbox/",
+            "virtual_mailbox_base": f"{base}/mail",
+            "virtual_minimum_uid": "1",
+            "virtual_uid_maps": f"static:{user.pw_uid}",
+            "virtual_gid_maps": f"static:{user.pw_gid}",
+            "default_transport": "virtual",
+            "smtpd_recipient_restrictions": f"check_recipient_access texthash:{base}/conf/verdicts",
+            "smtpd_relay_restrictions": "permit_sasl_authenticated, reject_unauth_destination",
+        }
         if chain is not None:
             shutil.copy(chain, self.directory / "chain.pem")
-            lines += [f"smtpd_tls_chain_files = {base}/chain.pem", "smtpd_tls_security_level = may", "smtpd_tls_loglevel = 1"]
-            lines += ["smtpd_tls_received_header = yes"]
+            settings |= {"smtpd_tls_chain_files": f"{base}/chain.pem", "smtpd_tls_security_level": "may"}
+            settings |= {"smtpd_tls_loglevel": "1", "smtpd_tls_received_header": "yes"}
         if self._authentication is not None:
-            lines += ["smtpd_sasl_auth_enable = yes", "smtpd_sasl_type = dovecot", "smtpd_tls_auth_only = yes"]
-            lines += [f"smtpd_sasl_path = inet:127.0.0.1:{self._authentication.port}", "smtpd_sasl_authenticated_header = yes"]
-        return "\n".join(lines) + "\n"
+            settings |= {"smtpd_sasl_auth_enable": "yes", "smtpd_sasl_type": "dovecot", "smtpd_tls_auth_only": "yes"}
+            settings |= {"smtpd_sasl_path": f"inet:127.0.0.1:{self._authentication.port}", "smtpd_sasl_authenticated_header": "yes"}
+        return settings
 
     def _lay_out(self) -> None:
         for name in ("conf", "conf/postfix-files.d", "conf/dynamicmaps.cf.d", "spool", "data", "mail", "mail/inbox"):
@@ -190,7 +189,8 @@ class Postfix:
             shutil.chown(self.directory / owned, "nobody")
         for name in ("postfix-files", "dynamicmaps.cf"):
             shutil.copy(f"/etc/postfix/{name}", self._configuration)
-        (self._configuration / "main.cf").write_text(self._settings, encoding="ascii")
+        main = "".join(f"{name} = {value}\n" for name, value in self._settings.items())
+        (self._configuration / "main.cf").write_text(main, encoding="ascii")
         (self._configuration / "master.cf").write_text(self._master(), encoding="ascii")
 
     def _master(self) -> str:
