@@ -1,0 +1,74 @@
+"""Routes: which way mail for an address leaves, and when it is tried again.
+
+``[[outbound.routes]]`` are asked in their order, the first that fits holds; what fits none goes directly to the
+recipient's server. Deciding costs a dictionary's lookup: the answer for a pair of domains is kept.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from attrs import frozen
+
+from mailx import config
+from mailx.core.users import canonical_domain
+from mailx.mail.address import Address
+
+DIRECT = ""  # Way.relay of mail that goes to the recipients' own servers
+_RELAY = "relay:"  # no domain has a colon in it
+_KEPT = 10000  # pairs of domains whose way is kept
+
+
+@frozen
+class Way:
+    """How mail for one recipient leaves."""
+
+    destination: str  # the recipient's domain in A-labels, or the name of a relay
+    relay: str  # name of the relay, or DIRECT
+    retry: tuple[int, ...]  # seconds between attempts
+
+    @property
+    def lane(self) -> str:
+        """What shares connections and fate: no domain and relay have the same."""
+        return _RELAY + self.relay if self.relay else self.destination
+
+
+class Routes:
+    """Decides ways by the configuration."""
+
+    def __init__(self, outbound: config.Outbound, queue: config.Queue) -> None:
+        self._routes = outbound.routes
+        self._retry = waits(queue.retry)
+        self._decided = lru_cache(maxsize=_KEPT)(self._decide)
+
+    def route(self, recipient: Address, sender: Address | None) -> Way:
+        """The way of mail from ``sender`` (None: the null reverse-path) to ``recipient``."""
+        return self._decided(recipient.domain, "" if sender is None else sender.domain)
+
+    @property
+    def longest(self) -> int:
+        """The longest wait of any route, in seconds."""
+        return max((*self._retry, *[wait for route in self._routes for wait in waits(route.retry)]), default=0)
+
+    def _decide(self, recipient: str, sender: str) -> Way:
+        domain = canonical_domain(recipient)
+        for route in self._routes:
+            if _fits(route.recipients, domain) and _fits(route.senders, canonical_domain(sender)):
+                return Way(route.relay or domain, route.relay, waits(route.retry) or self._retry)
+        return Way(domain, DIRECT, self._retry)
+
+
+def waits(texts: Sequence[str]) -> tuple[int, ...]:
+    """Durations of the configuration in seconds."""
+    return tuple([config.seconds(text) for text in texts])
+
+
+def _fits(patterns: Sequence[str], domain: str) -> bool:
+    """Whether one of ``patterns`` (``example.org``, ``*.example.org``) names ``domain``; no patterns name every one."""
+    if not patterns:
+        return True
+    for pattern in patterns:
+        below = pattern.startswith("*.")
+        name = canonical_domain(pattern[2:] if below else pattern)
+        if domain.endswith("." + name) if below else domain == name:
+            return True
+    return False
