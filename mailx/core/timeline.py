@@ -155,7 +155,7 @@ class Timeline:
 
         await self._visit(list(found), take)
         traces = [Trace(id, tuple(sorted(events, key=lambda event: event.time)[-_EVENTS:])) for id, events in found.items() if events]
-        return sorted(traces, key=lambda trace: trace.events[0].time)
+        return sorted(traces[::-1], key=lambda trace: trace.events[0].time)
 
     async def prune(self) -> int:
         """Drop the pages of days that are too old, and merge small ones of the last days; returns how many were dropped."""
@@ -255,11 +255,12 @@ class Timeline:
     async def _merge_group(self, group: list[pages.Place]) -> None:
         if len(group) < 2 or self._stopped:
             return
-        rows = [await self._store.read(pages.read, place.id) for place in group]
-        ids = [place.id for place, row in zip(group, rows, strict=True) if row is not None]
+        rows = [row for place in group if (row := await self._store.read(pages.read, place.id)) is not None]
+        if len(rows) < len(group):
+            return  # another node is at them
         try:
-            page = await self._threads(_merged, self._cipher, group[0].day, [row for row in rows if row is not None])
-            await self._store.write(pages.replace, ids, page)
+            page = await self._threads(_merged, self._cipher, group[0].day, rows)
+            await self._store.write(pages.replace, [place.id for place in group], page)
         except (CipherError, pages.Damaged, pages.Changed):
             return  # damaged ones stay as they are; what another node has merged is merged
         await deferLater(self._reactor, _PAUSE)

@@ -172,10 +172,12 @@ def small(txn: Txn, first: int, last: int, limit: int) -> list[Place]:
 
 
 def replace(txn: Txn, ids: Sequence[int], page: Page) -> None:
-    """Put ``page`` in the place of those it was merged from; raises Changed."""
-    if txn.execute(f"DELETE FROM timeline WHERE id IN ({', '.join('?' * len(ids))})", ids) != len(ids):
+    """Put ``page`` in the place of those it was merged from, which keeps the pages in their order; raises Changed."""
+    *others, last = ids
+    gone = txn.execute(f"DELETE FROM timeline WHERE id IN ({', '.join('?' * len(others))})", others)
+    sql = "UPDATE timeline SET day = ?, guid = ?, hashes = ?, events = ? WHERE id = ?"
+    if gone + txn.execute(sql, (page.day, page.guid, page.hashes, page.events, last)) != len(ids):
         raise Changed
-    add(txn, page)
 
 
 def drop(txn: Txn, before: int, limit: int) -> int:

@@ -115,7 +115,7 @@ class Stored:
         ids = [place.id for place in await self.store.read(timeline.small, 2, 3, 10)]
         page = timeline.sealed(self.cipher, 2, [("merged", [], [])])
         await self.store.write(timeline.replace, ids, page)
-        self.assertEqual(await self.ids(await self.found("id", "merged")), ["merged", "id", "id"])
+        self.assertEqual(await self.ids(await self.found("id", "merged")), ["id", "merged", "id"])
         try:
             await self.store.write(timeline.replace, ids, page)
         except Changed:
