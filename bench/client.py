@@ -1,6 +1,7 @@
 """A small fast IMAP client for measuring: it reads answers without parsing more than the tagged line."""
 
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 from bench.servers import DOMAIN, PASSWORD
@@ -9,13 +10,13 @@ from bench.servers import DOMAIN, PASSWORD
 class Client:
     """One plain connection; ``command`` returns the whole untagged answer."""
 
-    def __init__(self, port: int, user: int = 1, login: bool = True) -> None:
-        self._socket: Any = socket.create_connection(("127.0.0.1", port), 300)
+    def __init__(self, port: int, user: int = 1, login: bool = True, address: str = "127.0.0.1", domain: str = DOMAIN) -> None:
+        self._socket: Any = socket.create_connection((address, port), 300)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._count = 0
         self._socket.recv(65536)
         if login:
-            self.command(f'LOGIN "u{user}@{DOMAIN}" "{PASSWORD}"'.encode())
+            self.command(f'LOGIN "u{user}@{domain}" "{PASSWORD}"'.encode())
 
     def send(self, command: bytes) -> bytes:
         self._count += 1
@@ -52,6 +53,25 @@ class Client:
         tag = b"t%d" % self._count
         self._socket.sendall(tag + b" APPEND " + mailbox + b" {%d+}\r\n" % len(message) + message + b"\r\n")
         self.answer(tag)
+
+    def begin_idle(self) -> None:
+        """IDLE; what comes then is read by ``notices``."""
+        self.send(b"IDLE")
+        if not self._socket.recv(65536).startswith(b"+"):
+            raise RuntimeError("no continuation for IDLE")
+
+    def notices(self) -> Iterator[bytes]:
+        """Every line that comes, until the connection ends."""
+        rest = b""
+        while True:
+            try:
+                data = self._socket.recv(65536)
+            except OSError:
+                return
+            if not data:
+                return
+            *lines, rest = (rest + data).split(b"\r\n")
+            yield from lines
 
     def select(self, mailbox: bytes = b"INBOX") -> int:
         """SELECT; the number of messages."""

@@ -26,12 +26,12 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
 
-def wait_for_port(port: int, seconds: float = 60.0, process: subprocess.Popen[bytes] | None = None) -> None:
-    """Return once something listens on loopback ``port``; raises TimeoutError, or RuntimeError if ``process`` ended."""
+def wait_for_port(port: int, seconds: float = 60.0, process: subprocess.Popen[bytes] | None = None, address: str = "127.0.0.1") -> None:
+    """Return once something listens on ``port`` of the loopback ``address``; raises TimeoutError, or RuntimeError if ``process`` ended."""
     deadline = time.monotonic() + seconds
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            socket.create_connection((address, port), 1).close()
             return
         except OSError as error:
             if process is not None and process.poll() is not None:
@@ -52,9 +52,23 @@ class MailX:
 
     name = "mailx"
 
-    def __init__(self, directory: Path, users: int = USERS, settings: str = "", keep: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        users: int = USERS,
+        settings: str = "",
+        keep: bool = False,
+        domain: str = DOMAIN,
+        interface: str = "127.0.0.1",
+        resolver: str = "",
+    ) -> None:
+        """``settings`` are further tables of the configuration; ``interface`` is the loopback address that it listens on.
+
+        ``resolver`` is the name server; without one it has a port where nobody answers, so that nothing is asked elsewhere.
+        """
         self.directory = directory
         self.users = users
+        self.domain, self.interface, self.resolver = domain, interface, resolver
         self.ports = {name: free_port() for name in ("smtp", "submission", "submissions", "lmtp", "imap", "imaps", "health")}
         self.smtp_port = self.ports["smtp"]
         self.imap_port = self.ports["imap"]
@@ -69,7 +83,8 @@ class MailX:
         port = self.ports
         (self.directory / "mailx.toml").write_text(
             f"""[server]
-hostname = "mail.{DOMAIN}"
+hostname = "mail.{self.domain}"
+interface = "{self.interface}"
 first_domain = ""
 [smtp]
 port = {port["smtp"]}
@@ -90,6 +105,8 @@ plaintext_login = true
 file = "mailx.log"
 [health]
 port = {port["health"]}
+[dns]
+servers = ["{self.resolver or f"127.0.0.1:{free_port()}"}"]
 {self._settings}"""
         )
 
@@ -97,8 +114,8 @@ port = {port["health"]}
         command = [str(BIN / "twistd"), "-n", "--pidfile=", "mailx", "--config", "mailx.toml"]
         with open(self.directory / "twistd.log", "ab") as log:
             self.process = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=log)
-        wait_for_port(self.ports["imaps"], process=self.process)
-        wait_for_port(self.imap_port, process=self.process)
+        wait_for_port(self.ports["imaps"], process=self.process, address=self.interface)
+        wait_for_port(self.imap_port, process=self.process, address=self.interface)
 
     def ctl(self, *arguments: str, given: str = "") -> str:
         command = [str(BIN / "mailxctl"), "--config", str(self.directory / "mailx.toml"), *arguments]
@@ -109,10 +126,10 @@ port = {port["health"]}
 
     def populate(self) -> None:
         """The domain and its users ``u1`` to ``uN``."""
-        self.ctl("domain", "add", DOMAIN)
+        self.ctl("domain", "add", self.domain)
         progress(f"making {self.users} accounts")
         for number in range(1, self.users + 1):
-            self.ctl("user", "add", f"u{number}@{DOMAIN}", "--password-stdin", given=PASSWORD + "\n")
+            self.ctl("user", "add", f"u{number}@{self.domain}", "--password-stdin", given=PASSWORD + "\n")
 
     def indexed(self) -> int:
         """How many messages the search index has taken in since the start."""
