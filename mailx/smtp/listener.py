@@ -122,7 +122,9 @@ class SMTPListener(SMTPFactory):
         words = [self.hostname, f"SIZE {self.settings.message_size}", "8BITMIME", "PIPELINING", "CHUNKING"]
         if not tls:
             words.append("STARTTLS")
-        words += ["ENHANCEDSTATUSCODES", "SMTPUTF8", f"LIMITS RCPTMAX={self.settings.recipients}"]
+        else:
+            words.append("REQUIRETLS")  # RFC 8689 2: only under TLS
+        words += ["ENHANCEDSTATUSCODES", "SMTPUTF8", "DSN", f"LIMITS RCPTMAX={self.settings.recipients}"]
         if tls and self.door.submission:
             words.append("AUTH " + " ".join(self.mechanisms()))
         lines = [f"250-{word}\r\n" for word in words[:-1]] + [f"250 {words[-1]}\r\n"]

@@ -17,7 +17,8 @@ from zope.interface import implementer
 
 from mailx.core import sasl, trace
 from mailx.core.users import User
-from mailx.mail.envelope import Envelope, Origin, new_id
+from mailx.mail.address import Address
+from mailx.mail.envelope import WISHES_NOTHING, Origin, Wish, new_id
 from mailx.mail.lines import DotReader
 from mailx.mail.message import Message
 from mailx.mail.reply import Refused, Reply
@@ -185,14 +186,14 @@ class Session(Wire):
             return replies.NEED_AUTH if self.tls else replies.NEED_TLS
         if self.transaction is not None:
             return replies.NESTED_MAIL
-        path = syntax.mail(rest, self.extended, self.door.submission)
+        path = syntax.mail(rest, self.extended, self.door.submission, bool(self.tls))
         if path.size is not None and path.size > self.listener.settings.message_size:
             return self._refuse(replies.TOO_LARGE)
         return self._mail(path)
 
     async def _mail(self, path: syntax.Path) -> bytes:
         try:
-            await self.listener.reception.sender(self.origin(path.utf8), path.address, path.size)
+            await self.listener.reception.sender(self.origin(path.demands.utf8), path.address, path.size)
         except Refused as refused:
             return self._refuse(refused.reply, refused.reason)
         self.transaction = Transaction(path)
@@ -204,12 +205,12 @@ class Session(Wire):
             return replies.NEED_MAIL
         if transaction.chunked:
             return replies.IN_CHUNKS
-        address = syntax.rcpt(rest, transaction.utf8)
+        address, wish = syntax.rcpt(rest, self.extended, transaction.utf8)
         if len(transaction.recipients) >= self.listener.settings.recipients:
             return replies.TOO_MANY_RECIPIENTS
-        return self._rcpt(transaction, address)
+        return self._rcpt(transaction, address, wish)
 
-    async def _rcpt(self, transaction: Transaction, address: Any) -> bytes:
+    async def _rcpt(self, transaction: Transaction, address: Address, wish: Wish) -> bytes:
         try:
             recipient = await self.listener.reception.recipient(
                 self.origin(transaction.utf8), transaction.sender, address, transaction.size
@@ -221,6 +222,8 @@ class Session(Wire):
                 self.close(reply + replies.TOO_MANY_ERRORS)
             return reply
         transaction.recipients.append(recipient)
+        if wish is not WISHES_NOTHING:
+            transaction.wishes[recipient] = wish
         return replies.RECIPIENT_OK
 
     def do_DATA(self, rest: bytes) -> Answer:
@@ -429,7 +432,7 @@ class Session(Wire):
                 _discard(message)
                 return b""
             self._accepting = True
-            envelope = Envelope(transaction.id, transaction.sender, tuple(transaction.recipients), message, self.origin(transaction.utf8))
+            envelope = transaction.envelope(message, self.origin(transaction.utf8))
             try:
                 verdicts = await listener.reception.accept(envelope, self.door.lmtp)
             finally:
