@@ -1,6 +1,7 @@
 # make run     install MailX into .venv and start it here: data in ./var, secret in ./mailx.secret
 # make test    lint, types, docs, unit and system tests, in environments of their own below .tox
-# make bench-smtp | bench-imap | bench-index | bench-idle | bench-crash   measure, beside other servers where that tells something
+# make bench-smtp | bench-imap | bench-index | bench-idle | bench-crash
+# make bench-relay | bench-hop | bench-dead | bench-crash-queue           measure, beside other servers where that tells something
 # make fuzz    the property tests with many more examples
 # make soak    mixed load for MINUTES (60)
 # make clean   remove what the targets above made; keeps ./var and ./mailx.secret
@@ -25,7 +26,7 @@ soak: $(VENV)/installed-tests
 	@$(VENV)/bin/python -m bench.soak --seconds $$(( $(MINUTES) * 60 ))
 
 bench-%: $(VENV)/installed-tests
-	@$(VENV)/bin/python -m bench.$*
+	@$(VENV)/bin/python -m bench.$(subst -,_,$*)
 
 $(VENV)/installed: setup.cfg setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "MailX needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

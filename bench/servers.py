@@ -15,13 +15,17 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bench.report import progress
+from mailx.ctl.client import NoServer, SocketClient
 
 DOMAIN = "example.test"
 PASSWORD = "correct horse"
 USERS = 20
+NO_RESOLVER = "127.0.0.1:1"
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
@@ -64,7 +68,7 @@ class MailX:
     ) -> None:
         """``settings`` are further tables of the configuration; ``interface`` is the loopback address that it listens on.
 
-        ``resolver`` is the name server; without one it has a port where nobody answers, so that nothing is asked elsewhere.
+        ``resolver`` is the name server; by default nobody answers there, so that nothing is asked elsewhere.
         """
         self.directory = directory
         self.users = users
@@ -106,7 +110,7 @@ file = "mailx.log"
 [health]
 port = {port["health"]}
 [dns]
-servers = ["{self.resolver or f"127.0.0.1:{free_port()}"}"]
+servers = ["{self.resolver}"]
 {self._settings}"""
         )
 
@@ -131,11 +135,28 @@ servers = ["{self.resolver or f"127.0.0.1:{free_port()}"}"]
         for number in range(1, self.users + 1):
             self.ctl("user", "add", f"u{number}@{self.domain}", "--password-stdin", given=PASSWORD + "\n")
 
+    def api(self, method: str, path: str, parameters: Mapping[str, str] | None = None, body: Any = None) -> Any:
+        """The JSON of one request to the admin API; raises RuntimeError for a refusal, OSError when the server is away."""
+        client = SocketClient(str(self.directory / "var" / "admin.sock"))
+        try:
+            client.open()
+        except NoServer:
+            raise ConnectionError("no server on the admin socket") from None
+        status, answer = client.call(method, path, parameters or {}, body)
+        client.close()
+        if status >= 400:
+            raise RuntimeError(f"{method} {path}: {status} {answer}")
+        return answer
+
+    def metric(self, name: str) -> float:
+        """The value of a metric without labels; 0 before it has one."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['health']}/metrics") as answer:
+            found = re.search(rb"^%s ([0-9.e+-]+)$" % name.encode(), answer.read(), re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
     def indexed(self) -> int:
         """How many messages the search index has taken in since the start."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['health']}/metrics") as answer:
-            found = re.search(rb"^mailx_messages_indexed_total ([0-9.e+]+)$", answer.read(), re.MULTILINE)
-        return int(float(found[1])) if found else 0
+        return int(self.metric("mailx_messages_indexed_total"))
 
     def wait_for_index(self, count: int, seconds: float = 600.0) -> None:
         """Return once the search index has taken in ``count`` messages since the start; raises TimeoutError."""

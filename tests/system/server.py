@@ -11,15 +11,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from email import message_from_bytes, policy
+from email.message import EmailMessage
 from imaplib import IMAP4_SSL
 from pathlib import Path
-from smtplib import SMTP
+from smtplib import SMTP, SMTP_SSL
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 ROOT = Path(__file__).parent.parent.parent
 PORTS = ("smtp.port", "smtp.submission_port", "smtp.submissions_port", "smtp.lmtp_port", "imap.port", "imap.tls_port", "health.port")
 ADDRESS = "me@localhost.test"
+NOBODY = "127.0.0.1:1"  # where no name server answers: a test never asks one of the machine
 PATIENCE = 60.0  # seconds; only a failure takes so long
 
 _PACKAGES = {
@@ -68,14 +72,33 @@ def free_ports(count: int) -> list[int]:
 
 
 class Server:
-    """One server. ``settings`` maps further keys (``"log.level"``) to TOML values. Stopped at the end of the test."""
+    """One server. ``settings`` maps further keys (``"log.level"``) to TOML values. Stopped at the end of the test.
 
-    def __init__(self, case: SynchronousTestCase, settings: dict[str, str] | None = None) -> None:
+    ``tables`` is TOML of its own, for lists of tables. ``address`` is the loopback address that it listens on, ``domain`` that of
+    its first account. Unless ``settings`` name another name server, nobody answers at its own.
+    """
+
+    def __init__(
+        self,
+        case: SynchronousTestCase,
+        settings: dict[str, str] | None = None,
+        tables: str = "",
+        address: str = "127.0.0.1",
+        domain: str = "localhost.test",
+    ) -> None:
         self.case = case
+        self.tables = tables
+        self.address, self.account = address, f"me@{domain}"
         self.directory = Path(tempfile.mkdtemp(prefix="mailx-"))  # not case.mktemp: the path of a socket must be short
         case.addCleanup(shutil.rmtree, self.directory)
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-        self.settings = {**{name: str(port) for name, port in self.ports.items()}, **(settings or {})}
+        self.settings = {
+            **{name: str(port) for name, port in self.ports.items()},
+            "server.interface": f'"{address}"',
+            "server.first_domain": f'"{domain}"',
+            "dns.servers": f'["{NOBODY}"]',
+            **(settings or {}),
+        }
         self.password = ""
         self.process: subprocess.Popen[bytes] | None = None
         self.write_configuration()
@@ -92,7 +115,7 @@ class Server:
             section, key = name.split(".")
             sections.setdefault(section, []).append(f"{key} = {value}\n")
         text = "".join(f"[{section}]\n{''.join(lines)}" for section, lines in sections.items())
-        (self.directory / "mailx.toml").write_text(text, encoding="utf-8")
+        (self.directory / "mailx.toml").write_text(f"{text}\n{self.tables}", encoding="utf-8")
 
     def spawn(self, *options: str, environ: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Begin to start; standard output goes to the file ``log``, standard error is a pipe."""
@@ -154,33 +177,73 @@ class Server:
             self.case.assertEqual(done.returncode, expect, f"{command[0]}: {output}")
         return output
 
+    def ctl(self, *arguments: str, given: str = "", expect: int | None = 0) -> str:
+        """What ``mailxctl`` says."""
+        return self.run(str(Path(sys.executable).with_name("mailxctl")), *arguments, given=given, expect=expect)
+
     def trust(self) -> ssl.SSLContext:
-        """A client's TLS context that trusts nothing but the generated certificate, and checks the name."""
-        return ssl.create_default_context(cafile=str(self.certificate))
+        """A client's TLS context that trusts nothing but the generated certificate, and checks the name where it stands in there."""
+        context = ssl.create_default_context(cafile=str(self.certificate))
+        context.check_hostname = self.address == "127.0.0.1"
+        return context
+
+    @property
+    def host(self) -> str:
+        """What a client connects to."""
+        return "localhost" if self.address == "127.0.0.1" else self.address
 
     def mx(self) -> SMTP:
         """A client on the MX port."""
-        client = SMTP("localhost", self.ports["smtp.port"], "client.example.test", PATIENCE)
+        client = SMTP(self.host, self.ports["smtp.port"], "client.example.test", PATIENCE)
         self.case.addCleanup(client.close)
         return client
 
     def send(self, subject: str, body: str = "It works.") -> None:
         """Bring a message in from outside."""
-        message = f"From: out@example.test\r\nTo: {ADDRESS}\r\nSubject: {subject}\r\nMessage-ID: <{subject}@example.test>\r\n\r\n{body}\r\n"
+        message = f"From: out@example.test\r\nTo: {self.account}\r\nSubject: {subject}\r\n"
         with self.mx() as client:
-            client.sendmail("out@example.test", [ADDRESS], message)
+            client.sendmail("out@example.test", [self.account], f"{message}Message-ID: <{subject}@example.test>\r\n\r\n{body}\r\n")
+
+    def submission(self) -> SMTP:
+        """A client that is logged in to submit."""
+        client = SMTP_SSL(self.host, self.ports["smtp.submissions_port"], timeout=PATIENCE, context=self.trust())
+        self.case.addCleanup(client.close)
+        client.login(self.account, self.password)
+        return client
+
+    def submit(self, to: str | list[str], subject: str, body: str = "It works.", options: Sequence[str] = ()) -> None:
+        """Submit a message from the first account; ``options`` are those of RCPT."""
+        shown = to if isinstance(to, str) else ", ".join(to)
+        message = f"From: {self.account}\r\nTo: {shown}\r\nSubject: {subject}\r\n\r\n{body}\r\n"
+        with self.submission() as client:
+            client.sendmail(self.account, to, message, rcpt_options=options)
 
     def imap(self) -> IMAP4_SSL:
         """A client that is logged in."""
-        client = IMAP4_SSL("localhost", self.ports["imap.tls_port"], ssl_context=self.trust(), timeout=PATIENCE)
+        client = IMAP4_SSL(self.host, self.ports["imap.tls_port"], ssl_context=self.trust(), timeout=PATIENCE)
         self.case.addCleanup(lambda: client.file.close() or client.sock.close())
-        client.login(ADDRESS, self.password)
+        client.login(self.account, self.password)
         return client
 
-    def subjects(self) -> list[str]:
-        """The subjects of the INBOX, in order."""
+    def messages(self, mailbox: str = "INBOX") -> list[EmailMessage]:
+        """Everything in the mailbox of the first account, in order."""
         client = self.imap()
-        client.select("INBOX", readonly=True)
-        _, data = client.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+        client.select(mailbox, readonly=True)
+        _, data = client.fetch("1:*", "(BODY.PEEK[])")
         client.logout()
-        return [part[1].decode().removeprefix("Subject: ").strip() for part in data if isinstance(part, tuple)]
+        parts = [part[1] for part in data if isinstance(part, tuple)]
+        return [message_from_bytes(part, policy=policy.SMTP) for part in parts]
+
+    def subjects(self, mailbox: str = "INBOX") -> list[str]:
+        """The subjects of the mailbox, in order."""
+        return [message["Subject"] for message in self.messages(mailbox)]
+
+    def message(self, subject: str, mailbox: str = "INBOX") -> EmailMessage:
+        """The message with this subject, waited for; fails the test if it never comes."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            for message in self.messages(mailbox):
+                if message["Subject"] == subject:
+                    return message
+            time.sleep(0.05)
+        raise AssertionError(f"no message {subject!r}: {self.log()[-3000:]}")
