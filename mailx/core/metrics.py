@@ -51,3 +51,9 @@ CERTIFICATE_EXPIRY = Gauge(
 
 # Timelines.
 TIMELINE_LOST = Counter("mailx_timeline_lost", "Notes of timelines lost because the store did not answer for too long.", registry=REGISTRY)
+
+# Mail out is signed and made ready. algorithm: rsa-sha256, ed25519-sha256; outcome: done, refused.
+SIGNED = Counter("mailx_dkim_signatures", "DKIM signatures made.", ["algorithm"], registry=REGISTRY)
+DOWNGRADED = Counter(
+    "mailx_messages_downgraded", "Messages with 8-bit content for servers that take seven bits only.", ["outcome"], registry=REGISTRY
+)
