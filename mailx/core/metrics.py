@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 REGISTRY = CollectorRegistry()
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_QUEUED = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 14400.0, 86400.0)
 _OCTETS = (1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 
 # Connections. protocol: smtp, submission, submissions, lmtp, imap, imaps, ...
@@ -49,7 +50,7 @@ CERTIFICATE_EXPIRY = Gauge(
     "mailx_certificate_expiry_seconds", "When a certificate ends, in seconds since 1970.", ["name"], registry=REGISTRY
 )
 
-# Timelines.
+# Timelines and delivery reports. kind: failed, delayed, delivered, relayed, expanded, unreported.
 TIMELINE_LOST = Counter("mailx_timeline_lost", "Notes of timelines lost because the store did not answer for too long.", registry=REGISTRY)
 
 # Mail out is signed and made ready. algorithm: rsa-sha256, ed25519-sha256; outcome: done, refused.
@@ -57,3 +58,33 @@ SIGNED = Counter("mailx_dkim_signatures", "DKIM signatures made.", ["algorithm"]
 DOWNGRADED = Counter(
     "mailx_messages_downgraded", "Messages with 8-bit content for servers that take seven bits only.", ["outcome"], registry=REGISTRY
 )
+DELIVERY_REPORTS = Counter(
+    "mailx_delivery_reports", "Delivery reports made; unreported: nobody may be told of a failure.", ["kind"], registry=REGISTRY
+)
+
+# Connections out. outcome: opened, failed.
+OUTBOUND_CONNECTIONS = Counter("mailx_outbound_connections", "Sessions begun with other servers.", ["outcome"], registry=REGISTRY)
+OUTBOUND_OPEN = Gauge("mailx_outbound_connections_open", "Connections to other servers open now.", registry=REGISTRY)
+SENT_UNCERTAIN = Counter(
+    "mailx_outbound_uncertain",
+    "Messages sent whole whose connection ended before the answer: perhaps sent twice.",
+    registry=REGISTRY,
+)
+
+# The queue. outcome: delivered, deferred, bounced; state: pending, sending, deferred, held, sent, failed.
+QUEUE_ATTEMPTS = Counter("mailx_queue_attempts", "Recipients tried.", ["outcome"], registry=REGISTRY)
+QUEUE_RUNNING = Gauge("mailx_queue_running", "Attempts under way.", registry=REGISTRY)
+QUEUE_RECIPIENTS = Gauge(
+    "mailx_queue_recipients", "Recipients in the queue; of sent ones those of the last day.", ["state"], registry=REGISTRY
+)
+QUEUE_UNCERTAIN = Counter(
+    "mailx_queue_uncertain", "Recipients that were being sent when a server died: they may get the message twice.", registry=REGISTRY
+)
+QUEUE_SECONDS = Histogram("mailx_queue_seconds", "Time from acceptance to the next server's.", buckets=_QUEUED, registry=REGISTRY)
+
+# Checks of mail in. check: spf, dkim, arc, dmarc, authentication; result: RFC 8601 2.7. Scans: clean, found, away, skipped.
+CHECKS = Counter("mailx_checks", "Verdicts of checks; of several signatures the best.", ["check", "result"], registry=REGISTRY)
+CHECK_SECONDS = Histogram(
+    "mailx_check_seconds", "Time that SPF, DKIM, ARC and DMARC of a message took.", buckets=_SECONDS, registry=REGISTRY
+)
+SCANS = Counter("mailx_virus_scans", "Messages that the virus scanner was asked about.", ["outcome"], registry=REGISTRY)

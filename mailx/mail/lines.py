@@ -111,3 +111,28 @@ def dot_stuff(content: bytes) -> bytes:
     """``content`` (whole lines, CRLF) as DATA sends it: a dot before each leading dot, no final dot."""
     stuffed = content.replace(b"\r\n.", b"\r\n..")
     return b"." + stuffed if stuffed.startswith(b".") else stuffed
+
+
+class DotStuffer:
+    """The dot-stuffing of content that comes in chunks: what ``feed`` gives for all of them is ``dot_stuff`` of the whole."""
+
+    __slots__ = ("_tail",)
+
+    def __init__(self) -> None:
+        self._tail = b"\r\n"  # the end of the stream so far; at the beginning a line begins
+
+    def feed(self, data: bytes) -> bytes:
+        """``data`` as it is sent."""
+        if not data:
+            return b""
+        tail = self._tail
+        stuffed = data.replace(b"\r\n.", b"\r\n..") if b"." in data else data
+        if (tail == b"\r\n" and data[0] == 46) or (tail[-1:] == b"\r" and data.startswith(b"\n.")):
+            at = 0 if data[0] == 46 else 1
+            stuffed = stuffed[:at] + b"." + stuffed[at:]
+        self._tail = data[-2:] if len(data) > 1 else tail[-1:] + data
+        return stuffed
+
+    def finish(self) -> bytes:
+        """What ends the data: the final dot, on a line of its own whether or not the last line was ended."""
+        return b".\r\n" if self._tail == b"\r\n" else b"\r\n.\r\n"

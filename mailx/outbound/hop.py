@@ -6,6 +6,7 @@ Values only. ``Unreachable`` is the one failure of making a connection: nothing 
 from attrs import field, frozen
 
 from mailx.core.courier import Attempt
+from mailx.core.resolver import TLSA as TLSA
 from mailx.mail.reply import Reply
 
 NONE = "none"  # Security.level: never TLS
@@ -33,16 +34,6 @@ class Hop:
 
     def __str__(self) -> str:
         return f"{self.name} [{self.address}]:{self.port}"
-
-
-@frozen
-class TLSA:
-    """One TLSA record (RFC 6698 2.1)."""
-
-    usage: int
-    selector: int
-    matching: int
-    data: bytes
 
 
 @frozen

@@ -1,21 +1,76 @@
-"""All connections out: new ones made, idle ones kept for the next message, their number bounded."""
+"""All connections out: new ones made, idle ones kept for the next message, their number bounded, their deadlines kept.
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+Failure to get a connection is ``Unreachable``. Who has got one gives it back by ``release``, whatever happened over it.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Hashable, Mapping, Sequence
+from typing import Any, cast
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectError, ConnectionRefusedError, NoRouteError, TCPTimedOutError, TimeoutError
+from twisted.internet.protocol import Factory
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 
 from mailx.config import Outbound
 from mailx.core.courier import Attempt
+from mailx.core.metrics import OUTBOUND_CONNECTIONS, OUTBOUND_OPEN
 from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope
+from mailx.mail.reply import Reply
 from mailx.outbound.client import Connection, Rendering
-from mailx.outbound.hop import Hop, Login, Security
+from mailx.outbound.dialogue import Opening
+from mailx.outbound.hop import Hop, Login, Security, Unreachable
+from mailx.outbound.tls import Contexts
+from mailx.outbound.wire import Wire
+
+log = Logger()
+
+TICK = 1.0  # seconds between two looks at all deadlines
+
+REFUSED = Reply(451, "4.4.1", "Connection refused")
+TIMED_OUT = Reply(451, "4.4.1", "Connection timed out")
+NO_ROUTE = Reply(451, "4.4.1", "No route to the server")
+FAILED = Reply(451, "4.4.1", "The server cannot be reached")
+FULL = Reply(451, "4.3.2", "Too many connections out; none became free in time")
+STOPPED = Reply(451, "4.3.2", "The service is stopping")
+
+
+@define
+class _Idle:
+    connection: Connection
+    since: float
+
+
+@define(eq=False)
+class _Waiter:
+    """Somebody who waits for room or for an idle connection of ``key``."""
+
+    key: Hashable
+    until: float
+    room: "Deferred[Connection | None]" = field(factory=Deferred)
 
 
 class Pool:
     """The connections of one server process. Reactor thread only."""
 
-    def __init__(self, settings: Outbound, hostname: str, reactor: Any) -> None:
-        raise NotImplementedError
+    def __init__(self, settings: Outbound, hostname: str, reactor: Any, contexts: Contexts | None = None) -> None:
+        """``hostname`` is what EHLO says; ``contexts`` decide which authorities are believed."""
+        self._settings = settings
+        self._hostname = hostname
+        self._reactor = reactor
+        self._contexts = contexts or Contexts()
+        self._wires: set[Wire] = set()
+        self._connecting = 0
+        self._idle: dict[Hashable, list[_Idle]] = {}  # the longest idle first
+        self._waiters: deque[_Waiter] = deque()
+        self._tick: Any = None
+        self._stopped = False
+
+    # For couriers.
 
     async def deliver(
         self,
@@ -30,22 +85,203 @@ class Pool:
     ) -> Mapping[Address, Attempt]:
         """Send one message over an idle connection of ``key`` or a new one, and give the connection back: what couriers call.
 
-        An idle connection that turns out dead is replaced once. Raises Unreachable.
+        An idle connection that turns out to have ended is replaced once. Raises Unreachable.
         """
-        raise NotImplementedError
+        connection = await self.connection(key, hop, security, login, timeout)
+        found = await self._send(connection, envelope, recipients, outgoing)
+        if connection.stale:
+            connection = await self.connection(key, hop, security, login, timeout, fresh=True)
+            found = await self._send(connection, envelope, recipients, outgoing)
+        return found
 
-    async def connection(self, key: Hashable, hop: Hop, security: Security, login: Login | None, timeout: float) -> Connection:
-        """An idle connection of ``key``, or a new one to ``hop``. Raises Unreachable."""
-        raise NotImplementedError
+    async def _send(
+        self, connection: Connection, envelope: Envelope, recipients: Sequence[Address], outgoing: Rendering
+    ) -> Mapping[Address, Attempt]:
+        try:
+            return await connection.send(envelope, recipients, outgoing)
+        except BaseException:
+            connection.wire.abort()  # nobody knows how far the dialogue went
+            raise
+        finally:
+            self.release(connection)
 
     def idle(self, key: Hashable) -> bool:
         """Whether an idle connection of ``key`` is there: then the servers of a destination need not be looked up."""
-        raise NotImplementedError
+        return any(each.connection.usable for each in self._idle.get(key, ()))
+
+    async def connection(
+        self, key: Hashable, hop: Hop, security: Security, login: Login | None, timeout: float, fresh: bool = False
+    ) -> Connection:
+        """An idle connection of ``key`` (unless it must be ``fresh``), or a new one to ``hop``. Raises Unreachable.
+
+        ``timeout``: seconds to get room and to connect in; the dialogue has its own.
+        """
+        if self._stopped:
+            raise Unreachable(STOPPED)
+        found = None if fresh else self._take(key)
+        if found is None and len(self._wires) + self._connecting >= self._settings.connections:
+            found = await self._room(key, timeout)
+        if found is not None:
+            return found
+        try:
+            opened = await self._open(key, hop, security, login, timeout)
+        except Unreachable as unreachable:
+            OUTBOUND_CONNECTIONS.labels("failed").inc()
+            log.info(
+                "No session with {host}: {reason}",
+                event="outbound.unreachable",
+                host=str(hop),
+                reason=str(unreachable.reply),
+                tls_failure=unreachable.tls_failure,
+            )
+            raise
+        OUTBOUND_CONNECTIONS.labels("opened").inc()
+        log.debug("Connected to {host}", event="outbound.connected", host=opened.host, tls=opened.tls, security=opened.security)
+        return opened
 
     def release(self, connection: Connection) -> None:
         """The caller is done with the connection: keep it for the next message, or close it."""
-        raise NotImplementedError
+        settings = self._settings
+        most = min(settings.per_connection, connection.most_messages or settings.per_connection)
+        if self._stopped or not connection.usable or connection.messages >= most or not settings.idle_seconds:
+            connection.wire.quit()
+            return
+        if self._waiters:
+            waiter = next((each for each in self._waiters if each.key == connection.key), None)
+            if waiter is None:
+                connection.wire.quit()  # those who wait need the room
+            else:
+                self._waiters.remove(waiter)
+                waiter.room.callback(connection)
+            return
+        self._idle.setdefault(connection.key, []).append(_Idle(connection, self._reactor.seconds()))
 
     def stop(self) -> None:
         """Close all idle connections, and those in use once they are released."""
-        raise NotImplementedError
+        self._stopped = True
+        self._close_idle(float("inf"))
+        for waiter in list(self._waiters):
+            self._waiters.remove(waiter)
+            waiter.room.errback(Unreachable(STOPPED))
+
+    def abort(self) -> None:
+        """Cut off all that is left, after ``stop``."""
+        for wire in list(self._wires):
+            wire.abort()
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+
+    # Room and rest.
+
+    def _take(self, key: Hashable) -> Connection | None:
+        """The idle connection used last: the others may become too many."""
+        rest = self._idle.get(key)
+        while rest:
+            connection = rest.pop().connection
+            if not rest:
+                del self._idle[key]
+            if connection.usable:
+                return connection
+            connection.wire.quit()
+        return None
+
+    async def _room(self, key: Hashable, timeout: float) -> Connection | None:
+        """Wait until one connection more may be made (None), or one of ``key`` is free; raises Unreachable."""
+        oldest = min(self._idle, key=lambda each: self._idle[each][0].since, default=None)
+        if oldest is not None:
+            rest = self._idle[oldest]
+            rest.pop(0).connection.wire.quit()
+            if not rest:
+                del self._idle[oldest]
+        waiter = _Waiter(key, self._reactor.seconds() + timeout)
+        self._waiters.append(waiter)
+        self._watch()
+        return await waiter.room
+
+    def _gone(self, wire: Wire) -> None:
+        self._wires.discard(wire)
+        OUTBOUND_OPEN.dec()
+        self._admit()
+
+    def _admit(self) -> None:
+        """Somebody who waits for room may have it."""
+        if self._waiters and len(self._wires) + self._connecting < self._settings.connections:
+            self._waiters.popleft().room.callback(None)
+
+    # Making one.
+
+    async def _open(self, key: Hashable, hop: Hop, security: Security, login: Login | None, timeout: float) -> Connection:
+        wire = await self._connect(hop, timeout)
+        opening = Opening(hop, security, login, self._hostname, self._contexts, self._in_thread)
+        return Connection(key, wire, await opening.open(wire))
+
+    async def _connect(self, hop: Hop, timeout: float) -> Wire:
+        endpoint = TCP6ClientEndpoint if ":" in hop.address else TCP4ClientEndpoint
+        ours = self._settings.interface
+        bind = (ours, 0) if ours and (":" in ours) == (":" in hop.address) else None
+        self._connecting += 1
+        try:
+            return cast(Wire, await endpoint(self._reactor, hop.address, hop.port, max(1.0, timeout), bind).connect(_Wires(self)))
+        except ConnectError as error:
+            raise Unreachable(_reply(error)) from None
+        finally:
+            self._connecting -= 1
+            self._admit()
+
+    def made(self) -> Wire:
+        """A new connection's wire."""
+        wire = Wire(self._reactor.seconds, self._gone)
+        self._wires.add(wire)
+        OUTBOUND_OPEN.inc()
+        self._watch()
+        return wire
+
+    def _in_thread(self, call: Any, *arguments: Any) -> Awaitable[Any]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), call, *arguments)
+
+    # Deadlines.
+
+    def _watch(self) -> None:
+        if self._tick is None:
+            self._tick = self._reactor.callLater(TICK, self._look)
+
+    def _look(self) -> None:
+        """Once a second: what is overdue is given up, what has been idle for too long is closed."""
+        self._tick = None
+        now = self._reactor.seconds()
+        for wire in list(self._wires):
+            wire.check(now)
+        self._close_idle(now)
+        for waiter in [each for each in self._waiters if each.until <= now]:
+            self._waiters.remove(waiter)
+            waiter.room.errback(Unreachable(FULL))
+        if self._wires or self._waiters:
+            self._watch()
+
+    def _close_idle(self, now: float) -> None:
+        oldest = now - self._settings.idle_seconds
+        for key, rest in list(self._idle.items()):
+            while rest and (rest[0].since <= oldest or not rest[0].connection.usable):
+                rest.pop(0).connection.wire.quit()
+            if not rest:
+                del self._idle[key]
+
+
+class _Wires(Factory):
+    noisy = False
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def buildProtocol(self, addr: object) -> Wire:
+        return self._pool.made()
+
+
+def _reply(error: ConnectError) -> Reply:
+    """Why nobody was reached, in our own words."""
+    if isinstance(error, ConnectionRefusedError):
+        return REFUSED
+    if isinstance(error, (TimeoutError, TCPTimedOutError)):
+        return TIMED_OUT
+    return NO_ROUTE if isinstance(error, NoRouteError) else FAILED
