@@ -7,6 +7,8 @@ instead of being looked for on the Internet.
 import subprocess
 from collections.abc import Collection, Mapping
 
+import dns.resolver
+
 from tests.system.daemon import Daemon, listens
 from tests.system.server import free_ports, program
 
@@ -43,6 +45,15 @@ class Names:
         self._serial += 1
         self._write_zones()
         self._control("-b", "zone-reload", zone)
+
+    def text(self, name: str) -> str:
+        """The first TXT record of ``name``, its strings joined; empty if there is none."""
+        try:
+            answer = dns.resolver.Resolver(configure=False)
+            answer.nameservers, answer.port = ["127.0.0.1"], self.resolver
+            return b"".join(answer.resolve(name, "TXT")[0].strings).decode()
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return ""
 
     def stub_configuration(self) -> str:
         """Lines that make another program's libunbound ask the authority."""

@@ -99,6 +99,7 @@ class Server:
             "dns.servers": f'["{NOBODY}"]',
             **(settings or {}),
         }
+        self.environ: dict[str, str] = {}  # further variables of its environment
         self.password = ""
         self.process: subprocess.Popen[bytes] | None = None
         self.write_configuration()
@@ -120,7 +121,7 @@ class Server:
     def spawn(self, *options: str, environ: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Begin to start; standard output goes to the file ``log``, standard error is a pipe."""
         command = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", *options, "mailx"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **self.environ, **(environ or {})}
         with open(self.directory / "log", "ab") as log:
             self.process = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=subprocess.PIPE, env=environment)
         return self.process
