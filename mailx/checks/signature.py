@@ -1,0 +1,195 @@
+"""One signature of a message, DKIM's or ARC's: read, and brought to the digests that a key can be asked about. Pure.
+
+A message is looked at once (:class:`Mail`), however many signatures it has. ``Unusable`` is a signature that need not be
+looked at further; its ``result`` is one of RFC 8601 2.7.1 and its reason is safe to show.
+"""
+
+import hashlib
+import re
+from base64 import b64decode
+from binascii import Error
+from collections.abc import Sequence
+
+from attrs import define, field, frozen
+
+from mailx.checks.canonical import Wanted, relaxed_field
+from mailx.checks.tags import MalformedTags, compact, parse
+from mailx.core.resolver import ascii_name
+from mailx.mail.header import Field, split
+
+FIELD_OCTETS = 8192  # of one signature; more is none
+NAMES = 500  # header fields that one signature may name
+_SIGNATURE_OCTETS = 1024
+_SLACK = 300  # seconds that clocks may differ
+
+ALGORITHMS = {"rsa-sha256": "rsa", "ed25519-sha256": "ed25519"}  # and the kind of key each needs; RFC 8301 3.1 took rsa-sha1 away
+_FORMS = {"simple": False, "relaxed": True}
+_NUMBER = re.compile(r"[0-9]{1,76}\Z")
+_INSTANCE = re.compile(r"[1-9][0-9]{0,3}\Z")
+_SELECTOR = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\Z")
+_FIELD_NAMES = re.compile(rb"[\t\r\n ]*:[\t\r\n ]*")
+
+
+class Unusable(Exception):
+    """The signature cannot be verified, or need not be."""
+
+    def __init__(self, result: str, reason: str) -> None:
+        super().__init__(reason)
+        self.result = result
+        self.reason = reason
+
+
+@define
+class Mail:
+    """A message as a verifier sees it: fields in their order, where the body begins, and what was worked out before."""
+
+    content: bytes = field(repr=False)
+    fields: list[Field] = field(init=False)
+    body: int = field(init=False)  # offset
+    places: dict[bytes, list[int]] = field(init=False)  # lower-case name to the places of its fields, top first
+    _relaxed: dict[int, bytes] = field(init=False, factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        end = 0 if self.content.startswith(b"\r\n") else self.content.find(b"\r\n\r\n") + 2
+        if end == 1:  # no empty line: all header
+            end = self.body = len(self.content)
+        else:
+            self.body = end + 2
+        self.fields = split(self.content, 0, end)
+        self.places = {}
+        for place, (_, name, _) in enumerate(self.fields):
+            self.places.setdefault(name.lower(), []).append(place)
+
+    def count(self, name: bytes) -> int:
+        return len(self.places.get(name, ()))
+
+    def canonical(self, place: int, relaxed: bool) -> bytes:
+        """The field at ``place`` as it is hashed, without the CRLF behind it."""
+        if not relaxed:
+            return self.fields[place][0].removesuffix(b"\n").removesuffix(b"\r")
+        found = self._relaxed.get(place)
+        if found is None:
+            _, name, value = self.fields[place]
+            found = self._relaxed[place] = relaxed_field(name, value)
+        return found
+
+    def unsigned(self, place: int, relaxed: bool) -> bytes:
+        """The signature at ``place`` with its b= emptied (RFC 6376 3.7)."""
+        raw, name, value = self.fields[place]
+        specs = value.removesuffix(b"\r").split(b";")
+        for number, spec in enumerate(specs):
+            tag, equals, _ = spec.partition(b"=")
+            if tag.strip() == b"b":
+                specs[number] = tag + equals
+        value = b";".join(specs)
+        return relaxed_field(name, value) if relaxed else raw[: raw.index(b":") + 1] + value
+
+    def digest(self, names: Sequence[bytes], place: int, relaxed: bool) -> bytes:
+        """The SHA-256 over the fields that ``names`` selects, from the bottom up (5.4.2), and the signature at ``place``."""
+        used: dict[bytes, int] = {}
+        chosen = []
+        for name in names:
+            places = self.places.get(name, ())
+            left = used.get(name, len(places))
+            if left:
+                used[name] = left - 1
+                chosen.append(self.canonical(places[left - 1], relaxed))
+        chosen.append(self.unsigned(place, relaxed))
+        return hashlib.sha256(b"\r\n".join(chosen)).digest()
+
+
+@frozen
+class Signature:
+    """What a signature says."""
+
+    place: int  # of its field
+    tags: dict[str, str] = field(repr=False)
+    algorithm: str
+    domain: str  # A-labels
+    selector: str
+    signature: bytes = field(repr=False)
+    relaxed_header: bool = False
+    body: Wanted | None = None
+    body_digest: bytes = b""
+    names: tuple[bytes, ...] = ()  # h=, lower case
+
+    @property
+    def question(self) -> str:
+        """Where the key is (RFC 6376 3.6.2.1)."""
+        return f"{self.selector}._domainkey.{self.domain}"
+
+
+def tags(mail: Mail, place: int) -> dict[str, str]:
+    """The tags of the field at ``place``; raises Unusable."""
+    value = mail.fields[place][2]
+    if len(value) > FIELD_OCTETS:
+        raise Unusable("permerror", "signature too large")
+    try:
+        return parse(value.decode("utf-8"))
+    except (MalformedTags, UnicodeDecodeError):
+        raise Unusable("neutral", "malformed signature") from None
+
+
+def instance(tags: dict[str, str]) -> int:
+    """The number of an ARC set (RFC 8617 4.2.1); raises Unusable."""
+    if not _INSTANCE.match(tags.get("i", "")):
+        raise Unusable("fail", "malformed instance")
+    return int(tags["i"])
+
+
+def read(mail: Mail, place: int, tags: dict[str, str], now: float, *, covers: bool, form: str = "simple/simple") -> Signature:
+    """The signature at ``place``; raises Unusable.
+
+    ``covers``: it names header fields and has a body hash, as DKIM-Signature and ARC-Message-Signature do; ARC-Seal does not.
+    ``form`` is the c= of those that have none.
+    """
+    for name in ("a", "b", "d", "s", "bh") if covers else ("a", "b", "d", "s"):
+        if not tags.get(name):
+            raise Unusable("permerror", f"no {name}=")
+    if covers and "h" not in tags:
+        raise Unusable("permerror", "no h=")
+    if tags["a"] not in ALGORITHMS:
+        raise Unusable("permerror", "unsupported algorithm")
+    domain = ascii_name(tags["d"])
+    if domain is None or not _SELECTOR.match(domain) or not _SELECTOR.match(tags["s"]):
+        raise Unusable("permerror", "malformed domain or selector")
+    _times(tags, now)
+    signature = _octets(tags["b"])
+    if not covers:
+        return Signature(place, tags, tags["a"], domain, tags["s"], signature, True)
+    if "q" in tags and "dns/txt" not in [method.strip() for method in tags["q"].split(":")]:
+        raise Unusable("permerror", "unsupported key query")
+    names = tuple(_FIELD_NAMES.split(compact(tags["h"]).encode().lower()))
+    if len(names) > NAMES:
+        raise Unusable("permerror", "too many header fields named")
+    header, _, body = tags.get("c", form).partition("/")
+    if header not in _FORMS or (body or "simple") not in _FORMS:
+        raise Unusable("permerror", "unknown canonicalization")
+    length = tags.get("l")
+    if length is not None and not _NUMBER.match(length):
+        raise Unusable("permerror", "malformed l=")
+    wanted = Wanted(_FORMS[body or "simple"], None if length is None else int(length))
+    digest = _octets(tags["bh"])
+    return Signature(place, tags, tags["a"], domain, tags["s"], signature, _FORMS[header], wanted, digest, names)
+
+
+def _times(tags: dict[str, str], now: float) -> None:
+    """Check t= and x= (RFC 6376 3.5); raises Unusable."""
+    for name in ("t", "x"):
+        if name in tags and not _NUMBER.match(tags[name]):
+            raise Unusable("permerror", f"malformed {name}=")
+    if "x" in tags:
+        if "t" in tags and int(tags["x"]) <= int(tags["t"]):
+            raise Unusable("permerror", "expires before it was made")
+        if int(tags["x"]) < now - _SLACK:
+            raise Unusable("fail", "signature expired")
+
+
+def _octets(text: str) -> bytes:
+    try:
+        octets = b64decode(compact(text), validate=True)
+    except (Error, ValueError):
+        raise Unusable("permerror", "malformed base64") from None
+    if len(octets) > _SIGNATURE_OCTETS:
+        raise Unusable("permerror", "signature too large")
+    return octets
