@@ -14,8 +14,9 @@ from twisted.python.failure import Failure
 
 from mailx.core import headers
 from mailx.mail.message import Message
-from mailx.mail.reply import Refused, Reply
+from mailx.mail.reply import Refused, Reply, Unavailable
 from mailx.store.blobs import BlobFile, Blobs, BlobWriter
+from mailx.store.cipher import CipherError
 
 log = Logger()
 
@@ -213,3 +214,38 @@ def _write(blobs: Blobs, writer: BlobWriter | None, chunks: Sequence[bytes]) -> 
 def _finish(blobs: Blobs, writer: BlobWriter | None, chunks: Sequence[bytes]) -> BlobFile:
     """Append the last ``chunks`` and make the file durable; on failure nothing of it stays. Runs in a thread."""
     return _write(blobs, writer, chunks).finish()
+
+
+async def with_fields(message: Message, fields: bytes, blobs: Blobs, threads: Threads) -> Message:
+    """``message`` with ``fields`` before its other trace fields. A spooled one is written anew and its old file removed.
+
+    Raises Refused when the disk is full; the message is then as it was.
+    """
+    content = message.content
+    if isinstance(content, bytes):
+        at = headers.top(content)
+        return Message(b"".join((content[:at], fields, memoryview(content)[at:])), message.size + len(fields), message.eight_bit)
+    try:
+        file: BlobFile = await threads(_rewrite, blobs, content, fields)
+    except OSError as error:
+        raise no_space(error) from None
+    except CipherError as error:
+        raise Unavailable(str(error)) from None
+    return Message(file, file.size, message.eight_bit)
+
+
+def _rewrite(blobs: Blobs, old: BlobFile, fields: bytes) -> BlobFile:
+    """A new file with ``fields`` put into the content of ``old``, which goes; on failure nothing of the new one stays. Runs in a thread."""
+    writer = blobs.spool()
+    try:
+        for piece in blobs.iterate(old.name):
+            if fields:
+                at = headers.top(piece)
+                piece, fields = piece[:at] + fields + piece[at:], b""
+            writer.write(piece)
+    except BaseException:
+        writer.abort()
+        raise
+    file = writer.finish()
+    old.discard()
+    return file

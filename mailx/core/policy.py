@@ -4,6 +4,8 @@ A policy answers None for "no objection" or the Reply to refuse with; it never r
 concerns one recipient is answered at RCPT, so that the others of the same message are still served.
 """
 
+from collections.abc import Callable
+
 from attrs import Factory, define
 from zope.interface import Interface, implementer
 
@@ -23,6 +25,7 @@ class Findings:
     fields: bytes = b""  # header fields to put before the message, each with its CRLF
     results: str = ""  # the value of the Authentication-Results field behind the server's name
     junk: bool = False  # whether it belongs into the Spam folder
+    undo: list[Callable[[], None]] = Factory(list)  # what to call if the message is not stored after all
     verdicts: dict[str, str] = Factory(dict)  # for the log and the timeline: {"spf": "pass", "dkim": "pass example.org", ...}
 
 

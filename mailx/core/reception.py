@@ -1,52 +1,62 @@
-"""Reception: the one way in. Whatever brings a message (SMTP, LMTP, IMAP APPEND) hands it over here.
+"""Reception: the one way in. Whatever brings a message (SMTP, LMTP, IMAP APPEND, a report) hands it over here.
 
-``sender`` and ``recipient`` give the verdicts of MAIL and RCPT, ``content`` takes the octets, ``accept`` stores. A message
-is acknowledged only when the transaction that holds it is committed and, if it lies in a file, the file is durable.
-Failure is :class:`Refused` with the reply for the client; then nothing of the message was kept.
+``sender`` and ``recipient`` give the verdicts of MAIL and RCPT, ``content`` takes the octets, ``accept`` stores: an entry
+for each recipient here, a row of the queue for each on another server. A message is acknowledged only when the
+transaction that holds it is committed and, if it lies in a file, the file is durable. Failure is :class:`Refused` with
+the reply for the client; then nothing of the message was kept.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
-from prometheus_client import Counter
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from mailx.core import headers, metrics, quota
+from mailx.core import headers, quota
 from mailx.core.accounts import Accounts, User
-from mailx.core.content import Content, Threads
+from mailx.core.arrivals import Arrivals
+from mailx.core.bounces import Bounces, Report
+from mailx.core.content import Content, Threads, with_fields
 from mailx.core.gathering import Gathering
 from mailx.core.policy import Findings, IPolicy, Policy
-from mailx.core.router import Route, Router, Way
+from mailx.core.receivers import UNKNOWN, Reached, Receivers
+from mailx.core.router import Router
 from mailx.core.sealing import Sealed, Sealing
+from mailx.core.srs import SRS
+from mailx.core.timeline import Timeline
+from mailx.core.users import canonical_domain
 from mailx.mail.address import Address
-from mailx.mail.envelope import Envelope, Filing, Origin
+from mailx.mail.envelope import GENERATED, WISHES_NOTHING, Envelope, Filing, Forwarding, Origin
 from mailx.mail.message import Spooled
 from mailx.mail.names import INBOX, MailboxError, normal
 from mailx.mail.reply import Refused, Reply, Unavailable
 from mailx.store import Store, keywords
 from mailx.store.blobs import Blobs
 from mailx.store.cipher import Cipher
-from mailx.store.delivery import Consignment, Delivery, Outcome, Placed, Problem, Target, deliver
+from mailx.store.delivery import Consignment, Delivery, Outcome, Outcomes, Placed, Problem, Target, deliver, junk
 from mailx.store.mailboxes import name_hash
 from mailx.store.messages import charge
+from mailx.store.queue import Settlement
 from mailx.store.sweep import abandoned
+
+if TYPE_CHECKING:
+    from mailx.core.queue import Planned, Queue
 
 log = Logger()
 
 OK = Reply(250, "2.0.0", "Message accepted for delivery")
-NOT_OURS = Reply(550, "5.7.1", "Relaying denied")
 NOT_YOURS = Reply(550, "5.7.1", "Sender address is not yours")
-UNKNOWN = Reply(550, "5.1.1", "No such mailbox here")
-SUSPENDED = Reply(550, "5.2.1", "Mailbox disabled")
 FULL = Reply(552, "5.2.2", "Mailbox full")
 CHANGED = Reply(451, "4.3.0", "Recipients have changed; try again")
+TOO_MANY_HOPS = Reply(554, "5.4.6", "Too many hops: the message goes round in a loop")
 
-
+HOPS = 50  # Received fields of a message that comes in; RFC 5321 6.3 wants at least 100 or a better idea
 _INBOXES = 10000  # accounts for which the hash of INBOX is kept
 
 
@@ -56,21 +66,6 @@ class Filed:
 
     uidvalidity: int
     uids: tuple[int, ...]
-
-
-@frozen
-class _Receivers:
-    """Whom an envelope reaches."""
-
-    refused: dict[Address, Reply]
-    reached: dict[Address, list[int]]  # the ids of the accounts that take it
-    users: dict[int, User]
-
-    def together(self) -> tuple[tuple[int, ...], ...]:
-        """The places in ``users`` of the accounts of each recipient that reaches several."""
-        several = [ids for ids in self.reached.values() if len(ids) > 1]
-        places = {id: place for place, id in enumerate(self.users)} if several else {}
-        return tuple([tuple([places[id] for id in ids]) for ids in several])
 
 
 class Reception:
@@ -90,17 +85,24 @@ class Reception:
         file_above: int = 131072,
         spool_above: int = 1048576,
         tracing: bool = False,
+        queue: "Queue | None" = None,
+        timeline: Timeline | None = None,
+        srs: SRS | None = None,
     ) -> None:
         """Sizes are in octets, see the settings of store and accounts; ``hostname`` makes missing Message-IDs.
 
-        ``tracing`` turns on the debug lines of every quota check and update.
+        Without a ``queue`` no mail leaves; without ``srs`` forwarded mail keeps its sender. ``tracing`` turns on the
+        debug lines of every quota check and update.
         """
         self._store = store
         self._cipher = cipher
         self._blobs = blobs
         self._directory = directory
-        self._at_mail, self._at_rcpt, self._at_end = [_asked(policies, moment) for moment in ("sender", "recipient", "check")]
-        self._router = Router(directory)
+        self._at_mail, at_rcpt, self._at_end = [_asked(policies, moment) for moment in ("sender", "recipient", "check")]
+        self._receivers = Receivers(Router(directory, srs), at_rcpt, queue is not None)
+        self._queue = queue
+        self._srs = srs
+        self._bounces: Bounces | None = None
         self._reactor = reactor
         self._threads: Threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         self._sealing = Sealing(cipher, blobs, self._threads, file_above)
@@ -110,7 +112,11 @@ class Reception:
         self._tracing = tracing
         self._inbox = lru_cache(maxsize=_INBOXES)(lambda id: name_hash(cipher, id, INBOX))  # of an account, its hash
         self._gathering = Gathering(reactor)
-        self._received: dict[str, Counter] = {}  # by protocol: looking a label up costs more than counting
+        self._arrivals = Arrivals(directory, timeline, reactor, tracing)
+
+    def bounce_with(self, bounces: Bounces) -> None:
+        """Report successes, where senders ask for it, by ``bounces``."""
+        self._bounces = bounces
 
     async def sender(self, origin: Origin, address: Address | None, size: int | None) -> None:
         """The verdict of MAIL; ``size`` is what the client announces in octets. Raises Refused.
@@ -124,8 +130,10 @@ class Reception:
                 raise Refused(reply)
 
     async def recipient(self, origin: Origin, sender: Address | None, address: Address, size: int | None) -> Address:
-        """The verdict of RCPT; the address to put into the envelope. Raises Refused: 550 5.7.1, 5.1.1, 5.2.1 or 552 5.2.2."""
-        users = await self._takers(origin, sender, await self._router.route(address))
+        """The verdict of RCPT; the address to put into the envelope. Raises Refused: 550 5.7.1, 5.1.1, 5.2.1, 552 5.2.2 or 554 5.4.6."""
+        users, onward = await self._receivers.takers(origin, sender, address)
+        if onward:
+            return address
         cost = charge(size or 1)
         for user in users:
             if user.room(cost) or ((fresh := await self._directory.fresh(user.id)) is not None and fresh.room(cost)):
@@ -145,46 +153,144 @@ class Reception:
         fix: Callable[[bytes], bytes] | None = None
         if submitted:
             fix = partial(headers.submitted, hostname=self._hostname, now=time())
-        elif head:
-            fix = headers.incoming
-        return Content(head, limit, fix, self._blobs, self._threads, self._spool_above)
+        elif head:  # a front server that we trust may check mail in our name
+            fix = partial(headers.incoming, hostname="" if "LMTP" in origin.protocol else self._hostname)
+        return Content(head, limit, fix and partial(_bounded, fix), self._blobs, self._threads, self._spool_above)
 
-    async def accept(self, envelope: Envelope, each: bool = False) -> Mapping[Address, Reply]:
+    async def accept(self, envelope: Envelope, each: bool = False, settling: Settlement | None = None) -> Mapping[Address, Reply]:
         """Store the message for every recipient; the reply for each. Returns after COMMIT and fsync.
 
         With ``each`` (LMTP) every recipient has its own verdict, so the mapping may hold refusals. Without, there is one
         verdict for all: Refused is raised when nobody took it, or when one recipient has gone since RCPT (451: the next
         try learns which); an account that became full meanwhile is still served beside one that is not.
-        Refused by policies, Unavailable and a full disk are raised in either case.
+        Refused by policies, Unavailable and a full disk are raised in either case. ``settling`` is written in the same
+        transaction, if the message is.
         """
         started = self._reactor.seconds()
-        sealed = None
+        findings = Findings()
+        sealed: Sealed | None = None
+        planned: Planned | None = None
         try:
             await self._gathering.turn()
-            await self._check(envelope)
-            receivers = await self._receivers(envelope)
-            users = receivers.users
-            if receivers.refused and not each:
-                raise Refused(CHANGED if users else next(iter(receivers.refused.values())))
-            if not users:
+            await self._check(envelope, findings)
+            reached = await self._receivers.of(envelope)
+            if reached.refused and not each:
+                raise Refused(CHANGED if reached.recipients else next(iter(reached.refused.values())))
+            if not reached.recipients:
+                _undo(findings)
                 await self._discard(envelope.message.content)
-                return receivers.refused
+                return reached.refused
+            if findings.fields:
+                envelope = evolve(envelope, message=await with_fields(envelope.message, findings.fields, self._blobs, self._threads))
             sealed = await self._sealing.seal(envelope.message)
-            targets = [(user, self._inbox(user.id), 0) for user in users.values()]
-            delivery = await self._delivery(sealed, targets, int(time()))
+            delivery = await self._delivery(sealed, await self._targets(envelope, sealed, findings, reached, each), int(time()))
             if each:
-                delivery = evolve(delivery, together=receivers.together())
-        except Exception:
+                delivery = evolve(delivery, together=reached.together())
+            if reached.onward and self._queue is not None:
+                planned = self._queue.plan(await self._outward(envelope, findings, reached), tuple(reached.onward.values()))
+                delivery = evolve(delivery, parcel=planned.parcel)
+        except Exception as error:
+            _undo(findings)
             await self._discard(envelope.message.content, sealed.file if sealed else None)
+            if isinstance(error, Refused) and not isinstance(error, Unavailable):
+                self._arrivals.refused(envelope, findings, error.reply)
             raise
-        (outcomes,) = await self._store_all(Consignment((delivery,), each), [sealed])
-        await self._settle(envelope, sealed, zip(users.values(), outcomes, strict=True), started)
+        try:
+            (outcomes,) = await self._store_all(Consignment((delivery,), each, settling), [sealed])
+        except Exception:
+            _undo(findings)
+            self._drop(planned)
+            raise
+        return await self._concluded(envelope, sealed, findings, reached, outcomes, planned, started, each)
+
+    async def _concluded(
+        self,
+        envelope: Envelope,
+        sealed: Sealed,
+        findings: Findings,
+        reached: Reached,
+        outcomes: Outcomes,
+        planned: "Planned | None",
+        started: float,
+        each: bool,
+    ) -> Mapping[Address, Reply]:
+        """After the commit: whoever must know is told; the replies."""
+        arrivals = self._arrivals
+        placed = arrivals.placed(envelope, sealed.size, zip(reached.users.values(), outcomes, strict=True))
+        if planned is not None and self._queue is not None and outcomes.rows:
+            self._queue.placed(planned, outcomes.rows)
+        elif not placed:
+            _undo(findings)
+            self._drop(planned)
+            await self._discard(sealed.file)
+            if not each:
+                reply = FULL if Problem.GONE not in outcomes else CHANGED
+                arrivals.refused(envelope, findings, reply)
+                raise Refused(reply)
+        if placed or outcomes.rows:
+            arrivals.count(envelope.origin.protocol, sealed.size, placed, started)
+            arrivals.accepted(envelope, sealed, findings, reached, outcomes)
         if not each:
-            if not any(isinstance(outcome, Placed) for outcome in outcomes):
-                raise Refused(FULL if Problem.GONE not in outcomes else CHANGED)
-            return dict.fromkeys(receivers.reached, OK)
-        found = dict(zip(users, outcomes, strict=True))
-        return receivers.refused | {recipient: _verdict([found[id] for id in ids]) for recipient, ids in receivers.reached.items()}
+            replies: Mapping[Address, Reply] = dict.fromkeys(reached.recipients, OK)
+        else:
+            found = dict(zip(reached.users, outcomes, strict=True))
+            replies = reached.refused | {
+                recipient: OK if recipient in reached.passing else _verdict([found[id] for id in ids])
+                for recipient, ids in reached.recipients.items()
+            }
+        if envelope.wishes and self._bounces is not None:
+            reports = arrivals.successes(envelope, reached, replies)
+            if reports:
+                Deferred.fromCoroutine(self._report(self._bounces, envelope, reports)).addErrback(_not_reported)
+        return replies
+
+    async def _report(self, bounces: Bounces, envelope: Envelope, reports: Sequence[Report]) -> None:
+        """Send ``reports`` about ``envelope``, if anybody may be told."""
+        report = await bounces.envelope(envelope, reports)
+        if report is not None:
+            await self.accept(report)
+
+    def _drop(self, planned: "Planned | None") -> None:
+        if planned is not None and self._queue is not None:
+            self._queue.dropped(planned)
+
+    async def _targets(self, envelope: Envelope, sealed: Sealed, findings: Findings, reached: Reached, each: bool) -> tuple[Target, ...]:
+        """The mailboxes that the message goes to."""
+        users = reached.users
+        if not users:
+            return ()
+        ids = list(users)
+        generated = envelope.origin.protocol == GENERATED  # who sent the message must learn of its fate, with room or without
+        promised = reached.promised() if each else ()
+        boxes = await self._store.read(junk, ids) if findings.junk else {}
+        threads = await self._sealing.threads(sealed, ids)
+        default = self._default_quota
+        return tuple(
+            [
+                Target(id, boxes.get(id) or self._inbox(id), default, 0, hashes, generated or id in promised)
+                for id, hashes in zip(ids, threads, strict=True)
+            ]
+        )
+
+    async def _outward(self, envelope: Envelope, findings: Findings, reached: Reached) -> Envelope:
+        """``envelope`` as it leaves. What an alias forwards leaves under our own name (SRS), with what was found at its arrival."""
+        sender = envelope.sender
+        forwarding = None
+        if reached.forwarder:
+            domain = canonical_domain(reached.forwarder)
+            forwarding = Forwarding(domain, findings.results)
+            if sender is not None and self._srs is not None and not self._directory.local(sender.domain):
+                sender = await self._srs.rewrite(sender, domain)
+        return Envelope(
+            envelope.id,
+            sender,
+            tuple(reached.onward),
+            envelope.message,
+            envelope.origin,
+            demands=envelope.demands,
+            wishes={address: one.wish for address, one in reached.onward.items() if one.wish is not WISHES_NOTHING},
+            forwarding=forwarding,
+        )
 
     async def file(self, user: User, envelopes: Sequence[Envelope]) -> Filed:
         """Put messages where their owner wants them (IMAP APPEND), all or none. Every envelope has a ``filing``, in the same mailbox.
@@ -196,20 +302,24 @@ class Reception:
         deliveries = []
         try:
             for envelope in envelopes:
-                await self._check(envelope)
+                await self._check(envelope, Findings())
                 filing = envelope.filing or Filing(INBOX)
                 sealed = await self._sealing.seal(envelope.message)
                 ready.append((envelope, sealed))
                 flags = int(filing.flags) | await self._keywords(user, filing.keywords)
-                target = (user, name_hash(self._cipher, user.id, normal(filing.mailbox)), flags)
-                deliveries.append(await self._delivery(sealed, [target], int(time()), filing.received))
+                (threads,) = await self._sealing.threads(sealed, [user.id])
+                target = Target(user.id, name_hash(self._cipher, user.id, normal(filing.mailbox)), self._default_quota, flags, threads)
+                deliveries.append(await self._delivery(sealed, (target,), int(time()), filing.received))
         except Exception:
             await self._discard(*[envelope.message.content for envelope in envelopes], *[sealed.file for _, sealed in ready])
             raise
         answer = await self._store_all(Consignment(tuple(deliveries)), [sealed for _, sealed in ready])
         outcomes = [outcomes[0] for outcomes in answer]
         for (envelope, sealed), outcome in zip(ready, outcomes, strict=True):
-            await self._settle(envelope, sealed, [(user, outcome)], started)
+            if self._arrivals.placed(envelope, sealed.size, [(user, outcome)]):
+                self._arrivals.count(envelope.origin.protocol, sealed.size, 1, started)
+            else:
+                await self._discard(sealed.file)
         placed = [outcome for outcome in outcomes if isinstance(outcome, Placed)]
         if len(placed) < len(envelopes):
             if Problem.GONE in outcomes:
@@ -217,7 +327,7 @@ class Reception:
             raise MailboxError("OVERQUOTA", "Quota exceeded")
         return Filed(placed[0].uidvalidity, tuple(each.uid for each in placed))
 
-    async def _store_all(self, consignment: Consignment, sealed: Sequence[Sealed]) -> list[list[Outcome | None]]:
+    async def _store_all(self, consignment: Consignment, sealed: Sequence[Sealed]) -> list[Outcomes]:
         """Commit the consignment; if that fails, remove the files of which it is certain that nothing names them."""
         try:
             return await self._store.write(deliver, consignment)
@@ -237,54 +347,12 @@ class Reception:
                 except OSError:
                     log.failure("A file was not removed", event="reception.file_not_removed")
 
-    async def _check(self, envelope: Envelope) -> Findings:
-        findings = Findings()
+    async def _check(self, envelope: Envelope, findings: Findings) -> None:
         for policy in self._at_end:
             if (reply := await policy.check(envelope, findings)) is not None:
                 raise Refused(reply)
-        return findings
 
-    async def _takers(self, origin: Origin, sender: Address | None, route: Route) -> list[User]:
-        """The accounts that take mail by this route; raises Refused if none does."""
-        if route.way is Way.REMOTE:
-            raise Refused(NOT_OURS)
-        reply = UNKNOWN
-        takers = []
-        for user in route.users:
-            if not user.active:
-                reply = SUSPENDED
-                continue
-            for policy in self._at_rcpt:
-                if (objection := await policy.recipient(origin, sender, user)) is not None:
-                    reply = objection
-                    break
-            else:
-                takers.append(user)
-        if not takers:
-            raise Refused(reply)
-        return takers
-
-    async def _receivers(self, envelope: Envelope) -> _Receivers:
-        """Whom the envelope reaches now, each account once."""
-        receivers = _Receivers({}, {}, {})
-        for recipient in dict.fromkeys(envelope.recipients):
-            try:
-                takers = await self._takers(envelope.origin, envelope.sender, await self._router.route(recipient))
-            except Unavailable:
-                raise
-            except Refused as refused:
-                receivers.refused[recipient] = refused.reply
-                continue
-            receivers.reached[recipient] = [user.id for user in takers]
-            for user in takers:
-                receivers.users[user.id] = user
-        return receivers
-
-    async def _delivery(self, sealed: Sealed, places: Sequence[tuple[User, bytes, int]], now: int, received: int | None = None) -> Delivery:
-        """The delivery of ``sealed`` to (account, hash of the mailbox, flags)."""
-        threads = await self._sealing.threads(sealed, [user.id for user, _, _ in places])
-        default = self._default_quota
-        targets = [Target(user.id, hash, default, flags, hashes) for (user, hash, flags), hashes in zip(places, threads, strict=True)]
+    async def _delivery(self, sealed: Sealed, targets: tuple[Target, ...], now: int, received: int | None = None) -> Delivery:
         return Delivery(
             sealed.guid,
             sealed.size,
@@ -293,7 +361,7 @@ class Reception:
             None if sealed.file is None else sealed.file.name,
             now if received is None else received,
             now,
-            tuple(targets),
+            targets,
         )
 
     async def _keywords(self, user: User, names: Sequence[str]) -> int:
@@ -306,30 +374,22 @@ class Reception:
             await self._store.write(keywords.free, user.id)
         return await self._store.write(keywords.assign, self._cipher, user.id, names)
 
-    async def _settle(self, envelope: Envelope, sealed: Sealed, outcomes: Iterable[tuple[User, Outcome | None]], started: float) -> None:
-        """After the commit: what accounts now use is noted, counted and logged; the file of a message that nobody took goes."""
-        cost = charge(sealed.size)
-        placed = 0
-        for user, outcome in outcomes:
-            if isinstance(outcome, Placed):
-                placed += 1
-                self._directory.note_used(user.id, outcome.used)
-                quota.passed(user, outcome.used - cost, outcome.used)
-                if self._tracing:
-                    quota.updated(user, outcome.used, envelope.id, sealed.size)
-            elif outcome is Problem.FULL:
-                quota.exceeded(user, sealed.size)
-        if not placed:
-            await self._discard(sealed.file)
-            return
-        protocol = envelope.origin.protocol
-        received = self._received.get(protocol)
-        if received is None:
-            received = self._received[protocol] = metrics.RECEIVED.labels(protocol)
-        received.inc()
-        metrics.DELIVERED.inc(placed)
-        metrics.MESSAGE_OCTETS.observe(sealed.size)
-        metrics.DELIVERY_SECONDS.observe(self._reactor.seconds() - started)
+
+def _bounded(fix: Callable[[bytes], bytes], fields: bytes) -> bytes:
+    """``fields`` put right by ``fix``; raises Refused if the message has been round too often."""
+    if headers.hops(fields) > HOPS:
+        raise Refused(TOO_MANY_HOPS)
+    return fix(fields)
+
+
+def _undo(findings: Findings) -> None:
+    """Take back what policies have counted for a message that is not stored."""
+    while findings.undo:
+        findings.undo.pop()()
+
+
+def _not_reported(failure: Failure) -> None:
+    log.failure("A success was not reported", failure, event="reception.not_reported")
 
 
 def _asked(policies: Sequence[IPolicy], moment: str) -> tuple[Any, ...]:

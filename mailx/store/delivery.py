@@ -1,4 +1,4 @@
-"""Delivery: accepted messages become entries of mailboxes, many messages in one transaction.
+"""Delivery: accepted messages become entries of mailboxes and rows of the queue, many messages in one transaction.
 
 ``deliver`` is the only job that makes a message. It reads what it needs of accounts and mailboxes first, decides,
 and only then writes; so a call that cannot be served costs the others of its batch nothing. What it answers are
@@ -14,10 +14,11 @@ from typing import Any
 from attrs import Factory, define, frozen
 
 from mailx.mail.mailbox import Change, Flag
-from mailx.store import Row, Txn, batched
+from mailx.store import Row, Txn, batched, queue
 from mailx.store.messages import charge, release, retain
+from mailx.store.queue import Parcel, Settlement
 
-__all__ = ["Consignment", "Delivery", "Placed", "Problem", "Target", "deliver", "release", "retain"]
+__all__ = ["Consignment", "Delivery", "Outcomes", "Placed", "Problem", "Target", "deliver", "release", "retain"]
 
 _ROWS = 256  # rows of one multi-row SELECT at most: two parameters each, far below every engine's limit
 
@@ -41,6 +42,7 @@ class Target:
     quota: int  # octets, for an account without one of its own; 0: unlimited
     flags: int = 0
     threads: tuple[bytes, ...] = ()  # keyed hashes, see Delivery
+    must: bool = False  # it takes the message even over quota
 
 
 @frozen
@@ -60,6 +62,7 @@ class Delivery:
     saved: int  # SAVEDATE
     targets: tuple[Target, ...]
     together: tuple[tuple[int, ...], ...] = ()  # indexes of targets that one recipient reaches, where it reaches several
+    parcel: Parcel | None = None  # its recipients on other servers
 
 
 @frozen
@@ -68,11 +71,13 @@ class Consignment:
 
     With ``each`` every target gets its own verdict; one that is full is served all the same where the recipient reaches
     another one that has room, for the sender hears of it as accepted. Without, nothing is placed if any mailbox is gone, or if some
-    message fits none of its targets; full targets beside one that has room are served all the same.
+    message fits none of its targets; full targets beside one that has room, or beside a parcel, are served all the same.
+    ``settling`` is what came of an attempt that the message reports: it is written if and only if the message is placed.
     """
 
     deliveries: tuple[Delivery, ...]
     each: bool = False
+    settling: Settlement | None = None
 
 
 @frozen
@@ -87,6 +92,19 @@ class Placed:
 
 
 Outcome = Placed | Problem
+
+
+class Outcomes(list["Outcome | None"]):
+    """What became of each target of a delivery, in their order.
+
+    ``rows`` are the ids of its parcel's rows in the queue; none if it was not placed.
+    """
+
+    __slots__ = ("rows",)
+
+    def __init__(self, outcomes: Iterable["Outcome | None"]) -> None:
+        super().__init__(outcomes)
+        self.rows: Sequence[int] = ()
 
 
 @define
@@ -116,28 +134,47 @@ class _Plan:
     """A message that will be placed: the indexes of the targets that take it, with their mailboxes."""
 
     delivery: Delivery
-    outcomes: list[Outcome | None]
+    outcomes: Outcomes
     places: list[tuple[int, _Box]]
     used: list[int] = Factory(list)  # by each account of ``places``, this message included
 
 
 @batched
 def deliver(txn: Txn, calls: list[Any]) -> list[Any]:
-    """Place each :class:`Consignment`; answers, for each of its deliveries, an outcome per target in their order.
+    """Place each :class:`Consignment`; answers, for each of its deliveries, its Outcomes.
 
     An outcome is Placed, a Problem, or None where nothing stood against a target whose consignment fell.
     """
     boxes = _boxes(txn, calls)
     answers = []
     plans: list[_Plan] = []
+    settled: list[Settlement] = []
     for call in calls:
         outcomes, planned = _plan(call, boxes)
         answers.append(outcomes)
         plans += planned
+        if call.settling is not None and planned:
+            settled.append(call.settling)
     if plans:
         _insert(txn, plans)
-        _count(txn, [box for box in boxes.values() if box.added])
+        added = [box for box in boxes.values() if box.added]
+        if added:
+            _count(txn, added)
+    if settled:
+        queue.settle(txn, settled)
     return answers
+
+
+def junk(txn: Txn, accounts: Sequence[int]) -> dict[int, bytes]:
+    """The hash of the name of each account's mailbox for junk (RFC 6154), where it has one."""
+    found: dict[int, bytes] = {}
+    for start in range(0, len(accounts), _ROWS):
+        part = accounts[start : start + _ROWS]
+        among = ", ".join("?" * len(part))
+        sql = f"SELECT account_id, hash FROM mailboxes WHERE special_use = ? AND account_id IN ({among}) ORDER BY id DESC"
+        rows = txn.all(sql, ("\\Junk", *part))
+        found.update((id, bytes(hash)) for id, hash in rows)
+    return found
 
 
 def _boxes(txn: Txn, calls: Iterable[Consignment]) -> dict[tuple[int, bytes], _Box]:
@@ -154,18 +191,18 @@ def _boxes(txn: Txn, calls: Iterable[Consignment]) -> dict[tuple[int, bytes], _B
     return boxes
 
 
-def _plan(call: Consignment, boxes: dict[tuple[int, bytes], _Box]) -> tuple[list[list[Outcome | None]], list[_Plan]]:
+def _plan(call: Consignment, boxes: dict[tuple[int, bytes], _Box]) -> tuple[list[Outcomes], list[_Plan]]:
     """The verdicts of one call, and what of it is to be placed: its cost is charged to ``boxes`` already."""
-    verdicts: list[list[Outcome | None]] = []
+    verdicts: list[Outcomes] = []
     plans: list[_Plan] = []
     for delivery in call.deliveries:
         cost = charge(delivery.size)
-        outcomes: list[Outcome | None] = [_problem(target, boxes, cost) for target in delivery.targets]
+        outcomes = Outcomes([_problem(target, boxes, cost) for target in delivery.targets])
         verdicts.append(outcomes)
         if call.each:
             served = _served(delivery.together, outcomes)
             taken = [index for index, outcome in enumerate(outcomes) if outcome is None or index in served]
-        elif Problem.GONE in outcomes or None not in outcomes:
+        elif Problem.GONE in outcomes or (None not in outcomes and delivery.parcel is None):
             for plan in plans:
                 _charge(plan, -charge(plan.delivery.size))
             return verdicts, []
@@ -176,7 +213,7 @@ def _plan(call: Consignment, boxes: dict[tuple[int, bytes], _Box]) -> tuple[list
         _charge(plan, cost)
         plan.used = [box.account.used for _, box in plan.places]
         plans.append(plan)
-    return verdicts, [plan for plan in plans if plan.places]
+    return verdicts, [plan for plan in plans if plan.places or plan.delivery.parcel is not None]
 
 
 def _served(together: Iterable[tuple[int, ...]], outcomes: Sequence[Outcome | None]) -> set[int]:
@@ -192,7 +229,7 @@ def _problem(target: Target, boxes: dict[tuple[int, bytes], _Box], cost: int) ->
         return Problem.GONE
     account = box.account
     quota = target.quota if account.quota is None else account.quota
-    return Problem.FULL if quota and account.used + cost > quota else None
+    return Problem.FULL if quota and account.used + cost > quota and not target.must else None
 
 
 def _charge(plan: _Plan, cost: int) -> None:
@@ -202,8 +239,17 @@ def _charge(plan: _Plan, cost: int) -> None:
 
 
 def _insert(txn: Txn, plans: Sequence[_Plan]) -> None:
-    """Write messages, bodies, threads and entries, and put every Placed into its plan's outcomes."""
-    rows = [(plan.delivery.guid, plan.delivery.size, len(plan.places), plan.delivery.file, plan.delivery.summary) for plan in plans]
+    """Write messages, bodies, threads, entries and parcels, and put every Placed into its plan's outcomes."""
+    rows = [
+        (
+            plan.delivery.guid,
+            plan.delivery.size,
+            len(plan.places) + (plan.delivery.parcel is not None),
+            plan.delivery.file,
+            plan.delivery.summary,
+        )
+        for plan in plans
+    ]
     ids = _insert_messages(txn, rows)
     bodies = [(id, plan.delivery.content) for id, plan in zip(ids, plans, strict=True) if plan.delivery.content is not None]
     if bodies:
@@ -221,7 +267,14 @@ def _insert(txn: Txn, plans: Sequence[_Plan]) -> None:
                 (box.id, uid, id, flags, box.modseq + 1, delivery.received, delivery.saved, delivery.size, threads[len(entries)]),
             )
             plan.outcomes[index] = Placed(box.account.id, box.id, box.uidvalidity, uid, used)
-    txn.insert_many("INSERT INTO entries (mailbox_id, uid, message_id, flags, modseq, received, saved, size, thread_id) VALUES ?", entries)
+    if entries:
+        columns = "mailbox_id, uid, message_id, flags, modseq, received, saved, size, thread_id"
+        txn.insert_many(f"INSERT INTO entries ({columns}) VALUES ?", entries)
+    parcels = [(id, plan) for id, plan in zip(ids, plans, strict=True) if plan.delivery.parcel is not None]
+    if parcels:
+        inserted = queue.insert(txn, [(id, plan.delivery.parcel) for id, plan in parcels if plan.delivery.parcel is not None])
+        for (_, plan), row_ids in zip(parcels, inserted, strict=True):
+            plan.outcomes.rows = row_ids
 
 
 def _insert_messages(txn: Txn, rows: Sequence[tuple[Any, ...]]) -> list[int]:
