@@ -55,7 +55,6 @@ _ASKED = {
     dsn.RELAYED: Notify.SUCCESS,
     dsn.EXPANDED: Notify.SUCCESS,
 }
-_NOTED = {dsn.FAILED: "bounced", dsn.DELAYED: "warned"}  # in the timeline; all others: "confirmed"
 
 
 @frozen
@@ -112,9 +111,7 @@ class Bounces:
         failed = [str(report.recipient) for report in reports if report.action == dsn.FAILED]
         if failed:
             metrics.DELIVERY_REPORTS.labels("unreported").inc()
-            log.warn(
-                "A failure is reported to nobody", event="bounce.unreported", envelope_id=original.id, reason=reason, recipients=failed
-            )
+            log.warn("A failure is reported to nobody", event="bounce.unreported", message_id=original.id, reason=reason, recipients=failed)
             if self._timeline is not None:
                 self._timeline.note(original.id, "unreported", reason=reason, recipients=failed)
 
@@ -167,10 +164,10 @@ class Bounces:
     def _note(self, original: Envelope, id: str, sender: Address, reports: Sequence[Report]) -> None:
         for action in dict.fromkeys([report.action for report in reports]):
             metrics.DELIVERY_REPORTS.labels(action).inc()
-            log.info("Delivery report made", event="bounce.made", kind=action, envelope_id=original.id, report_id=id)
+            log.info("Delivery report made", event="bounce.made", kind=action, message_id=original.id, report_id=id)
             if self._timeline is not None:
                 recipients = [str(report.recipient) for report in reports if report.action == action]
-                self._timeline.note(original.id, _NOTED.get(action, "confirmed"), recipients=recipients, to=str(sender), report=id)
+                self._timeline.note(original.id, "reported", kind=action, recipients=recipients, to=str(sender), report=id)
         if self._timeline is not None:
             self._timeline.note(id, "reports", (original.id,), of=original.id)
 

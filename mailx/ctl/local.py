@@ -13,6 +13,7 @@ from twisted.internet.threads import blockingCallFromThread
 from mailx.config import Config
 from mailx.core.accounts import Accounts
 from mailx.core.passwords import Passwords
+from mailx.core.timeline import Timeline
 from mailx.mail.reply import Unavailable
 from mailx.ops.administration import Administration
 from mailx.store import keys, sqlite
@@ -78,7 +79,7 @@ class LocalClient:
             raise Unopened(str(error), "See the section on keys and upgrades of the documentation.") from error
         except Unavailable as error:
             raise Unopened(f"the database cannot be opened: {error.reason}", "Look at its files, or at the PostgreSQL server.") from error
-        self._administration = Administration(accounts, config)
+        self._administration = Administration(accounts, config, timeline=Timeline(self._store, cipher, reactor, config.queue.keep_days))
 
     def call(self, method: str, path: str, parameters: Mapping[str, str], body: Any) -> tuple[int, Any]:
         """The HTTP status and the JSON of one request."""

@@ -10,6 +10,7 @@ from mailx.ctl.configuration import config
 from mailx.ctl.domains import domain
 from mailx.ctl.index import index
 from mailx.ctl.session import Group, Session, options, pass_session
+from mailx.ctl.trace import trace
 from mailx.ctl.users import user
 
 
@@ -34,6 +35,7 @@ def status(session: Session) -> None:
 
 for group in (user, domain, alias, block, config, index):
     main.add_command(group)
+main.add_command(trace)
 
 if __name__ == "__main__":
     main()

@@ -17,20 +17,29 @@ from mailx.config import Config
 from mailx.core.accounts import Accounts, DirectoryError
 from mailx.core.indexer import Indexer
 from mailx.core.passwords import Busy
+from mailx.core.records import Records
+from mailx.core.signing import Signing
+from mailx.core.timeline import Timeline
 from mailx.mail.reply import Unavailable
 from mailx.ops.resources.directory import Directory
+from mailx.ops.resources.dkim import Dkim
+from mailx.ops.resources.dns import Dns
 from mailx.ops.resources.index import SearchIndex
 from mailx.ops.resources.query import JSON, Query
 from mailx.ops.resources.server import Server
+from mailx.ops.resources.trace import Traces
 
 log = Logger()
 
-_STATUS = {"not_found": 404, "exists": 409, "in_use": 409, "invalid": 422, "limit": 422}
+_STATUS = {"not_found": 404, "exists": 409, "in_use": 409, "invalid": 422, "limit": 422, "unpublished": 409}
 
 RESOURCES: dict[str, Any] = {
     "server": Server,
     "directory": Directory,
     "index": SearchIndex,
+    "dkim": Dkim,
+    "dns": Dns,
+    "trace": Traces,
 }
 
 # Path, method, and "resource.method" of what answers.
@@ -50,14 +59,17 @@ class Administration:
         indexer: Indexer | None = None,
         *,
         queue: Any = None,
-        timeline: Any = None,
-        signing: Any = None,
-        records: Any = None,
+        timeline: Timeline | None = None,
+        signing: Signing | None = None,
+        records: Records | None = None,
     ) -> None:
         self._resources: dict[str, Any] = {
             "server": Server(accounts, config),
             "directory": Directory(accounts),
             "index": SearchIndex(indexer),
+            "dkim": Dkim(signing, records),
+            "dns": Dns(records),
+            "trace": Traces(timeline),
         }
         self._urls = _MAP.bind("localhost")
 

@@ -77,7 +77,9 @@ class Told(Base):
         self.assertEqual(whole.get_payload(0)["Arrival-Date"], "Fri, 20 Nov 2026 12:00:00 +0000")
         self.assertEqual(whole.get_payload(0)["Original-Envelope-Id"], "E1")
         self.assertNotIn(b"Secret words", made.message.content)
-        self.assertEqual(await self.events(), [("bounced", {"recipients": [str(BOB)], "to": str(ADA), "report": made.id})])
+        self.assertEqual(
+            await self.events(), [("reported", {"kind": "failed", "recipients": [str(BOB)], "to": str(ADA), "report": made.id})]
+        )
         self.assertEqual(await self.events(made.id), [("reports", {"of": "0123456789abcdef"})])
         self.assertEqual(len(await self.timeline.trace("0123456789abcdef")), 2, "with its report")
         await self.timeline.stop()
