@@ -16,7 +16,7 @@ _ACCOUNT_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\Z")
 
 
 class DirectoryError(Exception):
-    """The directory refuses: ``code`` is not_found, exists, invalid, in_use or limit; both texts are safe to show."""
+    """The directory refuses: ``code`` is not_found, exists, invalid, in_use, limit or unpublished; both texts are safe to show."""
 
     def __init__(self, code: str, text: str, remedy: str = "") -> None:
         super().__init__(text)

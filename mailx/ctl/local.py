@@ -13,6 +13,9 @@ from twisted.internet.threads import blockingCallFromThread
 from mailx.config import Config
 from mailx.core.accounts import Accounts
 from mailx.core.passwords import Passwords
+from mailx.core.records import Records
+from mailx.core.resolver import Resolver
+from mailx.core.signing import Signing
 from mailx.core.timeline import Timeline
 from mailx.mail.reply import Unavailable
 from mailx.ops.administration import Administration
@@ -38,6 +41,7 @@ class LocalClient:
         self._config = config
         self._thread: Thread | None = None
         self._store: Any = None
+        self._resolver: Resolver | None = None
         self._passwords = Passwords(reactor, reversible=config.smtp.cram_md5)
         self._administration: Administration | None = None
 
@@ -72,6 +76,8 @@ class LocalClient:
             cipher = Cipher(await keys.load_or_create(config.server.secret_file, self._store))
             accounts = Accounts(self._store, cipher, config.accounts, self._passwords, reactor)
             await accounts.load()
+            signing = Signing(self._store, cipher, accounts, reactor)
+            await signing.load()
         except sqlite.StoreInUse as error:
             remedy = f"If a server holds it that does not answer on {config.admin.socket}, name its configuration with --config."
             raise Unopened(str(error).partition(":")[0], remedy) from error
@@ -79,7 +85,18 @@ class LocalClient:
             raise Unopened(str(error), "See the section on keys and upgrades of the documentation.") from error
         except Unavailable as error:
             raise Unopened(f"the database cannot be opened: {error.reason}", "Look at its files, or at the PostgreSQL server.") from error
-        self._administration = Administration(accounts, config, timeline=Timeline(self._store, cipher, reactor, config.queue.keep_days))
+        try:
+            self._resolver = Resolver(config.dns, reactor)
+        except ValueError as error:
+            raise Unopened(f"names cannot be looked up: {error}", "Mend the section dns of the configuration.") from None
+        self._administration = Administration(
+            accounts,
+            config,
+            timeline=Timeline(self._store, cipher, reactor, config.queue.keep_days),
+            signing=signing,
+            # Only a running server knows which certificate it shows.
+            records=Records(config, signing, self._resolver, lambda name: None),
+        )
 
     def call(self, method: str, path: str, parameters: Mapping[str, str], body: Any) -> tuple[int, Any]:
         """The HTTP status and the JSON of one request."""
@@ -96,6 +113,8 @@ class LocalClient:
 
     async def _close(self) -> None:
         self._passwords.stop()
+        if self._resolver is not None:
+            await self._resolver.stop()
         if self._store is not None:
             await self._store.close()
 

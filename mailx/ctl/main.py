@@ -7,6 +7,8 @@ from mailx.ctl import output
 from mailx.ctl.aliases import alias
 from mailx.ctl.blocks import block
 from mailx.ctl.configuration import config
+from mailx.ctl.dkim import dkim
+from mailx.ctl.dns import dns
 from mailx.ctl.domains import domain
 from mailx.ctl.index import index
 from mailx.ctl.session import Group, Session, options, pass_session
@@ -33,8 +35,9 @@ def status(session: Session) -> None:
     )
 
 
-for group in (user, domain, alias, block, config, index):
+for group in (user, domain, alias, block, dkim, config, index):
     main.add_command(group)
+main.add_command(dns)
 main.add_command(trace)
 
 if __name__ == "__main__":

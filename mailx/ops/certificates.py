@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from OpenSSL.crypto import X509, PKey
 from OpenSSL.SSL import Connection, Context
 from OpenSSL.SSL import Error as SSLError
@@ -48,6 +48,7 @@ class Pair:
     patterns: tuple[CertificatePattern, ...]
     label: str  # its first name, for logs and metrics
     expires: float  # seconds since 1970
+    certificate: bytes = field(repr=False)  # DER
 
     def covers(self, name: DNS_ID) -> bool:
         return any(name.verify(pattern) for pattern in self.patterns)
@@ -119,18 +120,24 @@ class Certificates:
         label = next((one.pattern.decode("ascii") for one in patterns if isinstance(one, DNSPattern)), "unnamed")
         expires = chain[0].not_valid_after_utc.timestamp()
         CERTIFICATE_EXPIRY.labels(label).set(expires)
-        return Pair(options, patterns, label, expires)
+        return Pair(options, patterns, label, expires, chain[0].public_bytes(Encoding.DER))
+
+    def certificate_for(self, name: str) -> bytes:
+        """The certificate (DER) that a client is shown who asks for the host ``name``."""
+        self.refresh()
+        return (self._named(name.encode("ascii", "replace")) or self._pairs[0]).certificate
 
     def _context(self, server_name: bytes | None) -> Context | None:
         """The context for the name that a client asked for (RFC 6066 3); None keeps the first certificate."""
+        pair = self._named(server_name or b"")
+        return None if pair is None else pair.options.getContext()
+
+    def _named(self, server_name: bytes) -> Pair | None:
         try:
-            name = DNS_ID((server_name or b"").decode("ascii"))
+            name = DNS_ID(server_name.decode("ascii"))
         except ValueError:
             return None
-        for pair in self._pairs:
-            if pair.covers(name):
-                return pair.options.getContext()
-        return None
+        return next((pair for pair in self._pairs if pair.covers(name)), None)
 
 
 def _stamp(certificate: Certificate) -> tuple[tuple[int, int, int] | None, ...]:

@@ -1,0 +1,221 @@
+"""What the world sees of the records that a domain should publish, and how it differs.
+
+Asks the resolver, compares each record by its own rule, and never fails: what DNS does not answer cannot be checked.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from ipaddress import ip_address
+
+from attrs import frozen
+
+from mailx.core import spf_reading
+from mailx.core.dkim import publishes, tags
+from mailx.core.resolver import Answer, DNSFailure, Resolver
+from mailx.core.signing import Key
+from mailx.mail.records import THIS_SERVER, UNWANTED, Page, Record, quoted
+
+OK, MISSING, DIFFERENT, UNNECESSARY, UNKNOWN = "ok", "missing", "different", "unnecessary", "cannot be checked"
+
+_SHOWN = 10  # records of one name that are shown
+_SHOWN_LENGTH = 1000  # characters of one
+_ADDRESSES = 10
+
+
+@frozen
+class Finding:
+    """What came of one record."""
+
+    record: Record
+    verdict: str  # OK, MISSING, DIFFERENT, UNNECESSARY or UNKNOWN
+    seen: tuple[str, ...] = ()  # what stands there, in presentation form
+    remark: str = ""
+
+
+class Published:
+    """Looks records up and compares them."""
+
+    def __init__(self, resolver: Resolver, host: str) -> None:
+        """``host`` is the name of this server."""
+        self._resolver = resolver
+        self._host = host
+        self._rules: dict[str, Callable[[Record], Awaitable[Finding]]] = {
+            "mx": self._mx,
+            "address": self._address,
+            "ptr": self._ptr,
+            "spf": self._spf,
+            "dkim": self._dkim,
+            "no_key": self._no_key,
+            "dmarc": self._dmarc,
+            "mta_sts": self._mta_sts,
+            "tls_rpt": self._tls_rpt,
+            "tlsa": self._tlsa,
+            "srv": self._srv,
+            "host": self._alias,
+            "unwanted": self._unwanted,
+        }
+
+    async def check(self, page: Page) -> list[Finding]:
+        """A finding for each record of ``page``, and for the reverse names of this server's addresses."""
+        self._resolver.clear()  # whoever asks has just changed something
+        findings = [await self._one(record) for record in page.records]
+        findings[2:2] = [await self._one(record) for record in await self._reverse()]
+        return findings
+
+    async def lacks(self, keys: Sequence[Key]) -> list[Key]:
+        """Those of ``keys`` whose records the world does not see as they should be; raises DNSFailure."""
+        self._resolver.clear()
+        return [key for key in keys if not any(publishes(text, key.algorithm, key.public) for text in await self._texts(key.name))]
+
+    async def _one(self, record: Record) -> Finding:
+        try:
+            return await self._rules[record.rule](record)
+        except DNSFailure:
+            return Finding(record, UNKNOWN, remark="DNS gives no answer.")
+
+    async def _reverse(self) -> list[Record]:
+        try:
+            addresses = await self._resolver.addresses(self._host)
+        except DNSFailure:
+            return []
+        purpose = "The name of this server's address: many refuse mail without it. Whoever gives out the address sets it."
+        return [Record(reverse_name(address), "PTR", f"{self._host}.", purpose, "required", "ptr") for address in addresses[:_ADDRESSES]]
+
+    async def _texts(self, name: str) -> list[bytes]:
+        return await self._resolver.texts(name)
+
+    async def _mx(self, record: Record) -> Finding:
+        found = await self._resolver.mx(record.name)
+        seen = _shown(f"{each.preference} {each.host.removesuffix('.')}." for each in found)
+        if not found:
+            return Finding(record, MISSING)
+        if not any(each.host == self._host for each in found):
+            return Finding(record, DIFFERENT, seen, "Mail for the domain goes elsewhere.")
+        if found[0].host != self._host:
+            return Finding(record, OK, seen, "Another server is preferred.")
+        return Finding(record, OK, seen)
+
+    async def _address(self, record: Record) -> Finding:
+        found = await self._resolver.addresses(record.name)
+        if not found:
+            return Finding(record, MISSING)
+        same = record.value == THIS_SERVER or record.value in found
+        return Finding(record, OK if same else DIFFERENT, _shown(found))
+
+    async def _ptr(self, record: Record) -> Finding:
+        names = (await self._resolver.query(record.name, "PTR")).records
+        if not names:
+            return Finding(record, MISSING)
+        return Finding(record, OK if self._host in names else DIFFERENT, _shown(f"{name}." for name in names))
+
+    async def _spf(self, record: Record) -> Finding:
+        texts = [text for text in await self._texts(record.name) if spf_reading.is_spf(text)]
+        if not texts:
+            return Finding(record, MISSING)
+        seen = _shown_texts(texts)
+        if len(texts) > 1:
+            return Finding(record, DIFFERENT, seen, "There must be only one: with several none counts (RFC 7208 4.5).")
+        addresses = await self._resolver.addresses(self._host)
+        if not addresses:
+            return Finding(record, UNKNOWN, seen, f"{self._host} has no address that could be looked for.")
+        results = [await spf_reading.authorises(self._resolver, record.name, address) for address in addresses[:_ADDRESSES]]
+        worst = next((result for result in results if result != spf_reading.PASS), spf_reading.PASS)
+        if worst == spf_reading.PASS:
+            loose = texts[0].lower().split()[-1] in (b"+all", b"all")
+            return Finding(record, OK, seen, "It lets everybody send in the name of the domain." if loose else "")
+        if spf_reading.UNKNOWN in results:
+            return Finding(record, UNKNOWN, seen, "It hangs on more than the address.")
+        return Finding(record, DIFFERENT, seen, f"Mail from this server gets {worst}.")
+
+    async def _dkim(self, record: Record) -> Finding:
+        texts = await self._texts(record.name)
+        if not texts:
+            return Finding(record, MISSING)
+        wanted = tags(record.value.encode("ascii"))
+        algorithm = f"{wanted[b'k'].decode('ascii')}-sha256"
+        same = len(texts) == 1 and publishes(texts[0], algorithm, wanted[b"p"].decode("ascii"))
+        return Finding(record, OK if same else DIFFERENT, _shown_texts(texts), "" if same else "Signatures with this key do not verify.")
+
+    async def _no_key(self, record: Record) -> Finding:
+        return Finding(record, MISSING)
+
+    async def _dmarc(self, record: Record) -> Finding:
+        name = record.name
+        while name.count(".") > 1:
+            texts = [text for text in await self._texts(name) if tags(text).get(b"v") == b"DMARC1"]
+            if texts:
+                break
+            name = "_dmarc." + name.split(".", 2)[2]  # RFC 9989: a record above holds for what is below
+        else:
+            return Finding(record, MISSING)
+        remark = "" if name == record.name else f"Inherited from {name}."
+        policy = tags(texts[0]).get(b"p", b"").lower()
+        if len(texts) > 1 or policy not in (b"none", b"quarantine", b"reject"):
+            return Finding(record, DIFFERENT, _shown_texts(texts), "There must be one record with p=none, p=quarantine or p=reject.")
+        return Finding(record, OK, _shown_texts(texts), remark)
+
+    async def _mta_sts(self, record: Record) -> Finding:
+        return await self._versioned(record, b"STSv1", b"id")
+
+    async def _tls_rpt(self, record: Record) -> Finding:
+        return await self._versioned(record, b"TLSRPTv1", b"rua")
+
+    async def _versioned(self, record: Record, version: bytes, tag: bytes) -> Finding:
+        """A record that others may fill in otherwise: what counts is that it is there, alone, with its ``tag``."""
+        texts = [text for text in await self._texts(record.name) if tags(text).get(b"v") == version]
+        if not texts:
+            return Finding(record, MISSING)
+        good = len(texts) == 1 and bool(tags(texts[0]).get(tag))
+        return Finding(record, OK if good else DIFFERENT, _shown_texts(texts))
+
+    async def _tlsa(self, record: Record) -> Finding:
+        answer = await self._resolver.query(record.name, "TLSA")
+        seen = _shown(f"{each.usage} {each.selector} {each.matching} {each.data.hex()}" for each in answer.records)
+        if not answer.records:
+            return Finding(record, MISSING)
+        if record.value not in seen:
+            return Finding(record, DIFFERENT, seen, "Servers that heed DANE cannot deliver here.")
+        return Finding(record, OK, seen, self._signed(answer))
+
+    def _signed(self, answer: Answer) -> str:
+        if answer.secure:
+            return ""
+        if self._resolver.validating:
+            return "The zone is not signed: nobody heeds it."
+        return "Whether the zone is signed can be told only with dns.validating."
+
+    async def _srv(self, record: Record) -> Finding:
+        records = [str(each).lower() for each in (await self._resolver.query(record.name, "SRV")).records]
+        seen = _shown(records)
+        offered = [each for each in records if each.split()[-1] != "."]  # a target "." says that there is none (RFC 2782)
+        if record.need == UNWANTED:
+            return Finding(record, UNNECESSARY if offered else OK, seen)
+        if not records:
+            return Finding(record, MISSING)
+        wanted = record.value.split()[2:]
+        return Finding(record, OK if any(each.split()[2:] == wanted for each in offered) else DIFFERENT, seen)
+
+    async def _alias(self, record: Record) -> Finding:
+        answer = await self._resolver.query(record.name, "CNAME")
+        addresses = await self._resolver.addresses(record.name)
+        if not addresses:
+            return Finding(record, MISSING, _shown(f"{name}." for name in answer.records))
+        return Finding(record, OK, _shown(f"{name}." for name in answer.records) or _shown(addresses))
+
+    async def _unwanted(self, record: Record) -> Finding:
+        texts = await self._texts(record.name)
+        return Finding(record, UNNECESSARY if texts else OK, _shown_texts(texts))
+
+
+def reverse_name(address: str) -> str:
+    """Where the PTR record of an IP address stands (RFC 1035 3.5, RFC 3596 2.5)."""
+    return ip_address(address).reverse_pointer
+
+
+def _shown(texts: Iterable[str]) -> tuple[str, ...]:
+    """``texts`` as an administrator sees them: some of them, each to a certain length, nothing that a terminal obeys."""
+    kept = [each for _, each in zip(range(_SHOWN), texts, strict=False)]
+    return tuple("".join(c if c.isprintable() else "?" for c in each[:_SHOWN_LENGTH]) for each in kept)
+
+
+def _shown_texts(texts: Iterable[bytes]) -> tuple[str, ...]:
+    return _shown(quoted(text.decode("utf-8", "replace")) for text in texts)
