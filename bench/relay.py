@@ -140,6 +140,7 @@ def main() -> None:
                 server.start()
                 if server.name == "mailx_signing":
                     server.server.ctl("dkim", "create", DOMAIN)
+                    server.server.ctl("dkim", "activate", DOMAIN, "--force")
             figures = measure(servers, contents, options.count, options.sessions, options.runs)
         finally:
             for server in reversed(started):

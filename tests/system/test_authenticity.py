@@ -34,12 +34,14 @@ class Signed(Neighbours):
         self.server_ = self.server(self.names_)
 
     def publish_keys(self) -> None:
-        """Make keys as a person does, and paste the records into the zone."""
+        """Make keys as a person does, paste the records into the zone, and use them."""
         self.server_.ctl("dkim", "create", HERE)
-        shown = self.server_.ctl("dns", HERE)
-        records = re.findall(rf"^(\S+\._domainkey\.{re.escape(HERE)}\.?)\s+(?:\d+\s+)?(?:IN\s+)?TXT\s+(.*)$", shown, re.M)
+        shown = self.server_.ctl("dkim", "show", HERE)
+        records = re.findall(r"^\S+\._domainkey\.\S+ TXT .*$", shown, re.M)
         self.assertEqual(len(records), 2, shown)
-        self.names_.publish(HERE, "\n".join(f"{name.removesuffix('.')}. TXT {data}" for name, data in records))
+        self.assertIn("are not published", self.server_.ctl("dkim", "activate", HERE, expect=1))
+        self.names_.publish(HERE, "\n".join(records))
+        self.wait_until(lambda: "is signed with" in self.server_.ctl("dkim", "activate", HERE, expect=None), self.server_.log)
 
     def look_up(self, name: bytes, timeout: int = 5) -> bytes:
         """A TXT record, for dkimpy."""
