@@ -4,7 +4,7 @@ Failure to get a connection is ``Unreachable``. Who has got one gives it back by
 """
 
 from collections import deque
-from collections.abc import Awaitable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, cast
 
 from attrs import define, field
@@ -31,10 +31,6 @@ log = Logger()
 
 TICK = 1.0  # seconds between two looks at all deadlines
 
-REFUSED = Reply(451, "4.4.1", "Connection refused")
-TIMED_OUT = Reply(451, "4.4.1", "Connection timed out")
-NO_ROUTE = Reply(451, "4.4.1", "No route to the server")
-FAILED = Reply(451, "4.4.1", "The server cannot be reached")
 FULL = Reply(451, "4.3.2", "Too many connections out; none became free in time")
 STOPPED = Reply(451, "4.3.2", "The service is stopping")
 
@@ -82,15 +78,20 @@ class Pool:
         envelope: Envelope,
         recipients: Sequence[Address],
         outgoing: Rendering,
+        opened: Callable[[Connection], None] | None = None,
     ) -> Mapping[Address, Attempt]:
         """Send one message over an idle connection of ``key`` or a new one, and give the connection back: what couriers call.
 
-        An idle connection that turns out to have ended is replaced once. Raises Unreachable.
+        An idle connection that turns out to have ended is replaced once. ``opened`` is told of a new one. Raises Unreachable.
         """
         connection = await self.connection(key, hop, security, login, timeout)
+        if opened is not None and not connection.messages:
+            opened(connection)
         found = await self._send(connection, envelope, recipients, outgoing)
         if connection.stale:
             connection = await self.connection(key, hop, security, login, timeout, fresh=True)
+            if opened is not None:
+                opened(connection)
             found = await self._send(connection, envelope, recipients, outgoing)
         return found
 
@@ -224,7 +225,7 @@ class Pool:
         try:
             return cast(Wire, await endpoint(self._reactor, hop.address, hop.port, max(1.0, timeout), bind).connect(_Wires(self)))
         except ConnectError as error:
-            raise Unreachable(_reply(error)) from None
+            raise Unreachable(Reply(451, "4.4.1", f"{_reason(error)}: {hop}")) from None
         finally:
             self._connecting -= 1
             self._admit()
@@ -278,10 +279,10 @@ class _Wires(Factory):
         return self._pool.made()
 
 
-def _reply(error: ConnectError) -> Reply:
+def _reason(error: ConnectError) -> str:
     """Why nobody was reached, in our own words."""
     if isinstance(error, ConnectionRefusedError):
-        return REFUSED
+        return "Connection refused"
     if isinstance(error, (TimeoutError, TCPTimedOutError)):
-        return TIMED_OUT
-    return NO_ROUTE if isinstance(error, NoRouteError) else FAILED
+        return "Connection timed out"
+    return "No route to the server" if isinstance(error, NoRouteError) else "The server cannot be reached"
