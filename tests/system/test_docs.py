@@ -4,6 +4,8 @@ A page's commands are the ``$`` lines of its ``.. code-block:: console`` blocks;
 from top to bottom. What stands below a command must be its output: ``...`` stands for anything, and what differs from
 run to run (dates, identifiers, passwords) is made equal first. A block after ``.. not-run: REASON`` is not run;
 ``NOT_RUN`` holds these reasons, so that none slips in unseen.
+
+The Internet of the pages is example.net, whose server does not answer; no other domain exists.
 """
 
 import os
@@ -16,6 +18,7 @@ from attrs import field, frozen
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.config import Config
+from tests.system.names import Names
 from tests.system.server import ROOT, Server, program
 
 PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
@@ -23,6 +26,7 @@ BLOCK = ".. code-block:: console"
 MARK = ".. not-run: "
 PASSWORD = "bunxr-8ysc6-dbvvd-hk99q"  # of the first account, as the pages show it
 TOOLS = ("curl", "swaks")  # a page that needs one that is not installed is skipped
+INTERNET = {"example.net": "@ MX 10 mx\nmx A 127.0.0.9"}
 DEFAULTS = Config()
 
 NOT_RUN = {
@@ -119,7 +123,10 @@ class Console(SynchronousTestCase):
         for tool in TOOLS:
             if any(re.search(rf"\b{tool} ", command.text) for block in parts for command in block.commands):
                 program(tool)
-        server = Server(self)
+        names = Names(INTERNET)
+        self.addCleanup(names.stop)
+        names.start()
+        server = Server(self, {"dns.servers": f'["127.0.0.1:{names.resolver}"]', "outbound.loopback": "true"})
         server.start()
         binaries = Path(sys.executable).parent
         (server.directory / ".venv").symlink_to(binaries.parent)
