@@ -18,6 +18,7 @@ from mailx.mail.message import Message
 from mailx.mail.reply import Reply
 from mailx.store.cipher import Cipher, CipherError
 from mailx.store.queue import Claimed
+from mailx.store.queue_upkeep import Listed
 
 _HISTORY = 12  # attempts of a recipient that are kept; the first and the last ones
 _TEXT = 500  # characters of a reply that are kept
@@ -43,7 +44,7 @@ class Past:
 
 
 def new_guid() -> bytes:
-    """16 octets to bind seals to one dispatch. They need be unique, not secret: a draw from the system would cost the interpreter's lock."""
+    """16 octets that bind seals to one dispatch: a name, not a secret, so no draw from the system is needed."""
     return random.randbytes(16)
 
 
@@ -70,7 +71,7 @@ class Parcels:
         ]
         return self._cipher.seal(b"dispatch", guid, _encode(details).encode())
 
-    def open_envelope(self, row: Claimed, message: Message) -> Envelope:
+    def open_envelope(self, row: Claimed | Listed, message: Message) -> Envelope:
         """The envelope of a dispatch around ``message``, without recipients. Raises CipherError."""
         try:
             sender, protocol, connection, eight_bit, demands, forwarding = json.loads(self._cipher.open(b"dispatch", row.guid, row.details))

@@ -1,14 +1,49 @@
 """The queue: mail to other servers, from its acceptance until each recipient is served or given up.
 
-This first version fixes what reception works with.
+Two paths lead to an attempt. *Hot*: reception asks for a plan, commits it with the message, and the attempt begins at
+once from what is still in memory. *Cold*: the timetable finds in the store which destinations have something due, and their
+rows are claimed in batches when a lane has its turn. Both meet in the lanes (:mod:`mailx.core.lanes`), which decide who
+may try next, and end in settling (:mod:`mailx.core.settling`). Memory is bounded on both: what does not fit waits in the
+store. A message is in the state "sending" from the moment somebody may be sending it until the outcome is durable;
+whatever a crash leaves there is sent again.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
 from attrs import define
+from twisted.logger import Logger
 
-from mailx.mail.envelope import Envelope
-from mailx.store.queue import Parcel
+from mailx import config
+from mailx.core import metrics
+from mailx.core.courier import ICourier
+from mailx.core.lanes import Budget, Health, Lane, Lanes
+from mailx.core.ledger import Ledger
+from mailx.core.parcels import Consignee, Parcels, new_guid
+from mailx.core.router import Onward
+from mailx.core.routes import Routes, Way
+from mailx.core.sending import Sending
+from mailx.core.settling import Accept, IReports, Settling
+from mailx.core.shipments import RECIPIENTS, Shipment, Waiter, wait
+from mailx.core.timeline import Timeline
+from mailx.core.timetable import Timetable
+from mailx.mail.envelope import GENERATED, Envelope, Notify
+from mailx.store import Store
+from mailx.store.blobs import Blobs
+from mailx.store.cipher import Cipher
+from mailx.store.queue import LAST, NORMAL, PENDING, SENDING, Parcel, Waiting
+
+log = Logger()
+
+_MESSAGES = 1000  # on the hot path
+_OCTETS = 33554432  # of their contents
+_LANE_JOBS = 100  # messages that wait in memory for a destination that is alive
+_LANE_JOBS_NEW = 8  # for another
+_MANY = 50  # recipients from which a message lets others go first
+_NAMES = 10000  # destinations whose hash is kept
+_CROWDED = 5  # seconds until destinations are looked for again that were too many to remember
 
 
 @define(eq=False)
@@ -17,3 +52,189 @@ class Planned:
 
     envelope: Envelope
     parcel: Parcel
+    onward: Sequence[Onward]
+    ways: list[Way]
+    octets: int  # taken from the budget of the hot path; -1: nothing is
+
+
+class Queue:
+    """The queue of one server. ``start`` before anything is accepted, ``stop`` after the edges, before the store closes."""
+
+    def __init__(
+        self,
+        store: Store,
+        cipher: Cipher,
+        blobs: Blobs,
+        couriers: Mapping[str, ICourier],
+        routes: Routes,
+        settings: config.Queue,
+        outbound: config.Outbound,
+        timeline: Timeline,
+        reactor: Any,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """``couriers`` by the name of their relay, "" carries directly; ``now`` is the time of day."""
+        self._routes = routes
+        self._warn_after = config.seconds(settings.warn_after)
+        self._reactor = reactor
+        self._now = now
+        self._node = str(getattr(store, "node", ""))
+        self._parcels = Parcels(cipher)
+        self._key = lru_cache(maxsize=_NAMES)(self._parcels.destination)
+        self._lanes: Lanes[Shipment] = Lanes(
+            outbound.connections, outbound.per_destination, outbound.per_minute, reactor.seconds, reactor.callLater
+        )
+        self._timetable = Timetable(store, reactor, self._node, now, self._due, routes.longest, settings.keep_days)
+        self._settling = Settling(store, self._parcels, blobs, timeline, reactor, self._node, now, self._timetable.expect)
+        self._sending = Sending(
+            store,
+            cipher,
+            blobs,
+            couriers,
+            routes,
+            self._parcels,
+            self._lanes,
+            self._settling,
+            self._timetable,
+            timeline,
+            reactor,
+            self._node,
+            now,
+            settings.shutdown_seconds,
+        )
+        self._budget = Budget(_MESSAGES, _OCTETS)
+        self._running = False
+        self.ledger = Ledger(
+            store,
+            self._parcels,
+            routes,
+            self._key,
+            self._lanes,
+            self._sending,
+            self._settling,
+            self._timetable,
+            timeline,
+            reactor,
+            self._node,
+            now,
+        )
+
+    async def start(self, bounces: IReports, accept: Accept) -> None:
+        """Send what waits. ``bounces`` makes reports, ``accept`` (of Reception) takes them. Raises Unavailable."""
+        self._settling.start(bounces, accept)
+        self._sending.start()
+        taken = await self._timetable.start(self._sending.late)
+        if taken:
+            metrics.QUEUE_UNCERTAIN.inc(taken)
+            log.warn("What was being sent when the server died is sent again", event="queue.taken_back", rows=taken)
+        self._running = True
+
+    async def stop(self) -> None:
+        """Begin no more attempts; those under way may end within ``queue.shutdown_seconds``, the rest is broken off."""
+        self._running = False
+        self._lanes.close()
+        await self._timetable.stop()
+        await self._sending.stop()
+        await self._settling.stop()
+
+    def plan(self, envelope: Envelope, onward: Sequence[Onward]) -> Planned:
+        """What to store for the recipients ``onward`` of ``envelope``, and which of them will be tried at once."""
+        now = int(self._now())
+        guid = new_guid()
+        details = self._parcels.seal_details(guid, envelope)
+        priority = LAST if len(onward) > _MANY or envelope.origin.protocol == GENERATED else NORMAL
+        content = envelope.message.content
+        octets = len(content) if isinstance(content, bytes) else 0
+        may = self._running and len(onward) <= RECIPIENTS
+        hot = False
+        ways = []
+        rows = []
+        seal = self._parcels.seal_recipient
+        for each in onward:
+            way = self._routes.route(each.address, envelope.sender)
+            ways.append(way)
+            key = self._key(way.lane)
+            lane = self._lanes.lane(key)
+            state, due = SENDING, now
+            if lane.health is Health.DEAD:
+                rest = max(0, int(lane.resting - self._reactor.seconds()) + 1)
+                state, due = PENDING, now + min(rest, wait(way.retry, 0))
+            elif not may or not self._fits(lane, octets):
+                state = PENDING
+            else:
+                hot = True
+            warn = 0 if not self._warn_after or not _warned(each.wish.notify) else now + self._warn_after
+            rows.append(Waiting(key, seal(guid, each.address, each.original, each.wish), state, due, priority, len(way.retry), warn))
+        if hot:
+            self._budget.take(octets)
+        account = envelope.origin.account
+        parcel = Parcel(envelope.id, guid, details, account, envelope.message.size, now, tuple(rows), self._node)
+        return Planned(envelope, parcel, onward, ways, octets if hot else -1)
+
+    def placed(self, planned: Planned, row_ids: Sequence[int]) -> None:
+        """``planned`` is durable, its rows have these ids: begin what can begin."""
+        parcel = planned.parcel
+        hot: dict[bytes, list[Waiter]] = {}
+        ways: dict[bytes, Way] = {}
+        cold: set[bytes] = set()
+        for id, row, each, way in zip(row_ids, parcel.rows, planned.onward, planned.ways, strict=True):
+            if row.state != SENDING:
+                if row.due > parcel.created:
+                    self._timetable.expect(row.due)
+                else:
+                    cold.add(row.destination)
+                continue
+            consignee = Consignee(each.address, each.original, each.wish)
+            hot.setdefault(row.destination, []).append(Waiter(id, consignee, 0, row.waits))
+            ways[row.destination] = way
+        hold = _Hold(len(hot), lambda: self._given_back(planned))
+        for key, waiters in hot.items():
+            shipment = Shipment(parcel.guid, key, ways[key], planned.envelope, waiters, parcel.created, held=[hold.release])
+            lane = self._lanes.lane(key)
+            lane.jobs.append(shipment)
+            self._lanes.offer(lane)
+        for key in cold:
+            self._due(key)
+
+    def dropped(self, planned: Planned) -> None:
+        """``planned`` was not stored."""
+        self._given_back(planned)
+
+    def _given_back(self, planned: Planned) -> None:
+        if planned.octets >= 0:
+            self._budget.give(planned.octets)
+            planned.octets = -1
+
+    def _fits(self, lane: Lane[Shipment], octets: int) -> bool:
+        """Whether a message for ``lane`` may wait in memory. Lanes that may be dead leave half of it to the others."""
+        if lane.health is Health.LIVE:
+            return len(lane.jobs) < _LANE_JOBS and self._budget.fits(octets)
+        return len(lane.jobs) < _LANE_JOBS_NEW and self._budget.fits(octets, 0.5)
+
+    def _due(self, destination: bytes) -> None:
+        """The store has something due for this destination."""
+        if self._lanes.known(destination) is None and self._lanes.full():
+            self._timetable.expect(int(self._now()) + _CROWDED)
+            return
+        lane = self._lanes.lane(destination)
+        lane.cold = True
+        self._lanes.offer(lane)
+
+
+@define
+class _Hold:
+    """Something that several parts of one message hold, given back by the last."""
+
+    count: int
+    back: Callable[[], None]
+
+    def release(self) -> None:
+        self.count -= 1
+        if not self.count:
+            self.back()
+
+
+def _warned(notify: int) -> bool:
+    """Whether the sender wants to hear of a delay: unless said otherwise, yes (RFC 3461 4.1)."""
+    return notify == Notify.UNSAID or bool(notify & Notify.DELAY)

@@ -8,6 +8,7 @@ Rows that another node took, or that somebody changed meanwhile, are left alone:
 expects.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -30,7 +31,7 @@ FIRST, NORMAL, LAST = PRIORITIES = (0, 1, 2)
 SLICE = 1000  # rows that a job changes at most: about 10 ms of the writer
 _ROWS = 128  # rows of one multi-row statement at most
 
-_WAITS = "state IN ('pending', 'deferred')"  # as the index queue_waiting says it
+_HERE = "destination = ? AND state IN ('pending', 'deferred')"  # who waits, as the index queue_waiting says it
 
 
 @frozen
@@ -65,7 +66,6 @@ class Settled:
     """What one row becomes."""
 
     id: int
-    dispatch: int
     state: str
     due: int
     attempts: int
@@ -172,38 +172,39 @@ def due(txn: Txn, now: int, limit: int) -> tuple[list[bytes], int | None]:
 def claim(txn: Txn, destination: bytes, now: int, limit: int, node: str, single: bool = False) -> list[Claimed]:
     """Take at most ``limit`` due rows of a destination for ``node``, by priority, then by time; with ``single`` those of one message."""
     lock = "" if txn.dialect == "sqlite" else " FOR UPDATE SKIP LOCKED"
+    only = "+" if txn.dialect == "sqlite" else ""  # the index of dispatches is the better one here
     ids: list[int] = []
     for priority in PRIORITIES:
         rows = txn.all(
-            f"SELECT id, dispatch_id FROM queue WHERE destination = ? AND priority = ? AND due <= ? AND {_WAITS} ORDER BY due, id LIMIT ?{lock}",
+            f"SELECT id, dispatch_id FROM queue WHERE {_HERE} AND priority = ? AND due <= ? ORDER BY due LIMIT ?{lock}",
             (destination, priority, now, 1 if single else limit - len(ids)),
         )
         if rows and single:
             rows = txn.all(
-                f"SELECT id, dispatch_id FROM queue WHERE dispatch_id = ? AND destination = ? AND due <= ? AND {_WAITS} ORDER BY id LIMIT ?{lock}",
+                f"SELECT id, dispatch_id FROM queue WHERE dispatch_id = ? AND {only}{_HERE} AND due <= ? ORDER BY id LIMIT ?{lock}",
                 (rows[0][1], destination, now, limit),
             )
         ids += [row[0] for row in rows]
         if len(ids) >= limit or (single and ids):
             break
     if ids:
-        txn.execute(f"UPDATE queue SET state = 'sending', node = ? WHERE {_among('id', ids)}", (node, *_padded(ids)))
+        txn.execute(f"UPDATE queue SET state = 'sending', node = ? WHERE {among('id', ids)}", (node, *padded(ids)))
     refresh(txn, destination)
-    return _claimed(txn, ids)
+    return claimed(txn, ids)
 
 
 def claim_last(txn: Txn, destination: bytes, now: int, limit: int, node: str) -> list[Claimed]:
     """Take at most ``limit`` due rows of a destination that have no wait left."""
     lock = "" if txn.dialect == "sqlite" else " FOR UPDATE SKIP LOCKED"
     rows = txn.all(
-        f"SELECT id FROM queue WHERE destination = ? AND priority IN (0, 1, 2) AND due <= ? AND {_WAITS} AND attempts >= waits LIMIT ?{lock}",
+        f"SELECT id FROM queue WHERE {_HERE} AND priority IN (0, 1, 2) AND due <= ? AND attempts >= waits LIMIT ?{lock}",
         (destination, now, limit),
     )
     ids = [id for (id,) in rows]
     if ids:
-        txn.execute(f"UPDATE queue SET state = 'sending', node = ? WHERE {_among('id', ids)}", (node, *_padded(ids)))
+        txn.execute(f"UPDATE queue SET state = 'sending', node = ? WHERE {among('id', ids)}", (node, *padded(ids)))
         refresh(txn, destination)
-    return _claimed(txn, ids)
+    return claimed(txn, ids)
 
 
 def claim_late(txn: Txn, now: int, limit: int) -> list[Claimed]:
@@ -212,8 +213,8 @@ def claim_late(txn: Txn, now: int, limit: int) -> list[Claimed]:
     sql = f"SELECT id FROM queue WHERE state = 'deferred' AND warn > 0 AND warn <= ? ORDER BY warn LIMIT ?{lock}"
     ids = [id for (id,) in txn.all(sql, (now, limit))]
     if ids:
-        txn.execute(f"UPDATE queue SET warn = 0 WHERE {_among('id', ids)}", _padded(ids))
-    return _claimed(txn, ids)
+        txn.execute(f"UPDATE queue SET warn = 0 WHERE {among('id', ids)}", padded(ids))
+    return claimed(txn, ids)
 
 
 def refresh(txn: Txn, destination: bytes) -> int | None:
@@ -221,8 +222,7 @@ def refresh(txn: Txn, destination: bytes) -> int | None:
     firsts = [
         row[0]
         for priority in PRIORITIES
-        if (row := txn.one(f"SELECT min(due) FROM queue WHERE destination = ? AND priority = ? AND {_WAITS}", (destination, priority)))
-        and row[0] is not None
+        if (row := txn.one(f"SELECT min(due) FROM queue WHERE {_HERE} AND priority = ?", (destination, priority))) and row[0] is not None
     ]
     if not firsts:
         txn.execute("DELETE FROM destinations WHERE hash = ?", (destination,))
@@ -231,7 +231,7 @@ def refresh(txn: Txn, destination: bytes) -> int | None:
         "INSERT INTO destinations (hash, due) VALUES (?, ?) ON CONFLICT (hash) DO UPDATE SET due = excluded.due",
         (destination, min(firsts)),
     )
-    return min(firsts)
+    return int(min(firsts))
 
 
 @batched
@@ -246,7 +246,7 @@ def settle(txn: Txn, calls: list[Any]) -> list[Any]:
         applied.update(_apply(txn, rows[start : start + _ROWS]))
     taken = [row for _, row in rows if applied[row.id]]
     announce(txn, [(row.destination, row.due) for row in taken if row.state in (PENDING, DEFERRED)])
-    files = _release(txn, Counter(row.dispatch for row in taken if row.state == SENT))
+    files = release_dispatches(txn, _dispatches(txn, [row.id for row in taken if row.state == SENT]))
     listener = next((call.files for call in calls if call.files is not None), None)
     if files and listener is not None:
         txn.after_commit(listener, files)
@@ -273,7 +273,7 @@ def _apply(txn: Txn, rows: Sequence[tuple[Settlement, Settled]]) -> dict[int, bo
     changed = txn.execute(_settling(len(rows)), values)
     if changed == len(rows):
         return dict.fromkeys(ids, True)
-    marks = {id: (state, finished) for id, state, finished in txn.all(_MARKS + _among("id", ids), _padded(ids))}
+    marks = {id: (state, finished) for id, state, finished in txn.all(_MARKS + among("id", ids), padded(ids))}
     return {row.id: marks.get(row.id) == (row.state, call.now if row.state in (SENT, FAILED) else 0) for call, row in rows}
 
 
@@ -291,7 +291,21 @@ def _settling(count: int) -> str:
     )
 
 
-def _release(txn: Txn, done: Counter[int]) -> list[str]:
+def _dispatches(txn: Txn, ids: Sequence[int]) -> Counter[int]:
+    """How many of these rows each dispatch has."""
+    count: Counter[int] = Counter()
+    for start in range(0, len(ids), _ROWS):
+        part = ids[start : start + _ROWS]
+        sql = f"FROM queue WHERE {among('id', part)}"
+        if txn.dialect == "sqlite":  # one step: its driver gives the interpreter away at each
+            row = txn.one(f"SELECT json_group_array(dispatch_id) {sql}", padded(part))
+            count.update(json.loads(row[0]) if row else ())
+        else:
+            count.update(dispatch for (dispatch,) in txn.all(f"SELECT dispatch_id {sql}", padded(part)))
+    return count
+
+
+def release_dispatches(txn: Txn, done: Counter[int]) -> list[str]:
     """Count off recipients that need their message no longer, and let go of messages that nobody needs.
 
     A message without other references goes at once; the names of the files of such.
@@ -302,14 +316,14 @@ def _release(txn: Txn, done: Counter[int]) -> list[str]:
         part = dispatches[start : start + _ROWS]
         values = [value for id in part for value in (id, done[id])]
         txn.execute(_closing(len(part)), values)
-        closed = f"SELECT id FROM dispatches WHERE {_among('id', part)} AND open = 0"
-        rows = txn.all(f"DELETE FROM messages WHERE id IN ({closed}) AND refs = 1 RETURNING id, file", _padded(part))
+        closed = f"SELECT id FROM dispatches WHERE {among('id', part)} AND open = 0"
+        rows = txn.all(f"DELETE FROM messages WHERE id IN ({closed}) AND refs = 1 RETURNING id, file", padded(part))
         files += [str(file) for _, file in rows if file is not None]
         if len(rows) < len(part):
-            gone = _padded([id for id, _ in rows] or [0])
+            gone = padded([id for id, _ in rows] or [0])
             txn.execute(
-                f"UPDATE messages SET refs = refs - 1 WHERE id IN ({closed}) AND NOT ({_among('id', gone)})",
-                (*_padded(part), *_padded(gone)),
+                f"UPDATE messages SET refs = refs - 1 WHERE id IN ({closed}) AND NOT ({among('id', gone)})",
+                (*padded(part), *padded(gone)),
             )
     return files
 
@@ -328,7 +342,7 @@ def defer(txn: Txn, destination: bytes, now: int, waits: Sequence[int], word: by
     cases = " ".join(f"WHEN {number} THEN {int(wait)}" for number, wait in enumerate(waits[:-1]))
     wait = f"CASE attempts {cases} ELSE {int(waits[-1])} END" if cases else str(int(waits[-1])) if waits else "0"
     lock = "" if txn.dialect == "sqlite" else " FOR UPDATE SKIP LOCKED"
-    chosen = f"SELECT id FROM queue WHERE destination = ? AND priority IN (0, 1, 2) AND due <= ? AND {_WAITS} AND attempts < waits LIMIT {SLICE}{lock}"
+    chosen = f"SELECT id FROM queue WHERE {_HERE} AND priority IN (0, 1, 2) AND due <= ? AND attempts < waits LIMIT {SLICE}{lock}"
     count = txn.execute(
         f"UPDATE queue SET state = 'deferred', due = ? + {wait}, attempts = attempts + 1, word = ? WHERE id IN ({chosen})",
         (now, word, destination, now),
@@ -350,8 +364,8 @@ def take_back(txn: Txn, node: str | None, now: int) -> int:
         ids = [id for id, _ in rows[start : start + _ROWS]]
         txn.execute(
             "UPDATE queue SET state = CASE WHEN attempts > 0 THEN 'deferred' ELSE 'pending' END, due = ?, node = ''"
-            f" WHERE {_among('id', ids)}",
-            (now, *_padded(ids)),
+            f" WHERE {among('id', ids)}",
+            (now, *padded(ids)),
         )
     announce(txn, [(bytes(destination), now) for _, destination in rows])
     return len(rows)
@@ -372,8 +386,8 @@ def _clock(txn: Txn) -> str:
     return "CAST(strftime('%s', 'now') AS INTEGER)" if txn.dialect == "sqlite" else "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT)"
 
 
-def _claimed(txn: Txn, ids: Sequence[int]) -> list[Claimed]:
-    """The rows in the order of ``ids``."""
+def claimed(txn: Txn, ids: Sequence[int]) -> list[Claimed]:
+    """What a courier needs of these rows, in the order of ``ids``."""
     if not ids:
         return []
     rows: dict[int, Row] = {}
@@ -381,19 +395,20 @@ def _claimed(txn: Txn, ids: Sequence[int]) -> list[Claimed]:
         part = ids[start : start + _ROWS]
         found = txn.all(
             "SELECT q.id, q.dispatch_id, q.destination, q.recipient, q.attempts, q.waits, q.history, q.word, d.envelope, d.guid, d.details,"
-            f" d.account_id, d.size, d.created FROM queue q JOIN dispatches d ON d.id = q.dispatch_id WHERE {_among('q.id', part)}",
-            _padded(part),
+            f" d.account_id, d.size, d.created FROM queue q JOIN dispatches d ON d.id = q.dispatch_id WHERE {among('q.id', part)}",
+            padded(part),
         )
         rows.update({row[0]: row for row in found})
     return [Claimed(*rows[id]) for id in ids]
 
 
-def _among(column: str, ids: Sequence[int]) -> str:
+def among(column: str, ids: Sequence[int]) -> str:
     """The condition that ``column`` is one of ``ids``, padded so that few statements are prepared."""
     return f"{column} IN ({', '.join('?' * _rounded(len(ids)))})"
 
 
-def _padded(ids: Sequence[int]) -> tuple[int, ...]:
+def padded(ids: Sequence[int]) -> tuple[int, ...]:
+    """The parameters of ``among``."""
     return (*ids, *[ids[-1]] * (_rounded(len(ids)) - len(ids)))
 
 

@@ -1,0 +1,256 @@
+"""The ledger: the queue as its administrator sees and changes it.
+
+Rows that are being sent are left alone: what becomes of them is being decided. A change answers for how many rows it
+held. Large selections are worked through in slices, so that nobody waits for the writer for long.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from mailx.core.courier import Attempt
+from mailx.core.lanes import Lanes
+from mailx.core.parcels import Parcels, Past
+from mailx.core.routes import Routes
+from mailx.core.sending import Sending
+from mailx.core.settling import Settling
+from mailx.core.shipments import Shipment
+from mailx.core.timeline import Timeline
+from mailx.core.timetable import Timetable
+from mailx.core.users import DirectoryError, canonical_domain
+from mailx.mail.message import Message
+from mailx.mail.reply import Reply
+from mailx.store import Store, queue, queue_upkeep
+from mailx.store.cipher import CipherError
+from mailx.store.queue import FAILED, HELD, SENT, STATES
+from mailx.store.queue_upkeep import Filter, Listed
+
+BY_HAND = Attempt(Reply(554, "5.4.7", "Returned by the administrator of this server"))
+
+_PAUSE = 0.02  # seconds between slices, for whoever else waits for the writer
+_BOUNCED = 100  # rows given up at a time
+_NOTHING = Message(b"", 0)
+
+
+@frozen
+class Selection:
+    """Which rows are meant; what is empty does not matter."""
+
+    states: tuple[str, ...] = ()
+    destination: str = ""  # a domain, or "relay:" and the name of a relay
+    account: int | None = None
+    envelope: str = ""
+    ids: tuple[int, ...] = ()
+    before: int | None = None  # accepted before, seconds since 1970
+
+
+@frozen
+class Entry:
+    """One recipient of one message. Times are seconds since 1970, 0: never. A row that does not open has empty texts."""
+
+    id: int
+    envelope: str
+    sender: str
+    recipient: str
+    original: str
+    destination: str
+    relay: str
+    state: str
+    priority: int
+    due: int
+    attempts: int
+    waits: int
+    created: int
+    finished: int
+    size: int
+    account: int | None
+    last: Past | None  # the last attempt, or the one that spoke for the destination
+
+
+@frozen
+class Shown:
+    """An entry with all its attempts that are kept."""
+
+    entry: Entry
+    history: tuple[Past, ...]
+
+
+class Ledger:
+    """Lists and changes the queue's rows."""
+
+    def __init__(
+        self,
+        store: Store,
+        parcels: Parcels,
+        routes: Routes,
+        key: Callable[[str], bytes],
+        lanes: Lanes[Shipment],
+        sending: Sending,
+        settling: Settling,
+        timetable: Timetable,
+        timeline: Timeline,
+        reactor: Any,
+        node: str,
+        now: Callable[[], float],
+    ) -> None:
+        """``key`` hashes a lane's name."""
+        self._store = store
+        self._parcels = parcels
+        self._routes = routes
+        self._key = key
+        self._lanes = lanes
+        self._sending = sending
+        self._settling = settling
+        self._timetable = timetable
+        self._timeline = timeline
+        self._reactor = reactor
+        self._node = node
+        self._now = now
+
+    async def list(self, selection: Selection, after: int = 0, limit: int = 100) -> list[Entry]:
+        """At most ``limit`` rows above the id ``after``, ids rising. Raises DirectoryError "invalid", Unavailable."""
+        rows = await self._store.read(queue_upkeep.listing, self._filter(selection), after, limit)
+        return [self._entry(row) for row in rows]
+
+    async def show(self, id: int) -> Shown:
+        """One row with its attempts; raises DirectoryError "not_found"."""
+        rows = await self._store.read(queue_upkeep.listing, Filter(ids=(id,)), 0, 1)
+        if not rows:
+            raise DirectoryError("not_found", f"the queue has no entry {id}", "List the queue to see its entries.")
+        return Shown(self._entry(rows[0]), tuple(self._history(rows[0])))
+
+    async def counts(self) -> dict[str, int]:
+        """How many rows each state has; of the sent ones those of the last day."""
+        found: dict[str, int] = await self._store.read(queue_upkeep.counts, int(self._now()))
+        return found
+
+    async def retry(self, selection: Selection) -> int:
+        """Try rows that wait, are held or failed as soon as possible, dead letters from the beginning of their schedule."""
+        done = await self._sliced(queue_upkeep.retry, self._filter(selection), int(self._now()))
+        return await self._changed(done, "retried")
+
+    async def hold(self, selection: Selection) -> int:
+        """Keep waiting rows until they are released."""
+        return await self._changed(await self._sliced(queue_upkeep.hold, self._filter(selection)), "held")
+
+    async def release(self, selection: Selection) -> int:
+        """Let held rows be tried again."""
+        which = self._filter(selection, (HELD,))
+        return await self._changed(await self._sliced(queue_upkeep.retry, which, int(self._now())), "released")
+
+    async def bounce(self, selection: Selection) -> int:
+        """Give rows up that wait or are held: their senders are told."""
+        which = self._filter(selection)
+        total = after = 0
+        while rows := await self._store.write(queue_upkeep.take, which, after, _BOUNCED, self._node):
+            after = rows[-1].id
+            total += len(rows)
+            for settled in self._sending.give_up(rows, BY_HAND):
+                await settled
+            await self._pause()
+        return total
+
+    async def delete(self, selection: Selection) -> int:
+        """Remove rows, also finished ones, without a word to their senders."""
+        which = self._filter(selection)
+        total = after = 0
+        while True:
+            rows, files = await self._store.write(queue_upkeep.delete, which, after)
+            self._settling.unlink(files)
+            for _, _, envelope in rows:
+                self._timeline.note(envelope, "deleted")
+            total += len(rows)
+            if len(rows) < queue.SLICE:
+                return total
+            after = rows[-1][0]
+            await self._pause()
+
+    async def purge(self, states: Sequence[str] = (SENT, FAILED), before: int | None = None) -> int:
+        """Remove rows in these states, accepted before that time; by default all that is finished."""
+        return await self.delete(Selection(states=tuple(states), before=before))
+
+    def _filter(self, selection: Selection, states: tuple[str, ...] | None = None) -> Filter:
+        unknown = [state for state in selection.states if state not in STATES]
+        if unknown:
+            raise DirectoryError("invalid", f"{unknown[0]!r} is no state of the queue", f"States are {', '.join(STATES)}.")
+        destination = selection.destination
+        if destination and ":" not in destination:
+            destination = canonical_domain(destination)
+        return Filter(
+            states or selection.states or None,
+            self._key(destination) if destination else None,
+            selection.account,
+            selection.envelope or None,
+            selection.ids or None,
+            selection.before,
+        )
+
+    def _entry(self, row: Listed) -> Entry:
+        sender = recipient = original = destination = relay = ""
+        last = None
+        try:
+            consignee = self._parcels.open_recipient(row.guid, row.recipient)
+            recipient, original = str(consignee.address), str(consignee.original)
+            from_ = self._parcels.open_envelope(row, _NOTHING).sender
+            sender = "" if from_ is None else str(from_)
+            way = self._routes.route(consignee.address, from_)
+            destination, relay = way.destination, way.relay
+            pasts = [*self._history(row), self._parcels.open_word(row.destination, row.word)]
+            last = max((past for past in pasts if past is not None), key=lambda past: past.time, default=None)
+        except CipherError:
+            pass  # what did not open stays empty; the row is held as soon as it is due
+        return Entry(
+            row.id,
+            row.envelope,
+            sender,
+            recipient,
+            original,
+            destination,
+            relay,
+            row.state,
+            row.priority,
+            row.due,
+            row.attempts,
+            row.waits,
+            row.created,
+            row.finished,
+            row.size,
+            row.account,
+            last,
+        )
+
+    def _history(self, row: Listed) -> Sequence[Past]:
+        try:
+            return self._parcels.open_history(row.guid, row.history)
+        except CipherError:
+            return ()
+
+    async def _sliced(self, job: Callable[..., Any], which: Filter, *args: Any) -> Sequence[tuple[int, bytes, str]]:
+        """Run ``job`` slice by slice; the rows it held for."""
+        done: Any = []
+        after = 0
+        while True:
+            rows = await self._store.write(job, which, after, *args)
+            done += rows
+            if len(rows) < queue.SLICE:
+                return tuple(done)
+            after = rows[-1][0]
+            await self._pause()
+
+    async def _changed(self, rows: Sequence[tuple[int, bytes, str]], event: str) -> int:
+        """Tell the timeline, and the lanes that somebody wants something now."""
+        for envelope in dict.fromkeys(envelope for _, _, envelope in rows):
+            self._timeline.note(envelope, event)
+        if event != "held":
+            for destination in dict.fromkeys(destination for _, destination, _ in rows):
+                lane = self._lanes.known(destination)
+                if lane is not None:
+                    self._lanes.revive(lane)
+            self._timetable.expect(int(self._now()))
+        return len(rows)
+
+    def _pause(self) -> "Deferred[None]":
+        return deferLater(self._reactor, _PAUSE)

@@ -1,0 +1,395 @@
+"""Sending: what happens while a lane has its turn. Rows are claimed, contents read, a courier tries, the outcome is settled.
+
+A courier that fails in a way nobody foresaw has made an attempt that failed for now. A destination that does not work
+is left alone: whatever else is due there is put off with it, unopened, by one statement. What does not open is held for
+somebody to look at. Contents read from the store take bounded memory; whoever finds no room waits.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailx.core import metrics
+from mailx.core.bounces import Report
+from mailx.core.courier import Attempt, ICourier
+from mailx.core.lanes import Budget, Health, Lane, Lanes, Slot
+from mailx.core.parcels import Parcels, Past
+from mailx.core.routes import Routes
+from mailx.core.settling import Settling
+from mailx.core.shipments import BROKEN, INTERRUPTED, RECIPIENTS, UNSAID, Shipment, Waiter, wait
+from mailx.core.timeline import Timeline
+from mailx.core.timetable import Timetable
+from mailx.mail.address import Address
+from mailx.mail.envelope import WISHES_NOTHING, Wish
+from mailx.mail.message import Message
+from mailx.mail.reply import Refused, Unavailable
+from mailx.store import Store, contents, queue
+from mailx.store.blobs import BlobFile, Blobs
+from mailx.store.cipher import Cipher, CipherError
+from mailx.store.queue import DEFERRED, HELD, PENDING, Claimed, Settled
+
+log = Logger()
+
+_OCTETS = 67108864  # of contents read from the store that lie in memory
+_CLAIMED = 5000  # claimed rows in memory, beyond which a lane claims few at a time
+_BATCH = 100
+_FEW = 10
+_CROWDED = 2  # seconds until a lane may claim again when there are far too many
+_LONGEST = 3600.0  # seconds that an attempt may last
+_DEAD_SECONDS = 60  # that a destination rests when there is no schedule
+_AGAIN = 60  # seconds until a row is tried again whose content the store could not give
+_NOTHING = Message(b"", 0)  # stands for a content that is still in the store
+
+
+class Sending:
+    """Makes the attempts of one server."""
+
+    def __init__(
+        self,
+        store: Store,
+        cipher: Cipher,
+        blobs: Blobs,
+        couriers: Mapping[str, ICourier],
+        routes: Routes,
+        parcels: Parcels,
+        lanes: Lanes[Shipment],
+        settling: Settling,
+        timetable: Timetable,
+        timeline: Timeline,
+        reactor: Any,
+        node: str,
+        now: Callable[[], float],
+        shutdown: float,
+    ) -> None:
+        """``shutdown`` is how many seconds attempts may still last after ``stop``."""
+        self._store = store
+        self._cipher = cipher
+        self._blobs = blobs
+        self._couriers = couriers
+        self._routes = routes
+        self._parcels = parcels
+        self._lanes = lanes
+        self._settling = settling
+        self._timetable = timetable
+        self._timeline = timeline
+        self._reactor = reactor
+        self._node = node
+        self._now = now
+        self._shutdown = shutdown
+        self._octets = Budget(1 << 30, _OCTETS)
+        self._room: list[Deferred[None]] = []  # who waits for room
+        self._claimed = 0  # claimed rows that are not settled
+        self._trying: dict[int, Deferred[Any]] = {}  # by id of the slot
+        self._busy = 0  # turns and other work under way
+        self._none: list[Deferred[None]] = []
+        self._tick: Any = None
+        self._putting_off: set[bytes] = set()
+        lanes.start = self._begin
+
+    def start(self) -> None:
+        """Watch over attempts that last long."""
+        self._tick = self._reactor.callLater(1.0, self._ticked)
+
+    async def stop(self) -> None:
+        """Returns when no attempt is under way; those that last too long are broken off. What was not begun is put back."""
+        if self._tick is not None and self._tick.active():
+            self._tick.cancel()
+        self._put_back_waiting()
+        if self._busy:
+            timer = self._reactor.callLater(self._shutdown, self._break_off)
+            none: Deferred[None] = Deferred()
+            self._none.append(none)
+            await none
+            if timer.active():
+                timer.cancel()
+        self._put_back_waiting()
+
+    async def late(self, rows: Sequence[Claimed]) -> None:
+        """Tell the senders of these rows that they wait; one that cannot be told is not told."""
+        by_id = {row.id: row for row in rows}
+        for shipment in self._shipments(rows, keep=False):
+            try:
+                await self._load(shipment)
+                reports = [self._delayed(shipment, each, by_id[each.id]) for each in shipment.waiters]
+                if await self._settling.report(shipment.envelope, reports):
+                    for report in reports:
+                        self._timeline.note(shipment.envelope.id, "delay reported", recipient=str(report.recipient))
+            except (Refused, CipherError) as error:
+                id = shipment.envelope.id
+                log.warn("A delay was not reported: {reason}", event="queue.report_refused", reason=str(error), message_id=id)
+            except Exception:
+                log.failure("A delay was not reported", event="queue.report_failed", message_id=shipment.envelope.id)
+            finally:
+                shipment.release()
+
+    def give_up(self, rows: Sequence[Claimed], attempt: Attempt) -> list[Deferred[None]]:
+        """Settle claimed rows with this outcome, whose report needs their contents; each Deferred fires when one is durable."""
+        return [self._work(self._give_up(shipment, attempt)) for shipment in self._shipments(rows)]
+
+    def _delayed(self, shipment: Shipment, waiter: Waiter, row: Claimed) -> Report:
+        """What the sender is told of a recipient who still waits: the last that was heard, and until when it is tried."""
+        pasts: list[Past | None] = list(self._parcels.open_history(row.guid, row.history))
+        pasts.append(self._parcels.open_word(row.destination, row.word))
+        last = max((past for past in pasts if past is not None), key=lambda past: past.time, default=None)
+        attempt = last.attempt if last is not None else UNSAID
+        until = int(self._now()) + sum(shipment.way.retry[waiter.attempts :])
+        consignee = waiter.consignee
+        return Report(consignee.address, consignee.original, consignee.wish, attempt, "delayed", waiter.attempts, until)
+
+    # One turn of a lane.
+
+    def _begin(self, slot: Slot[Shipment]) -> None:
+        metrics.QUEUE_RUNNING.inc()
+        self._work(self._turn(slot))
+
+    async def _turn(self, slot: Slot[Shipment]) -> None:
+        lane = slot.lane
+        reached: bool | None = None
+        try:
+            if not lane.jobs and lane.cold:
+                await self._fetch(lane)
+            if lane.jobs:
+                reached = await self._attempt(slot, lane.jobs.popleft())
+        finally:
+            metrics.QUEUE_RUNNING.dec()
+            self._lanes.ended(slot, reached)
+
+    async def _fetch(self, lane: Lane[Shipment]) -> None:
+        """Claim what is due for the lane: one message for a lane that may be dead, else a batch."""
+        lane.cold = False  # whoever adds something meanwhile says so again
+        if self._claimed >= 2 * _CLAIMED:
+            self._timetable.expect(int(self._now()) + _CROWDED)
+            return
+        single = lane.health is not Health.LIVE
+        limit = _BATCH if self._claimed < _CLAIMED else _FEW
+        try:
+            rows = await self._store.write(queue.claim, lane.key, int(self._now()), limit, self._node, single)
+        except Unavailable as error:
+            log.warn("The queue was not read: {reason}", event="queue.unavailable", reason=error.reason)
+            self._timetable.expect(int(self._now()) + _AGAIN)
+            return
+        lane.cold = lane.cold or bool(rows) if single else lane.cold or len(rows) == limit
+        lane.jobs.extend(self._shipments(rows))
+        if not self._lanes.open:
+            self._put_back_waiting()
+        elif len(lane.jobs) > 1:
+            self._reactor.callLater(0, self._lanes.offer, lane)  # others may begin; this turn takes the first
+
+    async def _attempt(self, slot: Slot[Shipment], shipment: Shipment) -> bool | None:
+        """Try to deliver; whether the destination's server answered, None if nothing was tried."""
+        try:
+            await self._load(shipment)
+        except Unavailable:
+            self._settling.put_back(shipment, _idle(shipment), int(self._now()) + _AGAIN)
+            return None
+        except CipherError as error:
+            self._settling.put_back(shipment, HELD, 0, str(error))
+            return None
+        courier = self._couriers.get(shipment.way.relay)
+        recipients = [each.consignee.address for each in shipment.waiters]
+        attempts: Mapping[Address, Attempt]
+        if courier is None:
+            log.error("A route names a relay that is not configured", event="queue.no_courier", relay=shipment.way.relay)
+            attempts = dict.fromkeys(recipients, BROKEN)
+        else:
+            answer = await self._carry(slot, courier, shipment, recipients)
+            if answer is None:
+                return None
+            attempts = answer
+        dead = next((each for each in attempts.values() if each.unreachable and not each.reply.done), None)
+        self._settling.conclude(shipment, attempts)
+        if dead is not None:
+            self._dead(slot.lane, shipment, dead)
+            return False
+        return any(each.host for each in attempts.values()) or None
+
+    async def _carry(
+        self, slot: Slot[Shipment], courier: ICourier, shipment: Shipment, recipients: Sequence[Address]
+    ) -> Mapping[Address, Attempt] | None:
+        """What the courier brings; None: it was broken off by the end of the server, and nobody knows."""
+        envelope = evolve(shipment.envelope, recipients=tuple(recipients), wishes=_wishes(shipment))
+        trying: Deferred[Mapping[Address, Attempt]] = Deferred.fromCoroutine(
+            _awaited(courier.deliver(envelope, recipients, shipment.way.destination))
+        )
+        self._trying[id(slot)] = trying
+        try:
+            return await trying
+        except CancelledError:
+            if not self._lanes.open:
+                log.warn("An attempt was broken off", event="queue.broken_off", message_id=envelope.id)
+                shipment.release()
+                return None
+            return dict.fromkeys(recipients, INTERRUPTED)
+        except Exception:
+            log.failure("A courier failed", event="queue.courier_failed", message_id=envelope.id)
+            return dict.fromkeys(recipients, BROKEN)
+        finally:
+            del self._trying[id(slot)]
+
+    # Destinations that do not work.
+
+    def _dead(self, lane: Lane[Shipment], shipment: Shipment, attempt: Attempt) -> None:
+        """Leave the destination alone for a while, and put off what else is due there."""
+        retry = shipment.way.retry
+        rest = wait(retry, min(each.attempts for each in shipment.waiters)) if retry else _DEAD_SECONDS
+        self._lanes.dead(lane, rest)
+        waiting, lane.jobs = list(lane.jobs), type(lane.jobs)()
+        for each in waiting:
+            self._work(self._give_up(each, attempt))
+        lane.cold = False
+        if lane.key not in self._putting_off:
+            self._putting_off.add(lane.key)
+            self._work(self._put_off(lane, retry, attempt))
+
+    async def _put_off(self, lane: Lane[Shipment], retry: Sequence[int], attempt: Attempt) -> None:
+        now = int(self._now())
+        word = self._parcels.seal_word(lane.key, Past(now, attempt))
+        try:
+            while self._lanes.open:
+                count, due = await self._store.write(queue.defer, lane.key, now, retry, word)
+                if count < queue.SLICE:
+                    break
+            while self._lanes.open:
+                rows = await self._store.write(queue.claim_last, lane.key, now, _BATCH, self._node)
+                for settled in self.give_up(rows, attempt):
+                    await settled
+                if len(rows) < _BATCH:
+                    break
+            if due is not None:
+                self._timetable.expect(due)
+        except Unavailable as error:
+            log.warn("A destination was not put off: {reason}", event="queue.unavailable", reason=error.reason)
+            self._timetable.expect(now + _AGAIN)
+        finally:
+            self._putting_off.discard(lane.key)
+
+    async def _give_up(self, shipment: Shipment, attempt: Attempt) -> None:
+        """Settle with an outcome that was no attempt of its own; the content is for the report."""
+        try:
+            await self._load(shipment)
+        except Unavailable:
+            self._settling.put_back(shipment, _idle(shipment), int(self._now()) + _AGAIN)
+        except CipherError as error:
+            self._settling.put_back(shipment, HELD, 0, str(error))
+        else:
+            await self._settling.conclude(shipment, _all(shipment, attempt))
+
+    # What the store has.
+
+    def _shipments(self, rows: Sequence[Claimed], keep: bool = True) -> list[Shipment]:
+        """Rows of one destination or several, put together by message; with ``keep`` those that do not open are held."""
+        shipments: dict[tuple[int, bytes], Shipment] = {}
+        made: list[Shipment] = []
+        for row in rows:
+            key = row.dispatch, row.destination
+            try:
+                shipment = shipments.get(key)
+                consignee = self._parcels.open_recipient(row.guid, row.recipient)
+                if shipment is None or len(shipment.waiters) >= RECIPIENTS:
+                    envelope = self._parcels.open_envelope(row, _NOTHING)
+                    way = self._routes.route(consignee.address, envelope.sender)
+                    shipment = Shipment(row.guid, row.destination, way, envelope, [], row.created, row.size, row.dispatch)
+                    made.append(shipment)
+                    shipments[key] = shipment
+            except CipherError as error:
+                if keep:
+                    settled = Settled(row.id, HELD, 0, row.attempts, row.destination, row.history)
+                    self._settling.hold([settled], row.envelope, str(error))
+                continue
+            shipment.waiters.append(Waiter(row.id, consignee, row.attempts, row.waits, row.history))
+        if keep:
+            for shipment in made:
+                self._claimed += len(shipment.waiters)
+                shipment.held.append(partial(self._unclaim, len(shipment.waiters)))
+        return made
+
+    def _unclaim(self, count: int) -> None:
+        self._claimed -= count
+
+    async def _load(self, shipment: Shipment) -> None:
+        """Read the content, if it is not there. Raises Unavailable, CipherError."""
+        if not shipment.message:
+            return
+        size = min(shipment.size, _OCTETS)
+        while not self._octets.fits(size) and self._octets.used:
+            waiter: Deferred[None] = Deferred()
+            self._room.append(waiter)
+            await waiter
+        self._octets.take(size)
+        shipment.held.append(partial(self._give_room, size))
+        opened = await self._store.read(contents.opened, self._cipher, (), (shipment.message,))
+        stored = opened.contents.get(shipment.message)
+        if stored is None:
+            raise CipherError("the content does not open" if opened.damaged else "the content is not there")
+        eight_bit = shipment.envelope.message.eight_bit
+        if stored.file is not None:
+            message = Message(BlobFile(stored.file, stored.size, self._blobs), stored.size, eight_bit)
+        elif stored.content is not None:
+            message = Message(stored.content, stored.size, eight_bit)
+        else:
+            raise CipherError("the content is not there")
+        shipment.envelope = evolve(shipment.envelope, message=message)
+        shipment.message = 0
+
+    def _give_room(self, size: int) -> None:
+        self._octets.give(size)
+        waiters, self._room = self._room, []
+        for waiter in waiters:
+            self._reactor.callLater(0, waiter.callback, None)
+
+    def _put_back_waiting(self) -> None:
+        """What waits in memory waits in the store again."""
+        now = int(self._now())
+        for lane in self._lanes.lanes:
+            while lane.jobs:
+                shipment = lane.jobs.popleft()
+                self._settling.put_back(shipment, _idle(shipment), now)
+
+    # Work under way.
+
+    def _work(self, work: Any) -> "Deferred[None]":
+        self._busy += 1
+        return Deferred.fromCoroutine(work).addBoth(self._done)
+
+    def _done(self, result: Any) -> None:
+        if isinstance(result, Failure):
+            log.failure("Sending failed", result, event="queue.failed_to_send")
+        self._busy -= 1
+        if not self._busy:
+            waiters, self._none = self._none, []
+            for waiter in waiters:
+                waiter.callback(None)
+
+    def _ticked(self) -> None:
+        self._tick = self._reactor.callLater(1.0, self._ticked)
+        self._lanes.tell_slow()
+        before = self._reactor.seconds() - _LONGEST
+        for slot in self._lanes.running:
+            if slot.began <= before and (trying := self._trying.get(id(slot))) is not None:
+                trying.cancel()
+
+    def _break_off(self) -> None:
+        for trying in list(self._trying.values()):
+            trying.cancel()
+
+
+async def _awaited(answer: Awaitable[Mapping[Address, Attempt]]) -> Mapping[Address, Attempt]:
+    return await answer
+
+
+def _all(shipment: Shipment, attempt: Attempt) -> dict[Address, Attempt]:
+    return {each.consignee.address: attempt for each in shipment.waiters}
+
+
+def _wishes(shipment: Shipment) -> dict[Address, Wish]:
+    return {each.consignee.address: each.consignee.wish for each in shipment.waiters if each.consignee.wish != WISHES_NOTHING}
+
+
+def _idle(shipment: Shipment) -> str:
+    """The state of rows that are put back as they were."""
+    return DEFERRED if any(each.attempts for each in shipment.waiters) else PENDING

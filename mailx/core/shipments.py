@@ -1,0 +1,79 @@
+"""Shipments: recipients of one message that one attempt tries to reach together, and what an attempt makes of each.
+
+Whether a recipient is sent, tried again or given up is decided here and nowhere else: by the reply, and by how many
+waits its schedule has left. Attempts count, not time: a clock that jumps makes nobody's mail fail.
+"""
+
+from collections.abc import Callable, Sequence
+
+from attrs import Factory, define, frozen
+
+from mailx.core.courier import Attempt
+from mailx.core.parcels import Consignee
+from mailx.core.routes import Way
+from mailx.mail.envelope import Envelope
+from mailx.mail.reply import Reply
+from mailx.store.queue import DEFERRED, FAILED, SENT
+
+RECIPIENTS = 100  # of one shipment at most: what every server takes (RFC 5321 4.5.3.1.8)
+
+BROKEN = Attempt(Reply(451, "4.3.0", "Local error in delivery"))
+INTERRUPTED = Attempt(Reply(451, "4.4.7", "The attempt took too long"))
+UNSAID = Attempt(Reply(451, "4.3.0", "No outcome of the delivery"))
+
+
+@frozen
+class Waiter:
+    """One recipient of a shipment, with the row's figures before this attempt."""
+
+    id: int
+    consignee: Consignee
+    attempts: int
+    waits: int
+    history: bytes = b""  # sealed
+
+
+@define(eq=False)
+class Shipment:
+    """Recipients of one message in one lane."""
+
+    guid: bytes
+    destination: bytes  # hash, as in the rows
+    way: Way
+    envelope: Envelope
+    waiters: list[Waiter]
+    created: int
+    size: int = 0  # of the content, in octets
+    message: int = 0  # id of the message whose content the envelope lacks; 0: it is there
+    held: list[Callable[[], None]] = Factory(list)  # what gives memory back when all is settled
+
+    def release(self) -> None:
+        """Nobody needs it any more."""
+        held, self.held = self.held, []
+        for give_back in held:
+            give_back()
+
+
+@frozen
+class Verdict:
+    """What one recipient's row becomes."""
+
+    state: str
+    due: int
+    attempts: int
+
+
+def verdict(waiter: Waiter, attempt: Attempt, retry: Sequence[int], now: int) -> Verdict:
+    """What ``attempt`` makes of the recipient. ``retry`` are the seconds between attempts of its way."""
+    made = waiter.attempts + 1
+    reply = attempt.reply
+    if reply.done:
+        return Verdict(SENT, 0, made)
+    if not reply.temporary or waiter.attempts >= waiter.waits:
+        return Verdict(FAILED, 0, made)
+    return Verdict(DEFERRED, now + wait(retry, waiter.attempts), made)
+
+
+def wait(retry: Sequence[int], attempts: int) -> int:
+    """Seconds until the next attempt after that many before; a schedule that became shorter ends with its last wait."""
+    return retry[min(attempts, len(retry) - 1)] if retry else 3600

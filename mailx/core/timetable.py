@@ -1,0 +1,210 @@
+"""The timetable: which destinations the store has something due for, and the queue's upkeep.
+
+The store keeps for every destination when the first of its recipients is due; the timetable asks for those that are, and
+sleeps until the next one. Once every so often it looks after the rest: what dead nodes were sending, senders who are to
+hear of a delay, finished recipients that are too old, and a clock that was set back, which would leave everybody
+waiting for so much longer. Failure of the store is logged; everything is tried again on the next round.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailx.core import metrics
+from mailx.mail.reply import Unavailable
+from mailx.store import Store, queue, queue_upkeep
+
+log = Logger()
+
+ROUND = 15.0  # seconds between rounds of upkeep
+_DESTINATIONS = 5000  # that one look at the store brings
+_SOON = 5.0  # seconds until the next look when there were more
+_LATE = 100  # senders told of a delay between two pauses
+_PAUSE = 0.05  # seconds between slices, for whoever else waits for the writer
+_JUMP = 30  # seconds by which a clock set back is worth the trouble
+_PRUNE_EVERY = 3600.0
+_COUNT_EVERY = 60.0
+_DAY = 86400
+
+Late = Callable[[Sequence[queue.Claimed]], Awaitable[None]]
+
+
+class Timetable:
+    """Watches one store for the queue: ``start`` once, ``stop`` before the store closes."""
+
+    def __init__(
+        self,
+        store: Store,
+        reactor: Any,
+        node: str,
+        now: Callable[[], float],
+        due: Callable[[bytes], None],
+        longest: int,
+        keep_days: int,
+    ) -> None:
+        """``due(hash)`` hears which destinations have something due; ``longest`` is the longest wait of any schedule."""
+        self._store = store
+        self._reactor = reactor
+        self._node = node
+        self._now = now
+        self._heard_due = due
+        self._late: Late | None = None
+        self._longest = longest
+        self._keep = keep_days * _DAY
+        self._timer: Any = None
+        self._round: Any = None
+        self._offset = 0.0  # of the time of day against the clock that never jumps
+        self._prune_at = 0.0
+        self._count_at = 0.0
+        self._looking = False
+        self._again = False
+        self._busy: list[Deferred[None]] = []
+        self._stopped = False
+
+    async def start(self, late: Late) -> int:
+        """Take back what was being sent when this server died, and begin; how many that were. Raises Unavailable.
+
+        ``late(rows)`` tells senders of a delay.
+        """
+        self._late = late
+        self._offset = self._now() - time.monotonic()
+        taken = await self._take_back()
+        await self._sliced(queue_upkeep.pull, int(self._now()), self._longest)
+        self._look_soon(0)
+        self._round = self._reactor.callLater(0, self._begin_round)
+        return taken
+
+    async def stop(self) -> None:
+        """Look no more; returns when what runs is through."""
+        self._stopped = True
+        for timer in (self._timer, self._round):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._timer = self._round = None
+        while self._busy:
+            await self._busy[0]
+
+    def expect(self, due: int) -> None:
+        """Somebody waits until ``due``."""
+        self._look_soon(max(0.0, due - self._now()))
+
+    def _look_soon(self, seconds: float) -> None:
+        if self._stopped:
+            return
+        if self._timer is None or not self._timer.active():
+            self._timer = self._reactor.callLater(seconds, self._begin_look)
+        elif self._timer.getTime() > self._reactor.seconds() + seconds:
+            self._timer.reset(seconds)
+
+    def _begin_look(self) -> None:
+        self._timer = None
+        if self._looking:
+            self._again = True
+            return
+        self._looking = True
+        self._run(self._look())
+
+    async def _look(self) -> None:
+        """Ask the store who is due."""
+        self._again = False
+        try:
+            found, following = await self._store.read(queue.due, int(self._now()), _DESTINATIONS)
+            for destination in found:
+                self._heard_due(destination)
+            if len(found) == _DESTINATIONS:
+                self._look_soon(_SOON)
+            if following is not None:
+                self._look_soon(max(0.05, following - self._now()))
+        except Unavailable as error:
+            log.warn("The queue was not read: {reason}", event="queue.unavailable", reason=error.reason)
+            self._look_soon(_SOON)
+        finally:
+            self._looking = False
+            if self._again:
+                self._look_soon(0)
+
+    def _begin_round(self) -> None:
+        self._round = None
+        self._run(self._go_round())
+
+    async def _go_round(self) -> None:
+        try:
+            await self._upkeep()
+        except Unavailable as error:
+            log.warn("The queue's upkeep was interrupted: {reason}", event="queue.unavailable", reason=error.reason)
+        finally:
+            if not self._stopped:
+                self._round = self._reactor.callLater(ROUND, self._begin_round)
+
+    async def _upkeep(self) -> None:
+        await self._mind_clock()
+        if self._node:
+            await self._store.write(queue.beat, self._node)
+            taken = await self._sliced(queue.take_back, None, int(self._now()))
+            if taken:
+                metrics.QUEUE_UNCERTAIN.inc(taken)
+                log.warn("What a dead node was sending is sent by others", event="queue.taken_back", rows=taken)
+            self._look_soon(0)  # other nodes add to the queue without a word
+        while not self._stopped:
+            rows = await self._store.write(queue.claim_late, int(self._now()), _LATE)
+            if rows and self._late is not None:
+                await self._late(rows)
+            if len(rows) < _LATE:
+                break
+        seconds = self._reactor.seconds()
+        if seconds >= self._prune_at:
+            self._prune_at = seconds + _PRUNE_EVERY
+            await self.prune()
+        if seconds >= self._count_at:
+            self._count_at = seconds + _COUNT_EVERY
+            for state, count in (await self._store.read(queue_upkeep.counts, int(self._now()))).items():
+                metrics.QUEUE_RECIPIENTS.labels(state).set(count)
+
+    async def prune(self) -> int:
+        """Forget finished recipients that are old enough; how many. Raises Unavailable."""
+        pruned = await self._sliced(queue_upkeep.prune, int(self._now()) - self._keep)
+        if pruned:
+            log.info("Finished recipients were removed from the queue", event="queue.pruned", rows=pruned)
+        return pruned
+
+    async def _mind_clock(self) -> None:
+        """Whoever waits does not wait for longer because the clock was set back."""
+        offset = self._now() - time.monotonic()
+        moved, self._offset = offset - self._offset, offset
+        if moved < -_JUMP:
+            log.warn("The clock was set back by {seconds} s", event="queue.clock", seconds=int(-moved))
+            after: int | None = 0
+            while after is not None and not self._stopped:
+                after = await self._store.write(queue_upkeep.shift, int(-moved), after)
+            self._look_soon(0)
+
+    async def _take_back(self) -> int:
+        """What this server, or its last run, was sending. With several nodes, those that are dead lose theirs a little later."""
+        if self._node:
+            await self._store.write(queue.beat, self._node)
+        return await self._sliced(queue.take_back, None if self._node else "", int(self._now()))
+
+    async def _sliced(self, job: Callable[..., int], *args: Any) -> int:
+        """Run ``job`` until it finds less than a slice; what it did in all."""
+        total = 0
+        while (count := await self._store.write(job, *args)) >= queue.SLICE and not self._stopped:
+            total += count
+            await deferLater(self._reactor, _PAUSE)
+        return total + count
+
+    def _run(self, work: Any) -> None:
+        running: Deferred[None] = Deferred()
+        self._busy.append(running)
+
+        def done(result: Any) -> None:
+            if isinstance(result, Failure):
+                log.failure("The queue's timetable failed", result, event="queue.failed")
+            self._busy.remove(running)
+            running.callback(None)
+
+        Deferred.fromCoroutine(work).addBoth(done)
