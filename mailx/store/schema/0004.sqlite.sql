@@ -15,3 +15,4 @@ CREATE TABLE senders (
     expires INTEGER NOT NULL                    -- seconds since 1970
 ) WITHOUT ROWID;
 CREATE INDEX senders_expires ON senders (expires);
+CREATE INDEX dispatches_account ON dispatches (account_id, created) WHERE account_id IS NOT NULL;
