@@ -141,7 +141,7 @@ class SPF:
         identity, local, domain = "helo", "postmaster", ascii_name(helo) or ""
         if sender is not None and sender.domain:
             identity, local, domain = "mailfrom", sender.local, ascii_name(sender.domain) or ""
-        if not domain or "." not in domain:  # 4.3: an address literal, a name that is none
+        if "." not in domain or domain.startswith("["):  # 4.3: an address literal, a name that is none
             return Verdict("none", "", identity)
         try:
             result, reason, _ = await self.evaluate(names, Claim(address, local, domain, helo))
