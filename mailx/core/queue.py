@@ -130,6 +130,11 @@ class Queue:
             log.warn("What was being sent when the server died is sent again", event="queue.taken_back", rows=taken)
         self._running = True
 
+    @property
+    def running(self) -> bool:
+        """Whether it sends; without, the ledger can do everything but tell senders."""
+        return self._running
+
     async def stop(self) -> None:
         """Begin no more attempts; those under way may end within ``queue.shutdown_seconds``, the rest is broken off."""
         self._running = False
