@@ -112,7 +112,7 @@ class Lanes(Generic[J]):
         self._reserve_every = _TURNOVER / self._shares.reserve
         self._waking: Any = None
         self._stepping = False
-        self.open = True  # false: nothing begins any more
+        self.open = False  # whether attempts may begin
 
     def __len__(self) -> int:
         return len(self._lanes)

@@ -124,6 +124,7 @@ class Queue:
         """Send what waits. ``bounces`` makes reports, ``accept`` (of Reception) takes them. Raises Unavailable."""
         self._settling.start(bounces, accept)
         self._sending.start()
+        self._lanes.open = True
         taken = await self._timetable.start(self._sending.late)
         if taken:
             metrics.QUEUE_UNCERTAIN.inc(taken)
