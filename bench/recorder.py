@@ -1,7 +1,7 @@
 """A next server that notes every message on disk before it answers 250, and treats recipients as their names say.
 
-``defer-...`` gets 451 until ``recovered`` is set, ``reject-...`` 550 for ever, ``slow-...`` waits a moment before its 250;
-everybody else is accepted at once.
+``defer-...`` gets 451 until ``recovered`` is set, ``reject-...`` 550 until it is ``forgiving``, ``slow-...`` waits up to
+``slow_seconds`` before its 250; everybody else is accepted at once.
 """
 
 import os
@@ -28,7 +28,7 @@ class Recorder:
 
     def __init__(self, path: Path, slow_seconds: float = 0.3) -> None:
         self.arrivals: list[Arrival] = []
-        self.recovered = False
+        self.recovered = self.forgiving = False
         self.slow_seconds = slow_seconds
         self._lock = threading.Lock()
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_DSYNC, 0o600)
@@ -86,7 +86,7 @@ class Recorder:
                 write.write(b"250 2.0.0 OK\r\n")
 
     def _verdict(self, recipient: str) -> bytes:
-        if recipient.startswith("reject-"):
+        if recipient.startswith("reject-") and not self.forgiving:
             return b"550 5.1.1 nobody here\r\n"
         if recipient.startswith("defer-") and not self.recovered:
             return b"451 4.7.1 later\r\n"

@@ -24,6 +24,7 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from mailx import __version__
+from mailx.composition import Post, open_post, policies
 from mailx.config import Config, StoreSettings, listeners
 from mailx.config_file import ConfigError, find, load
 from mailx.core.access import Access
@@ -33,8 +34,8 @@ from mailx.core.index import Index
 from mailx.core.indexer import Indexer
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.passwords import Passwords
-from mailx.core.policy import BlockList, MessageSize
 from mailx.core.reception import Reception
+from mailx.core.records import Records
 from mailx.core.sweep import Sweep
 from mailx.core.unix import SocketInUse
 from mailx.mail.reply import Unavailable
@@ -147,7 +148,9 @@ class MailX(MultiService):
         mailboxes = Mailboxes(store, cipher, blobs, Changes(store), reactor, config.accounts.quota)
         await mailboxes.resume()
         indexer = await self._open_index(store, cipher, blobs, mailboxes)
-        reception = self._open_reception(store, cipher, blobs, accounts)
+        post = await open_post(config, store, cipher, blobs, accounts, reactor, parts)
+        reception = self._open_reception(store, cipher, blobs, accounts, post)
+        await post.start(reception)
         first = await first_account(accounts, server.first_domain)
         for task in (Delay(reactor), Census(accounts, reactor)):
             task.start()
@@ -157,7 +160,11 @@ class MailX(MultiService):
         parts.push_async_callback(edges.stopService)
         for edge in _edges(config, mailboxes, reception, access, tls, reactor):
             edge.setServiceParent(edges)
-        AdminService(config.admin.socket, Administration(accounts, config, indexer), reactor).setServiceParent(edges)  # type: ignore[no-untyped-call]
+        records = Records(config, post.signing, post.resolver, tls.certificate_for)
+        administration = Administration(
+            accounts, config, indexer, queue=post.queue, timeline=post.timeline, signing=post.signing, records=records
+        )
+        AdminService(config.admin.socket, administration, reactor).setServiceParent(edges)  # type: ignore[no-untyped-call]
         edges.startService()
         parts.callback(setattr, health, "phase", "stopping")
         health.phase = "running"
@@ -195,7 +202,7 @@ class MailX(MultiService):
         mailboxes.search_with(index)
         return indexer
 
-    def _open_reception(self, store: Any, cipher: Cipher, blobs: Blobs, accounts: Accounts) -> Reception:
+    def _open_reception(self, store: Any, cipher: Cipher, blobs: Blobs, accounts: Accounts, post: Post) -> Reception:
         config, reactor = self._config, self._reactor
         sweep = Sweep(store, blobs, reactor)
         sweep.start()
@@ -205,13 +212,16 @@ class MailX(MultiService):
             cipher,
             blobs,
             accounts,
-            [MessageSize(config.smtp.message_size), BlockList(accounts)],
+            policies(config, store, accounts, post.resolver, reactor, self._parts),
             reactor,
             hostname=config.server.hostname,
             default_quota=config.accounts.quota,
             file_above=config.store.file_above,
             spool_above=config.store.spool_above,
             tracing=config.log.level == "debug",
+            queue=post.queue,
+            timeline=post.timeline,
+            srs=post.srs,
         )
 
     def _failed(self, failure: Failure) -> None:

@@ -156,6 +156,10 @@ class Server:
             process.stderr.close()
         return status
 
+    def kill(self) -> None:
+        """As a power cut would."""
+        self.stop(signal.SIGKILL)
+
     def log(self) -> str:
         return (self.directory / "log").read_text(encoding="utf-8", errors="replace")
 

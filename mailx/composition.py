@@ -1,0 +1,120 @@
+"""Mail out, and what is asked of mail in, put together: what the server and the scenery of the tests have in common.
+
+The parts are made in the order of their needs; ``parts`` closes them in the reverse order: first the queue, which lets
+running deliveries finish, then the connections, then the timeline that both write to, then the resolver.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.threads import deferToThreadPool
+
+from mailx.config import Config
+from mailx.core.accounts import Accounts
+from mailx.core.bounces import Bounces
+from mailx.core.courier import ICourier
+from mailx.core.limits import SendLimits
+from mailx.core.outgoing import Outgoing
+from mailx.core.policy import BlockList, IPolicy, MessageSize
+from mailx.core.queue import Queue
+from mailx.core.reception import Reception
+from mailx.core.remembered import Remembered
+from mailx.core.resolver import Resolver
+from mailx.core.routes import Routes
+from mailx.core.signing import Signing
+from mailx.core.srs import SRS
+from mailx.core.timeline import Timeline
+from mailx.store import Store
+from mailx.store.blobs import Blobs
+from mailx.store.cipher import Cipher
+
+
+@frozen
+class Post:
+    """Everything that mail out consists of. It runs from ``start`` on."""
+
+    resolver: Resolver
+    signing: Signing
+    timeline: Timeline
+    srs: SRS
+    queue: Queue
+    bounces: Bounces
+
+    async def start(self, reception: Reception) -> None:
+        """Send what waits, and take what ``reception`` brings. Raises Unavailable."""
+        reception.bounce_with(self.bounces)
+        await self.queue.start(self.bounces, reception.accept)
+
+
+async def open_post(
+    config: Config,
+    store: Store,
+    cipher: Cipher,
+    blobs: Blobs,
+    accounts: Accounts,
+    reactor: Any,
+    parts: AsyncExitStack,
+    couriers: Mapping[str, ICourier] | None = None,
+) -> Post:
+    """Make it; ``couriers`` replace those of the configuration, by the names of their relays, "" for the direct one."""
+    hostname = config.server.hostname
+    resolver = Resolver(config.dns, reactor)
+    parts.push_async_callback(resolver.stop)
+    signing = Signing(store, cipher, accounts, reactor)
+    await signing.load()
+    timeline = Timeline(store, cipher, reactor, config.queue.keep_days)
+    timeline.start()
+    parts.push_async_callback(timeline.stop)
+    if couriers is None:
+        threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+        outgoing = Outgoing(signing, hostname, threads, reactor)
+        couriers = _couriers(config, resolver, Remembered(store, cipher), outgoing, reactor, parts)
+    routes = Routes(config.outbound, config.queue)
+    queue = Queue(store, cipher, blobs, couriers, routes, config.queue, config.outbound, timeline, reactor)
+    parts.push_async_callback(queue.stop)
+    return Post(resolver, signing, timeline, SRS(store, cipher), queue, Bounces(hostname, accounts, timeline, reactor))
+
+
+def _couriers(
+    config: Config, resolver: Resolver, remembered: Remembered, outgoing: Outgoing, reactor: Any, parts: AsyncExitStack
+) -> dict[str, ICourier]:
+    """The direct courier and one for each relay, with one pool of connections for all."""
+    from mailx.outbound.courier import SMTPCourier
+    from mailx.outbound.pool import Pool
+    from mailx.outbound.relay import RelayCourier
+
+    outbound, hostname = config.outbound, config.server.hostname
+    pool = Pool(outbound, hostname, reactor)
+    parts.callback(pool.abort)
+    own = [(config.server.interface, config.smtp.port)]
+    couriers: dict[str, ICourier] = {
+        "": SMTPCourier(outbound, hostname, pool, outgoing, resolver, remembered, own, reactor),
+        **{relay.name: RelayCourier(relay, pool, outgoing, resolver, reactor) for relay in outbound.relays},
+    }
+    for courier in couriers.values():
+        parts.push_async_callback(courier.stop)
+    return couriers
+
+
+def policies(
+    config: Config, store: Store, accounts: Accounts, resolver: Resolver, reactor: Any, parts: AsyncExitStack
+) -> Sequence[IPolicy]:
+    """What may object to mail, in the order of asking."""
+    every: list[IPolicy] = [MessageSize(config.smtp.message_size), BlockList(accounts)]
+    checks = config.checks
+    if checks.spf != "off" or checks.dmarc != "off" or checks.dkim:
+        from mailx.checks.authentication import Authentication
+
+        authentication = Authentication(checks, config.server.hostname, resolver, reactor)
+        parts.callback(authentication.stop)
+        every.append(authentication)
+    if config.clamav.socket:
+        from mailx.checks.clamav import ClamAV
+
+        every.append(ClamAV(config.clamav, reactor))
+    # Last, because what is refused by others does not count.
+    every.append(SendLimits(config.limits, checks.trusted, accounts, store, reactor))
+    return every
