@@ -20,6 +20,7 @@ from mailx.mail.header import Field, split
 FIELD_OCTETS = 8192  # of one signature; more is none
 NAMES = 500  # header fields that one signature may name
 _SIGNATURE_OCTETS = 1024
+_FIELDS = 100_000  # all that fit into a header section: who hides the author behind a thousand fields gains nothing
 _SLACK = 300  # seconds that clocks may differ
 
 ALGORITHMS = {"rsa-sha256": "rsa", "ed25519-sha256": "ed25519"}  # and the kind of key each needs; RFC 8301 3.1 took rsa-sha1 away
@@ -55,7 +56,7 @@ class Mail:
             end = self.body = len(self.content)
         else:
             self.body = end + 2
-        self.fields = split(self.content, 0, end)
+        self.fields = split(self.content, 0, end, _FIELDS)
         self.places = {}
         for place, (_, name, _) in enumerate(self.fields):
             self.places.setdefault(name.lower(), []).append(place)

@@ -26,12 +26,12 @@ _JOINED = frozenset((b"to", b"cc", b"bcc"))
 _SMALL = 65536
 
 
-def split(content: bytes, start: int, end: int) -> list[Field]:
-    """The fields between the offsets ``start`` and ``end`` of ``content``, at most FIELDS_LIMIT, in their order."""
+def split(content: bytes, start: int, end: int, limit: int = FIELDS_LIMIT) -> list[Field]:
+    """The fields between the offsets ``start`` and ``end`` of ``content``, at most ``limit``, in their order."""
     if end - start <= _SMALL:
-        return _FIELD.findall(content, start, end)[:FIELDS_LIMIT]
+        return _FIELD.findall(content, start, end)[:limit]
     found = _FIELD.finditer(content, start, min(end, start + BLOCK_LIMIT))
-    return [match.groups() for match in islice(found, FIELDS_LIMIT)]  # type: ignore[misc]
+    return [match.groups() for match in islice(found, limit)]  # type: ignore[misc]
 
 
 def first(fields: Iterable[Field]) -> dict[bytes, bytes]:
