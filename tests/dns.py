@@ -157,6 +157,9 @@ def _records(name: str, kind: str, values: Sequence[str | bytes], ttl: int) -> A
             octets = one.encode() if isinstance(one, str) else one
             strings = [octets[start : start + 255] for start in range(0, len(octets), 255)] or [b""]
             rrset.add(dns.rdtypes.ANY.TXT.TXT(dns.rdataclass.IN, number, strings), ttl)
+        elif kind == "TLSA":  # malformed ones too
+            *numbers, data = str(one).split()
+            rrset.add(dns.rdata.GenericRdata(dns.rdataclass.IN, number, bytes(map(int, numbers)) + bytes.fromhex(data)), ttl)
         else:
             rrset.add(dns.rdata.from_text(dns.rdataclass.IN, number, str(one), origin=dns.name.root, relativize=False), ttl)
     return rrset

@@ -185,15 +185,23 @@ class _Walk:
         parser.seek(end)
 
     def _keep(self, owner: dns.name.Name, kind: int, ttl: int, size: int) -> None:
-        with self._parser.restrict_to(size):
-            rdata = dns.rdata.from_wire_parser(_IN, RdataType(kind), self._parser)
         self._kept += 1
+        with self._parser.restrict_to(size):
+            said = _said(kind, self._parser)
         if kind == self._kind:
-            self._found.setdefault(owner, []).append(value(rdata))
+            self._found.setdefault(owner, []).append(said)
             self._ttls[owner] = min(self._ttls.get(owner, _TTL_LIMIT), ttl)
             self._octets += size + _RECORD_OCTETS
         else:
-            self._aliases.setdefault(owner, (rdata.target.canonicalize(), ttl))  # type: ignore[attr-defined]
+            self._aliases.setdefault(owner, (dns.name.from_text(said), ttl))
+
+
+def _said(kind: int, parser: dns.wire.Parser) -> Any:
+    """What the record behind ``parser`` says; raises what dnspython does for a malformed one."""
+    if kind == RdataType.TLSA:  # dnspython takes no malformed ones, but one of them must not hide the others (RFC 6698 4.1)
+        usage, selector, matching = parser.get_struct("!BBB")
+        return TLSA(usage, selector, matching, parser.get_remaining())
+    return value(dns.rdata.from_wire_parser(_IN, RdataType(kind), parser))
 
 
 def value(rdata: Any) -> Any:
@@ -205,8 +213,6 @@ def value(rdata: Any) -> Any:
             return b"".join(rdata.strings)  # RFC 7208 3.3, RFC 8461 3.1
         case "MX":
             return MX(rdata.preference, _text(rdata.exchange))
-        case "TLSA":
-            return TLSA(rdata.usage, rdata.selector, rdata.mtype, rdata.cert)
         case "CNAME" | "PTR" | "NS":
             return _text(rdata.target)
     return str(rdata.to_text())

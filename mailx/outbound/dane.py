@@ -29,7 +29,7 @@ async def vouched(host: Exchanger, port: int, resolver: Lookups) -> Vouched | No
     """What DNSSEC says of ``host``, whose MX records are secure; None: nothing. Raises DNSFailure."""
     if not host.secure:
         return None
-    for base in dict.fromkeys((host.canonical, host.name)):  # RFC 7672 2.2.2: behind the CNAMEs first
+    for base in dict.fromkeys((host.canonical, host.name)):  # RFC 7672 2.2.3: behind the CNAMEs first
         name = ascii_name(f"_{port}._tcp.{base}")
         if name is None:
             continue

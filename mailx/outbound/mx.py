@@ -115,7 +115,7 @@ async def exchangers(
     if not answer.exists:
         raise Refused(Reply(550, "5.1.2", f"Domain {name} does not exist"))
     if [record.host for record in answer.records] == [_NULL_MX]:
-        raise Refused(Reply(556, "5.1.10", f"Domain {name} does not accept mail"))  # RFC 7505 4.2
+        raise Refused(Reply(556, "5.1.10", f"Domain {name} does not accept mail"))  # RFC 7505
     hosts = _hosts(answer.records, own, mix) if answer.records else [Exchanger(name, 0)]
     if not hosts:
         raise Refused(Reply(550, "5.4.4", f"Domain {name} names no usable mail server"))

@@ -138,7 +138,7 @@ class _Session(LineReceiver):
                 self.tls = True
                 server.encrypted += 1
         elif verb == b"MAIL":
-            self.sender = line[10:].partition(b">")[0].decode()
+            self.sender = line[11:].partition(b">")[0].decode()
             self.say("250 2.1.0 fine")
         elif verb == b"RCPT":
             if server.rcpt.startswith("2"):
