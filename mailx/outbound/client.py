@@ -140,7 +140,7 @@ class _Transaction:
         self._found: dict[Address, Attempt] = {}
         self._grouped = False  # answers to MAIL and what follows it are awaited
         self._gone = False  # the whole message has been written
-        self.silent = False  # the session had ended before: the server took notice of nothing
+        self.silent = True  # the session had ended before: the server took notice of nothing
 
     async def run(self) -> dict[Address, Attempt]:
         try:
@@ -180,6 +180,7 @@ class _Transaction:
             await self._wire.ask(self._resets, 1, COMMAND_TIME)
         connection.unfinished = True
         answers = await self._wire.ask(self._mail, 1, COMMAND_TIME)
+        self.silent = False
         if answers[0].good:
             for line in self._lines.values():
                 answers += await self._wire.ask(line, 1, COMMAND_TIME)
@@ -276,10 +277,11 @@ class _Transaction:
                 if answer.code >= 500:
                     self._judge(recipient, answer)
             self.silent = not broken.answers
+        gone = self._gone and broken.asked
         open_ones = [recipient for recipient in self._lines if recipient not in self._found]
-        if self._gone and open_ones:
+        if gone and open_ones:
             SENT_UNCERTAIN.inc()
-        reply = UNCERTAIN if self._gone else broken.reply
+        reply = UNCERTAIN if gone else broken.reply
         self._found.update(dict.fromkeys(open_ones, self._connection.attempt(reply)))
 
 

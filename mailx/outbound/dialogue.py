@@ -81,6 +81,9 @@ class Opening:
         except Unreachable:
             wire.quit()
             raise
+        except Exception:
+            wire.abort()
+            raise
 
     async def _open(self, wire: Wire) -> Opened:
         """TLS as it must be, greeting and EHLO in the order of the port, then login."""

@@ -54,7 +54,10 @@ class Security:
 
 @frozen
 class Login:
-    """Who we are at a smart host; ``mechanism`` empty: the strongest that both know."""
+    """Who we are at a smart host; ``mechanism`` empty: the strongest that both know.
+
+    It is never sent without TLS, unless Security.level is NONE: then the relay was configured so.
+    """
 
     username: str
     password: str = field(repr=False)

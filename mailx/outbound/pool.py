@@ -99,12 +99,12 @@ class Pool:
         self, connection: Connection, envelope: Envelope, recipients: Sequence[Address], outgoing: Rendering
     ) -> Mapping[Address, Attempt]:
         try:
-            return await connection.send(envelope, recipients, outgoing)
-        except BaseException:
+            found = await connection.send(envelope, recipients, outgoing)
+        except Exception:
             connection.wire.abort()  # nobody knows how far the dialogue went
             raise
-        finally:
-            self.release(connection)
+        self.release(connection)
+        return found
 
     def idle(self, key: Hashable) -> bool:
         """Whether an idle connection of ``key`` is there: then the servers of a destination need not be looked up."""

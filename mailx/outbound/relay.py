@@ -21,6 +21,7 @@ from mailx.outbound.client import Rendering
 from mailx.outbound.hop import ENCRYPT, NONE, VERIFY, Hop, Login, Security, Unreachable
 from mailx.outbound.pool import Pool
 from mailx.outbound.tls import is_address
+from mailx.outbound.wire import CLOSING, FAULTS
 
 log = Logger()
 
@@ -73,6 +74,7 @@ class RelayCourier:
         """Through the first host that is there. Those that failed lately are tried last."""
         now = self._reactor.seconds()
         failure = Unreachable(NO_HOST)
+        found: Mapping[Address, Attempt] | None = None  # what a session that broke off brought
         for host in sorted(self._hosts, key=lambda each: each.resting > now) if len(self._hosts) > 1 else self._hosts:
             try:
                 hops = host.hops if host.known > now else await self._look_up(host)
@@ -85,17 +87,21 @@ class RelayCourier:
                 except Unreachable as unreachable:
                     failure = unreachable
                     continue
-                host.resting = 0.0
-                return found
+                if not all(_ended(attempt.reply) for attempt in found.values()):
+                    host.resting = 0.0
+                    return found
             host.resting = self._reactor.seconds() + RESTING
+        if found is not None:
+            return found
         attempt = failure.attempt()
         return dict.fromkeys(recipients, attempt if attempt.reply.temporary else evolve(attempt, reply=_softened(attempt.reply)))
 
     async def _through(self, hop: Hop, envelope: Envelope, recipients: Sequence[Address]) -> Mapping[Address, Attempt]:
         relay = self._relay
         level = NONE if relay.security == "plain" else VERIFY if relay.verify else ENCRYPT
-        security = Security(level, (hop.name,))
-        found = await self._pool.deliver(self._key, hop, security, self._login, relay.timeout, envelope, recipients, self._outgoing)
+        found = await self._pool.deliver(
+            self._key, hop, Security(level, (hop.name,)), self._login, relay.timeout, envelope, recipients, self._outgoing
+        )
         if any(attempt.reply.code in LOGIN_REFUSALS for attempt in found.values()):
             return {recipient: _without_login(attempt) for recipient, attempt in found.items()}
         return found
@@ -132,6 +138,11 @@ def endpoint(text: str, port: int) -> tuple[str, int]:
     if not colon or not digits.isdigit():
         host, digits = text, str(port)
     return host.removeprefix("[").removesuffix("]").lower(), int(digits)
+
+
+def _ended(reply: Reply) -> bool:
+    """Whether the session ended before the message was taken: another host may take it at once."""
+    return reply.code == CLOSING or reply in FAULTS
 
 
 def _softened(reply: Reply) -> Reply:

@@ -13,13 +13,10 @@ from OpenSSL.SSL import Connection, Context
 from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailx.outbound import tlsa
 from mailx.outbound.hop import DANE, EXPIRED, HOST_MISMATCH, NOT_TRUSTED, VALIDATION_FAILURE, VERIFY, Hop, Security
-
-log = Logger()
 
 _SUITES = b"DEFAULT:!aNULL:!eNULL:!PSK:!SRP"
 # Unverified TLS is for those who may as well listen to plain text: a weak key is better than none (RFC 7435 3).
@@ -29,33 +26,29 @@ _UNTRUSTED = frozenset((2, 18, 19, 20, 21, 27))  # no issuer, self-signed, unver
 
 
 class Contexts:
-    """The two contexts that all connections share: one notes whether the certificate can be believed, one does not ask."""
+    """The contexts that all connections share, made when first needed."""
 
     def __init__(self, authorities: str = "") -> None:
         """``authorities``: a PEM file in place of the system's authorities."""
         self._authorities = authorities
-        self._verifying: Context | None = None
-        self._lenient: Context | None = None
+        self._made: dict[str, Context] = {}
 
     def creator(self, hop: Hop, security: Security) -> "Creator":
         """What ``startTLS`` is given for a connection to ``hop``."""
-        names = security.names or (hop.name,)
-        if security.level == VERIFY or security.verify:
-            if self._verifying is None:
-                self._verifying = self._verifying_context()
-            return Creator(self._verifying, names[0])
-        if self._lenient is None:
-            self._lenient = _context(_SUITES if security.level == DANE else _LENIENT_SUITES)
-        return Creator(self._lenient, names[0])
+        kind = VERIFY if security.verify else security.level
+        context = self._made.get(kind)
+        if context is None:
+            context = self._made[kind] = _context(_SUITES if kind in (VERIFY, DANE) else _LENIENT_SUITES)
+            if kind == VERIFY:
+                self._believe(context)
+        return Creator(context, (security.names or (hop.name,))[0])
 
-    def _verifying_context(self) -> Context:
-        context = _context(_SUITES)
+    def _believe(self, context: Context) -> None:
         if self._authorities:
             context.load_verify_locations(self._authorities)
         else:
             context.set_default_verify_paths()
         context.set_verify(SSL.VERIFY_PEER, _note)
-        return context
 
 
 def _context(suites: bytes) -> Context:
@@ -86,8 +79,8 @@ class Creator:
     def clientConnectionForTLS(self, tlsProtocol: Any) -> Connection:
         connection = Connection(self._context, None)
         connection.set_app_data(self)
-        if not is_address(self._name):  # RFC 6066 3: no literal addresses
-            connection.set_tlsext_host_name(self._name.encode("idna"))
+        if self._name.isascii() and not is_address(self._name):  # RFC 6066 3: A-labels, no literal addresses
+            connection.set_tlsext_host_name(self._name.encode("ascii"))
         return connection
 
 

@@ -10,7 +10,6 @@ from math import inf
 from socket import socket as Socket
 from typing import Any
 
-from OpenSSL.SSL import Error as SSLError
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
@@ -32,17 +31,18 @@ SLOW = Reply(451, "4.4.2", "No answer in time")
 STUCK = Reply(451, "4.4.2", "The server does not take the message")
 BABBLE = Reply(451, "4.5.0", "The server does not speak SMTP")
 EARLY = Reply(451, "4.5.0", "The server answered before it was asked")
+FAULTS = frozenset((LOST, SLOW, STUCK, BABBLE, EARLY))  # ours; a session ended by one took no message
 CLOSING = 421
 
 
 class Broken(Exception):
     """The connection is of no more use. ``answers`` came before that, to what was asked last."""
 
-    def __init__(self, reply: Reply, answers: list[Answer], tls: bool = False) -> None:
+    def __init__(self, reply: Reply, answers: list[Answer], asked: bool = True) -> None:
         super().__init__(str(reply))
         self.reply = reply
         self.answers = answers
-        self.tls = tls  # TLS itself failed
+        self.asked = asked  # False: nothing was written
 
 
 @implementer(IPushProducer, IHandshakeListener)
@@ -235,7 +235,7 @@ class Wire(Protocol):
         self._fire()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._break(LOST, self._handshaking or reason.check(SSLError) is not None)
+        self._break(LOST)
         self._gone(self)
 
     # Waiting.
@@ -249,8 +249,13 @@ class Wire(Protocol):
         self._patience = patience
         self._due = now + patience
         self._most = now + patience * GROUP_FACTOR
-        self._waiting = waiting = Deferred[list[Answer]]()
+        self._waiting = waiting = Deferred[list[Answer]](self._cancelled)
         return waiting
+
+    def _cancelled(self, waiting: "Deferred[list[Answer]]") -> None:
+        """Whoever asked does not want to know any more: nobody can go on from here."""
+        self._waiting = None
+        self._break(LOST)
 
     def _refused(self) -> "Deferred[list[Answer]]":
         """Why nothing can be asked; a 421 that came meanwhile is the answer."""
@@ -258,7 +263,7 @@ class Wire(Protocol):
         answers = early[:1] if early and early[0].code == CLOSING else []
         fault = self.fault or (answers[0].reply() if answers else EARLY if early or self._reader.pending else LOST)
         self._close(fault)
-        return fail(Broken(fault, []))
+        return fail(Broken(fault, [], asked=False))
 
     def _fire(self) -> None:
         waiting, self._waiting = self._waiting, None
@@ -266,7 +271,7 @@ class Wire(Protocol):
         if waiting is not None:
             waiting.callback(self._answers)
 
-    def _break(self, fault: Reply, tls: bool = False) -> None:
+    def _break(self, fault: Reply) -> None:
         """The connection ends now, and so does every wait."""
         if self.fault is None:
             self.fault = fault
@@ -275,7 +280,7 @@ class Wire(Protocol):
         waiting, self._waiting = self._waiting, None
         self._due = self._most = inf
         if waiting is not None:
-            waiting.errback(Broken(self.fault, self._answers, tls))
+            waiting.errback(Broken(self.fault, self._answers))
 
     def _close(self, fault: Reply) -> None:
         """Nobody waits, and nothing further can be asked: close."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailx.mail.lines import DotReader, Fault, LineScan, dot_stuff
+from mailx.mail.lines import DotReader, DotStuffer, Fault, LineScan, dot_stuff
 
 # Octets that matter, so that random streams are full of edge cases.
 SOUP = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"\r\n.", b"\r\n.\r\n", b"a", b"bc", b"\0"]), max_size=30).map(b"".join)
@@ -79,6 +79,32 @@ class DotReaderTests(SynchronousTestCase):
         for _ in range(100):
             content, _ = reader.feed(b"x" * 1000)
             self.assertEqual(len(content), 1000)
+
+
+class DotStufferTests(SynchronousTestCase):
+    def stuffed(self, chunks: list[bytes]) -> bytes:
+        stuffer = DotStuffer()
+        return b"".join([stuffer.feed(chunk) for chunk in chunks]) + stuffer.finish()
+
+    @given(TEXT, CUTS)
+    def test_lines(self, content: bytes, places: list[int]) -> None:
+        """However whole lines are cut, they are stuffed as one piece is."""
+        self.assertEqual(self.stuffed(cut(content, places)), dot_stuff(content) + b".\r\n")
+
+    @given(SOUP, CUTS)
+    def test_any_content(self, content: bytes, places: list[int]) -> None:
+        """Whatever the content, cut anywhere: the reader gives it back, ended, and nothing in it ends the data."""
+        ended = content if content.endswith(b"\r\n") or not content else content + b"\r\n"
+        self.assertEqual(read([self.stuffed(cut(content, places)) + b"QUIT\r\n"]), (ended, b"QUIT\r\n"))
+
+    @given(SOUP)
+    def test_octet_by_octet(self, content: bytes) -> None:
+        whole = DotStuffer()
+        self.assertEqual(self.stuffed([bytes([octet]) for octet in content]), whole.feed(content) + whole.finish())
+
+    def test_nothing(self) -> None:
+        self.assertEqual(self.stuffed([]), b".\r\n")
+        self.assertEqual(self.stuffed([b"", b".", b""]), b"..\r\n.\r\n")
 
 
 class LineScanTests(SynchronousTestCase):
