@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import unquote
@@ -13,13 +14,16 @@ from twisted.internet.threads import blockingCallFromThread
 from mailx.config import Config
 from mailx.core.accounts import Accounts
 from mailx.core.passwords import Passwords
+from mailx.core.queue import Queue
 from mailx.core.records import Records
 from mailx.core.resolver import Resolver
+from mailx.core.routes import Routes
 from mailx.core.signing import Signing
 from mailx.core.timeline import Timeline
 from mailx.mail.reply import Unavailable
 from mailx.ops.administration import Administration
 from mailx.store import keys, sqlite
+from mailx.store.blobs import Blobs
 from mailx.store.cipher import Cipher
 from mailx.store.migrate import SchemaError
 
@@ -42,6 +46,7 @@ class LocalClient:
         self._thread: Thread | None = None
         self._store: Any = None
         self._resolver: Resolver | None = None
+        self._timeline: Timeline | None = None
         self._passwords = Passwords(reactor, reversible=config.smtp.cram_md5)
         self._administration: Administration | None = None
 
@@ -89,14 +94,25 @@ class LocalClient:
             self._resolver = Resolver(config.dns, reactor)
         except ValueError as error:
             raise Unopened(f"names cannot be looked up: {error}", "Mend the section dns of the configuration.") from None
+        self._timeline = Timeline(self._store, cipher, reactor, config.queue.keep_days)
         self._administration = Administration(
             accounts,
             config,
-            timeline=Timeline(self._store, cipher, reactor, config.queue.keep_days),
+            queue=await self._queue(cipher, self._timeline),
+            timeline=self._timeline,
             signing=signing,
             # Only a running server knows which certificate it shows.
             records=Records(config, signing, self._resolver, lambda name: None),
         )
+
+    async def _queue(self, cipher: Cipher, timeline: Timeline) -> Queue:
+        """The queue at rest: it can be looked at and changed, and sends nothing."""
+        config = self._config
+        blobs = Blobs(str(Path(config.server.data) / "blobs"), cipher)
+        routes = Routes(config.outbound, config.queue)
+        queue = Queue(self._store, cipher, blobs, {}, routes, config.queue, config.outbound, timeline, reactor)
+        await queue.stop()
+        return queue
 
     def call(self, method: str, path: str, parameters: Mapping[str, str], body: Any) -> tuple[int, Any]:
         """The HTTP status and the JSON of one request."""
@@ -115,6 +131,8 @@ class LocalClient:
         self._passwords.stop()
         if self._resolver is not None:
             await self._resolver.stop()
+        if self._timeline is not None:
+            await self._timeline.stop()
         if self._store is not None:
             await self._store.close()
 

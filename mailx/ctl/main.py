@@ -11,6 +11,7 @@ from mailx.ctl.dkim import dkim
 from mailx.ctl.dns import dns
 from mailx.ctl.domains import domain
 from mailx.ctl.index import index
+from mailx.ctl.queue import queue
 from mailx.ctl.session import Group, Session, options, pass_session
 from mailx.ctl.trace import trace
 from mailx.ctl.users import user
@@ -35,7 +36,7 @@ def status(session: Session) -> None:
     )
 
 
-for group in (user, domain, alias, block, dkim, config, index):
+for group in (user, domain, alias, block, queue, dkim, config, index):
     main.add_command(group)
 main.add_command(dns)
 main.add_command(trace)

@@ -80,9 +80,9 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     long = [(name, value) for name in _OWN_LINE if (value := rest.pop(name, None)) not in (None, "", {})]
     told += [f"{name} {_value(name, value)}" for name, value in rest.items() if value not in (None, "", [], {})]
     if told:
-        yield _printable(", ".join(told))
+        yield output.printable(", ".join(told))
     for name, value in long:
-        yield _printable(f"{name}: {_value(name, value)}")
+        yield output.printable(f"{name}: {_value(name, value)}")
 
 
 def _value(name: str, value: Any) -> str:
@@ -95,8 +95,3 @@ def _value(name: str, value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {one}" for key, one in value.items())
     return str(value)
-
-
-def _printable(text: str) -> str:
-    """What a terminal may be shown: nothing that moves its cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)

@@ -17,6 +17,7 @@ from mailx.config import Config
 from mailx.core.accounts import Accounts, DirectoryError
 from mailx.core.indexer import Indexer
 from mailx.core.passwords import Busy
+from mailx.core.queue import Queue as MailQueue
 from mailx.core.records import Records
 from mailx.core.signing import Signing
 from mailx.core.timeline import Timeline
@@ -26,6 +27,7 @@ from mailx.ops.resources.dkim import Dkim
 from mailx.ops.resources.dns import Dns
 from mailx.ops.resources.index import SearchIndex
 from mailx.ops.resources.query import JSON, Query
+from mailx.ops.resources.queue import Queue
 from mailx.ops.resources.server import Server
 from mailx.ops.resources.trace import Traces
 
@@ -39,6 +41,7 @@ RESOURCES: dict[str, Any] = {
     "index": SearchIndex,
     "dkim": Dkim,
     "dns": Dns,
+    "queue": Queue,
     "trace": Traces,
 }
 
@@ -58,7 +61,7 @@ class Administration:
         config: Config,
         indexer: Indexer | None = None,
         *,
-        queue: Any = None,
+        queue: MailQueue | None = None,
         timeline: Timeline | None = None,
         signing: Signing | None = None,
         records: Records | None = None,
@@ -69,6 +72,7 @@ class Administration:
             "index": SearchIndex(indexer),
             "dkim": Dkim(signing, records),
             "dns": Dns(records),
+            "queue": Queue(queue, bool(config.outbound.routes)),
             "trace": Traces(timeline),
         }
         self._urls = _MAP.bind("localhost")
