@@ -47,10 +47,11 @@ class Recorder:
 
     async def deliver(self, envelope: Envelope, recipients: Sequence[Address], destination: str) -> Mapping[Address, Attempt]:
         self.sent.append((envelope, tuple(recipients)))
+        reply = self.reply  # a test that waits may change it
         for count, waiter in self._waiting:
             if count == len(self.sent):
                 waiter.callback(None)
-        return {recipient: Attempt(self.reply, "mx.example.net [192.0.2.9]:25") for recipient in recipients}
+        return {recipient: Attempt(reply, "mx.example.net [192.0.2.9]:25") for recipient in recipients}
 
     async def stop(self) -> None:
         pass
