@@ -11,6 +11,7 @@ from attrs import frozen
 
 from mailx.core.dkim import RSA, Signer, body_tags, digest, folded, signed, tags
 from mailx.mail.canonical import Field, field_relaxed, fields, split
+from mailx.mail.parameters import without_comments
 
 INSTANCES = 50  # RFC 8617 5.2: longer chains have failed
 
@@ -18,7 +19,8 @@ _SEAL, _MESSAGE, _RESULTS = b"arc-seal", b"arc-message-signature", b"arc-authent
 _NAMES = (_RESULTS, _MESSAGE, _SEAL)  # in the order in which a seal covers them (RFC 8617 5.1.1)
 _VERDICT = re.compile(r"(?:^|;)\s*arc\s*=\s*([a-z]+)", re.IGNORECASE)
 _INSTANCE = re.compile(rb"[1-9][0-9]?\Z")
-_COMMENTS = re.compile(r"[\r\n\0]+")
+_QUOTED = re.compile(rb'"(?>(?:[^"\\]++|\\[\s\S])*)(?:"|\Z)')
+_CONTROLS = re.compile(r"[\0-\x20\x7f]+")
 _FIELDS_LIMIT = 4 * INSTANCES  # ARC fields that are looked at; more are no chain
 
 
@@ -72,7 +74,8 @@ def verdict(known: Chain, results: str) -> str:
         return ""
     if not known.whole:
         return "fail"
-    said = _VERDICT.search(results)
+    # What strangers wrote may stand in comments and quoted strings.
+    said = _VERDICT.search(_QUOTED.sub(b"", without_comments(results.encode("utf-8", "replace"))).decode())
     return said[1].lower() if said is not None and said[1].lower() in ("pass", "fail") else ""
 
 
@@ -89,16 +92,18 @@ def seal(content: bytes, signers: Sequence[Signer], hostname: str, results: str,
     signer = next((one for one in signers if one.algorithm == RSA), signers[0])
     number = known.instances + 1
     who = f"d={signer.domain}; s={signer.selector}"
-    listed = [part.strip() for part in _COMMENTS.sub(" ", results).strip("; ").split(";")] if results.strip("; \r\n") else ["none"]
-    words = [word.encode() for word in (f" i={number}", f" {hostname}", *(f" {part}" for part in listed))]
-    told = folded(b"ARC-Authentication-Results:", words, b";") + b"\r\n"
+    told = _CONTROLS.sub(" ", results).strip("; ") or "none"
+    words = [
+        word.encode("utf-8", "replace") for word in (f" i={number}", f" {hostname}", *(f" {part.strip()}" for part in told.split(";")))
+    ]
+    findings = folded(b"ARC-Authentication-Results:", words, b";") + b"\r\n"
     shared = digest(content, (b"DKIM-Signature",))
     head = f"ARC-Message-Signature: i={number}; a={signer.algorithm}; c=relaxed/relaxed; {who};\r\n\tt={now};\r\n".encode("ascii")
     message = signed(head + body_tags(shared), shared.fields, signer)
     # RFC 8617 5.1.2: a seal on a chain that failed covers its own set alone.
     before = [each.raw for one in known.sets for each in one] if validation != "fail" else []
-    data = b"".join([field_relaxed(raw) for raw in (*before, told, message)])
+    data = b"".join([field_relaxed(raw) for raw in (*before, findings, message)])
     sealed = signed(
         f"ARC-Seal: i={number}; a={signer.algorithm}; t={now}; cv={validation};\r\n\t{who};\r\n\t".encode("ascii"), data, signer
     )
-    return sealed + message + told
+    return sealed + message + findings

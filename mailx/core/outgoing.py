@@ -6,10 +6,8 @@ cannot answer for the keys now.
 """
 
 from collections import OrderedDict
-from time import time
 from typing import Any
 
-from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -20,10 +18,11 @@ from mailx.core.dkim import Signer, Unsignable
 from mailx.core.signing import Signing
 from mailx.core.users import canonical_domain
 from mailx.mail import addresses, canonical
-from mailx.mail.envelope import GENERATED, Envelope
+from mailx.mail.envelope import GENERATED, Envelope, Forwarding
 from mailx.mail.header import decode
-from mailx.mail.reply import Refused, Reply
+from mailx.mail.reply import Refused, Reply, Unavailable
 from mailx.mail.seven_bit import downgraded
+from mailx.store.cipher import CipherError
 
 log = Logger()
 
@@ -35,13 +34,7 @@ _WORTH_KEEPING = 1 << 20  # larger messages are made anew
 _IN_THREAD = 65536  # octets whose From field is looked for in a thread
 
 _RETURN_PATH = b"return-path:"
-
-
-@define
-class _Making:
-    """A message that is being made ready, and who waits for it."""
-
-    waiters: list["Deferred[bytes]"] = field(factory=list)
+_Key = tuple[str, bool, Forwarding | None]  # envelope, whether it may have eight bits, who seals it
 
 
 class Outgoing:
@@ -53,8 +46,8 @@ class Outgoing:
         self._hostname = hostname
         self._threads = threads
         self._reactor = reactor
-        self._making: dict[tuple[str, bool], _Making] = {}
-        self._kept: OrderedDict[tuple[str, bool], bytes] = OrderedDict()
+        self._waiting: dict[_Key, list[Deferred[bytes]]] = {}  # of messages that are being made ready
+        self._kept: OrderedDict[_Key, bytes] = OrderedDict()
         self._octets = 0
 
     def plain(self, envelope: Envelope, eight_bit: bool) -> bytes | None:
@@ -74,26 +67,27 @@ class Outgoing:
         content = self.plain(envelope, eight_bit)
         if content is not None:
             return content
-        key = (envelope.id, eight_bit or not envelope.message.eight_bit)
+        key = (envelope.id, eight_bit or not envelope.message.eight_bit, envelope.forwarding)
         kept = self._kept.get(key)
         if kept is not None:
             self._kept.move_to_end(key)
             return kept
-        making = self._making.get(key)
-        if making is None:
-            making = self._making[key] = _Making()
-            Deferred.fromCoroutine(self._make(envelope, key[1])).addBoth(self._made, key)
         waiter: Deferred[bytes] = Deferred()
-        making.waiters.append(waiter)
+        waiters = self._waiting.get(key)
+        if waiters is not None:
+            waiters.append(waiter)
+        else:
+            self._waiting[key] = [waiter]
+            Deferred.fromCoroutine(self._make(envelope, key[1])).addBoth(self._made, key)
         return await waiter
 
-    def _made(self, result: "bytes | Failure", key: tuple[str, bool]) -> None:
+    def _made(self, result: "bytes | Failure", key: _Key) -> None:
         if isinstance(result, bytes) and len(result) <= _WORTH_KEEPING:
             self._kept[key] = result
             self._octets += len(result)
             while len(self._kept) > _KEPT or self._octets > _KEPT_OCTETS:
                 self._octets -= len(self._kept.popitem(last=False)[1])
-        for waiter in self._making.pop(key).waiters:
+        for waiter in self._waiting.pop(key):
             waiter.callback(result)
 
     async def _make(self, envelope: Envelope, eight_bit: bool) -> bytes:
@@ -118,7 +112,8 @@ class Outgoing:
         if not signers and not sealers:
             return content
         results = "" if envelope.forwarding is None else envelope.forwarding.results
-        signed, reason = await self._threads(_signed, content, signers, sealers, self._hostname, results)
+        now = int(self._reactor.seconds())
+        signed, reason = await self._threads(_signed, content, signers, sealers, self._hostname, results, now)
         if reason:
             log.warn("Message not signed: {reason}", event="dkim.unsigned", envelope=envelope.id, reason=reason)
         else:
@@ -127,12 +122,13 @@ class Outgoing:
         return signed  # type: ignore[no-any-return]
 
 
-def _signed(content: bytes, signers: tuple[Signer, ...], sealers: tuple[Signer, ...], hostname: str, results: str) -> tuple[bytes, str]:
+def _signed(
+    content: bytes, signers: tuple[Signer, ...], sealers: tuple[Signer, ...], hostname: str, results: str, now: int
+) -> tuple[bytes, str]:
     """``content`` with its signatures and its seal, and why it has none. Runs in a thread.
 
     What cannot be signed goes unsigned: nobody may lose mail over it.
     """
-    now = int(time())
     try:
         if signers:
             content = dkim.sign(content, signers, now) + content
@@ -145,7 +141,10 @@ def _signed(content: bytes, signers: tuple[Signer, ...], sealers: tuple[Signer, 
 
 def _content(content: Any, convert: bool) -> bytes:
     """Read and convert; runs in a thread."""
-    octets = without_return_path(content if isinstance(content, bytes) else content.read())
+    try:
+        octets = without_return_path(content if isinstance(content, bytes) else content.read())
+    except (OSError, CipherError) as error:
+        raise Unavailable(f"{type(error).__name__}: {error}") from None
     if convert:
         converted = downgraded(octets)
         metrics.DOWNGRADED.labels("refused" if converted is None else "done").inc()
