@@ -136,16 +136,15 @@ class Opening:
         security = self.security
         if security.level == DANE and not usable(security.tlsa):
             security = Security(ENCRYPT, security.names, verify=security.verify)
-        creator = self.contexts.creator(self.hop, security)
         try:
-            await wire.start_tls(creator, TLS_TIME)
+            await wire.start_tls(self.contexts.creator(self.hop, security), TLS_TIME)
         except Broken:
             raise Unreachable(TLS_FAILED, str(self.hop), VALIDATION_FAILURE, courier.PLAIN) from None
         connection: Any = wire.transport.getHandle()
         tls = f"{connection.get_protocol_version_name()} {connection.get_cipher_name()}"
         if security.level not in (VERIFY, DANE) and not security.verify:
             return tls, "", courier.ENCRYPTED
-        failure = verdict(connection, creator, self.hop, security)
+        failure = verdict(connection, self.hop, security)
         if not failure:
             return tls, "", courier.DANE if security.level == DANE else courier.VERIFIED
         if security.level in (VERIFY, DANE):

@@ -6,6 +6,7 @@ believed, in the terms of RFC 8460 4.3. Authorities are those of the system (Ope
 
 from ipaddress import ip_address
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
@@ -23,6 +24,8 @@ _SUITES = b"DEFAULT:!aNULL:!eNULL:!PSK:!SRP"
 _LENIENT_SUITES = _SUITES + b":@SECLEVEL=1"
 _NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_*
 _UNTRUSTED = frozenset((2, 18, 19, 20, 21, 27))  # no issuer, self-signed, unverifiable leaf, untrusted
+
+_errors: WeakKeyDictionary[Connection, list[int]] = WeakKeyDictionary()  # what was wrong with chains; the application data is Twisted's
 
 
 class Contexts:
@@ -63,7 +66,7 @@ def _context(suites: bytes) -> Context:
 def _note(connection: Connection, certificate: X509, error: int, depth: int, good: int) -> bool:
     """Remember the first thing that is wrong with the chain, and go on: ``verdict`` decides."""
     if not good:
-        connection.get_app_data().errors.append(error)
+        _errors.setdefault(connection, []).append(error)
     return True
 
 
@@ -74,11 +77,9 @@ class Creator:
     def __init__(self, context: Context, name: str) -> None:
         self._context = context
         self._name = name
-        self.errors: list[int] = []
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> Connection:
         connection = Connection(self._context, None)
-        connection.set_app_data(self)
         if self._name.isascii() and not is_address(self._name):  # RFC 6066 3: A-labels, no literal addresses
             connection.set_tlsext_host_name(self._name.encode("ascii"))
         return connection
@@ -93,7 +94,7 @@ def is_address(name: str) -> bool:
     return True
 
 
-def verdict(connection: Connection, creator: Creator, hop: Hop, security: Security) -> str:
+def verdict(connection: Connection, hop: Hop, security: Security) -> str:
     """What is wrong with the certificate, or "": for levels VERIFY and DANE, and where ``security.verify`` is set."""
     chain = connection.get_peer_cert_chain(as_cryptography=True) or []
     if not chain:
@@ -101,8 +102,8 @@ def verdict(connection: Connection, creator: Creator, hop: Hop, security: Securi
     names = security.names or (hop.name,)
     if security.level == DANE:
         return tlsa.verdict(chain, security.tlsa, names, matches)
-    if creator.errors:
-        return failure(creator.errors[0])
+    if connection in _errors:
+        return failure(_errors[connection][0])
     return "" if matches(chain[0], names) else HOST_MISMATCH
 
 
