@@ -15,6 +15,7 @@ _RETURN_PATH = re.compile(_FIELD % rb"return-path", re.IGNORECASE | re.MULTILINE
 _BCC = re.compile(_FIELD % rb"(?:resent-)?bcc", re.IGNORECASE | re.MULTILINE)
 _DATE = re.compile(rb"^date[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _MESSAGE_ID = re.compile(rb"^message-id[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_IDENTIFIER = re.compile(rb"^message-id[ \t]*:\s*<([^<>\s]{1,900})>", re.IGNORECASE | re.MULTILINE)
 _RECEIVED = re.compile(rb"^received[ \t]*:", re.MULTILINE)
 _RESULTS = re.compile(_FIELD % rb"authentication-results", re.IGNORECASE | re.MULTILINE)
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|\\.?|[();]|[^\s"\\();]+', re.DOTALL)
@@ -70,6 +71,13 @@ def hops(fields: bytes) -> int:
     """How many servers the message has passed: the number of its Received fields."""
     lowered = fields.lower()
     return len(_RECEIVED.findall(lowered)) if b"received" in lowered else 0
+
+
+def message_id(content: bytes) -> bytes:
+    """The identifier of the message, without its angle brackets; empty if there is none."""
+    fields = content[: end(content)]
+    found = _IDENTIFIER.search(fields)
+    return found[1] if found else b""
 
 
 def top(content: bytes) -> int:

@@ -182,7 +182,7 @@ class Reception:
                 return reached.refused
             if findings.fields:
                 envelope = evolve(envelope, message=await with_fields(envelope.message, findings.fields, self._blobs, self._threads))
-            sealed = await self._sealing.seal(envelope.message)
+            sealed = await self._sealing.seal(envelope.message, bool(reached.users))
             delivery = await self._delivery(sealed, await self._targets(envelope, sealed, findings, reached, each), int(time()))
             if each:
                 delivery = evolve(delivery, together=reached.together())

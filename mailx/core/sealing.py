@@ -22,6 +22,7 @@ from mailx.store.messages import scope, seal_content, seal_summary
 _IN_PLACE = 16384
 _FIELDS_IN_PLACE = 8192
 _PARTS_IN_PLACE = 100
+_FIELDS = 65536  # octets in which the Message-ID of a message is looked for that is not shown
 _ANSWERED = 9  # identifiers of References that are looked up: the first, which began the thread, and the last ones
 _ACCOUNTS_IN_PLACE = 50  # accounts whose keyed hashes the reactor computes itself
 
@@ -52,13 +53,13 @@ class Sealing:
         self._threads = threads
         self._file_above = file_above
 
-    async def seal(self, message: Message) -> Sealed:
-        """``message`` sealed; its spool, if it has one, becomes its file."""
+    async def seal(self, message: Message, shown: bool = True) -> Sealed:
+        """``message`` sealed; its spool, if it has one, becomes its file. One that is not ``shown`` in a mailbox gets no summary."""
         content = message.content
-        if isinstance(content, bytes) and _simple(content):
-            return self._sealed(content, None)
+        if isinstance(content, bytes) and (_simple(content) if shown else len(content) <= _IN_PLACE):
+            return self._sealed(content, None, shown)
         try:
-            sealed: Sealed = await self._threads(self._large, content)
+            sealed: Sealed = await self._threads(self._large, content, shown)
         except OSError as error:
             raise no_space(error) from None
         except CipherError as error:
@@ -77,14 +78,18 @@ class Sealing:
         hash, within = self._cipher.hash, scope(account_id)
         return tuple([hash(b"thread", within, identifier) if identifier else b"" for identifier in identifiers])
 
-    def _large(self, content: "bytes | BlobFile") -> Sealed:
+    def _large(self, content: "bytes | BlobFile", shown: bool) -> Sealed:
         if isinstance(content, bytes):
-            return self._sealed(content, self._blobs.put(content) if len(content) > self._file_above else None)
-        return self._sealed(content.read(), content)
+            return self._sealed(content, self._blobs.put(content) if len(content) > self._file_above else None, shown)
+        return self._sealed(content.read() if shown else content.read(_FIELDS), content, shown)
 
-    def _sealed(self, content: bytes, file: BlobFile | None) -> Sealed:
-        data = summarise(content)
+    def _sealed(self, content: bytes, file: BlobFile | None, shown: bool) -> Sealed:
         guid = urandom(16)
+        if not shown:
+            size = len(content) if file is None else file.size
+            kept = seal_content(self._cipher, guid, content) if file is None else None
+            return Sealed(guid, size, b"", kept, file, (headers.message_id(content[:_FIELDS]),))
+        data = summarise(content)
         return Sealed(
             guid,
             len(content),

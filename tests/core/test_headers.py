@@ -91,6 +91,12 @@ class HopsTests(TestCase):
         self.assertEqual(headers.hops(b"Received: a\r\nreceived : b\r\n Received: folded\r\nX-Received: c\r\nRECEIVED:\r\n"), 3)
         self.assertEqual(headers.hops(b"Subject: received\r\n"), 0)
 
+    def test_message_id(self) -> None:
+        self.assertEqual(headers.message_id(b"A: b\r\nMessage-Id :\r\n <a@b>\r\n\r\n"), b"a@b")
+        self.assertEqual(headers.message_id(b"A: b\r\n\r\nMessage-ID: <a@b>\r\n"), b"")
+        self.assertEqual(headers.message_id(b"text\r\nMessage-ID: <a@b>\r\n"), b"")
+        self.assertEqual(headers.message_id(b"Message-ID: a b\r\n"), b"")
+
     def test_top(self) -> None:
         self.assertEqual(headers.top(b"Return-Path: <a@b>\r\nReceived: x\r\n"), 20)
         self.assertEqual(headers.top(b"Received: x\r\nReturn-Path: <>\r\n"), 0)

@@ -1,4 +1,5 @@
 -- Aliases that reach addresses elsewhere, and senders whose rewritten form is too long to stand in an address.
+-- A message that no mailbox shows, for it only goes on to other servers, has an empty messages.summary.
 --   alias_remotes.hash     Cipher.hash(b"alias", alias id as 8 octets, the address, lower case)
 --   alias_remotes.sealed   Cipher.seal(b"alias", alias id as 8 octets + hash, the address)
 --   senders.hash           Cipher.hash(b"sender", b"", the address)
