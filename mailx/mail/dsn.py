@@ -61,7 +61,7 @@ class Notice:
     log_id: str  # by which this server knows the original
     outcomes: tuple[Outcome, ...]
     content: bytes  # the original or its beginning, without what this server put before it
-    full: bool = False  # ``content`` is the whole original, and all of it is returned
+    full: bool = False  # ``content`` is the whole original and is to be returned
     arrived: int | None = None
     envelope_id: str = ""  # ENVID, decoded
     utf8: bool = False  # the original came by SMTPUTF8
@@ -69,16 +69,16 @@ class Notice:
 
 def render(notice: Notice) -> bytes:
     """The notification as a message."""
-    content = notice.content[: FULL_LIMIT if notice.full else HEADER_LIMIT]
-    text = _text(notice, content)
+    content = notice.content
+    whole = notice.full and len(content) <= FULL_LIMIT and _fits(content)
     machine, kind = _machine(notice)
-    parts = [_part("text/plain; charset=utf-8", text), _part(kind, machine), _returned(notice, content)]
+    parts = [_part("text/plain; charset=utf-8", _text(notice, whole)), _part(kind, machine), _returned(notice, whole)]
     boundary = notice.boundary
     while any(boundary.encode() in part for part in parts):
         boundary = blake2b(boundary.encode(), digest_size=16).hexdigest()
     opening = f"--{boundary}\r\n".encode()
     body = b"".join([opening + part + b"\r\n" for part in parts])
-    head = _head(notice, content, boundary)
+    head = _head(notice, boundary)
     if not body.isascii():
         head += b"Content-Transfer-Encoding: 8bit\r\n"
     return head + b"\r\n" + body + f"--{boundary}--\r\n".encode()
@@ -95,7 +95,7 @@ def printable(text: str, limit: int = _TEXT_LIMIT, ascii_only: bool = False) -> 
     return "".join(kept)[:limit]
 
 
-def _head(notice: Notice, content: bytes, boundary: str) -> bytes:
+def _head(notice: Notice, boundary: str) -> bytes:
     to = str(notice.to)
     lines = [
         f"Date: {_date(notice.now)}",
@@ -104,7 +104,7 @@ def _head(notice: Notice, content: bytes, boundary: str) -> bytes:
         f"Subject: {_subject(notice)}",
         f"Message-ID: <{notice.message_id}>",
     ]
-    found = _MESSAGE_ID.fullmatch(header.unfold(_fields(content).get(b"message-id", b"")))
+    found = _MESSAGE_ID.fullmatch(header.unfold(_fields(notice.content).get(b"message-id", b"")))
     if found is not None:
         lines += [f"In-Reply-To: {found[0].decode()}", f"References: {found[0].decode()}"]
     lines += [
@@ -135,8 +135,8 @@ _INTRODUCTIONS = {
 }
 
 
-def _text(notice: Notice, content: bytes) -> bytes:
-    subject = printable(header.decode(_fields(content).get(b"subject", b"")[: 4 * _SUBJECT_LIMIT]), _SUBJECT_LIMIT).strip()
+def _text(notice: Notice, whole: bool) -> bytes:
+    subject = printable(header.decode(_fields(notice.content).get(b"subject", b"")[: 4 * _SUBJECT_LIMIT]), _SUBJECT_LIMIT).strip()
     message = f'your message "{subject}"' if subject else "your message"
     when = f" of {_date(notice.arrived)}" if notice.arrived is not None else ""
     paragraphs = [f"This is the mail server {notice.hostname}."]
@@ -146,7 +146,7 @@ def _text(notice: Notice, content: bytes) -> bytes:
             opening = f"{message}{when} {_INTRODUCTIONS[action]}"
             paragraphs.append(_wrapped(opening[:1].upper() + opening[1:]))
             paragraphs += [_told(outcome) for outcome in outcomes]
-    what = "Your whole message is" if notice.full else "The header of your message is"
+    what = "Your whole message is" if whole else "The header of your message is"
     paragraphs.append(
         _wrapped(f"{what} attached. If you ask the administrator of {notice.hostname} about it, name the id {notice.log_id}.")
     )
@@ -246,8 +246,9 @@ def _field(name: str, value: str) -> str:
 # What is returned of the original.
 
 
-def _returned(notice: Notice, content: bytes) -> bytes:
-    if notice.full and _fits(content):
+def _returned(notice: Notice, whole: bool) -> bytes:
+    content = notice.content
+    if whole:
         kind = "message/global" if notice.utf8 else "message/rfc822"
         eight_bit = not content.isascii()
         return _entity(kind, "8bit" if eight_bit else "7bit", content if content.endswith(b"\r\n") else content + b"\r\n")

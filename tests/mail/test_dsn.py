@@ -120,6 +120,7 @@ class Rendering(SynchronousTestCase):
             octets = render(evolve(NOTICE, full=True, content=ORIGINAL + bad))
             self.assertIn(b"text/rfc822-headers", octets)
             self.assertNotIn(b"Hello Bob", octets)
+            self.assertIn(b"The header of your message is attached.", octets)
 
     def test_sizes_are_bounded(self) -> None:
         content = b"Subject: x\r\n" + b"X-Long: y\r\n" * 100_000 + b"\r\n"
