@@ -2,7 +2,7 @@
 
 A lane is NEW until its first attempt has ended, LIVE while its server answers, DEAD after an attempt that reached
 nobody. Only a LIVE lane makes several attempts at a time; the others make one, on which all that waits for them
-depends. Each kind has its share of all attempts (``_Shares``), and a LIVE lane may use what the others leave:
+depends. Each kind has its share of all attempts (``_Shares``), and LIVE lanes may use what the others leave:
 
 - what is dead is retried within a share of its own, so it takes nothing from what is new;
 - what is new goes first come, first served, but for a reserve, given one every so often to the lane that came last. However
@@ -75,12 +75,14 @@ class _Shares:
     new: int = field(init=False)
     reserve: int = field(init=False)
     dead: int = field(init=False)
+    live: int = field(init=False)  # what it may use although others wait
     used: dict[Health, int] = Factory(lambda: dict.fromkeys(Health, 0))
 
     def __attrs_post_init__(self) -> None:
         self.new = max(1, self.total * 4 // 10)
         self.reserve = max(1, self.total * 15 // 100)
         self.dead = max(1, self.total * 25 // 100)
+        self.live = self.total * 85 // 100
 
     @property
     def full(self) -> bool:
@@ -246,7 +248,7 @@ class Lanes(Generic[J]):
         """The lane whose turn it is, out of its line."""
         live, new, dead = self._lines[Health.LIVE], self._lines[Health.NEW], self._lines[Health.DEAD]
         used, shares = self._shares.used, self._shares
-        if live:
+        if live and used[Health.LIVE] < shares.live:
             return live.popitem(last=False)[0]
         if new:
             if used[Health.NEW] < shares.new:
@@ -259,7 +261,7 @@ class Lanes(Generic[J]):
                 self._wake(self._reserve_at - now)
         if dead and used[Health.DEAD] < shares.dead:
             return dead.popitem(last=False)[0]
-        return None
+        return live.popitem(last=False)[0] if live else None
 
     def _begin(self, lane: Lane[J]) -> None:
         lane.line = None

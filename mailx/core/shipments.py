@@ -69,7 +69,7 @@ def verdict(waiter: Waiter, attempt: Attempt, retry: Sequence[int], now: int) ->
     reply = attempt.reply
     if reply.done:
         return Verdict(SENT, 0, made)
-    if not reply.temporary or waiter.attempts >= waiter.waits:
+    if 500 <= reply.code < 600 or waiter.attempts >= waiter.waits:  # a code that makes no sense is no "never"
         return Verdict(FAILED, 0, made)
     return Verdict(DEFERRED, now + wait(retry, waiter.attempts), made)
 

@@ -33,7 +33,8 @@ CREATE TABLE queue (
     finished BIGINT NOT NULL DEFAULT 0         -- when it was sent or failed; 0: neither
 );
 CREATE INDEX queue_dispatch ON queue (dispatch_id);
-CREATE INDEX queue_waiting ON queue (destination, priority, due) WHERE state IN ('pending', 'deferred');
+CREATE INDEX queue_waiting ON queue (destination, priority, due, state) WHERE state IN ('pending', 'deferred');
+CREATE INDEX queue_held ON queue (id) WHERE state = 'held';
 CREATE INDEX queue_warn ON queue (warn) WHERE state = 'deferred' AND warn > 0;
 CREATE INDEX queue_sending ON queue (node) WHERE state = 'sending';
 CREATE INDEX queue_finished ON queue (state, finished) WHERE finished > 0;
