@@ -22,7 +22,7 @@ from typing import Any
 
 from bench.client import Client
 from bench.crash import swept
-from bench.recorder import Recorder
+from bench.recorder import Arrival, Recorder
 from bench.report import finish, progress
 from bench.servers import DOMAIN, PASSWORD, ROOT, MailX
 
@@ -93,8 +93,8 @@ def hold_some(server: MailX) -> None:
     try:
         while True:
             time.sleep(0.1)
-            for row in server.queue("deferred", limit=3) + server.queue("pending", limit=3):
-                server.api("POST", f"/v1/queue/{row['id']}/hold")
+            for entry in server.api("GET", "/v1/queue", {"state": "pending,deferred", "limit": 3})["entries"]:
+                server.api("POST", "/v1/queue/hold", body={"id": entry["id"]})
     except (OSError, RuntimeError):
         return
 
@@ -127,15 +127,14 @@ def drain(server: MailX, recorder: Recorder, seconds: float = 600.0) -> list[str
     recorder.recovered, recorder.slow_seconds = True, 0.0
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        waiting = {state: server.queue(state, limit=1000) for state in ("held", "deferred", "pending", "sending")}
+        counts: dict[str, int] = server.api("GET", "/v1/queue", {"limit": 1})["counts"]
+        waiting = {state: counts.get(state, 0) for state in ("held", "deferred", "pending", "sending")}
         if not any(waiting.values()):
             return []
-        for row in waiting["held"]:
-            server.api("POST", f"/v1/queue/{row['id']}/release")
-        for row in waiting["deferred"]:
-            server.api("POST", f"/v1/queue/{row['id']}/retry")
+        server.api("POST", "/v1/queue/release", body={"state": "held"})
+        server.api("POST", "/v1/queue/retry", body={"state": "deferred"})
         time.sleep(0.2)
-    return [f"{len(rows)} recipients stay {state}" for state, rows in waiting.items() if rows]
+    return [f"{count} recipients stay {state}" for state, count in waiting.items() if count]
 
 
 def mailboxes(server: MailX) -> tuple[Counter[tuple[int, str]], Counter[tuple[int, str]]]:
@@ -157,13 +156,16 @@ def mailboxes(server: MailX) -> tuple[Counter[tuple[int, str]], Counter[tuple[in
 
 
 class Account:
-    """The last reckoning: ``faults`` that should not be, and ``doubled`` recipients with the seconds from first arrival to kill."""
+    """The last reckoning: ``faults`` that should not be, and for ``doubled`` recipients the seconds from the 250 to the kill.
+
+    These are negative when the kill came while the next server had the whole message and had not answered yet.
+    """
 
     def __init__(self, acknowledged: dict[str, tuple[int, tuple[str, ...]]], recorder: Recorder, kills: list[float]) -> None:
         self._acknowledged = acknowledged
-        self._arrived: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self._arrived: dict[tuple[str, str], list[Arrival]] = defaultdict(list)
         for arrival in recorder.arrivals:
-            self._arrived[arrival.attempt, arrival.recipient].append(arrival.moment)
+            self._arrived[arrival.attempt, arrival.recipient].append(arrival)
         self._kills = kills
         self.faults: list[str] = []
         self.doubled: list[float] = []
@@ -173,9 +175,9 @@ class Account:
         for attempt, (sender, recipients) in self._acknowledged.items():
             for recipient in recipients:
                 self._check(attempt, sender, recipient, kept, bounced)
-        for (attempt, recipient), moments in self._arrived.items():
-            if len(moments) > 1:
-                self._explain(attempt, recipient, moments)
+        for (attempt, recipient), arrivals in self._arrived.items():
+            if len(arrivals) > 1:
+                self._explain(attempt, recipient, arrivals)
         self.faults += [f"{attempt} is {count} times in the INBOX of user {user}" for (user, attempt), count in kept.items() if count > 1]
         self.faults += [
             f"{recipient} was reported {count} times to user {user}" for (user, recipient), count in bounced.items() if count > 1
@@ -193,10 +195,10 @@ class Account:
         elif not self._arrived[attempt, recipient]:
             self.faults.append(f"{attempt} to {recipient} was acknowledged and is lost")
 
-    def _explain(self, attempt: str, recipient: str, moments: list[float]) -> None:
+    def _explain(self, attempt: str, recipient: str, arrivals: list[Arrival]) -> None:
         """A recipient may have arrived again if a kill lies between two arrivals."""
-        for earlier, later in zip(moments, moments[1:], strict=False):
-            between = [kill - earlier for kill in self._kills if earlier - 0.05 < kill < later]
+        for earlier, later in zip(arrivals, arrivals[1:], strict=False):
+            between = [kill - earlier.noted for kill in self._kills if earlier.whole < kill < later.whole]
             if between:
                 self.doubled.append(min(between))
             else:

@@ -16,11 +16,12 @@ from attrs import frozen
 
 @frozen
 class Arrival:
-    """One recipient of one message: the message's X-Attempt, and when the 250 was about to be sent."""
+    """One recipient of one message: the message's X-Attempt, when all of it was there, and when it was noted, right before the 250."""
 
     attempt: str
     recipient: str
-    moment: float
+    whole: float
+    noted: float
 
 
 class Recorder:
@@ -104,9 +105,10 @@ class Recorder:
         raise ConnectionError("the connection ended within a message")
 
     def _keep(self, attempt: str, recipients: list[str]) -> None:
+        whole = time.monotonic()
         if any(recipient.startswith("slow-") for recipient in recipients):
             time.sleep(random.random() * self.slow_seconds)
         with self._lock:
             os.write(self._file, "".join(f"{attempt} {recipient}\n" for recipient in recipients).encode())
-            moment = time.monotonic()
-            self.arrivals += [Arrival(attempt, recipient, moment) for recipient in recipients]
+            noted = time.monotonic()
+            self.arrivals += [Arrival(attempt, recipient, whole, noted) for recipient in recipients]

@@ -64,7 +64,7 @@ class MailX:
         keep: bool = False,
         domain: str = DOMAIN,
         interface: str = "127.0.0.1",
-        resolver: str = "",
+        resolver: str = NO_RESOLVER,
     ) -> None:
         """``settings`` are further tables of the configuration; ``interface`` is the loopback address that it listens on.
 

@@ -92,7 +92,8 @@ class Names:
             f'server:\n  interface: 127.0.0.1@{self.resolver}\n  directory: "{directory}"\n  chroot: ""\n  username: ""\n  pidfile: ""\n'
             f"  use-syslog: no\n  do-daemonize: no\n  num-threads: 1\n  do-ip6: no\n  do-not-query-localhost: no\n  cache-max-ttl: 0\n"
             f'  cache-max-negative-ttl: 0\n  module-config: "validator iterator"\n  qname-minimisation: no\n{anchors}'
-            '  local-zone: "127.in-addr.arpa." nodefault\nremote-control:\n  control-enable: no\n'
+            # Of these two it would answer by itself that they do not exist.
+            '  local-zone: "127.in-addr.arpa." nodefault\n  local-zone: "test." nodefault\nremote-control:\n  control-enable: no\n'
         )
         return self._stubs(server)
 

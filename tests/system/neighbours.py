@@ -75,7 +75,7 @@ class Neighbours(SynchronousTestCase):
         found: list[dict[str, Any]] = []
 
         def look() -> bool:
-            found[:] = json.loads(server.ctl("queue", "list", "--state", state, "--json"))["items"]
+            found[:] = json.loads(server.ctl("queue", "list", "--state", state, "--json"))["entries"]
             return bool(found)
 
         self.wait_until(look, server.log)

@@ -221,7 +221,7 @@ class Server:
         shown = to if isinstance(to, str) else ", ".join(to)
         message = f"From: {self.account}\r\nTo: {shown}\r\nSubject: {subject}\r\n\r\n{body}\r\n"
         with self.submission() as client:
-            client.sendmail(self.account, to, message, rcpt_options=options)
+            client.sendmail(self.account, to, message.encode(), rcpt_options=options)
 
     def imap(self) -> IMAP4_SSL:
         """A client that is logged in."""

@@ -18,7 +18,8 @@ class Direct(Neighbours):
     def setUp(self) -> None:
         super().setUp()
         self.names_ = self.names({"remote.example": ZONE})
-        self.server_ = self.server(self.names_)
+        # A session that is kept would not see what Postfix is told anew.
+        self.server_ = self.server(self.names_, {"outbound.idle_seconds": "0"})
 
     def remote(self, verdicts: Mapping[str, str] | None = None) -> Postfix:
         return self.postfix("mx.remote.example", "127.0.0.2", domains=("remote.example",), verdicts=verdicts)
@@ -171,7 +172,7 @@ class TwoServers(Neighbours):
         self.here.submit("me@there.example", "there")
         message = self.there.message("there")
         self.assertEqual(message["Return-Path"], f"<me@{HERE}>")
-        self.assertRegex(message["Received"], r"with ESMTPS \(TLSv1\.3\)")
+        self.assertIn("with ESMTPS (TLSv1.3)", " ".join(message["Received"].split()))
         self.there.submit(f"me@{HERE}", "and back")
         self.here.message("and back")
 
