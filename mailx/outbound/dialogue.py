@@ -159,7 +159,8 @@ class Opening:
             try:
                 answer = await self._exchange(wire, name, login)
             except sasl.SASLError as error:
-                raise Unreachable(Reply(454, "4.7.0", clean(f"Login at the relay failed: {error}")), str(self.hop)) from None
+                refusal = Reply(454, "4.7.0", f"Login at the relay failed: {error}")
+                break
             if answer.good:
                 return
             refusal = Reply(454, "4.7.0", clean(f"The relay refused the login: {answer.reply()}"))

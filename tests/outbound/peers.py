@@ -163,7 +163,9 @@ class Sink(Protocol):
     def command(self, line: str) -> None:
         self.factory.lines.append(line)
         verb = line[:4].upper()
-        if verb == "EHLO":
+        if line == "*":  # a login is given up
+            self.answer(line, b"501 5.7.0 Cancelled")
+        elif verb == "EHLO":
             self.answer(line, self.factory.ehlo_tls if self.tls else self.factory.ehlo)
         elif verb == "DATA":
             if self.answer(line, b"354 Go ahead") == 354:
