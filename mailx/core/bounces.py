@@ -38,7 +38,8 @@ from mailx.store.cipher import CipherError
 
 log = Logger()
 
-_IN_PLACE = 65536  # octets of an original that are rendered without a thread
+_IN_PLACE = 65536  # octets of an original that are rendered without a thread,
+_TOLD_IN_PLACE = 20  # and recipients: a millisecond
 _RETURN_PATH = re.compile(rb"(?i)return-path[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
 _WORD = re.compile(rb"(?:\([^)]{0,200}\)[ \t]*)?([^\s;(]{1,100})")
 _HOST = re.compile(r"(\S*) ?(\[[^]\s]*\])?")
@@ -153,8 +154,9 @@ class Bounces:
             envelope_id=original.demands.id,
             utf8=original.demands.utf8,
         )
-        rendered = await self._threads(dsn.render, notice) if len(content) > _IN_PLACE else dsn.render(notice)
-        origin = Origin(GENERATED, new_id())
+        large = len(content) > _IN_PLACE or len(reports) > _TOLD_IN_PLACE
+        rendered = await self._threads(dsn.render, notice) if large else dsn.render(notice)
+        origin = Origin(GENERATED, new_id(), helo=self._hostname)
         whole = received(self._hostname, origin, id, None, (sender,), now) + rendered
         # RFC 8689 5: what must not travel in the clear must not do so on its way back.
         demands = Demands(utf8=not sender.ascii, require_tls=original.demands.require_tls)

@@ -11,9 +11,11 @@ from mailx.ctl.session import Command, Session, pass_session
 
 # How facts are told, in this order; all others follow as they are.
 _WORDS = (
+    ("kind", "{}"),
     ("sender", "from {}"),
     ("recipient", "to {}"),
     ("recipients", "to {}"),
+    ("to", "told {}"),
     ("accounts", "in the mailbox of {}"),
     ("mailbox", "in its folder for {}"),
     ("forwarder", "forwarded for {}"),
@@ -27,7 +29,6 @@ _WORDS = (
     ("relay", "through relay {}"),
     ("tls", "{}"),
     ("security", "connection {}"),
-    ("kind", "{}"),
     ("of", "about {}"),
     ("report", "report {}"),
     ("attempts", "attempt {}"),

@@ -179,6 +179,14 @@ class Wishes(Base):
         self.assertNotIn(b"bob@", made.message.content)
         await self.timeline.stop()
 
+    async def test_many_recipients(self) -> None:
+        bounces = await self.open()
+        many = [Address.parse(f"r{number}@example.net") for number in range(100)]
+        made = await bounces.envelope(original(), [report(recipient=one, original=one) for one in many])
+        assert made is not None
+        self.assertEqual(fields(made, 99)["Final-Recipient"], "rfc822; r99@example.net")
+        await self.timeline.stop()
+
     async def test_who_tells_success(self) -> None:
         bounces = await self.open()
         done = Attempt(Reply(250, "2.0.0", "OK"), "mx.example.net [192.0.2.7]:25", reports=True)
