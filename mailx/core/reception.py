@@ -217,9 +217,15 @@ class Reception:
         """After the commit: whoever must know is told; the replies."""
         arrivals = self._arrivals
         placed = arrivals.placed(envelope, sealed.size, zip(reached.users.values(), outcomes, strict=True))
-        if planned is not None and self._queue is not None and outcomes.rows:
-            self._queue.placed(planned, outcomes.rows)
-        elif not placed:
+        if placed or outcomes.rows:
+            try:
+                if planned is not None and self._queue is not None:
+                    self._queue.placed(planned, outcomes.rows)
+                arrivals.count(envelope.origin.protocol, sealed.size, placed, started)
+                arrivals.accepted(envelope, sealed, findings, reached, outcomes)
+            except Exception:  # the message is stored: whatever is wrong now, the client must not send it again
+                log.failure("What follows a message's acceptance failed", event="reception.unfinished", message_id=envelope.id)
+        else:
             _undo(findings)
             self._drop(planned)
             await self._discard(sealed.file)
@@ -227,9 +233,6 @@ class Reception:
                 reply = FULL if Problem.GONE not in outcomes else CHANGED
                 arrivals.refused(envelope, findings, reply)
                 raise Refused(reply)
-        if placed or outcomes.rows:
-            arrivals.count(envelope.origin.protocol, sealed.size, placed, started)
-            arrivals.accepted(envelope, sealed, findings, reached, outcomes)
         if not each:
             replies: Mapping[Address, Reply] = dict.fromkeys(reached.recipients, OK)
         else:
@@ -389,7 +392,10 @@ def _undo(findings: Findings) -> None:
 
 
 def _not_reported(failure: Failure) -> None:
-    log.failure("A success was not reported", failure, event="reception.not_reported")
+    if failure.check(Refused):
+        log.warn("A success was not reported: {reason}", event="reception.not_reported", reason=failure.value.reason)
+    else:
+        log.failure("A success was not reported", failure, event="reception.not_reported")
 
 
 def _asked(policies: Sequence[IPolicy], moment: str) -> tuple[Any, ...]:

@@ -217,6 +217,16 @@ class SubmissionTests(Base):
             self.assertEqual((await self.reply(self.reception.accept(sent)))[:3], "451")
         self.assertEqual((dropped.call_count, finding.undone, self.courier.sent), (1, 1, []))
 
+    async def test_trouble_after_the_commit(self) -> None:
+        """What is stored is acknowledged, whatever fails then: the client must not send it again."""
+        (ann,) = await self.begin("ann")
+        sent = self.envelope(str(FAR), sender=ann.address, origin=self.world.origin(account=ann.id))
+        with mock.patch.object(self.queue, "placed", side_effect=RuntimeError("a mistake")):
+            replies = await self.reception.accept(sent)
+        self.assertEqual([reply.code for reply in replies.values()], [250])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertEqual(await self.rows("SELECT count(*) FROM queue"), [(1,)])
+
     async def test_too_many(self) -> None:
         """Aliases cannot make one message arbitrarily many."""
         (ann,) = await self.begin("ann")
