@@ -392,7 +392,7 @@ def _undo(findings: Findings) -> None:
 
 
 def _not_reported(failure: Failure) -> None:
-    if failure.check(Refused):
+    if isinstance(failure.value, Refused):
         log.warn("A success was not reported: {reason}", event="reception.not_reported", reason=failure.value.reason)
     else:
         log.failure("A success was not reported", failure, event="reception.not_reported")
