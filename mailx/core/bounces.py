@@ -8,7 +8,8 @@ other message. The rules, in their order:
 * NOTIFY (RFC 3461) decides for each recipient. Unsaid: failures and delays.
 * Failures of list and bulk mail go to its envelope sender, for that is what such senders are for. Delays of it, and of
   anything else that was sent automatically (RFC 3834), are told only where NOTIFY asks for them.
-* A forwarded message whose sender was found forged at its arrival is reported to nobody: the report would hit a stranger.
+* A message from outside whose sender was found forged at its arrival (SPF, DMARC) is reported to nobody: the report, of
+  a failed forwarding or of a success, would hit a stranger.
 * A sender at a local domain must still exist.
 
 Failure: what cannot be read of the original is left out of the report; the directory's Unavailable passes through.
@@ -43,8 +44,8 @@ _TOLD_IN_PLACE = 20  # and recipients: a millisecond
 _RETURN_PATH = re.compile(rb"(?i)return-path[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
 _WORD = re.compile(rb"(?:\([^)]{0,200}\)[ \t]*)?([^\s;(]{1,100})")
 _HOST = re.compile(r"(\S*) ?(\[[^]\s]*\])?")
-_FORGED = re.compile(r"\b(?:spf=(?:fail|softfail)|dmarc=fail)\b")
-_VOUCHED = re.compile(r"\bdmarc=pass\b")
+_FORGED = re.compile(r"(?:^|;)\s*(?:spf=(?:fail|softfail)|dmarc=fail)\b")
+_VOUCHED = re.compile(r"(?:^|;)\s*dmarc=pass\b")
 _REWRITTEN = ("srs0", "srs1")  # senders of forwarded mail: reception knows what they stand for
 
 _ANSWER = "answer"
@@ -89,11 +90,11 @@ class Bounces:
         if original.sender is None:
             self._nobody(original, asked, "null sender")
             return None
-        if original.forwarding is not None and _forged(original.forwarding.results):
-            self._nobody(original, asked, "forged sender")
-            return None
         full = _returns_all(original, asked)
         content = await self._content(original.message.content, full)
+        if original.origin.account is None and _forged(self._results(original, content)):
+            self._nobody(original, asked, "forged sender")
+            return None
         automatic = _automatic(content)
         if automatic == _ANSWER:
             self._nobody(original, asked, "automatic answer")
@@ -115,6 +116,14 @@ class Bounces:
             log.warn("A failure is reported to nobody", event="bounce.unreported", message_id=original.id, reason=reason, recipients=failed)
             if self._timeline is not None:
                 self._timeline.note(original.id, "unreported", reason=reason, recipients=failed)
+
+    def _results(self, original: Envelope, content: bytes) -> str:
+        """What the checks at arrival found, as the Authentication-Results field says it."""
+        if original.forwarding is not None:
+            return original.forwarding.results
+        value = header.unfold(_fields(content).get(b"authentication-results", b"")).decode("ascii", "replace")
+        server, _, results = value.partition(";")  # reception lets nobody else's field with this server's name pass
+        return results if server.strip().lower() == self._hostname.lower() else ""
 
     async def _exists(self, sender: Address) -> bool:
         """Whether mail to ``sender`` has a chance; of those elsewhere their servers know."""
@@ -191,13 +200,19 @@ def _forged(results: str) -> bool:
 
 def _automatic(content: bytes) -> str:
     """_ANSWER for an automatic answer, _MASS for what else no person waits for, "" for the rest (RFC 3834 2 and 5)."""
-    fields = header.first(header.split(content, 0, min(len(content), dsn.HEADER_LIMIT)))
+    fields = _fields(content)
     submitted = _word(fields, b"auto-submitted")
     kind = _word(fields, b"content-type")
     if submitted == b"auto-replied" or kind == b"multipart/report":
         return _ANSWER
     mass = _word(fields, b"precedence") in (b"bulk", b"junk", b"list") or b"list-id" in fields or b"list-unsubscribe" in fields
     return _MASS if mass or submitted not in (b"", b"no") else ""
+
+
+def _fields(content: bytes) -> dict[bytes, bytes]:
+    """The header fields of ``content``, of each name the first."""
+    end = content.find(b"\r\n\r\n", 0, dsn.HEADER_LIMIT)
+    return header.first(header.split(content, 0, end if end >= 0 else min(len(content), dsn.HEADER_LIMIT)))
 
 
 def _word(fields: dict[bytes, bytes], name: bytes) -> bytes:
@@ -234,6 +249,5 @@ def _outcome(report: Report, now: int) -> dsn.Outcome:
 
 def _arrived(content: bytes) -> int | None:
     """When the message came, by the Received field that this server put before it."""
-    fields = header.first(header.split(content, 0, min(len(content), dsn.HEADER_LIMIT)))
-    moment = dates.parse(header.unfold(fields.get(b"received", b"")).rpartition(b";")[2].strip())
+    moment = dates.parse(header.unfold(_fields(content).get(b"received", b"")).rpartition(b";")[2].strip())
     return None if moment is None else moment.seconds

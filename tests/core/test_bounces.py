@@ -128,18 +128,27 @@ class Told(Base):
         self.assertEqual([facts["reason"] for _, facts in await self.events() if "reason" in facts], ["sender gone"] * 2)
         await self.timeline.stop()
 
-    async def test_no_backscatter_of_forwarded_mail(self) -> None:
+    async def test_no_backscatter(self) -> None:
         bounces = await self.open()
+        outside = Origin("ESMTP", "c")
         for results, told in (
             ("spf=fail smtp.mailfrom=a@b", False),
             ("spf=softfail; dkim=none; dmarc=none", False),
-            ("spf=pass; dmarc=fail", False),
+            ("spf=pass reason=spf=fail; dmarc=fail", False),
             ("spf=fail; dkim=pass; dmarc=pass header.from=b", True),
+            ("dkim=none reason=spf=fail; spf=none", True),
             ("spf=none", True),
             ("", True),
         ):
-            made = await bounces.envelope(original(forwarding=Forwarding("example.test", results)), [report()])
+            forwarded = original(forwarding=Forwarding("example.test", results))
+            made = await bounces.envelope(evolve(forwarded, origin=outside), [report()])
             self.assertEqual(made is not None, told, results)
+            field = f"Authentication-Results: mail.example.test;\r\n\t{results}\r\n".encode()
+            made = await bounces.envelope(evolve(original(field), origin=outside), [report("delivered", notify=Notify.SUCCESS)])
+            self.assertEqual(made is not None, told, results)
+        theirs = original(b"Authentication-Results: mail.example.org; spf=fail\r\n")
+        self.assertIsNotNone(await bounces.envelope(evolve(theirs, origin=outside), [report()]), "somebody else's word")
+        self.assertIsNotNone(await bounces.envelope(original(field.replace(b"\t", b"\tspf=fail; ")), [report()]), "submitted")
         await self.timeline.stop()
 
     async def test_where_an_alias_leads_is_not_told(self) -> None:
