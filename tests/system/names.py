@@ -14,6 +14,9 @@ from tests.system.server import free_ports, program
 
 _ROOT_ZONE = ". 0 SOA ns. root. 1 3600 600 86400 1\n. 0 NS ns.\nns. 0 A 127.0.0.1\n"
 
+# Of these libunbound would answer by itself that they do not exist.
+_NOTHING_BUILT_IN = '  local-zone: "127.in-addr.arpa." nodefault\n  local-zone: "test." nodefault\n'
+
 
 class Names:
     """``zones`` maps a zone to its records without SOA and NS, in the words of a zone file; those of ``signed`` are signed.
@@ -57,7 +60,7 @@ class Names:
 
     def stub_configuration(self) -> str:
         """Lines that make another program's libunbound ask the authority."""
-        return self._stubs("server:\n  do-not-query-localhost: no\n")
+        return self._stubs(f"server:\n  do-not-query-localhost: no\n{_NOTHING_BUILT_IN}")
 
     def stop(self) -> None:
         self._unbound.stop()
@@ -92,8 +95,7 @@ class Names:
             f'server:\n  interface: 127.0.0.1@{self.resolver}\n  directory: "{directory}"\n  chroot: ""\n  username: ""\n  pidfile: ""\n'
             f"  use-syslog: no\n  do-daemonize: no\n  num-threads: 1\n  do-ip6: no\n  do-not-query-localhost: no\n  cache-max-ttl: 0\n"
             f'  cache-max-negative-ttl: 0\n  module-config: "validator iterator"\n  qname-minimisation: no\n{anchors}'
-            # Of these two it would answer by itself that they do not exist.
-            '  local-zone: "127.in-addr.arpa." nodefault\n  local-zone: "test." nodefault\nremote-control:\n  control-enable: no\n'
+            f"{_NOTHING_BUILT_IN}remote-control:\n  control-enable: no\n"
         )
         return self._stubs(server)
 
