@@ -249,6 +249,7 @@ class Sending:
     async def _put_off(self, lane: Lane[Shipment], retry: Sequence[int], attempt: Attempt) -> None:
         now = int(self._now())
         word = self._parcels.seal_word(lane.key, Past(now, attempt))
+        due: int | None = None
         try:
             while self._lanes.open:
                 count, due = await self._store.write(queue.defer, lane.key, now, retry, word)
