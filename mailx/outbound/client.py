@@ -87,13 +87,16 @@ class Connection:
                 lines[recipient] = commands.rcpt(recipient, wishes.get(recipient), self._dsn, utf8)
             except Refused as refused:
                 found[recipient] = self.attempt(refused.reply)
-        sendable = list(lines)
-        for start in range(0, len(sendable), self._recipients):
-            some = sendable[start : start + self._recipients]
+        left = list(lines)
+        while left:
+            some, left = left[: self._recipients], left[self._recipients :]
             transaction = _Transaction(self, mail, {one: lines[one] for one in some}, pieces, size)
-            found.update(await transaction.run())
-            self.stale |= reused and not start and transaction.silent
-        return found
+            brought = await transaction.run()
+            self.stale |= reused and len(left) + len(some) == len(lines) and transaction.silent
+            found.update(brought)
+            if any(attempt.reply.done for attempt in brought.values()):
+                left += [one for one in some if _too_many(brought[one].reply)]
+        return {recipient: found[recipient] for recipient in recipients}
 
     async def _content(self, envelope: Envelope, outgoing: Rendering) -> tuple[Sequence[bytes], int]:
         """The octets to send and their number; raises Refused."""
@@ -150,7 +153,8 @@ class _Transaction:
                 await self._step_by_step()
         except Broken as broken:
             self._broke(broken)
-        self._wire.rest()
+        if not self._connection.unfinished:
+            self._wire.rest()
         return self._found
 
     async def _at_once(self) -> None:
@@ -283,6 +287,11 @@ class _Transaction:
             SENT_UNCERTAIN.inc()
         reply = UNCERTAIN if gone else broken.reply
         self._found.update(dict.fromkeys(open_ones, self._connection.attempt(reply)))
+
+
+def _too_many(reply: Reply) -> bool:
+    """Whether a recipient was refused because others had been taken: it goes into the next transaction (RFC 5321 4.5.3.1.10)."""
+    return reply.code in (452, 552) and reply.enhanced in ("", "4.5.3", "5.5.3")
 
 
 def _number(text: str) -> int:

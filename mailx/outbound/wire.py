@@ -120,7 +120,7 @@ class Wire(Protocol):
         return waiting
 
     def rest(self) -> None:
-        """All that was asked is answered, so all that was written is read: the next octets may go straight to the socket."""
+        """The server has said "yes" to all that was written, so it has read it: the next octets may go straight to the socket."""
         if self._socket is None and isinstance(self.transport, Connection):
             handle = self.transport.getHandle()
             self._socket = handle if isinstance(handle, Socket) else None  # of TLS it is no socket
@@ -185,6 +185,8 @@ class Wire(Protocol):
     # Octets in.
 
     def connectionMade(self) -> None:
+        if isinstance(self.transport, Connection):
+            self.transport.setTcpNoDelay(True)  # a last part of a segment would wait for the acknowledgement of what went before
         self.rest()
 
     def dataReceived(self, data: bytes) -> None:
@@ -259,9 +261,10 @@ class Wire(Protocol):
 
     def _refused(self) -> "Deferred[list[Answer]]":
         """Why nothing can be asked; a 421 that came meanwhile is the answer."""
-        early = self._early
-        answers = early[:1] if early and early[0].code == CLOSING else []
-        fault = self.fault or (answers[0].reply() if answers else EARLY if early or self._reader.pending else LOST)
+        if self._early and self._early[0].code == CLOSING:
+            fault = self._early[0].reply()
+        else:
+            fault = self.fault or (EARLY if self._early or self._reader.pending else LOST)
         self._close(fault)
         return fail(Broken(fault, [], asked=False))
 

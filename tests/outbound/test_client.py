@@ -7,14 +7,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.core.courier import PLAIN, Attempt
 from mailx.mail.address import Address
-from mailx.mail.envelope import Demands, Notify, Wish
+from mailx.mail.envelope import Demands, Envelope, Notify, Wish
 from mailx.mail.lines import dot_stuff
 from mailx.mail.reply import Reply
 from mailx.outbound import commands
 from mailx.outbound.client import NOT_SEVEN_BIT, OUT_OF_PLACE, PIECE, RECIPIENTS, UNCERTAIN
-from mailx.outbound.hop import Unreachable
+from mailx.outbound.hop import NONE, Security, Unreachable
 from mailx.outbound.wire import EARLY, LOST
-from tests.outbound.peers import ADA, BOB, CONTENT, EHLO, Memory, Transport
+from tests.outbound.peers import ADA, BOB, CONTENT, EHLO, Memory, Outgoing, Transport, envelope
 
 SIZE = len(CONTENT)
 MAIL = b"MAIL FROM:<me@example.test> SIZE=%d\r\n" % SIZE
@@ -62,7 +62,7 @@ class OneMessage(ClientTests):
         ):
             self.assertEqual(self.server.said(), said)
             self.server.say(say)
-        self.assertEqual(self.codes(delivery), [550, 250])
+        self.assertEqual(self.codes(delivery), [250, 550])
 
     def test_chunking(self) -> None:
         delivery = self.server.deliver()
@@ -307,6 +307,30 @@ class ManyRecipients(ClientTests):
         self.server.greet(EHLO.replace(b"250-8BITMIME", b"250-LIMITS RCPTMAX=1 MAILMAX=1\r\n250-8BITMIME"))
         self.assertEqual(self.server.said().count(b"RCPT"), 1)
 
+    def test_too_many_at_a_time(self) -> None:
+        """Whom the server does not take with the others it is given again, as long as it takes some each time."""
+        carl = Address("carl", "example.net")
+        for too_many in (b"452 4.5.3 Too many\r\n", b"552 Too many recipients\r\n"):
+            self.server = Memory()
+            delivery = self.server.deliver(ADA, BOB, carl)
+            self.server.greet()
+            self.server.say(OK * 2 + too_many * 2 + GO)
+            self.server.said()
+            self.server.say(OK)
+            self.assertEqual(self.server.said(), MAIL + b"RCPT TO:<bob@example.net>\r\nRCPT TO:<carl@example.net>\r\nDATA\r\n")
+            self.server.say(OK + too_many + OK + GO)
+            self.server.say(OK)
+            self.server.said()
+            self.server.say(OK + too_many + b"503 Nobody\r\n")
+            self.assertEqual(self.codes(delivery), [250, int(too_many[:3]), 250])
+
+    def test_a_full_mailbox_is_not_too_many(self) -> None:
+        delivery = self.server.deliver(ADA, BOB)
+        self.server.greet()
+        self.server.say(OK * 2 + b"552 5.2.2 Full\r\n" + GO)
+        self.server.say(OK)
+        self.assertEqual(self.codes(delivery), [250, 552])
+
     def test_lost_in_the_second(self) -> None:
         """What the first transaction brought stands, and is not tried again."""
         everybody = tuple(Address(f"u{number}", "example.net") for number in range(RECIPIENTS + 1))
@@ -452,6 +476,22 @@ class Unasked(ClientTests):
         self.assertEqual(self.server.said(), b"")
         self.assertEqual(self.codes(delivery), [451])
 
+    def test_closing_before_anything_is_asked(self) -> None:
+        """The message takes a while to be made ready, and the server does not wait."""
+        ready: Deferred[None] = Deferred()
+
+        class Later(Outgoing):
+            async def render(self, envelope: Envelope, eight_bit: bool) -> bytes | None:
+                await ready
+                return await super().render(envelope, eight_bit)
+
+        hop, sent = self.server.hop, envelope()
+        delivery = Deferred.fromCoroutine(self.server.pool.deliver("k", hop, Security(NONE), None, 30.0, sent, (ADA,), Later()))
+        self.server.greet()
+        self.server.say(b"421 4.4.2 Bye\r\n")
+        ready.callback(None)
+        self.assertEqual(self.replies(delivery), {ADA: Reply(421, "4.4.2", "Bye")})
+
     def test_half_an_answer_before_the_message(self) -> None:
         delivery = self.server.deliver()
         self.server.greet()
@@ -499,6 +539,14 @@ class Large(ClientTests):
         self.server.said()
         self.server.say(OK * 2 + (GO if ehlo is EHLO else b""))
         return delivery
+
+    def test_refused_before_it_has_all_gone(self) -> None:
+        """What lies in buffers goes first, whatever comes next."""
+        delivery = self.begin(EHLO)
+        self.pull()
+        self.server.say(b"552 5.3.4 Too much\r\n")
+        self.assertEqual(self.codes(delivery), [552])
+        self.assertTrue(self.server.transport.open)
 
     def pull(self) -> bytes:
         """What is written until all has gone, one full buffer at a time."""
