@@ -98,7 +98,7 @@ class Opening:
             announced = "STARTTLS" in extensions
             if announced and await self._may_begin(wire):
                 tls, failure, verified = await self._encrypt(wire)
-                extensions = await self._hello(wire)
+                extensions = await self._hello(wire)  # RFC 3207 4.2
             elif self.security.level != OPPORTUNISTIC:
                 raise Unreachable(NO_TLS, str(self.hop), STARTTLS_NOT_SUPPORTED, courier.PLAIN)
         if self.login is not None:
@@ -109,9 +109,8 @@ class Opening:
         return Opened(self.hop, extensions, verified, tls, announced, failure)
 
     def _refused(self, answer: Answer, security: str = "", tls: str = "") -> Unreachable:
-        return Unreachable(
-            answer.reply() if answer.code >= 300 else Reply(451, "4.5.0", f"Answer out of place: {answer.code}"), str(self.hop)
-        )
+        reply = Reply(451, "4.5.0", f"Answer out of place: {answer.code}") if answer.good else answer.reply()
+        return Unreachable(reply, str(self.hop), "", security, tls)
 
     async def _hello(self, wire: Wire) -> dict[str, str]:
         (answer,) = await wire.ask(f"EHLO {self.hostname}\r\n".encode("ascii"), 1, HELLO_TIME)

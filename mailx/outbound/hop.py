@@ -10,7 +10,7 @@ from mailx.core.resolver import TLSA as TLSA
 from mailx.mail.reply import Reply
 
 NONE = "none"  # Security.level: never TLS
-OPPORTUNISTIC = "opportunistic"  # TLS with whoever answers, where the server announces and begins it; else none
+OPPORTUNISTIC = "opportunistic"  # TLS with whoever answers, where the server announces it and it works; else none
 ENCRYPT = "encrypt"  # TLS with whoever answers, or no mail
 VERIFY = "verify"  # TLS with a certificate of a known authority for one of Security.names, or no mail
 DANE = "dane"  # TLS with a certificate that one of Security.tlsa vouches for, or no mail

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, cast
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionRefusedError, NoRouteError, TCPTimedOutError, TimeoutError
@@ -23,7 +23,7 @@ from mailx.mail.envelope import Envelope
 from mailx.mail.reply import Reply
 from mailx.outbound.client import Connection, Rendering
 from mailx.outbound.dialogue import Opening
-from mailx.outbound.hop import Hop, Login, Security, Unreachable
+from mailx.outbound.hop import NONE, OPPORTUNISTIC, Hop, Login, Security, Unreachable
 from mailx.outbound.tls import Contexts
 from mailx.outbound.wire import Wire
 
@@ -125,7 +125,7 @@ class Pool:
         if found is not None:
             return found
         try:
-            opened = await self._open(key, hop, security, login, timeout)
+            opened = await self._made(key, hop, security, login, timeout)
         except Unreachable as unreachable:
             OUTBOUND_CONNECTIONS.labels("failed").inc()
             log.info(
@@ -211,6 +211,18 @@ class Pool:
             self._waiters.popleft().room.callback(None)
 
     # Making one.
+
+    async def _made(self, key: Hashable, hop: Hop, security: Security, login: Login | None, timeout: float) -> Connection:
+        """A connection as it is asked for. One that may be unencrypted is, when TLS was begun and broke (RFC 7435 3)."""
+        try:
+            return await self._open(key, hop, security, login, timeout)
+        except Unreachable as unreachable:
+            if security.level != OPPORTUNISTIC or not unreachable.tls_failure or hop.implicit_tls or login is not None or self._stopped:
+                raise
+            connection = await self._open(key, hop, evolve(security, level=NONE), None, timeout)
+            connection.starttls = True
+            connection.tls_failure = unreachable.tls_failure
+            return connection
 
     async def _open(self, key: Hashable, hop: Hop, security: Security, login: Login | None, timeout: float) -> Connection:
         wire = await self._connect(hop, timeout)

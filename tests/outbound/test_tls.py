@@ -29,6 +29,7 @@ from mailx.outbound.hop import (
     VALIDATION_FAILURE,
     VERIFY,
     Hop,
+    Login,
     Security,
     Unreachable,
 )
@@ -190,7 +191,7 @@ class Tricks(TLSTests):
     async def test_injected_in_the_clear(self) -> None:
         """What a man in the middle adds behind the answer to STARTTLS is never believed."""
         for injected in (b"220 Go\r\n250-mx.example.net\r\n250 AUTH PLAIN\r\n", b"220 Go\r\n250 O"):
-            for level in (OPPORTUNISTIC, VERIFY):
+            for level in (ENCRYPT, VERIFY):
                 failure = await self.refused(Sinks([("STARTTLS", injected)], OFFERS), Security(level))
                 self.assertEqual(failure.tls_failure, VALIDATION_FAILURE)
 
@@ -201,6 +202,26 @@ class Tricks(TLSTests):
 
         failure = await self.refused(Sinks([("STARTTLS", later)], OFFERS), Security(VERIFY))
         self.assertEqual(failure.tls_failure, VALIDATION_FAILURE)
+
+    async def test_tls_that_breaks(self) -> None:
+        """Where mail may go in the clear it does so rather than not at all, and it is told; elsewhere it waits."""
+
+        def dropping(session: Any) -> bytes:
+            session.command = lambda line: None
+            session.dataReceived = lambda data: session.transport.loseConnection()
+            return b"220 Go"
+
+        for verify in (False, True):
+            sinks = Sinks([("STARTTLS", dropping)], OFFERS)
+            connection = await self.connect(sinks, Security(verify=verify))
+            self.assertEqual((connection.security, connection.tls_failure, connection.starttls), (courier.PLAIN, VALIDATION_FAILURE, True))
+            self.assertEqual(sinks.verbs(), ["EHLO", "STARTTLS", "EHLO"])
+        for level in (ENCRYPT, VERIFY, DANE):
+            failure = await self.refused(Sinks([("STARTTLS", dropping)], OFFERS), Security(level))
+            self.assertEqual(failure.tls_failure, VALIDATION_FAILURE)
+        with self.assertRaises(Unreachable):  # a login is never sent so
+            hop = Hop(NAME, "127.0.0.1", listen(self, Sinks([("STARTTLS", dropping)], OFFERS)))
+            await pool(self).connection("k", hop, Security(), Login("me", "secret"), 5.0)
 
     async def test_dropped_in_the_handshake(self) -> None:
         class Dropping(Protocol):
