@@ -203,7 +203,7 @@ class Timetable:
 
         def done(result: Any) -> None:
             if isinstance(result, Failure):
-                log.failure("The queue's timetable failed", result, event="queue.failed")
+                log.failure("The queue's timetable failed", result, event="queue.timetable_failed")
             self._busy.remove(running)
             running.callback(None)
 

@@ -270,7 +270,7 @@ class Restarts(TestCase):
         await here.send("b@example.org")
 
         def damage(txn):  # type: ignore[no-untyped-def]
-            txn.execute("UPDATE queue SET recipient = x'00' WHERE id = 1")
+            txn.execute("UPDATE queue SET recipient = ? WHERE id = 1", (b"0",))
 
         await here.world.store.write(damage)
         await here.start()
@@ -282,7 +282,7 @@ class Restarts(TestCase):
         await here.send("a@example.org")
 
         def damage(txn):  # type: ignore[no-untyped-def]
-            txn.execute("UPDATE bodies SET content = x'00'")
+            txn.execute("UPDATE bodies SET content = ?", (b"0",))
 
         await here.world.store.write(damage)
         await here.start()
