@@ -108,6 +108,7 @@ class _Datagrams(DatagramProtocol):
         self._timeout = timeout
         self._reactor = reactor
         self._foreign = 0
+        self._ended = False
         self._call: IDelayedCall | None = None
 
     transport: Any  # a connected socket
@@ -146,13 +147,19 @@ class _Datagrams(DatagramProtocol):
     def connectionRefused(self) -> None:
         self.end(NoAnswer("refused"))
 
+    def stopProtocol(self) -> None:
+        """The reactor closes a socket with an error on it without a word."""
+        self.end(NoAnswer("refused"))
+
     def end(self, result: bytes | NoAnswer | None) -> None:
-        if self.answer.called:
+        if self._ended:
             return
+        self._ended = True
         if self._call is not None:
             self._call.cancel()
             self._call = None
-        self.transport.stopListening()
+        if self.transport is not None:
+            self.transport.stopListening()
         if isinstance(result, NoAnswer):
             self.answer.errback(result)
         else:

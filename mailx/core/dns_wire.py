@@ -174,14 +174,15 @@ class _Walk:
         owner = dns.name.from_wire_parser(parser)
         kind, kin, ttl, size = parser.get_struct("!HHIH")
         end = parser.current + size
+        seconds = 0 if ttl >> 31 else ttl  # RFC 2181 8
         if kind == _OPT:
             self._extended = ttl >> 24
         elif kin == _IN and section == _ANSWERS and kind in (self._kind, _CNAME) and self._kept < RECORDS_LIMIT:
-            self._keep(owner.canonicalize(), kind, 0 if ttl >> 31 else ttl, size)
+            self._keep(owner.canonicalize(), kind, seconds, size)
         elif kin == _IN and section == _AUTHORITIES and kind == _SOA and self._negative < 0:
             with parser.restrict_to(size):
                 soa = dns.rdata.from_wire_parser(_IN, _SOA, parser)
-            self._negative = min(ttl, soa.minimum, _TTL_LIMIT)  # type: ignore[attr-defined]  # RFC 2308 5
+            self._negative = min(seconds, soa.minimum)  # type: ignore[attr-defined]  # RFC 2308 5
         parser.seek(end)
 
     def _keep(self, owner: dns.name.Name, kind: int, ttl: int, size: int) -> None:

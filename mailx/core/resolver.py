@@ -84,7 +84,10 @@ class Resolver:
         self._servers = [_Server(Exchange(host, port, settings.timeout, reactor)) for host, port in places]
 
     async def query(self, name: str, kind: str) -> Answer:
-        """The records of type ``kind`` ("MX", "TXT", ...) at ``name``, which may hold U-labels; raises DNSFailure."""
+        """The records of type ``kind`` ("MX", "TXT", ...) at ``name``, which may hold U-labels; raises DNSFailure.
+
+        ValueError is for a type that does not exist: a fault of the caller.
+        """
         key = (name, kind)
         kept = self._kept.get(key)
         if kept is not None:
@@ -102,8 +105,9 @@ class Resolver:
         waiter: Deferred[Answer] = Deferred()
         waiters = self._asked.get(key)
         if waiters is None:
+            asking = question(name, kind)
             self._asked[key] = [waiter]
-            self._slots.run(lambda: Deferred.fromCoroutine(self._look_up(key)))
+            self._slots.run(lambda: Deferred.fromCoroutine(self._look_up(key, asking)))
         else:
             waiters.append(waiter)
         return await waiter
@@ -159,12 +163,12 @@ class Resolver:
         for _ in range(2):  # sockets close in the reactor's next steps
             await deferLater(self._reactor, 0)
 
-    async def _look_up(self, key: tuple[str, str]) -> None:
+    async def _look_up(self, key: tuple[str, str], asking: bytes) -> None:
         """Find the answer for ``key``, keep it and tell those who wait for it."""
         octets = _ENTRY_OCTETS + 4 * len(key[0])
         what: Answer | DNSFailure
         try:
-            what, records = await self._find(key)
+            what, records = await self._find(key, asking)
             ttl, octets = what.ttl, octets + records
         except DNSFailure as error:
             what, ttl = error, FAILURE_SECONDS
@@ -186,12 +190,12 @@ class Resolver:
         while len(self._kept) > self._size or (self._octets > _CACHE_OCTETS and len(self._kept) > 1):
             self._octets -= self._kept.popitem(last=False)[1].octets
 
-    async def _find(self, key: tuple[str, str]) -> tuple[Answer, int]:
+    async def _find(self, key: tuple[str, str], asking: bytes) -> tuple[Answer, int]:
         """The answer for ``key`` with its size, following CNAMEs that the server did not."""
         name, kind = key
         aliases, secure, ttl = 0, True, TTL_MOST
         while True:
-            reading = await self._ask(question(name, kind))
+            reading = await self._ask(asking)
             aliases += reading.aliases
             if aliases > CHAIN_LIMIT:
                 raise DNSFailure("too many CNAMEs")
@@ -203,6 +207,7 @@ class Resolver:
             if reading.ttl >= 0 or (onward := ascii_name(reading.name)) is None:  # a SOA: the server went to the end of the chain
                 break
             name = onward
+            asking = question(name, kind)
         if not reading.records:
             ttl = min(ttl, NEGATIVE_MOST if reading.ttl >= 0 else NEGATIVE_UNSAID)
         ttl = max(ttl, TTL_LEAST)
@@ -237,9 +242,9 @@ def _told(kept: _Kept, left: float) -> Answer:
 def endpoint(text: str) -> tuple[str, int]:
     """(address, port) of ``"127.0.0.1:53"``, ``"[::1]:53"`` or an address alone; raises ValueError for a name."""
     host, colon, port = text.rpartition(":")
-    if text.count(":") > 1 and not text.startswith("[") or not colon:
+    if not colon or host.endswith(":") or (":" in host and not host.endswith("]")) or text.endswith("]"):
         host, port = text, str(_PORT)
-    host = {"localhost": "127.0.0.1"}.get(host, host).strip("[]")
+    host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
     try:
         return str(ip_address(host)), int(port)
     except ValueError:
