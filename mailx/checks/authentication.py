@@ -38,6 +38,7 @@ _AT_ONCE = 200  # messages being checked
 _THREADS = 2  # for messages that are not small
 _LARGE_AT_ONCE = 4  # of those, each held whole
 _SMALL = 32768  # octets that are looked at where they are: a thread would cost more
+_SMALL_HEADER = 16384  # octets
 _FEW = 5  # signatures that are verified where they are
 
 SPF_FAILED = Reply(550, "5.7.23", "The sender's domain does not allow this server to send for it (SPF)")
@@ -151,7 +152,7 @@ class Authentication(Policy):
     async def _look(self, message: Message, patient: Patient) -> _Work:
         """Read and hash the message; in a thread unless it is small."""
         content, now = message.content, time()
-        if isinstance(content, bytes) and len(content) <= _SMALL:
+        if isinstance(content, bytes) and _small(content):
             return _looked_at(content, self._settings, now)
         await self._turn(self._large, patient.deadline)
         try:
@@ -240,18 +241,19 @@ class Authentication(Policy):
         verdicts = findings.verdicts
         if found.sender is not None:
             told.append(results.of_spf(found.sender, envelope.sender))
-            verdicts["spf"] = f"{found.sender.result} {found.sender.domain}".rstrip()
+            verdicts["spf"] = f"{found.sender.result} {results.named(found.sender.domain)}".rstrip()
         if self._settings.dkim:
             told += [results.of_dkim(each) for each in found.signatures] or [results.nothing("dkim")]
-            verdicts["dkim"] = ", ".join([f"{each.result} {each.domain}".rstrip() for each in found.signatures]) or "none"
+            verdicts["dkim"] = ", ".join([f"{each.result} {results.named(each.domain)}".rstrip() for each in found.signatures]) or "none"
             told.append(results.of_arc(found.chain, envelope.origin.address))
             verdicts["arc"] = found.chain.result
         if found.author is not None:
             reason = f"overridden by the ARC seal of {found.believed}" if found.believed else ""
             told.append(results.of_dmarc(found.author, reason))
-            verdicts["dmarc"] = f"{found.author.result} {found.author.domain}".rstrip()
-        findings.fields += results.header(self._hostname, told)
-        findings.results = results.value(told)
+            verdicts["dmarc"] = f"{found.author.result} {results.named(found.author.domain)}".rstrip()
+        lines = [str(each) for each in told]
+        findings.fields += results.header(self._hostname, lines)
+        findings.results = results.value(lines)
         for name, verdict in verdicts.items():
             if name in ("spf", "dkim", "arc", "dmarc"):
                 metrics.CHECKS.labels(name, _result(verdict)).inc()
@@ -277,6 +279,10 @@ def _gravity(verdict: dmarc.Verdict) -> tuple[int, int]:
     """How much a verdict weighs among those on several authors: failures by what is asked for, then what is unclear."""
     order = {"fail": 4, "permerror": 3, "temperror": 2, "none": 1, "pass": 0}
     return order[verdict.result], _STRICTNESS[verdict.policy]
+
+
+def _small(content: bytes) -> bool:
+    return len(content) <= _SMALL_HEADER or (len(content) <= _SMALL and content.find(b"\r\n\r\n", 0, _SMALL_HEADER) >= 0)
 
 
 def _looked_at(content: bytes, settings: config.Checks, now: float) -> _Work:

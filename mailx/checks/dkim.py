@@ -25,7 +25,7 @@ _SHOWN = 8  # letters of b= that name a signature (RFC 6008 3)
 
 @frozen
 class Verdict:
-    """What is known of one signature. ``domain`` is empty when it is not even clear whose it claims to be."""
+    """What is known of one signature. ``domain`` is A-labels in a "pass"; in other verdicts the texts may be anything."""
 
     result: str  # "pass", "fail", "policy", "neutral", "temperror", "permerror"
     reason: str = ""
@@ -73,13 +73,9 @@ def _candidate(mail: Mail, place: int, tags: dict[str, str], verdict: Verdict, n
 
 
 def _claimed(tags: dict[str, str]) -> Verdict:
-    """Whose a signature claims to be; of a malformed one, too, but only in letters that a field can carry."""
+    """Whose a signature claims to be; the texts are a stranger's."""
     domain, selector, algorithm, shown = (tags.get(name, "") for name in "dsab")
-    return Verdict("neutral", "", _plain(domain), _plain(selector), _plain(algorithm), compact(shown)[:_SHOWN])
-
-
-def _plain(text: str) -> str:
-    return text if len(text) < 254 and text.isascii() and text.isprintable() else ""
+    return Verdict("neutral", "", domain, selector, algorithm, compact(shown)[:_SHOWN])
 
 
 def _within(domain: str, read: Signature) -> bool:
