@@ -161,13 +161,16 @@ class Policies:
             return Standing(known) if known is not None else WITHOUT
         if known is not None and kept.get("id") == announced:
             if self._now() - kept["fetched"] > min(_REFRESH_AFTER, known.max_age / 2):
-                Deferred.fromCoroutine(self._renew(domain, announced)).addErrback(self._not_renewed)
+                Deferred.fromCoroutine(self._renew(domain, announced, kept["fetched"])).addErrback(self._not_renewed)
             return Standing(known)
-        failure = await self._renew(domain, announced)
+        failure = await self._renew(domain, announced, kept.get("fetched", 0))
         return Standing(_restored(record(await self._remembered.get(_KIND, domain))), failure)
 
-    async def _renew(self, domain: str, announced: str) -> str:
-        """Fetch the policy and remember it; returns why not, "" if it was. One fetch at a time for a domain."""
+    async def _renew(self, domain: str, announced: str, seen: float) -> str:
+        """Fetch the policy and remember it, unless a newer one than that ``seen`` is there by now; returns why not, "" if it was.
+
+        One fetch at a time for a domain.
+        """
         failed = self._failed.get((domain, announced))
         if failed is not None:
             return failed
@@ -178,7 +181,9 @@ class Policies:
         self._fetching[domain] = []
         failure = FETCH_ERROR
         try:
-            failure = await self._renewed(domain, announced)
+            kept = record(await self._remembered.get(_KIND, domain))
+            newer = kept.get("id") == announced and kept["fetched"] > seen
+            failure = "" if newer else await self._renewed(domain, announced)
         finally:
             if failure:
                 self._failed.put((domain, announced), failure)
