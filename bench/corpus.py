@@ -6,6 +6,7 @@ encoded subject. ``quarterly`` stands in the subject of 1 %, ``zymurgy`` in the 
 
 import base64
 import random
+import re
 from collections.abc import Iterator
 
 _SYLLABLES = "ba ce di fo gu la me ni po ru sa te vi wo xu zan bel cor din fer gol han".split()
@@ -109,3 +110,9 @@ class Corpus:
     def messages(self, count: int, octets: int = 4096) -> Iterator[bytes]:
         for number in range(count):
             yield self.message(number, octets)
+
+
+def submitted(message: bytes, author: str) -> bytes:
+    """``message`` as ``author`` submits it: nobody has signed it yet, and a key of the author's domain may."""
+    fields = re.sub(rb"DKIM-Signature: [^\r]*(\r\n\t[^\r]*)*\r\n", b"", message, count=1)
+    return re.sub(rb"From: [^\r]*", b"From: " + author.encode(), fields, count=1)

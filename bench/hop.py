@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.client import Client
-from bench.corpus import Corpus
+from bench.corpus import Corpus, submitted
 from bench.report import finish, percentile, progress
 from bench.servers import DOMAIN, ROOT, MailX
 from bench.submission import Load, close, connect
@@ -22,6 +22,7 @@ from tests.system.names import Names
 THERE = "there.example"
 ADDRESS = "127.0.0.2"
 READERS = 4
+OWN_ZONE = '@ A 127.0.0.1\n@ TXT "v=spf1 ip4:127.0.0.1 -all"\n_dmarc TXT "v=DMARC1; p=reject"'
 
 
 class Watch:
@@ -82,10 +83,28 @@ def servers(directory: Path, names: Names) -> tuple[MailX, MailX]:
     return here, there
 
 
+def sign(here: MailX, names: Names) -> None:
+    """Make keys for DOMAIN, publish and use them."""
+    here.ctl("dkim", "create", DOMAIN)
+    names.publish(DOMAIN, "\n".join(line for line in here.ctl("dkim", "show", DOMAIN).splitlines() if "._domainkey." in line))
+    here.ctl("dkim", "activate", DOMAIN, "--force")
+
+
+def require_verdicts(there: MailX) -> None:
+    """Raise RuntimeError unless the last message that arrived was found authentic."""
+    client = Client(there.imap_port, address=there.interface, domain=there.domain)
+    last = client.select()
+    shown = client.command(b"FETCH %d (BODY.PEEK[HEADER.FIELDS (Authentication-Results)])" % last)
+    client.close()
+    for verdict in (b"spf=pass", b"dkim=pass", b"dmarc=pass"):
+        if verdict not in shown:
+            raise RuntimeError(f"not found authentic: {shown.decode()}")
+
+
 def measure(here: MailX, there: MailX, count: int, rate: float, sessions: int) -> dict[str, float]:
     """Submit ``count`` messages, ``rate`` a second (0: as fast as they are taken); latencies in seconds."""
-    corpus = Corpus()
-    contents = [b"X-Number: %d\r\n" % number + corpus.message(number).replace(b"\r\n.", b"\r\n..") for number in range(count)]
+    every = (submitted(message, f"u1@{DOMAIN}") for message in Corpus().messages(count))
+    contents = [b"X-Number: %d\r\n" % number + message.replace(b"\r\n.", b"\r\n..") for number, message in enumerate(every)]
     watches = [Watch(there, user) for user in range(1, READERS + 1)]
     connections = connect(here.ports["submission"], [f"u{user}@{DOMAIN}" for user in range(1, READERS + 1)], sessions)
     sent = Load(connections, count, lambda number: contents[number], lambda number: f"u{number % READERS + 1}@{THERE}", rate).run()
@@ -114,7 +133,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=20.0, help="messages a second")
     parser.add_argument("--sessions", type=int, default=4)
     options = parser.parse_args()
-    names = Names({DOMAIN: '@ A 127.0.0.1\n@ TXT "v=spf1 ip4:127.0.0.1 -all"', THERE: f"@ MX 10 mx\nmx A {ADDRESS}"})
+    names = Names({DOMAIN: OWN_ZONE, THERE: f"@ MX 10 mx\nmx A {ADDRESS}"})
     here, there = servers(ROOT / "bench" / "var" / "hop", names)
     started: list[Any] = []
     try:
@@ -123,8 +142,10 @@ def main() -> None:
             each.start()
         here.populate()
         there.populate()
+        sign(here, names)
         progress("warming up")
         measure(here, there, 50, 20.0, options.sessions)
+        require_verdicts(there)
         progress(f"{options.count} messages, {options.rate:g} a second")
         steady = measure(here, there, options.count, options.rate, options.sessions)
     finally:

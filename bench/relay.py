@@ -7,14 +7,13 @@ The servers take turns; each figure is the median. With ``--signed`` MailX signs
 
 import argparse
 import os
-import re
 import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from bench.corpus import Corpus
+from bench.corpus import Corpus, submitted
 from bench.report import finish, progress
 from bench.servers import DOMAIN, PASSWORD, ROOT, MailX, Sink
 from bench.submission import Load, close, connect
@@ -22,6 +21,7 @@ from tests.system import postfix
 from tests.system.certificates import Authority
 
 ACCOUNTS = 10
+OCTETS = 4675  # of the corpus, so that 4,096 are left on average
 CONNECTIONS = 20  # to the smart host; the default of Postfix
 
 
@@ -89,12 +89,6 @@ class RelayingPostfix:
         self.sink.stop()
 
 
-def written_here(message: bytes) -> bytes:
-    """``message`` from an author of this domain, whom its key signs for, and as nobody has signed it yet."""
-    fields = re.sub(rb"DKIM-Signature: [^\r]*(\r\n\t[^\r]*)*\r\n", b"", message, count=1)
-    return re.sub(rb"From: [^\r]*", b"From: u1@" + DOMAIN.encode(), fields, count=1)
-
-
 def load(server: Any, contents: list[bytes], count: int, sessions: int) -> dict[str, float]:
     """Submit ``count`` messages; rates in messages/s."""
     connections = connect(server.port, server.users, sessions, server.password)
@@ -131,7 +125,7 @@ def main() -> None:
     if os.geteuid() and not options.only_mailx:
         raise SystemExit("bench-relay: Postfix starts as root only; run it as root, or with --only-mailx")
     directory = ROOT / "bench" / "var" / "relay"
-    contents = [written_here(message).replace(b"\r\n.", b"\r\n..") for message in Corpus().messages(200)]
+    contents = [submitted(message, f"u1@{DOMAIN}").replace(b"\r\n.", b"\r\n..") for message in Corpus().messages(200, OCTETS)]
     with tempfile.TemporaryDirectory(prefix="mailx-bench-") as certificates:
         servers: list[Any] = [RelayingMailX("mailx", directory / "mailx")]
         if options.signed:
