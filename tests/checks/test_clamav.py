@@ -31,7 +31,7 @@ class Answers(SynchronousTestCase):
     def test_verdicts(self) -> None:
         self.assertEqual(verdict(b"stream: OK"), "")
         self.assertEqual(verdict(b"stream: Win.Test.EICAR_HDB-1 FOUND"), "Win.Test.EICAR_HDB-1")
-self.assertEqual(verdict(b"stream: a\xff <b>\t(1) FOUND"), "a___b___1_")
+        self.assertEqual(verdict(b"stream: a\xff <b>\t(1) FOUND"), "a___b___1_")
         self.assertEqual(len(verdict(b"stream: " + b"x" * 900 + b" FOUND")), 100)
 
     def test_no_verdicts(self) -> None:
