@@ -21,7 +21,7 @@ from mailx.core import dns_wire
 from mailx.core.dns_wire import FORMERR, NOTIMP, Foreign, Malformed, Reading
 
 FOREIGN_LIMIT = 20
-_IN_PLACE = 4096  # octets of a message that the reactor reads itself, 2 ms at the worst
+_IN_PLACE = 2048  # octets of a message that the reactor reads itself, 2 ms at the worst
 _LENGTH = Struct(">H")
 _random = SystemRandom()
 

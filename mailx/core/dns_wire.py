@@ -31,6 +31,7 @@ _QR, _OPCODE, _TC, _RD, _AD, _RCODE = 0x8000, 0x7800, 0x0200, 0x0100, 0x0020, 0x
 _HEADER = Struct(">HHHHHH")
 _QUESTION_END = Struct(">HH")
 _EDNS = b"\0" + Struct(">HHIH").pack(_OPT, EDNS_OCTETS, 0, 0)
+_TO_THE_QUESTION = b"\xc0\x0c"  # a pointer to the octet behind the header
 _TTL_LIMIT = 2**31 - 1  # RFC 2181 8
 _RECORD_OCTETS = 100  # what an object takes beside the data
 _LABEL_LIMIT = 63
@@ -142,6 +143,7 @@ class _Walk:
     """One way through the records of a message."""
 
     def __init__(self, message: bytes, start: int, question: bytes) -> None:
+        self._message = message
         self._parser = dns.wire.Parser(message, start)
         self._name = dns.name.from_wire(question, 0)[0].canonicalize()
         self._kind = _QUESTION_END.unpack(question[-4:])[0]
@@ -171,14 +173,18 @@ class _Walk:
 
     def _record(self, section: int) -> None:
         parser = self._parser
-        owner = dns.name.from_wire_parser(parser)
+        if self._message.startswith(_TO_THE_QUESTION, parser.current):  # most records are the question's own
+            owner = self._name
+            parser.seek(parser.current + len(_TO_THE_QUESTION))
+        else:
+            owner = dns.name.from_wire_parser(parser).canonicalize()
         kind, kin, ttl, size = parser.get_struct("!HHIH")
         end = parser.current + size
         seconds = 0 if ttl >> 31 else ttl  # RFC 2181 8
         if kind == _OPT:
             self._extended = ttl >> 24
         elif kin == _IN and section == _ANSWERS and kind in (self._kind, _CNAME) and self._kept < RECORDS_LIMIT:
-            self._keep(owner.canonicalize(), kind, seconds, size)
+            self._keep(owner, kind, seconds, size)
         elif kin == _IN and section == _AUTHORITIES and kind == _SOA and self._negative < 0:
             with parser.restrict_to(size):
                 soa = dns.rdata.from_wire_parser(_IN, _SOA, parser)
@@ -207,17 +213,17 @@ def _said(kind: int, parser: dns.wire.Parser) -> Any:
 
 def value(rdata: Any) -> Any:
     """What a record says: text of addresses and names, octets of TXT, :class:`MX`, :class:`TLSA`, else its presentation form."""
-    match dns.rdatatype.to_text(rdata.rdtype):
-        case "A" | "AAAA":
+    match rdata.rdtype:
+        case RdataType.A | RdataType.AAAA:
             return rdata.address
-        case "TXT" | "SPF":
+        case RdataType.TXT | RdataType.SPF:
             return b"".join(rdata.strings)  # RFC 7208 3.3, RFC 8461 3.1
-        case "MX":
+        case RdataType.MX:
             return MX(rdata.preference, _text(rdata.exchange))
-        case "CNAME" | "PTR" | "NS":
+        case RdataType.CNAME | RdataType.PTR | RdataType.NS:
             return _text(rdata.target)
     return str(rdata.to_text())
 
 
 def _text(name: dns.name.Name) -> str:
-    return name.canonicalize().to_text(omit_final_dot=True)
+    return name.to_text(omit_final_dot=True).lower()
