@@ -31,7 +31,7 @@ WEBPKI_INVALID = "sts-webpki-invalid"
 PATTERNS_LIMIT = 100
 AGE_MOST = 31557600  # RFC 8461 3.2
 _REFRESH_AFTER = 86400.0  # RFC 8461 3.3: a policy in use is read again long before it ends
-_RETRY_AFTER = 300.0  # RFC 8461 3.3: not more often after a failure
+_RETRY_AFTER = 300.0  # RFC 8461 3.3: not too often after a failure
 _FAILED_SIZE = 10000
 _KIND = "sts"
 
@@ -157,7 +157,7 @@ class Policies:
             announced = identifier(list((await self._resolver.query(f"_mta-sts.{domain}", "TXT")).records))
         except DNSFailure:
             announced = ""
-        if not announced:  # what was promised holds on (RFC 8461 3.3)
+        if not announced:  # what was promised holds on
             return Standing(known) if known is not None else WITHOUT
         if known is not None and kept.get("id") == announced:
             if self._now() - kept["fetched"] > min(_REFRESH_AFTER, known.max_age / 2):
