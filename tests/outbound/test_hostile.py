@@ -4,16 +4,20 @@ import tracemalloc
 from collections.abc import Mapping
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailx.core.courier import Attempt
+from mailx.mail.lines import dot_stuff
 from mailx.mail.reply import Reply
 from mailx.outbound.client import COMMAND_TIME, UNCERTAIN
 from mailx.outbound.dialogue import GREETING_TIME, HELLO_TIME
 from mailx.outbound.hop import NONE, Hop, Security, Unreachable
 from mailx.outbound.wire import BABBLE, BLOCK_TIME, EARLY, END_TIME, GROUP_FACTOR, LINGER, LOST, SLOW, STUCK
-from tests.outbound.peers import ADA, BOB, EHLO, Memory, Outgoing, Sinks, envelope, listen, pool, turn
+from tests.outbound.peers import ADA, BOB, CONTENT, EHLO, Memory, Outgoing, Sinks, envelope, listen, pool, turn
 
 OK, GO = b"250 2.0.0 Ok\r\n", b"354 Go\r\n"
 LARGE = b"Subject: x\r\n\r\n" + b".A line with a dot\r\n" * 20000
@@ -213,6 +217,81 @@ class Babbling(SynchronousTestCase):
             tracemalloc.stop()
         self.server.drop()
         self.successResultOf(delivery)
+
+
+# What a server may do next: say something, say it in pieces, say nothing for a while, take some content, close.
+SAYINGS = st.sampled_from(
+    [
+        OK,
+        OK,
+        OK,
+        GO,
+        b"220 hello\r\n",
+        b"250-a\r\n",
+        b"250 SIZE\r\n",
+        b"450 4.2.0 Later\r\n",
+        b"550 5.1.1 No\r\n",
+        b"421 4.3.2 Bye\r\n",
+        b"2",
+        b"50",
+        b" ",
+        b"\r\n",
+        b"\n",
+        b"334 eA==\r\n",
+        b"999 \xff\r\n",
+        b"\0",
+    ]
+)
+ACTS = st.lists(st.one_of(SAYINGS, st.sampled_from(["wait", "take", "close"]), st.integers(1, 700)), max_size=40)
+EHLOS = st.sampled_from([EHLO, EHLO.replace(b"PIPELINING", b"PIPELINING\r\n250-CHUNKING"), EHLO.replace(b"250-PIPELINING\r\n", b"")])
+
+
+class Anything(SynchronousTestCase):
+    @given(EHLOS, ACTS, st.booleans(), st.booleans())
+    def test_whatever_the_server_does(self, ehlo: bytes, acts: list[Any], greeted: bool, large: bool) -> None:
+        """The delivery ends, every recipient has its answer, each reply is safe, and "yes" was said to a whole message."""
+        server = Memory()
+        content = LARGE if large else CONTENT
+        delivery = server.deliver(ADA, BOB, content=content)
+        written = b""
+        if greeted:
+            server.greet(ehlo)
+        else:
+            server.connect()
+        for act in acts:
+            written += self.act(server, act)
+        for _ in range(30):  # and then nothing more
+            server.pass_time(END_TIME)
+            if server.transport.open and server.transport.producer is None and delivery.called:
+                break
+            written += server.said()
+        result = delivery.result if delivery.called else None
+        if isinstance(result, Failure):
+            self.assertTrue(self.failureResultOf(delivery, Unreachable).value.reply.code >= 400)
+            return
+        found = self.successResultOf(delivery)
+        self.assertEqual(list(found), [ADA, BOB])
+        for attempt in found.values():
+            self.assertTrue(attempt.reply.done or 400 <= attempt.reply.code < 600)
+            self.assertTrue(attempt.reply.text.isprintable())
+            if attempt.reply.done:
+                self.assertIn(content if b"BDAT" in written else dot_stuff(content) + b".\r\n", written)
+
+    def act(self, server: Memory, act: Any) -> bytes:
+        if not server.transport.open:
+            return b""
+        written = server.said()
+        if isinstance(act, bytes):
+            server.say(act)
+        elif isinstance(act, int):
+            server.pass_time(act)
+        elif act == "wait":
+            server.pass_time(BLOCK_TIME + 5)
+        elif act == "close":
+            server.drop()
+        elif server.transport.producer is not None:
+            server.transport.producer.resumeProducing()
+        return written + server.said()
 
 
 class TooEarly(SynchronousTestCase):
