@@ -143,6 +143,7 @@ class Queue:
         await self._timetable.stop()
         await self._sending.stop()
         await self._settling.stop()
+        await self._timetable.leave()
 
     def plan(self, envelope: Envelope, onward: Sequence[Onward]) -> Planned:
         """What to store for the recipients ``onward`` of ``envelope``, and which of them will be tried at once."""

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -21,7 +21,7 @@ from mailx.core.lanes import Budget, Health, Lane, Lanes, Slot
 from mailx.core.parcels import Parcels, Past
 from mailx.core.routes import Routes
 from mailx.core.settling import Settling
-from mailx.core.shipments import BROKEN, INTERRUPTED, RECIPIENTS, UNSAID, Shipment, Waiter, wait
+from mailx.core.shipments import BROKEN, INTERRUPTED, RECIPIENTS, UNSAID, Shipment, Waiter
 from mailx.core.timeline import Timeline
 from mailx.core.timetable import Timetable
 from mailx.mail.address import Address
@@ -42,6 +42,7 @@ _FEW = 10
 _CROWDED = 2  # seconds until a lane may claim again when there are far too many
 _LONGEST = 3600.0  # seconds that an attempt may last
 _DEAD_SECONDS = 60  # that a destination rests when there is no schedule
+_LAST = 4  # destinations whose last attempts are given up at a time: each row costs a report
 _AGAIN = 60  # seconds until a row is tried again whose content the store could not give
 _NOTHING = Message(b"", 0)  # stands for a content that is still in the store
 
@@ -89,6 +90,7 @@ class Sending:
         self._none: list[Deferred[None]] = []
         self._tick: Any = None
         self._putting_off: set[bytes] = set()
+        self._last = DeferredSemaphore(_LAST)
         lanes.start = self._begin
 
     def start(self) -> None:
@@ -154,7 +156,11 @@ class Sending:
             if not lane.jobs and lane.cold:
                 await self._fetch(lane)
             if lane.jobs:
-                reached = await self._attempt(slot, lane.jobs.popleft())
+                shipment = lane.jobs.popleft()
+                try:
+                    reached = await self._attempt(slot, shipment)
+                except Exception:
+                    self._hold(shipment)
         finally:
             metrics.QUEUE_RUNNING.dec()
             self._lanes.ended(slot, reached)
@@ -236,8 +242,7 @@ class Sending:
     def _dead(self, lane: Lane[Shipment], shipment: Shipment, attempt: Attempt) -> None:
         """Leave the destination alone for a while, and put off what else is due there."""
         retry = shipment.way.retry
-        rest = wait(retry, min(each.attempts for each in shipment.waiters)) if retry else _DEAD_SECONDS
-        self._lanes.dead(lane, rest)
+        self._lanes.dead(lane, retry[0] if retry else _DEAD_SECONDS)  # each row has its own wait; new mail may probe after the first
         waiting, lane.jobs = list(lane.jobs), type(lane.jobs)()
         for each in waiting:
             self._work(self._give_up(each, attempt))
@@ -255,12 +260,7 @@ class Sending:
                 count, due = await self._store.write(queue.defer, lane.key, now, retry, word)
                 if count < queue.SLICE:
                     break
-            while self._lanes.open:
-                rows = await self._store.write(queue.claim_last, lane.key, now, _BATCH, self._node)
-                for settled in self.give_up(rows, attempt):
-                    await settled
-                if len(rows) < _BATCH:
-                    break
+            await self._last.run(self._give_up_last, lane.key, now, attempt)
             if due is not None:
                 self._timetable.expect(due)
         except Unavailable as error:
@@ -269,16 +269,31 @@ class Sending:
         finally:
             self._putting_off.discard(lane.key)
 
+    async def _give_up_last(self, destination: bytes, now: int, attempt: Attempt) -> None:
+        """Give up those that had no wait left."""
+        while self._lanes.open:
+            rows = await self._store.write(queue.claim_last, destination, now, _BATCH, self._node)
+            for settled in self.give_up(rows, attempt):
+                await settled
+            if len(rows) < _BATCH:
+                return
+
     async def _give_up(self, shipment: Shipment, attempt: Attempt) -> None:
         """Settle with an outcome that was no attempt of its own; the content is for the report."""
         try:
             await self._load(shipment)
+            await self._settling.conclude(shipment, _all(shipment, attempt))
         except Unavailable:
             self._settling.put_back(shipment, _idle(shipment), int(self._now()) + _AGAIN)
         except CipherError as error:
             self._settling.put_back(shipment, HELD, 0, str(error))
-        else:
-            await self._settling.conclude(shipment, _all(shipment, attempt))
+        except Exception:
+            self._hold(shipment)
+
+    def _hold(self, shipment: Shipment) -> None:
+        """A fault of this program, now being handled: trying again would meet it again, and may send what was sent."""
+        log.failure("Sending failed", event="queue.failed_to_send", message_id=shipment.envelope.id)
+        self._settling.put_back(shipment, HELD, 0, "a fault of the program")
 
     # What the store has.
 

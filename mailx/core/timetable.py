@@ -8,6 +8,7 @@ waiting for so much longer. Failure of the store is logged; everything is tried 
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -24,7 +25,9 @@ log = Logger()
 ROUND = 15.0  # seconds between rounds of upkeep
 _DESTINATIONS = 5000  # that one look at the store brings
 _SOON = 5.0  # seconds until the next look when there were more
-_LATE = 100  # senders told of a delay between two pauses
+_LATE = 100  # recipients whose senders are told of a delay in one go
+_LATE_SLICES = 20  # such goes in a round: a round must not last for long, for it says that this node lives
+_SLICES = 100  # slices of old rows removed in a round
 _PAUSE = 0.05  # seconds between slices, for whoever else waits for the writer
 _JUMP = 30  # seconds by which a clock set back is worth the trouble
 _PRUNE_EVERY = 3600.0
@@ -89,6 +92,12 @@ class Timetable:
         while self._busy:
             await self._busy[0]
 
+    async def leave(self) -> None:
+        """Everything is settled: what this node left, the others may send at once."""
+        if self._node:
+            with suppress(Unavailable):
+                await self._store.write(queue.leave, self._node)
+
     def expect(self, due: int) -> None:
         """Somebody waits until ``due``."""
         self._look_soon(max(0.0, due - self._now()))
@@ -149,25 +158,25 @@ class Timetable:
             if taken:
                 metrics.QUEUE_UNCERTAIN.inc(taken)
                 log.warn("What a dead node was sending is sent by others", event="queue.taken_back", rows=taken)
-            self._look_soon(0)  # other nodes add to the queue without a word
-        while not self._stopped:
+        self._look_soon(0)  # other nodes add to the queue without a word
+        for _ in range(_LATE_SLICES):
             rows = await self._store.write(queue.claim_late, int(self._now()), _LATE)
             if rows and self._late is not None:
                 await self._late(rows)
-            if len(rows) < _LATE:
+            if len(rows) < _LATE or self._stopped:
                 break
         seconds = self._reactor.seconds()
         if seconds >= self._prune_at:
-            self._prune_at = seconds + _PRUNE_EVERY
-            await self.prune()
+            pruned = await self.prune()
+            self._prune_at = seconds + (_PRUNE_EVERY if pruned < _SLICES * queue.SLICE else 0)
         if seconds >= self._count_at:
             self._count_at = seconds + _COUNT_EVERY
             for state, count in (await self._store.read(queue_upkeep.counts, int(self._now()))).items():
                 metrics.QUEUE_RECIPIENTS.labels(state).set(count)
 
     async def prune(self) -> int:
-        """Forget finished recipients that are old enough; how many. Raises Unavailable."""
-        pruned = await self._sliced(queue_upkeep.prune, int(self._now()) - self._keep)
+        """Forget finished recipients that are old enough, up to a limit; how many. Raises Unavailable."""
+        pruned = await self._sliced(queue_upkeep.prune, int(self._now()) - self._keep, slices=_SLICES)
         if pruned:
             log.info("Finished recipients were removed from the queue", event="queue.pruned", rows=pruned)
         return pruned
@@ -189,13 +198,16 @@ class Timetable:
             await self._store.write(queue.beat, self._node)
         return await self._sliced(queue.take_back, None if self._node else "", int(self._now()))
 
-    async def _sliced(self, job: Callable[..., int], *args: Any) -> int:
-        """Run ``job`` until it finds less than a slice; what it did in all."""
+    async def _sliced(self, job: Callable[..., int], *args: Any, slices: int = 0) -> int:
+        """Run ``job`` until it finds less than a slice, or has done so many; what it did in all."""
         total = 0
-        while (count := await self._store.write(job, *args)) >= queue.SLICE and not self._stopped:
+        while not self._stopped:
+            count = await self._store.write(job, *args)
             total += count
+            if count < queue.SLICE or (slices and total >= slices * queue.SLICE):
+                break
             await deferLater(self._reactor, _PAUSE)
-        return total + count
+        return total
 
     def _run(self, work: Any) -> None:
         running: Deferred[None] = Deferred()

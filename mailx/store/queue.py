@@ -381,6 +381,11 @@ def beat(txn: Txn, node: str) -> None:
     txn.execute(f"DELETE FROM nodes WHERE seen < {clock} - 86400")
 
 
+def leave(txn: Txn, node: str) -> None:
+    """``node`` ends: what it leaves in "sending" is for the others at once."""
+    txn.execute("DELETE FROM nodes WHERE node = ?", (node,))
+
+
 def _clock(txn: Txn) -> str:
     """The database's clock, which all nodes share: one whose own is wrong must not take others for dead."""
     return "CAST(strftime('%s', 'now') AS INTEGER)" if txn.dialect == "sqlite" else "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT)"

@@ -1,15 +1,18 @@
 """A queue over a real store, with couriers that do as the test says."""
 
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import Factory, define
+from attrs import Factory, define, evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from mailx.config import Config
+from mailx.core.accounts import Accounts
 from mailx.core.bounces import Bounces
 from mailx.core.courier import Attempt, ICourier
 from mailx.core.ledger import Entry, Selection
@@ -22,6 +25,7 @@ from mailx.mail.address import Address
 from mailx.mail.envelope import Demands, Envelope, Wish, new_id
 from mailx.mail.message import Message
 from mailx.mail.reply import Reply
+from mailx.store.sqlite import open_store
 from tests.scenery import World, configured, world
 
 GREETING = b"From: <me@example.test>\r\nSubject: Hello\r\n\r\nHello\r\n"
@@ -139,6 +143,18 @@ class Office:
     async def reports(self) -> list[bytes]:
         """The delivery reports in the account's INBOX."""
         return await self.world.contents(self.user)
+
+    async def copied(self) -> "Office":
+        """An office over a copy of the database as it is on disk now: what kill -9 would leave."""
+        path = self.case.mktemp()
+        for suffix in ("", "-wal"):
+            shutil.copy(os.path.join(self.world.directory, "mailx.db" + suffix), path + suffix)
+        store = await open_store(path, 1, self.world.reactor)
+        self.case.addCleanup(lambda: Deferred.fromCoroutine(store.close()))
+        accounts = Accounts(store, self.world.cipher, self.config.accounts, self.world.passwords, self.world.reactor)
+        await accounts.load()
+        made = evolve(self.world, store=store, accounts=accounts)
+        return _office(self.case, made, self.config, self.courier, self.relay, self.user, self.clock)
 
     def again(self, **sections: dict[str, Any]) -> "Office":
         """Another queue over the same store, as after a restart."""

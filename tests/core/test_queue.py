@@ -1,10 +1,12 @@
 """The queue over a real store: both paths, every outcome, restarts, and mail to dead destinations beside mail to live ones."""
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import TestCase
 
 from mailx.core.ledger import Selection
 from mailx.mail.envelope import Notify, Wish
+from mailx.mail.reply import Unavailable
+from mailx.store.queue import settle
 from tests.core.mail_out import AWAY, GREETING, LATER, NEVER, TAKEN, office
 
 
@@ -264,6 +266,59 @@ class Restarts(TestCase):
         await again.start()
         await again.settled(sent=5)
 
+    async def test_killed_in_every_state(self) -> None:
+        here = await office(self, queue={"retry": ("5m",), "shutdown_seconds": 0})
+        await here.start()
+        here.courier.answers.update({"later.example": LATER, "never.example": NEVER, "away.example": AWAY, "slow.example": Deferred})
+        for name in ("taken", "later", "never", "away", "away", "slow"):
+            await here.send(f"{name}{len(here.courier.tried)}@{name}.example")
+        await here.settled(sent=1, deferred=2, failed=1, pending=1, sending=1)
+        await here.queue.ledger.hold(Selection(destination="later.example"))
+        killed = await here.copied()
+        await here.queue.stop()
+        here.courier.answers.clear()
+        here.courier.tried.clear()
+        here.clock[0] += 300
+        await killed.start()
+        await killed.settled(sent=4, held=1, failed=1)
+        self.assertEqual(sorted(each[0] for each in here.courier.tried), ["away.example", "away.example", "slow.example"])
+        self.assertEqual(await killed.queue.ledger.retry(Selection(states=("held", "failed"))), 2)
+        await killed.settled(sent=6, held=0, failed=0)
+        self.assertEqual(len(await killed.reports()), 1)
+
+    async def test_fault_of_the_program(self) -> None:
+        here = await office(self)
+        await here.start()
+        self.patch(here.queue._sending._settling, "conclude", lambda *_: 1 / 0)
+        await here.send("a@example.org")
+        await here.settled(held=1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(here.queue._budget.used, 0)
+
+    async def test_store_that_does_not_answer(self) -> None:
+        here = await office(self)
+        await here.start()
+        write, failures = here.world.store.write, [Unavailable("gone")]
+
+        def failing(job, *args):  # type: ignore[no-untyped-def]
+            return fail(failures.pop()) if job is settle and failures else write(job, *args)
+
+        self.patch(here.world.store, "write", failing)
+        await here.send("a@example.org")
+        await here.settled(sent=1)
+        self.assertEqual((len(here.courier.tried), failures), (1, []))
+
+    async def test_memory_is_given_back(self) -> None:
+        here = await office(self)
+        await here.start()
+        here.courier.answers.update({"later.example": LATER, "never.example": NEVER, "away.example": AWAY})
+        for name in ("taken", "later", "never", "away"):
+            await here.send(*[f"{name}{number}@{name}.example" for number in range(3)])
+        await here.settled(sent=3, deferred=6, failed=3)
+        await here.until(lambda: not here.queue._settling._count)
+        sending = here.queue._sending
+        self.assertEqual((here.queue._budget.used, here.queue._budget.held, sending._octets.used, sending._claimed), (0, 0, 0, 0))
+
     async def test_row_that_does_not_open(self) -> None:
         here = await office(self)
         await here.send("a@example.org")
@@ -288,6 +343,52 @@ class Restarts(TestCase):
         await here.start()
         await here.settled(held=1)
         self.assertEqual(here.courier.tried, [])
+
+
+class PostgreSQL(TestCase):
+    """Several nodes on one database."""
+
+    timeout = 60
+
+    async def test_outcomes(self) -> None:
+        here = await office(self, engine="postgresql")
+        await here.start()
+        here.courier.answers.update({"later.example": LATER, "never.example": NEVER, "away.example": AWAY})
+        for name in ("taken", "later", "never", "away", "away"):
+            await here.send(f"{name}{len(here.courier.tried)}@{name}.example")
+        await here.settled(sent=1, deferred=2, failed=1, pending=1)
+        self.assertEqual(len(await here.reports()), 1)
+        here.courier.answers.clear()
+        self.assertEqual(await here.queue.ledger.retry(Selection()), 4)
+        await here.settled(sent=5)
+
+    async def test_a_dead_node_loses_what_it_was_sending(self) -> None:
+        here = await office(self, engine="postgresql", queue={"shutdown_seconds": 0})
+        await here.start()
+        here.courier.answers["example.org"] = Deferred
+        await here.send("you@example.org")
+        await here.settled(sending=1)
+        here.courier.answers.clear()
+        self.patch(here.world.store, "node", "other")
+        other = here.again()
+        await other.start()
+        await other.queue._timetable._upkeep()
+        await other.settled(sending=1)
+        await here.world.store.write(lambda txn: txn.execute("UPDATE nodes SET seen = seen - 121 WHERE node <> 'other'"))
+        await other.queue._timetable._upkeep()
+        await other.settled(sent=1)
+
+    async def test_a_node_that_ends_leaves_it_at_once(self) -> None:
+        here = await office(self, engine="postgresql", queue={"shutdown_seconds": 0})
+        await here.start()
+        here.courier.answers["example.org"] = Deferred
+        await here.send("you@example.org")
+        await here.queue.stop()
+        here.courier.answers.clear()
+        self.patch(here.world.store, "node", "other")
+        other = here.again()
+        await other.start()
+        await other.settled(sent=1)
 
 
 class Clock(TestCase):
