@@ -77,7 +77,7 @@ class Authentication(Policy):
         self._hostname = hostname
         self._resolver = resolver
         self._reactor = reactor
-        self._spf = spf.SPF(hostname)
+        self._spf = spf.SPF(hostname, self._thread)
         networks = tuple(ip_network(network, strict=False) for network in settings.trusted)
         self._trusts = lru_cache(maxsize=1000)(lambda address: any(ip_address(address) in network for network in networks))
         self._forwarders = frozenset(filter(None, map(ascii_name, settings.arc_trusted)))

@@ -3,15 +3,17 @@
 pyspf evaluates records; what it wants to know from DNS it is told beforehand. An evaluation that meets a question without an
 answer ends there, the answers are looked up side by side by the server's resolver, and it starts anew with them: it is a
 function of its answers, takes a fraction of a millisecond, and no thread ever waits for the network. What a domain's
-evaluation asked last time is looked up before its first start, so that it mostly needs one.
+evaluation asked last time is looked up before its first start, so that it mostly needs one. Policies that are long, or full
+of macros, are evaluated in a thread of the checks.
 
 ``SPF.check`` never raises: no answer, or an error inside pyspf, is a temperror. Limits are those of RFC 7208 4.6.4 (ten
-terms, two void look-ups), and beyond them a bound on questions in all, on the size of records, and on starts.
+terms, two void look-ups), and beyond them a bound on questions, on records, and on starts.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import spf
 from attrs import frozen
@@ -24,9 +26,14 @@ from mailx.mail.address import Address
 
 log = Logger()
 
+T = TypeVar("T")
+
 QUESTIONS = 150  # ten terms with ten MX hosts each, and a few
 STARTS = 40
-_RECORD_OCTETS = 4096  # of one SPF record; more is not evaluated
+_RECORD_OCTETS = 4096  # of one TXT record; more is no policy
+_OCTETS = 16384  # of all of them
+_LIGHT = 1024  # octets of policies that are evaluated where they are
+_MACROS = 4  # how much more an octet weighs where macros stand
 _REMEMBERED = 2000  # domains whose questions are remembered
 _FORESEEN = 30  # questions remembered of one
 
@@ -129,11 +136,18 @@ class _Query(spf.query):  # type: ignore[misc]
             raise _Missing
 
 
+class Threads(Protocol):
+    """Runs a call in a thread."""
+
+    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
+
+
 class SPF:
     """Checks senders; ``hostname`` is the receiver that macros may name."""
 
-    def __init__(self, hostname: str) -> None:
+    def __init__(self, hostname: str, threads: Threads) -> None:
         self._hostname = hostname
+        self._threads = threads
         self._foreseen: OrderedDict[str, tuple[_Question, ...]] = OrderedDict()
 
     async def check(self, names: Names, address: str, sender: Address | None, helo: str) -> Verdict:
@@ -156,10 +170,10 @@ class SPF:
         await _ask(names, self._foreseen.get(claim.domain, ()), answers)
         for _ in range(STARTS):
             query = _Query(claim, self._hostname, answers, explain)
-            try:
-                result, _, explanation = query.check()
-            except _Missing:
-                result, explanation = "", ""
+            octets, weight = _weight(answers)
+            if octets > _OCTETS:
+                return "permerror", "policy too large", ""
+            result, explanation = _evaluated(query) if weight <= _LIGHT else await self._threads(partial(_evaluated, query))
             if not query.missing:
                 self._remember(claim.domain, tuple(query.questions)[:_FORESEEN])
                 return result, _REASONS.get(result, ""), explanation
@@ -173,6 +187,23 @@ class SPF:
         self._foreseen.move_to_end(domain)
         if len(self._foreseen) > _REMEMBERED:
             self._foreseen.popitem(last=False)
+
+
+def _evaluated(query: _Query) -> tuple[str, str]:
+    """(result, explanation); they mean nothing when something is missing."""
+    try:
+        result, _, explanation = query.check()
+    except _Missing:
+        return "", ""
+    return result, explanation
+
+
+def _weight(answers: dict[_Question, Any]) -> tuple[int, int]:
+    """The octets of all SPF records, and how much work they may be."""
+    every = [text for (_, kind), found in answers.items() if kind == "TXT" and found is not _FAILED for (text,) in found]
+    texts = [text for text in every if text[:6].lower() == b"v=spf1"]
+    octets = sum(map(len, texts))
+    return octets, octets * _MACROS if any(b"%" in text for text in texts) else octets
 
 
 async def _ask(names: Names, questions: Sequence[_Question], answers: dict[_Question, Any]) -> None:

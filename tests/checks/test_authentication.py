@@ -15,7 +15,7 @@ from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope, Origin
 from mailx.mail.message import Message
 from mailx.mail.reply import Reply
-from tests.checks.names import FAULT, SILENCE, Names
+from tests.checks.names import FAULT, SILENCE, Names, at_once
 from tests.checks.signing import MESSAGE, chained, record, rsa, signature
 
 HOST = "mx.example.net"
@@ -327,7 +327,7 @@ class Threads(TestCase):
 class Foreseen(SynchronousTestCase):
     def test_bounded(self) -> None:
         self.patch(spf, "_REMEMBERED", 3)
-        checker = spf.SPF(HOST)
+        checker = spf.SPF(HOST, at_once)
         for number in range(10):
             names = Names({(f"d{number}.example", "TXT"): ["v=spf1 -all"]})
             self.successResultOf(Deferred.fromCoroutine(checker.check(names, "192.0.2.1", Address("a", f"d{number}.example"), "c.example")))

@@ -10,7 +10,7 @@ from mailx.checks import spf
 from mailx.checks.spf import SPF, Claim, Verdict
 from mailx.mail.address import Address
 from tests.checks import vectors
-from tests.checks.names import FAULT, Names
+from tests.checks.names import FAULT, Names, at_once
 
 SUITE = ("pyspf-2.0.14.tar.gz", "test/rfc7208-tests.yml")
 TESTS_IN_SUITE = 203
@@ -38,7 +38,7 @@ class Suite(SynchronousTestCase):
         if not domain:
             local, domain = "", local or test["helo"]
         claim = Claim(test["host"], local or "postmaster", domain, test["helo"])
-        checker = SPF("receiver.example")
+        checker = SPF("receiver.example", at_once)
         for _ in range(2):  # the second time with the questions of the first
             result, _, explanation = self.successResultOf(Deferred.fromCoroutine(checker.evaluate(names, claim, explain=True)))
             expected = test["result"]
@@ -99,7 +99,7 @@ class _Zone(Names):
 class Checking(SynchronousTestCase):
     def check(self, zone: Any, address: str = "192.0.2.1", sender: Address | None = ALICE, helo: str = "client.example") -> Verdict:
         self.names = Names(zone)
-        return self.successResultOf(Deferred.fromCoroutine(SPF("mx.example.net").check(self.names, address, sender, helo)))
+        return self.successResultOf(Deferred.fromCoroutine(SPF("mx.example.net", at_once).check(self.names, address, sender, helo)))
 
 
 class Checks(Checking):
@@ -139,7 +139,7 @@ class Checks(Checking):
 
     def test_questions_of_last_time_come_first(self) -> None:
         names = Names({("example.org", "TXT"): ["v=spf1 a:one.example mx -all"], ("one.example", "A"): ["192.0.2.7"]})
-        checker = SPF("mx.example.net")
+        checker = SPF("mx.example.net", at_once)
         starts = []
         self.patch(spf, "_Query", lambda *args: starts.append(args) or _QUERY(*args))
         for expected in (4, 1):
@@ -191,6 +191,24 @@ class Hostile(Checking):
         zone = {("example.org", "TXT"): ["v=spf1 " + "ip4:192.0.2.9 " * 10_000 + "-all"]}
         self.assertEqual(self.check(zone).result, "none")
 
+    def test_many_large_records_are_none(self) -> None:
+        """Seven included policies of 4000 octets each."""
+        zone = {(f"i{n}.example", "TXT"): ["v=spf1 " + "ip4:198.51.100.1 " * 230] for n in range(7)}
+        zone["example.org", "TXT"] = ["v=spf1 " + " ".join(f"include:i{n}.example" for n in range(7)) + " +all"]
+        self.assertEqual(self.check(zone), Verdict("permerror", "example.org", "mailfrom", "policy too large"))
+
+    def test_threads(self) -> None:
+        """Short policies are evaluated on the spot, long ones and those with many macros are not."""
+        for text, expected in (
+            ("v=spf1 -all", 0),
+            ("v=spf1 " + "ip4:198.51.100.1 " * 100 + "-all", 1),
+            ("v=spf1 -exists:" + "%{d}." * 60 + "x -all", 2),
+        ):
+            threads = _Threads()
+            checked = SPF("mx.example.net", threads).check(Names({("example.org", "TXT"): [text]}), "192.0.2.1", ALICE, "c.example")
+            self.assertEqual(self.successResultOf(Deferred.fromCoroutine(checked)).result, "fail")
+            self.assertEqual(threads.calls, expected)
+
     def test_odd_records(self) -> None:
         for text in (
             "v=spf1 exists:%{d99999999999999999999}.example -all",
@@ -203,3 +221,14 @@ class Hostile(Checking):
         ):
             self.assertIn(self.check({("example.org", "TXT"): [text]}).result, ("permerror", "fail", "none", "temperror", "neutral"))
             self.flushLoggedErrors()
+
+
+class _Threads:
+    """Counts the calls, and makes them at once."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def __call__(self, call: Any) -> Any:
+        self.calls += 1
+        return call()
