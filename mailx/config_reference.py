@@ -90,7 +90,8 @@ def _entry(key: str, attribute: "Attribute[Any]", note: str) -> str:
     if hasattr(default, "factory"):
         default = default.factory()
     text = _marked(attribute.metadata["help"])
-    return f".. confval:: {key}\n   :type: {allowed(attribute)}\n   :default: ``{literal(default)}``\n\n   {f'{text} {note}'.strip()}\n"
+    kind = allowed(attribute).replace("*", r"\*")
+    return f".. confval:: {key}\n   :type: {kind}\n   :default: ``{literal(default)}``\n\n   {f'{text} {note}'.strip()}\n"
 
 
 def literal(value: object) -> str:
