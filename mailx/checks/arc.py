@@ -107,7 +107,7 @@ def _places(mail: Mail, name: bytes) -> dict[int, int]:
 def _sealed(mail: Mail, order: Sequence[int], seal: Signature) -> bytes:
     """What ``seal`` signs: all earlier sets, its own, and itself without b= (RFC 8617 5.1.1)."""
     fields = [mail.canonical(place, True) for place in order]
-    return hashlib.sha256(b"\r\n".join([*fields, mail.unsigned(seal.place, True)])).digest()
+    return hashlib.sha256(b"".join([*fields, mail.unsigned(seal.place, True)])).digest()
 
 
 def hash_all(mail: Mail, chain: Chain) -> None:

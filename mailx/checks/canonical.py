@@ -1,6 +1,6 @@
-"""Canonical forms of header fields and bodies (RFC 6376 3.4), as a verifier needs them: all of them, in linear time.
+"""Bodies hashed in their canonical forms (RFC 6376 3.4), as a verifier needs them: both forms, any l=, several hashes at once.
 
-Pure. A body is hashed in stretches, so that one of many megabytes neither takes its size again nor holds the interpreter
+Pure and linear. A body is hashed in stretches, so that one of many megabytes neither takes its size again nor holds the interpreter
 for long; the hashes themselves let go of it.
 """
 
@@ -13,11 +13,6 @@ from attrs import define, field
 _STRETCH = 65536
 _CRLF = b"\r\n"
 _PADDING = _CRLF * 4096
-
-
-def relaxed_field(name: bytes, value: bytes) -> bytes:
-    """A field in the relaxed form (3.4.2), without the CRLF behind it."""
-    return name.lower() + b":" + _squeezed(value.replace(b"\r", b"").replace(b"\n", b"")).strip(b" ")
 
 
 def _squeezed(text: bytes) -> bytes:

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 from attrs import define, field, frozen
 
-from mailx.checks.canonical import Wanted, relaxed_field
+from mailx.checks.canonical import Wanted
 from mailx.checks.tags import MalformedTags, compact, parse
 from mailx.core.resolver import ascii_name
+from mailx.mail.canonical import field_relaxed
 from mailx.mail.header import Field, split
 
 FIELD_OCTETS = 8192  # of one signature; more is none
@@ -65,25 +66,25 @@ class Mail:
         return len(self.places.get(name, ()))
 
     def canonical(self, place: int, relaxed: bool) -> bytes:
-        """The field at ``place`` as it is hashed, without the CRLF behind it."""
+        """The field at ``place`` as it is hashed."""
+        raw = self.fields[place][0]
         if not relaxed:
-            return self.fields[place][0].removesuffix(b"\n").removesuffix(b"\r")
+            return raw.removesuffix(b"\n").removesuffix(b"\r") + b"\r\n"
         found = self._relaxed.get(place)
         if found is None:
-            _, name, value = self.fields[place]
-            found = self._relaxed[place] = relaxed_field(name, value)
+            found = self._relaxed[place] = field_relaxed(raw)
         return found
 
     def unsigned(self, place: int, relaxed: bool) -> bytes:
-        """The signature at ``place`` with its b= emptied (RFC 6376 3.7)."""
-        raw, name, value = self.fields[place]
+        """The signature at ``place`` with its b= emptied, and no line end (RFC 6376 3.7)."""
+        raw, _, value = self.fields[place]
         specs = value.removesuffix(b"\r").split(b";")
         for number, spec in enumerate(specs):
             tag, equals, _ = spec.partition(b"=")
             if tag.strip() == b"b":
                 specs[number] = tag + equals
-        value = b";".join(specs)
-        return relaxed_field(name, value) if relaxed else raw[: raw.index(b":") + 1] + value
+        emptied = raw[: raw.index(b":") + 1] + b";".join(specs)
+        return field_relaxed(emptied).removesuffix(b"\r\n") if relaxed else emptied
 
     def digest(self, names: Sequence[bytes], place: int, relaxed: bool) -> bytes:
         """The SHA-256 over the fields that ``names`` selects, from the bottom up (5.4.2), and the signature at ``place``."""
@@ -96,7 +97,7 @@ class Mail:
                 used[name] = left - 1
                 chosen.append(self.canonical(places[left - 1], relaxed))
         chosen.append(self.unsigned(place, relaxed))
-        return hashlib.sha256(b"\r\n".join(chosen)).digest()
+        return hashlib.sha256(b"".join(chosen)).digest()
 
 
 @frozen

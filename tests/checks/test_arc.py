@@ -1,5 +1,6 @@
 """ARC: the public suite of chains, chains of our own, and chains made to deceive or to cost."""
 
+import re
 import time
 from typing import Any
 
@@ -10,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.checks import arc
 from mailx.checks.signature import Mail
-from tests.checks import vectors
+from tests.checks import dkimpy_suite, vectors
 from tests.checks.signing import MESSAGE, chained, record, rsa, seal
 
 KEY = {"s._domainkey.forwarder.example": [record(rsa())], "s._domainkey.other.example": [record(rsa())]}
@@ -39,6 +40,23 @@ class Suite(SynchronousTestCase):
                 self.assertEqual(verdict.result, expected, f"{title}: {test['description']}: {verdict.reason}")
                 ran += 1
         self.assertEqual(ran, TESTS_IN_SUITE)
+
+    def test_vectors_of_dkimpy(self) -> None:
+        """Whatever chains dkimpy's own tests verify, we verify alike."""
+        seen = dkimpy_suite.verified(self, dkimpy.ARC, ("test_arc",))
+        self.assertGreaterEqual(len(seen), 2)
+        for message, _, theirs, found in seen:
+            records = {name.rstrip("."): [text.decode()] for name, text in found.items()}
+            self.assertEqual(verify(message, records).result, theirs[0].decode())
+
+    def test_vectors_of_mailman(self) -> None:
+        """Two chains of ValiMail's suite that Mailman's tests hold."""
+        text = vectors.member("mailman-3.3.10.tar.gz", "src/mailman/handlers/tests/test_arc_validate.py").decode()
+        key = "".join(re.findall(r'"([^"]*)"', text.partition("dkim1 = [")[2].partition("]")[0]))
+        for title, expected in (("test_chain_validation_pass", "pass"), ("test_chain_validation_fail", "fail")):
+            message = text.partition(f"def {title}(")[2].partition('message_from_string("""')[2].partition('""")')[0]
+            verdict = verify(message.replace("\n", "\r\n").encode(), {"dummy._domainkey.example.org": [key]})
+            self.assertEqual((verdict.result, verdict.sealers), (expected, ("example.org",)))
 
 
 class Chains(SynchronousTestCase):

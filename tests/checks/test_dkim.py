@@ -1,14 +1,8 @@
 """DKIM: dkimpy's vectors and agreement with dkimpy, and signatures made to deceive or to cost."""
 
-import importlib
-import io
-import sys
-import tarfile
 import time
-import unittest
 from base64 import b64encode
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import dkim as dkimpy
@@ -21,10 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailx.checks import dkim, keys
 from mailx.checks.dkim import Verdict
 from mailx.checks.signature import Mail
-from tests.checks import vectors
+from tests.checks import dkimpy_suite
 from tests.checks.signing import MESSAGE, NAMES, ed25519, record, rsa, signature
 
-SDIST = "dkimpy-1.1.8.tar.gz"
 NOW = 1_800_000_000.0
 # What dkimpy still takes and we do not: RFC 8301 took rsa-sha1 away and keys below 1024 bits, l= is never relied on.
 STRICTER = {("permerror", "unsupported algorithm"), ("policy", "key too short"), ("policy", "part of the body is not signed")}
@@ -292,10 +285,11 @@ class Agreement(SynchronousTestCase):
 
     def test_vectors_of_dkimpy(self) -> None:
         """Whatever dkimpy's own tests verify, we verify alike."""
-        seen = _run_dkimpy_tests(self)
+        seen = dkimpy_suite.verified(self, dkimpy.DKIM, ("test_dkim", "test_dkim_ed25519", "test_dkim_rsavariants"))
         self.assertGreater(len(seen), 30)
         differing = []
-        for message, index, theirs, records in seen:
+        for message, index, found, records in seen:
+            theirs = found is True
             now = time.time()
             mail = Mail(message)
             candidates = dkim.examine(mail, (), now)
@@ -304,50 +298,8 @@ class Agreement(SynchronousTestCase):
                 self.assertFalse(theirs)
                 continue
             each = candidates[index]
-            found = records.get(each.signature.question + ".", "") if each.signature is not None else ""
-            verdict = dkim.conclude(each, [found] if found else [])
+            text = records.get(each.signature.question + ".", "") if each.signature is not None else ""
+            verdict = dkim.conclude(each, [text] if text else [])
             if (verdict.result == "pass") != theirs and (verdict.result, verdict.reason) not in STRICTER:
                 differing.append((theirs, verdict))
         self.assertEqual(differing, [])
-
-
-def _run_dkimpy_tests(test_case: SynchronousTestCase) -> list[tuple[bytes, int, bool, dict[str, bytes]]]:
-    """What dkimpy's tests verify: (message, number of the signature, dkimpy's verdict, key records)."""
-    directory = test_case.mktemp()
-    with tarfile.open(vectors.distribution(SDIST)) as archive:
-        archive.extractall(directory, filter="data")
-    package = str(Path(directory, SDIST.removesuffix(".tar.gz"), "dkim").resolve())
-    test_case.patch(dkimpy, "__path__", [*dkimpy.__path__, package])
-    seen: list[tuple[bytes, int, bool, dict[str, bytes]]] = []
-    verified, prepared = dkimpy.DKIM.verify, dkimpy.DKIM.set_message
-
-    def set_message(self: Any, message: Any) -> None:
-        self.whole = message
-        prepared(self, message)
-
-    def verify(self: Any, idx: int = 0, dnsfunc: Any = None) -> bool:
-        records: dict[str, bytes] = {}
-
-        def ask(name: Any, timeout: int = 5) -> Any:
-            found = dnsfunc(name, timeout=timeout)
-            records[name.decode("latin-1")] = found.encode() if isinstance(found, str) else found or b""
-            return found
-
-        result = False
-        try:
-            result = verified(self, idx, ask)
-        finally:
-            if self.whole and not self.tlsrpt:
-                seen.append((b"\r\n".join(self.whole.replace(b"\r\n", b"\n").split(b"\n")), idx, result, records))
-        return result
-
-    test_case.patch(dkimpy.DKIM, "set_message", set_message)
-    test_case.patch(dkimpy.DKIM, "verify", verify)
-    for name in ("test_dkim", "test_dkim_ed25519", "test_dkim_rsavariants"):
-        module = importlib.import_module(f"dkim.tests.{name}")
-        test_case.addCleanup(sys.modules.pop, f"dkim.tests.{name}", None)
-        report = io.StringIO()
-        outcome = unittest.TextTestRunner(report).run(unittest.defaultTestLoader.loadTestsFromModule(module))
-        test_case.assertTrue(outcome.wasSuccessful(), report.getvalue())
-    test_case.addCleanup(sys.modules.pop, "dkim.tests", None)
-    return seen
