@@ -67,6 +67,8 @@ class SMTPCourier:
         self._downgrades = Downgrades(remembered, now)
         fetcher = fetcher or Fetcher(resolver, reactor, loopback=settings.loopback)
         policies = Policies(resolver, remembered, fetcher, now) if settings.mta_sts else None
+        if settings.tls == "off":
+            log.warn("UNSAFE: all mail to the recipients' servers goes unencrypted", event="outbound.unencrypted")
         own = Own(hostname, own_listeners)
         self._plans = Plans(settings, own, resolver, policies, self._downgrades, self.reports, resolver.validating, reactor.seconds)
         self._resting: Cache[tuple[str, int], bool] = Cache(_RESTING_SIZE, _RESTING_SECONDS, reactor.seconds)
@@ -112,7 +114,10 @@ class SMTPCourier:
             return Asked.NOTHING
         content = envelope.message.content
         if not isinstance(content, bytes):
-            content = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), content.read, HEADER_LIMIT)
+            try:
+                content = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), content.read, HEADER_LIMIT)
+            except Exception:  # whoever renders the message says what is wrong with it
+                return Asked.NOTHING
         return Asked.OPTIONAL if waives(content) else Asked.NOTHING
 
     def _ordered(self, way: Way) -> Sequence[Target]:

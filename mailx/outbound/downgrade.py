@@ -1,8 +1,9 @@
 """The memory against downgrades: a destination that has taken mail by TLS for a while is not given it in the clear one day.
 
-An attacker on the way can remove STARTTLS from what a server says. So once every session with a domain was encrypted for
-``STEADY`` seconds, TLS is needed there. When it then fails, mail waits; after ``PATIENCE`` seconds of failure the domain has
-changed its mind rather than an attacker his, and is forgotten. A session in the clear, while that is allowed, begins anew.
+An attacker on the way can remove STARTTLS from what a server says. So once sessions with a domain that lie ``STEADY`` seconds
+apart were encrypted, and none between them was not, TLS is needed there. When it then fails, mail waits; after ``PATIENCE``
+seconds of failure the domain has changed its mind rather than an attacker his, and is forgotten. A session in the clear, while
+that is allowed, begins anew.
 """
 
 from collections.abc import Callable
@@ -37,7 +38,7 @@ class Downgrades:
     async def steady(self, domain: str) -> bool:
         """Whether TLS is needed with ``domain`` because it always was."""
         kept = record(await self._remembered.get(_KIND, domain))
-        return bool(kept) and kept["since"] <= self._now() - STEADY
+        return bool(kept) and kept["last"] - kept["since"] >= STEADY
 
     def encrypted(self, domain: str) -> None:
         """A session with TLS came about."""
@@ -82,7 +83,7 @@ class Downgrades:
     async def _encrypted(self, domain: str) -> None:
         now = self._now()
         kept = record(await self._remembered.get(_KIND, domain))
-        await self._remembered.put(_KIND, domain, {"since": kept.get("since", now)}, now + _KEPT)
+        await self._remembered.put(_KIND, domain, {"since": kept.get("since", now), "last": now}, now + _KEPT)
 
     async def _plain(self, domain: str) -> None:
         if await self._remembered.get(_KIND, domain) is not None:

@@ -17,7 +17,7 @@ from mailx.core.resolver import DNSFailure
 from mailx.mail.reply import Refused, Reply
 from mailx.outbound.dane import Vouched, vouched
 from mailx.outbound.downgrade import Downgrades
-from mailx.outbound.hop import DANE, NONE, Hop, Security
+from mailx.outbound.hop import DANE, NONE, VALIDATION_FAILURE, Hop, Security
 from mailx.outbound.mx import Exchanger, Exchangers, Lookups, Own, exchangers
 from mailx.outbound.security import Asked, Known, Unfit, security
 from mailx.outbound.sts import ENFORCE, TESTING, WITHOUT, Policies, Standing
@@ -163,10 +163,21 @@ class Plans:
             asked = [self._standing(found.domain), self._places(found.domain), self._downgrades.steady(found.domain)]
             asked += [self._vouched(host, found.secure) for host in found.hosts]
             standing, wanted, steady, *vouchers = await gatherResults([Deferred.fromCoroutine(each) for each in asked])
-        if standing.failure:
-            self._reports.failure(found.domain, wanted, Applied(STS), standing.failure)
+        self._report(found, wanted, standing, vouchers)
         until = self._now() + min(max(found.ttl, TTL_LEAST), TTL_MOST)
         return Plan(settings, found, tuple(vouchers), standing, steady, wanted, until, {})
+
+    def _report(self, found: Exchangers, places: tuple[str, ...], standing: Standing, vouchers: list[Any]) -> None:
+        """Count for TLS reports what keeps sessions from being tried at all."""
+        policy = standing.policy
+        if standing.failure:
+            self._reports.failure(found.domain, places, Applied(STS), standing.failure)
+        if policy is None or policy.mode != ENFORCE:
+            return
+        applied = Applied(STS, tuple(policy.lines()), policy.mx)
+        for host, dane in zip(found.hosts, vouchers, strict=True):
+            if dane is None and not policy.matches(host.name):
+                self._reports.failure(found.domain, places, applied, VALIDATION_FAILURE, host.name)
 
     async def _standing(self, domain: str) -> Standing:
         return WITHOUT if self._policies is None else await self._policies.standing(domain)

@@ -29,12 +29,11 @@ class Asked(Enum):
 
 
 class Unfit(Exception):
-    """The host must not have the message; ``reply`` says so if no other host may. ``failure``: a result type of RFC 8460 4.3."""
+    """The host must not have the message; ``reply`` says so if no other host may."""
 
-    def __init__(self, reply: Reply, failure: str = "") -> None:
+    def __init__(self, reply: Reply) -> None:
         super().__init__(str(reply))
         self.reply = reply
-        self.failure = failure
 
 
 @frozen
@@ -60,14 +59,11 @@ def security(host: Exchanger, of: Exchangers, dane: Vouched | None, known: Known
         return _dane(host, of, dane)
     if policy is not None and policy.mode == ENFORCE:
         if not policy.matches(host.name):
-            raise Unfit(Reply(451, "4.7.5", f"The MTA-STS policy of {of.domain} does not name its mail server {host.name}"), MISMATCH)
+            raise Unfit(Reply(451, "4.7.5", f"The MTA-STS policy of {of.domain} does not name its mail server {host.name}"))
         return Security(VERIFY)
     if dane is not None or known.offers_tls:
         least = ENCRYPT
     return Security(least, verify=policy is not None and policy.mode == TESTING)
-
-
-MISMATCH = "validation-failure"
 
 
 def _required(host: Exchanger, of: Exchangers, dane: Vouched | None, policy: Policy | None, tls: str) -> Security:

@@ -18,7 +18,7 @@ from mailx.mail.address import Address
 from mailx.mail.envelope import Demands, Envelope, Origin, new_id
 from mailx.mail.message import Message
 from mailx.outbound import downgrade
-from mailx.outbound.courier import SMTPCourier
+from mailx.outbound.courier import HEADER_LIMIT, SMTPCourier
 from mailx.outbound.pool import Pool
 from mailx.outbound.sts import NotFetched
 from mailx.outbound.tls import Contexts
@@ -36,8 +36,26 @@ class Outgoing:
 
     async def render(self, envelope: Envelope, eight_bit: bool) -> bytes:
         content = envelope.message.content
-        assert isinstance(content, bytes)
+        content = content if isinstance(content, bytes) else (content.content or b"")  # type: ignore[attr-defined]
         return content.partition(b"\r\n")[2]
+
+
+class Spool:
+    """Content in a file, which does not open if it is None."""
+
+    def __init__(self, content: bytes | None) -> None:
+        self.content = content
+        self.size = len(content or b"")
+        self.lengths: list[int | None] = []
+
+    def read(self, length: int | None = None) -> bytes:
+        self.lengths.append(length)
+        if self.content is None:
+            raise OSError("damaged")
+        return self.content[:length]
+
+    def discard(self) -> None:
+        raise AssertionError
 
 
 class Policies:
@@ -86,9 +104,16 @@ class Scene:
         )
         self.test_case.addCleanup(lambda courier, pool: Deferred.fromCoroutine(closed(courier, pool)), self.courier, self.pool)
 
-    async def send(self, to: Address = RECIPIENT, destination: str = "", content: bytes = CONTENT, require_tls: bool = False) -> Attempt:
+    async def send(
+        self, to: Address = RECIPIENT, destination: str = "", content: bytes | Spool = CONTENT, require_tls: bool = False
+    ) -> Attempt:
         envelope = Envelope(
-            new_id(), SENDER, (to,), Message(content, len(content)), Origin("ESMTPSA", "c"), demands=Demands(require_tls=require_tls)
+            new_id(),
+            SENDER,
+            (to,),
+            Message(content, len(content) if isinstance(content, bytes) else content.size),
+            Origin("ESMTPSA", "c"),
+            demands=Demands(require_tls=require_tls),
         )
         found: Mapping[Address, Attempt] = await self.courier.deliver(envelope, [to], destination or to.domain)
         await self.remembered.put("test", "", None, 0)  # behind what the courier is writing down
@@ -280,11 +305,26 @@ class Encrypting(TestCase):
         here = await scene(self, server.port, ZONE)
         await here.send()
         here.time[0] += downgrade.STEADY
+        await here.fresh()
         server.certificate = None
         here.make()
         self.assertEqual((await here.send(content=b"Return-Path: <>\r\nTLS-Required: No\r\n\r\n")).security, PLAIN)
         self.assertTrue((await here.send(content=b"Return-Path: <>\r\nX: y\r\n\r\nTLS-Required: No\r\n")).reply.temporary)
         self.assertTrue((await here.fresh()).reply.temporary, "the memory stays")
+        here.make()
+        spooled = Spool(b"Return-Path: <>\r\ntls-required:no\r\n\r\n")
+        self.assertEqual((await here.send(content=spooled)).security, PLAIN)
+        self.assertEqual(spooled.lengths, [HEADER_LIMIT])
+        here.make()
+        self.assertTrue((await here.send(content=Spool(None))).reply.temporary, "what cannot be read waives nothing")
+
+    async def test_one_session_is_no_habit(self) -> None:
+        server = listen(self, MailServer(certificate=issue("whoever.test")))
+        here = await scene(self, server.port, ZONE)
+        await here.send()
+        here.time[0] += 7 * DAY
+        server.certificate = None
+        self.assertEqual((await here.fresh()).security, PLAIN)
 
 
 class MTASTS(TestCase):
@@ -310,10 +350,21 @@ class MTASTS(TestCase):
 
     async def test_hosts_that_the_policy_does_not_name(self) -> None:
         server = self.server(issue("mx.example.org", "evil.test", issuer=root()))
-        zone = {**ZONE, **ANNOUNCED, ("example.org", "MX"): ["1 evil.test.", "2 mx.example.org."], ("evil.test", "A"): ["127.0.0.1"]}
+        zone = {
+            **ZONE,
+            **ANNOUNCED,
+            **REPORTED,
+            ("example.org", "MX"): ["1 evil.test.", "2 mx.example.org."],
+            ("evil.test", "A"): ["127.0.0.1"],
+        }
         here = await scene(self, server.port, zone)
         here.policies.texts["example.org"] = POLICY.format(mode="enforce", mx="mx.example.org")
         self.assertEqual((await here.send()).host.partition(" ")[0], "mx.example.org")
+        (report,) = await here.courier.reports.report(_day(here), "Here", "postmaster@here.test")
+        self.assertEqual(
+            report.content["policies"][0]["failure-details"],
+            [{"result-type": "validation-failure", "receiving-mx-hostname": "evil.test", "failed-session-count": 1}],
+        )
         here.authority.zone["example.org", "MX"] = ["1 evil.test."]
         attempt = await here.fresh()
         self.assertEqual((str(attempt.reply)[:9], attempt.unreachable), ("451 4.7.5", True))
