@@ -210,6 +210,7 @@ class Dead(TestCase):
         for number in range(40):
             here.courier.answers[f"dead{number}.example"] = hole
             await here.send(f"user@dead{number}.example")
+        here.queue._lanes._reserve_every = 0.1
         await here.start()
         await here.until(lambda: len(holes) >= 8)
         for _ in range(20):

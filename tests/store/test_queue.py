@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.store import Txn, queue, queue_upkeep
@@ -85,8 +86,6 @@ class Rows:
 
     async def test_nothing_is_claimed_twice(self: Any) -> None:
         await self.store.write(place, [(ONE, PENDING, NOW)] * 50)
-        from twisted.internet.defer import gatherResults
-
         found = await gatherResults([self.store.write(queue.claim, ONE, NOW, 20, "n") for _ in range(5)])
         ids = [row.id for rows in found for row in rows]
         self.assertEqual(len(ids), len(set(ids)))
@@ -120,8 +119,6 @@ class Rows:
         self.assertEqual(await self.store.read(states), {id: SENT})
 
     async def test_many_in_one_batch(self: Any) -> None:
-        from twisted.internet.defer import gatherResults
-
         ids = await self.store.write(place, [(ONE, SENDING, NOW)] * 300)
         rows = [Settled(id, (SENT, FAILED, DEFERRED)[id % 3], NOW + 9, 1, ONE, b"h") for id in ids]
         answers = await gatherResults([self.store.write(queue.settle, Settlement((row,), "", NOW)) for row in rows])
@@ -215,6 +212,19 @@ class SQLiteRows(Rows, engines.SQLiteCase):
 
 class PostgreSQLRows(Rows, engines.PostgreSQLCase):
     """On PostgreSQL."""
+
+    async def test_two_nodes_claim_from_one_destination(self) -> None:
+        other = await self.open()
+        self.addCleanup(lambda: self.deferred(other.close()))
+        await self.store.write(place, [(ONE, PENDING, NOW)] * 200)
+        claims = [store.write(queue.claim, ONE, NOW, 10, name) for _ in range(15) for name, store in (("a", self.store), ("b", other))]
+        found = await gatherResults(claims)
+        ids = [row.id for rows in found for row in rows]
+        self.assertEqual(len(ids), len(set(ids)))
+        while rows := await self.store.write(queue.claim, ONE, NOW, 100, "a"):
+            ids += [row.id for row in rows]
+        self.assertEqual((len(set(ids)), len(ids)), (200, 200))
+        self.assertEqual(await self.store.read(dues), {})
 
 
 class Machine(RuleBasedStateMachine):
