@@ -251,6 +251,23 @@ class Delivering(TestCase):
         self.assertEqual((server.sessions, len(server.messages)), (1, 2))
 
 
+    async def test_records_made_to_harm(self) -> None:
+        server = listen(self, MailServer())
+        zone = {
+            ("example.org", "MX"): [f"{number} m{number}.example.org." for number in range(2000)],
+            ("m3.example.org", "A"): ["127.0.0.1"],
+            ("m1.example.org", "A"): dns.GARBAGE,
+            ("m2.example.org", "A"): dns.SERVFAIL,
+            ("m4.example.org", "A"): [f"127.1.{number // 250}.{number % 250}" for number in range(1000)],
+            ("_mta-sts.example.org", "TXT"): [b"v=STSv1; id=" + b"1" * 60000],
+            ("_smtp._tls.example.org", "CNAME"): ["again.example.org."],
+            ("again.example.org", "CNAME"): ["_smtp._tls.example.org."],
+        }
+        here = await scene(self, server.port, zone)
+        self.assertEqual((await here.send()).host, f"m3.example.org [127.0.0.1]:{server.port}")
+        self.assertLess(len(here.authority.asked), 40)
+
+
 class Encrypting(TestCase):
     """outbound.tls, and the memory of who speaks TLS."""
 
