@@ -88,6 +88,7 @@ class MailServer:
     rcpt: str = "250 2.1.5 fine"
     final: str = "250 2.0.0 taken"
     starttls: str = "220 go on"
+    closes: bool = False  # after each message, without a word
     port: int = 0
     sessions: int = 0
     encrypted: int = 0  # sessions
@@ -118,6 +119,8 @@ class _Session(LineReceiver):
                 server.messages.append((self.sender, self.recipients, content))
                 self.lines, self.recipients = None, []
                 self.say(server.final)
+                if server.closes:
+                    self.transport.loseConnection()  # type: ignore[union-attr]
             else:
                 self.lines.append(line.removeprefix(b".") if line.startswith(b"..") else line)
             return

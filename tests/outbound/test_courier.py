@@ -243,13 +243,12 @@ class Delivering(TestCase):
         self.assertEqual((attempt.reply.code, attempt.security), (250, ENCRYPTED))
         self.assertEqual(here.authority.asked, [], "nothing is looked up")
 
-    async def test_dead_idle_connection(self) -> None:
-        server = listen(self, MailServer())
+    async def test_a_server_that_closes_after_each_message(self) -> None:
+        server = listen(self, MailServer(closes=True))
         here = await scene(self, server.port, ZONE)
-        await here.send()
-        await here.send()
-        self.assertEqual((server.sessions, len(server.messages)), (1, 2))
-
+        for _ in range(3):
+            self.assertEqual((await here.send()).reply.code, 250)
+        self.assertEqual((server.sessions, len(server.messages)), (3, 3))
 
     async def test_records_made_to_harm(self) -> None:
         server = listen(self, MailServer())
