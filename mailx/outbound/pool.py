@@ -60,6 +60,7 @@ class Pool:
         self._reactor = reactor
         self._contexts = contexts or Contexts()
         self._wires: set[Wire] = set()
+        self._ending: set[Wire] = set()  # of them those that were told goodbye: they take no room
         self._connecting = 0
         self._idle: dict[Hashable, list[_Idle]] = {}  # the longest idle first
         self._waiters: deque[_Waiter] = deque()
@@ -120,7 +121,7 @@ class Pool:
         if self._stopped:
             raise Unreachable(STOPPED)
         found = None if fresh else self._take(key)
-        if found is None and len(self._wires) + self._connecting >= self._settings.connections:
+        if found is None and self._full:
             found = await self._room(key, timeout)
         if found is not None:
             return found
@@ -145,12 +146,12 @@ class Pool:
         settings = self._settings
         most = min(settings.per_connection, connection.most_messages or settings.per_connection)
         if self._stopped or not connection.usable or connection.messages >= most or not settings.idle_seconds:
-            connection.wire.quit()
+            self._end(connection)
             return
         if self._waiters:
             waiter = next((each for each in self._waiters if each.key == connection.key), None)
             if waiter is None:
-                connection.wire.quit()  # those who wait need the room
+                self._end(connection)  # those who wait need the room
             else:
                 self._waiters.remove(waiter)
                 waiter.room.callback(connection)
@@ -184,17 +185,35 @@ class Pool:
                 del self._idle[key]
             if connection.usable:
                 return connection
-            connection.wire.quit()
+            self._end(connection)
         return None
+
+    @property
+    def _full(self) -> bool:
+        return len(self._wires) - len(self._ending) + self._connecting >= self._settings.connections
+
+    def _end(self, connection: Connection) -> None:
+        """Say goodbye politely, unless too many goodbyes are waiting for their answers already."""
+        wire = connection.wire
+        if wire not in self._wires:
+            return
+        if len(self._ending) >= self._settings.connections:
+            wire.abort()
+        else:
+            self._ending.add(wire)
+            wire.quit()
+        self._admit()
 
     async def _room(self, key: Hashable, timeout: float) -> Connection | None:
         """Wait until one connection more may be made (None), or one of ``key`` is free; raises Unreachable."""
         oldest = min(self._idle, key=lambda each: self._idle[each][0].since, default=None)
         if oldest is not None:
             rest = self._idle[oldest]
-            rest.pop(0).connection.wire.quit()
+            connection = rest.pop(0).connection
             if not rest:
                 del self._idle[oldest]
+            self._end(connection)
+            return None
         waiter = _Waiter(key, self._reactor.seconds() + timeout)
         self._waiters.append(waiter)
         self._watch()
@@ -202,12 +221,13 @@ class Pool:
 
     def _gone(self, wire: Wire) -> None:
         self._wires.discard(wire)
+        self._ending.discard(wire)
         OUTBOUND_OPEN.dec()
         self._admit()
 
     def _admit(self) -> None:
         """Somebody who waits for room may have it."""
-        if self._waiters and len(self._wires) + self._connecting < self._settings.connections:
+        if self._waiters and not self._full:
             self._waiters.popleft().room.callback(None)
 
     # Making one.
@@ -276,7 +296,7 @@ class Pool:
         oldest = now - self._settings.idle_seconds
         for key, rest in list(self._idle.items()):
             while rest and (rest[0].since <= oldest or not rest[0].connection.usable):
-                rest.pop(0).connection.wire.quit()
+                self._end(rest.pop(0).connection)
             if not rest:
                 del self._idle[key]
 

@@ -47,6 +47,8 @@ class Mechanism:
 
 class Plain(Mechanism):
     def __init__(self, login: Login, threads: Threads) -> None:
+        if "\0" in login.username + login.password:
+            raise SASLError("a name or password that PLAIN cannot carry")
         self.initial = b"\0%b\0%b" % (login.username.encode(), login.password.encode())
 
     async def respond(self, challenge: bytes) -> bytes:

@@ -16,7 +16,7 @@ from mailx.mail.reply import Reply
 from mailx.outbound.client import COMMAND_TIME, UNCERTAIN
 from mailx.outbound.dialogue import GREETING_TIME, HELLO_TIME
 from mailx.outbound.hop import NONE, Hop, Security, Unreachable
-from mailx.outbound.wire import BABBLE, BLOCK_TIME, EARLY, END_TIME, GROUP_FACTOR, LINGER, LOST, SLOW, STUCK
+from mailx.outbound.wire import BABBLE, BLOCK_TIME, EARLY, END_TIME, GROUP_FACTOR, LINGER, LOST, MINIMUM_RATE, SLOW, STUCK
 from tests.outbound.peers import ADA, BOB, CONTENT, EHLO, Memory, Outgoing, Sinks, envelope, listen, pool, turn
 
 OK, GO = b"250 2.0.0 Ok\r\n", b"354 Go\r\n"
@@ -100,16 +100,20 @@ class Slow(SynchronousTestCase):
         self.assertIsNone(self.server.transport.producer)
 
     def test_content_that_is_taken_in_drops(self) -> None:
-        delivery = self.server.deliver(content=LARGE)
+        """Each piece goes in time, all of them together do not."""
+        content = LARGE * 20
+        delivery = self.server.deliver(content=content)
         self.server.greet()
         self.server.say(OK * 2 + GO)
-        for _ in range(4):
+        waited = 0.0
+        while not delivery.called:
             self.server.pass_time(BLOCK_TIME - 10)
+            waited += BLOCK_TIME - 10
             self.server.said()
             if self.server.transport.producer is not None:
                 self.server.transport.producer.resumeProducing()
-        self.server.pass_time(END_TIME)
-        self.successResultOf(delivery)
+        self.assertEqual(self.reply(delivery), STUCK)
+        self.assertLess(waited, BLOCK_TIME + END_TIME + len(content) / MINIMUM_RATE + BLOCK_TIME)
 
     def test_goodbye(self) -> None:
         self.server.deliver()

@@ -118,17 +118,23 @@ class Room(PoolTests):
     """The number of connections is bounded."""
 
     def test_idle_ones_make_room(self) -> None:
+        """At once: nobody waits for the other server's goodbye."""
         server = self.begin(connections=2)
         self.send("a")
         self.send("b")
         waiting = self.want("c")
-        self.assertEqual(self.made, 2)
-        first = server.transports[0]
-        self.assertTrue(first.value().endswith(b"QUIT\r\n"))
-        first.protocol.dataReceived(b"221 Bye\r\n")
+        self.assertTrue(server.transports[0].value().endswith(b"QUIT\r\n"))
         self.assertEqual(self.made, 3)
         server.greet()
         self.assertEqual(self.successResultOf(waiting).key, "c")
+        self.assertTrue(server.pool.idle("b"))
+
+    def test_goodbyes_are_bounded(self) -> None:
+        server = self.begin(connections=2)
+        for key in range(8):
+            self.send(key)
+        self.assertLessEqual(sum(transport.open for transport in server.transports), 4)
+        self.assertTrue(any(transport.aborted for transport in server.transports))
 
     def test_released_ones_are_handed_on(self) -> None:
         server = self.begin(connections=1)
@@ -140,8 +146,7 @@ class Room(PoolTests):
         server.pool.release(connection)
         self.assertIs(self.successResultOf(second), connection)
         server.pool.release(connection)
-        self.assertNoResult(third)
-        server.say(b"221 Bye\r\n")
+        self.assertTrue(server.transport.value().endswith(b"QUIT\r\n"))
         server.greet()
         self.assertEqual(self.successResultOf(third).key, "other")
 
@@ -205,10 +210,15 @@ class Stopping(PoolTests):
         wanted = self.want("b")
         server.greet()
         busy = self.successResultOf(wanted)
+        server.pool.release(self.successResultOf(self.want("a")))
+        busy_too = self.successResultOf(self.want("a"))
         waiting = self.want("c")
-        server.pool.stop()
-        self.assertEqual(self.failureResultOf(waiting, Unreachable).value.reply, STOPPED)
+        self.assertNoResult(waiting)
+        server.pool.release(busy_too)  # whoever waits has its room
         self.assertTrue(server.transports[0].value().endswith(b"QUIT\r\n"))
+        last = self.want("d")
+        server.pool.stop()
+        self.assertEqual(self.failureResultOf(last, Unreachable).value.reply, STOPPED)
         self.assertTrue(busy.usable)
         server.pool.release(busy)
         self.assertTrue(server.transports[1].value().endswith(b"QUIT\r\n"))

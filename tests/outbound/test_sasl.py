@@ -39,6 +39,7 @@ class Mechanisms(SynchronousTestCase):
         mechanism = sasl.Plain(LOGIN, threads)
         self.assertEqual(mechanism.initial, b"\0relay=user,1\0pass word")
         self.refused(mechanism.respond(b""))
+        self.assertRaises(sasl.SASLError, sasl.Plain, Login("me", "a\0b"), threads)
 
     def test_login(self) -> None:
         mechanism = sasl.LoginMechanism(LOGIN, threads)
