@@ -39,6 +39,7 @@ _THREADS = 2  # for messages that are not small
 _LARGE_AT_ONCE = 4  # of those, each held whole
 _SMALL = 32768  # octets that are looked at where they are: a thread would cost more
 _SMALL_HEADER = 16384  # octets
+_SHARE = 0.7  # of the time: what SPF and the keys of signatures may take of it
 _FEW = 5  # signatures that are verified where they are
 
 SPF_FAILED = Reply(550, "5.7.23", "The sender's domain does not allow this server to send for it (SPF)")
@@ -95,16 +96,16 @@ class Authentication(Policy):
         try:
             await self._turn(self._places, deadline)
             try:
-                found = await self._find(envelope, Patient(self._resolver, deadline, self._reactor))
+                found = await self._find(envelope, deadline)
             finally:
                 self._places.release()
+            reply = self._judge(found, findings)
+            self._tell(envelope, found, findings, reply)
         except DNSFailure:
             return self._unfound("busy", findings)
         except Exception:
             log.failure("A message could not be checked", event="checks.failed", check="authentication", envelope_id=envelope.id)
             return self._unfound("error", findings)
-        reply = self._judge(found, findings)
-        self._tell(envelope, found, findings, reply)
         metrics.CHECK_SECONDS.observe(self._reactor.seconds() - started)
         return reply
 
@@ -133,9 +134,10 @@ class Authentication(Policy):
             except (TimeoutError, CancelledError):
                 raise DNSFailure("no turn in time") from None
 
-    async def _find(self, envelope: Envelope, patient: Patient) -> _Found:
-        """Everything about one message. SPF and the keys are looked up side by side."""
-        settings, found = self._settings, _Found()
+    async def _find(self, envelope: Envelope, deadline: float) -> _Found:
+        """Everything about one message. SPF and the keys are looked up side by side, and leave time for the policy."""
+        settings, found, now = self._settings, _Found(), self._reactor.seconds()
+        patient = Patient(self._resolver, now + (deadline - now) * _SHARE, self._reactor)
         sending = None
         if settings.spf != "off" or settings.dmarc != "off":
             origin = envelope.origin
@@ -144,7 +146,7 @@ class Authentication(Policy):
         found.signatures, found.chain = await self._verify(work, patient)
         found.sender = None if sending is None else await sending
         if settings.dmarc != "off":
-            found.author = await self._policy(work.authors, found, dmarc.Checker(patient))
+            found.author = await self._policy(work.authors, found, dmarc.Checker(patient.longer(deadline)))
             if found.author.result != "pass":
                 found.believed = arc.vouches(found.chain, self._forwarders, found.author.domain)
         return found

@@ -29,6 +29,12 @@ class Patient:
         self._clock = reactor
         self._left = QUESTIONS
 
+    def longer(self, deadline: float) -> "Patient":
+        """The same message's patience with what comes next: the questions that are left, until ``deadline``."""
+        other = Patient(self._resolver, deadline, self._clock)
+        other._left = self._left
+        return other
+
     async def query(self, name: str, kind: str) -> Answer:
         """As of the resolver; raises DNSFailure."""
         if self._left <= 0:

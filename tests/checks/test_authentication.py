@@ -15,6 +15,7 @@ from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope, Origin
 from mailx.mail.message import Message
 from mailx.mail.reply import Reply
+from tests import dns
 from tests.checks.names import FAULT, SILENCE, Names, at_once
 from tests.checks.signing import MESSAGE, chained, record, rsa, signature
 
@@ -322,6 +323,33 @@ class Threads(TestCase):
         policy.stop()
         findings = Findings()
         self.assertEqual(await policy.check(envelope(_Spooled(SIGNED)), findings), DMARC_UNCLEAR)
+
+
+class Resolved(TestCase):
+    """With the real resolver, which asks a real server on loopback."""
+
+    async def test_silence(self) -> None:
+        """The other answers count; nothing is left over when the late one would have come."""
+        from twisted.internet import reactor
+
+        zone = {key: value for key, value in ZONE.items() if key[1] == "TXT"} | {("s._domainkey.example.org", "TXT"): dns.TIMEOUT}
+        resolver = await dns.resolver(self, zone)
+        policy = Authentication(Checks(timeout=1), HOST, resolver, reactor)
+        self.addCleanup(policy.stop)
+        findings = Findings()
+        self.assertIsNone(await policy.check(envelope(SIGNED), findings))
+        self.assertEqual(findings.verdicts["spf"], "pass example.org")
+        self.assertEqual(findings.verdicts["dkim"], "temperror example.org")
+        self.assertEqual(findings.verdicts["dmarc"], "pass example.org")
+
+    async def test_whole(self) -> None:
+        from twisted.internet import reactor
+
+        policy = Authentication(Checks(), HOST, await dns.resolver(self, ZONE), reactor)
+        for _ in range(2):  # the second time from the cache
+            findings = Findings()
+            self.assertIsNone(await policy.check(envelope(SIGNED), findings))
+            self.assertEqual(set(findings.verdicts.values()), {"pass example.org", "none"})
 
 
 class Foreseen(SynchronousTestCase):
