@@ -120,6 +120,11 @@ class Lanes(Generic[J]):
         return len(self._lanes)
 
     @property
+    def paced(self) -> bool:
+        """Whether what waits for a lane may wait for long although the lane is alive."""
+        return bool(self._pace)
+
+    @property
     def running(self) -> list[Slot[J]]:
         """The attempts under way."""
         return list(self._running.values())

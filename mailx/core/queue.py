@@ -214,9 +214,10 @@ class Queue:
             planned.octets = -1
 
     def _fits(self, lane: Lane[Shipment], octets: int) -> bool:
-        """Whether a message for ``lane`` may wait in memory. Lanes that may be dead leave half of it to the others."""
-        if lane.health is Health.LIVE:
-            return len(lane.jobs) < _LANE_JOBS and self._budget.fits(octets)
+        """Whether a message for ``lane`` may wait in memory. Lanes that may be dead or are paced leave half of it to the others."""
+        if lane.health is Health.LIVE and not self._lanes.paced:
+            # Once some wait in the store, new ones go there too, so that those have their turn.
+            return not lane.cold and len(lane.jobs) < _LANE_JOBS and self._budget.fits(octets)
         return len(lane.jobs) < _LANE_JOBS_NEW and self._budget.fits(octets, 0.5)
 
     def _due(self, destination: bytes) -> None:

@@ -153,7 +153,7 @@ class Sending:
         lane = slot.lane
         reached: bool | None = None
         try:
-            if not lane.jobs and lane.cold:
+            if lane.cold and len(lane.jobs) < lane.window:  # what waits in the store has its turn although new mail keeps coming
                 await self._fetch(lane)
             if lane.jobs:
                 shipment = lane.jobs.popleft()
@@ -172,7 +172,7 @@ class Sending:
             self._timetable.expect(int(self._now()) + _CROWDED)
             return
         single = lane.health is not Health.LIVE
-        limit = _BATCH if self._claimed < _CLAIMED else _FEW
+        limit = _BATCH if self._claimed < _CLAIMED and not self._lanes.paced else _FEW
         try:
             rows = await self._store.write(queue.claim, lane.key, int(self._now()), limit, self._node, single)
         except Unavailable as error:

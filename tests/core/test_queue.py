@@ -235,6 +235,44 @@ class Dead(TestCase):
         self.assertEqual(here.courier.most["busy.example"], 3)
 
 
+class Backlog(TestCase):
+    """More than memory holds."""
+
+    timeout = 60
+
+    async def test_who_waits_in_the_store_has_a_turn_though_new_mail_keeps_coming(self) -> None:
+        here = await office(self, outbound={"per_destination": 2})
+        await here.start()
+        await here.send("first@example.org")
+        await here.settled(sent=1)
+        waiting: list[Deferred[object]] = []
+        here.courier.answers["example.org"] = lambda: waiting.append(Deferred()) or waiting[-1]
+        for number in range(110):
+            await here.send(f"early{number}@example.org")
+        states = await here.states()
+        overflow = [recipient for recipient, state in states.items() if state == "pending"]
+        self.assertGreater(len(overflow), 4)
+        for number in range(150):
+            await here.until(lambda: bool(waiting))
+            waiting.pop(0).callback(TAKEN)
+            await here.send(f"late{number}@example.org")
+        tried = {recipient for _, _, recipients in here.courier.tried for recipient in recipients}
+        self.assertEqual(set(overflow) - tried, set())
+        here.courier.answers.clear()
+        while waiting:
+            waiting.pop().callback(TAKEN)
+
+    async def test_paced(self) -> None:
+        here = await office(self, outbound={"per_minute": 600})
+        await here.start()
+        began = here.world.reactor.seconds()
+        for number in range(12):
+            await here.send(f"user{number}@example.org")
+        self.assertIn("pending", (await here.states()).values())
+        await here.settled(sent=12)
+        self.assertGreater(here.world.reactor.seconds() - began, 1.0)
+
+
 class Restarts(TestCase):
     """Nothing is lost and nothing skipped when a server ends, in whichever way."""
 
