@@ -163,9 +163,10 @@ class Room(PoolTests):
 
     def test_those_being_made_count(self) -> None:
         self.begin(connections=2)
-        for _ in range(3):
-            self.want()
+        *_, third = [self.want() for _ in range(3)]
         self.assertEqual(self.made, 2)
+        self.server.pool.stop()
+        self.failureResultOf(third, Unreachable)
 
     def test_failure_makes_room(self) -> None:
         server = self.begin(connections=1)
