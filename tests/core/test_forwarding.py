@@ -6,7 +6,6 @@ from unittest import mock
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
@@ -19,6 +18,7 @@ from mailx.core.routes import Routes
 from mailx.core.srs import SRS
 from mailx.mail.address import Address
 from mailx.mail.envelope import GENERATED, Demands, Envelope, Forwarding, Notify, Origin, Wish, new_id
+from mailx.mail.mailbox import Change
 from mailx.mail.message import Message
 from mailx.mail.reply import Refused, Reply, Unavailable
 from mailx.store.blobs import BlobFile
@@ -100,9 +100,11 @@ class Finding(Policy):
 class Base(TestCase):
     engine = "sqlite"
     world: World
+    _changed: Deferred[None] | None = None
 
     async def begin(self, *names: str, policies: Sequence[IPolicy] = (), **sections: Any) -> list[Any]:
         here = self.world = await world(self, engine=self.engine, **sections)
+        here.store.listen(self._heard)
         self.courier = Recorder(here)
         self.notes = Notes()
         self.srs = SRS(here.store, here.cipher)
@@ -154,12 +156,18 @@ class Base(TestCase):
 
     async def arrived(self, user: Any, count: int, mailbox: str = "INBOX") -> list[bytes]:
         """The contents of a mailbox once there are ``count``."""
-        for _ in range(1000):
+        while True:
+            changed: Deferred[None] = Deferred()
+            self._changed = changed
             found = await self.world.contents(user, mailbox)
             if len(found) >= count:
                 return found
-            await deferLater(self.world.reactor, 0)
-        raise AssertionError(f"{mailbox} never had {count} messages")
+            await changed
+
+    def _heard(self, change: Change) -> None:
+        changed, self._changed = self._changed, None
+        if changed is not None:
+            changed.callback(None)
 
 
 class SubmissionTests(Base):
