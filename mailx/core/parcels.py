@@ -21,7 +21,8 @@ from mailx.store.queue import Claimed
 from mailx.store.queue_upkeep import Listed
 
 _HISTORY = 12  # attempts of a recipient that are kept; the first and the last ones
-_TEXT = 500  # characters of a reply that are kept
+_TEXT = 500  # characters of a reply that are kept; it is another server's, and may hold anything
+_NAME = 300  # characters of a host's name
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -109,7 +110,7 @@ class Parcels:
     def seal_history(self, guid: bytes, history: Sequence[Past]) -> bytes:
         """The attempts of one recipient: the first few, and the last ones."""
         kept = history if len(history) <= _HISTORY else (*history[:2], *history[2 - _HISTORY :])
-        return self._cipher.seal(b"history", guid, _encode([_packed(past) for past in kept]).encode())
+        return self._cipher.seal(b"history", guid, _encode([_packed(past) for past in kept]).encode(errors="replace"))
 
     def open_history(self, guid: bytes, sealed: bytes) -> list[Past]:
         """What ``seal_history`` sealed; nothing for a row that was not tried. Raises CipherError."""
@@ -120,7 +121,7 @@ class Parcels:
 
     def seal_word(self, destination: bytes, past: Past) -> bytes:
         """The last attempt at a destination as a whole."""
-        return self._cipher.seal(b"word", destination, _encode(_packed(past)).encode())
+        return self._cipher.seal(b"word", destination, _encode(_packed(past)).encode(errors="replace"))
 
     def open_word(self, destination: bytes, sealed: bytes) -> Past | None:
         """What ``seal_word`` sealed; raises CipherError."""
@@ -133,7 +134,7 @@ class Parcels:
 def _packed(past: Past) -> tuple[Any, ...]:
     attempt = past.attempt
     reply = attempt.reply
-    return past.time, reply.code, reply.enhanced, reply.text[:_TEXT], attempt.host, attempt.security, attempt.tls
+    return past.time, reply.code, reply.enhanced[:_NAME], reply.text[:_TEXT], attempt.host[:_NAME], attempt.security, attempt.tls[:_NAME]
 
 
 def _unpacked(time: int, code: int, enhanced: str, text: str, host: str, security: str, tls: str) -> Past:
