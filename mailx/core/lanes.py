@@ -24,7 +24,8 @@ J = TypeVar("J")  # what waits in a lane
 
 SLOW = 3.0  # seconds after which an attempt lasts long
 _TURNOVER = 30.0  # seconds that an attempt at a black hole takes: the reserve is given out evenly over them
-_FORGET = 10_000  # idle lanes that are remembered
+_FORGET = 10_000  # lanes that are remembered
+_LOOKED_AT = 100  # of them, for one that is idle
 _LIVE_SECONDS = 3600.0  # since its last sign of life that a lane is believed to be alive
 
 
@@ -129,13 +130,13 @@ class Lanes(Generic[J]):
         """The attempts under way."""
         return list(self._running.values())
 
-    def lane(self, key: bytes) -> Lane[J]:
-        """The lane of the destination with this hash."""
+    def lane(self, key: bytes) -> Lane[J] | None:
+        """The lane of the destination with this hash; None when so many others have something to do that none can be forgotten for it."""
         lane = self._lanes.get(key)
         if lane is None:
+            if len(self._lanes) >= _FORGET and not self._forget():
+                return None
             lane = self._lanes[key] = Lane(key)
-            if len(self._lanes) > _FORGET:
-                self._forget()
         elif lane.health is Health.LIVE and not lane.running and self._now() - lane.seen > _LIVE_SECONDS:
             lane.health, lane.window = Health.NEW, 1
         return lane
@@ -143,10 +144,6 @@ class Lanes(Generic[J]):
     def known(self, key: bytes) -> Lane[J] | None:
         """The lane of a destination if there is one."""
         return self._lanes.get(key)
-
-    def full(self) -> bool:
-        """Whether so many lanes have something to do that no more can be remembered."""
-        return len(self._lanes) >= _FORGET and not next(iter(self._lanes.values())).idle
 
     def offer(self, lane: Lane[J]) -> None:
         """Let ``lane`` stand in line if it has something to do and may; then let begin what can."""
@@ -288,14 +285,15 @@ class Lanes(Generic[J]):
         self._waking = None
         self.step()
 
-    def _forget(self) -> None:
-        """Forget the idle lane that was made first; the busy ones before it become the last."""
-        for _ in range(min(100, len(self._lanes))):
+    def _forget(self) -> bool:
+        """Forget the idle lane that was made first, if there is one among some; the busy ones before it become the last."""
+        for _ in range(_LOOKED_AT):
             key, lane = next(iter(self._lanes.items()))
             if lane.idle:
                 del self._lanes[key]
-                return
+                return True
             self._lanes.move_to_end(key)
+        return False
 
 
 @define

@@ -97,7 +97,6 @@ class Queue:
             self._lanes,
             self._settling,
             self._timetable,
-            timeline,
             reactor,
             self._node,
             now,
@@ -164,10 +163,10 @@ class Queue:
             key = self._key(way.lane)
             lane = self._lanes.lane(key)
             state, due = SENDING, now
-            if lane.health is Health.DEAD:
+            if lane is not None and lane.health is Health.DEAD:
                 rest = max(0, int(lane.resting - self._reactor.seconds()) + 1)
                 state, due = PENDING, now + min(rest, wait(way.retry, 0))
-            elif not may or not self._fits(lane, octets):
+            elif lane is None or not may or not self._fits(lane, octets):
                 state = PENDING
             else:
                 hot = True
@@ -199,6 +198,9 @@ class Queue:
         for key, waiters in hot.items():
             shipment = Shipment(parcel.guid, key, ways[key], planned.envelope, waiters, parcel.created, held=[hold.release])
             lane = self._lanes.lane(key)
+            if lane is None:
+                self._settling.put_back(shipment, PENDING, parcel.created)
+                continue
             lane.jobs.append(shipment)
             self._lanes.offer(lane)
         for key in cold:
@@ -222,10 +224,10 @@ class Queue:
 
     def _due(self, destination: bytes) -> None:
         """The store has something due for this destination."""
-        if self._lanes.known(destination) is None and self._lanes.full():
+        lane = self._lanes.lane(destination)
+        if lane is None:
             self._timetable.expect(int(self._now()) + _CROWDED)
             return
-        lane = self._lanes.lane(destination)
         lane.cold = True
         self._lanes.offer(lane)
 

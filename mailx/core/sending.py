@@ -22,7 +22,6 @@ from mailx.core.parcels import Parcels, Past
 from mailx.core.routes import Routes
 from mailx.core.settling import Settling
 from mailx.core.shipments import BROKEN, INTERRUPTED, RECIPIENTS, UNSAID, Shipment, Waiter
-from mailx.core.timeline import Timeline
 from mailx.core.timetable import Timetable
 from mailx.mail.address import Address
 from mailx.mail.envelope import WISHES_NOTHING, Wish
@@ -61,7 +60,6 @@ class Sending:
         lanes: Lanes[Shipment],
         settling: Settling,
         timetable: Timetable,
-        timeline: Timeline,
         reactor: Any,
         node: str,
         now: Callable[[], float],
@@ -77,7 +75,6 @@ class Sending:
         self._lanes = lanes
         self._settling = settling
         self._timetable = timetable
-        self._timeline = timeline
         self._reactor = reactor
         self._node = node
         self._now = now
@@ -118,9 +115,7 @@ class Sending:
             try:
                 await self._load(shipment)
                 reports = [self._delayed(shipment, each, by_id[each.id]) for each in shipment.waiters]
-                if await self._settling.report(shipment.envelope, reports):
-                    for report in reports:
-                        self._timeline.note(shipment.envelope.id, "delay reported", recipient=str(report.recipient))
+                await self._settling.report(shipment.envelope, reports)
             except (Refused, CipherError) as error:
                 id = shipment.envelope.id
                 log.warn("A delay was not reported: {reason}", event="queue.report_refused", reason=str(error), message_id=id)
@@ -195,6 +190,9 @@ class Sending:
             return None
         except CipherError as error:
             self._settling.put_back(shipment, HELD, 0, str(error))
+            return None
+        if not self._lanes.open:
+            self._settling.put_back(shipment, _idle(shipment), int(self._now()))
             return None
         courier = self._couriers.get(shipment.way.relay)
         recipients = [each.consignee.address for each in shipment.waiters]

@@ -123,13 +123,11 @@ class Settling:
         self._timeline.note(envelope, "held", reason=reason)
         self._begin(self._write(Settlement(tuple(rows), self._node, int(self._now()))), None)
 
-    async def report(self, envelope: Envelope, reports: Sequence[Report]) -> bool:
-        """Tell the sender of ``envelope`` something that settles nothing; whether somebody was told."""
+    async def report(self, envelope: Envelope, reports: Sequence[Report]) -> None:
+        """Tell the sender of ``envelope`` something that settles nothing. Raises Refused."""
         report = await self._report(envelope, reports)
-        if report is None or self._accept is None:
-            return False
-        await self._accept(report, settling=None)
-        return True
+        if report is not None and self._accept is not None:
+            await self._accept(report, settling=None)
 
     def _settled(self, shipment: Shipment, waiter: Waiter, attempt: Attempt, decided: Verdict, now: int) -> Settled:
         past = Past(now, attempt)

@@ -115,6 +115,15 @@ class Windows(LanesCase):
         self.clock.advance(3601)
         self.assertIs(self.lanes.lane(b"a").health, Health.NEW)
 
+    def test_too_many_busy_lanes(self) -> None:
+        self.make(total=1)
+        for number in range(10_000):
+            lane = self.lanes.lane(str(number).encode())
+            assert lane is not None
+            lane.cold = True
+        self.assertIsNone(self.lanes.lane(b"one more"))
+        self.assertEqual(len(self.lanes), 10_000)
+
     def test_idle_lanes_are_forgotten(self) -> None:
         self.make()
         busy = self.lane("busy", 5)
