@@ -87,36 +87,14 @@ class Queue:
         )
         self._timetable = Timetable(store, reactor, self._node, now, self._due, routes.longest, settings.keep_days)
         self._settling = Settling(store, self._parcels, blobs, timeline, reactor, self._node, now, self._timetable.expect)
+        parcels, lanes, settling, timetable = self._parcels, self._lanes, self._settling, self._timetable
         self._sending = Sending(
-            store,
-            cipher,
-            blobs,
-            couriers,
-            routes,
-            self._parcels,
-            self._lanes,
-            self._settling,
-            self._timetable,
-            reactor,
-            self._node,
-            now,
-            settings.shutdown_seconds,
+            store, cipher, blobs, couriers, routes, parcels, lanes, settling, timetable, reactor, self._node, now, settings.shutdown_seconds
         )
         self._budget = Budget(_MESSAGES, _OCTETS)
         self._running = False
         self.ledger = Ledger(
-            store,
-            self._parcels,
-            routes,
-            self._key,
-            self._lanes,
-            self._sending,
-            self._settling,
-            self._timetable,
-            timeline,
-            reactor,
-            self._node,
-            now,
+            store, parcels, routes, self._key, lanes, self._sending, settling, timetable, timeline, reactor, self._node, now
         )
 
     async def start(self, bounces: IReports, accept: Accept) -> None:
