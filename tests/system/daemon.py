@@ -1,6 +1,5 @@
 """A program of another project, run in the foreground in a directory of its own and killed at the end."""
 
-import os
 import shutil
 import socket
 import subprocess
@@ -63,9 +62,8 @@ def listens(address: str, port: int) -> bool:
 
 
 def ended(pid: int) -> bool:
-    """Whether the process ``pid``, no child of this one, is gone."""
+    """Whether the process ``pid``, no child of this one, is gone, or dead and not yet taken note of."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
+    except OSError:
         return True
-    return False

@@ -1,6 +1,7 @@
 """Who a message is from: signatures that others verify, verdicts on what comes, TLS that names vouch for."""
 
 import base64
+import os
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -177,8 +178,9 @@ class MTASTS(Neighbours):
             def log_message(self, format: str, *arguments: object) -> None:
                 pass
 
+        self.host = f"127.8.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"  # several runs share the port
         try:
-            server = ThreadingHTTPServer(("127.0.0.8", 443), Policy)
+            server = ThreadingHTTPServer((self.host, 443), Policy)
         except PermissionError:
             raise SkipTest("only root can listen on port 443") from None
         context = SSLContext(PROTOCOL_TLS_SERVER)
@@ -191,7 +193,7 @@ class MTASTS(Neighbours):
     def start(self, mode: str, mx: str) -> Server:
         self.policy(f"version: STSv1\r\nmode: {mode}\r\nmx: {mx}\r\nmax_age: 86400\r\n")
         self.remote = self.postfix("mx.remote.example", "127.0.0.2", domains=("remote.example",))
-        records = f'{REMOTE}_mta-sts TXT "v=STSv1; id=1"\nmta-sts A 127.0.0.8'
+        records = f'{REMOTE}_mta-sts TXT "v=STSv1; id=1"\nmta-sts A {self.host}'
         return self.server(self.names({"remote.example": records}), trusting=True)
 
     def test_enforced_and_kept(self) -> None:
