@@ -80,8 +80,8 @@ class Names(SynchronousTestCase):
             for block in re.findall(r"\.\. code-block:: toml\n\n((?:    .*\n|\n)+)", page.read_text(encoding="utf-8")):
                 directory = Path(self.mktemp()).absolute()
                 directory.mkdir()
-                for name in re.findall(r"/etc/mailx/(\S+\.pem)", block):
-                    (directory / name).touch()
+                for name in re.findall(r"/etc/mailx/(\S+\.(?:pem|password))", block):
+                    (directory / name).write_text("secret\n", encoding="ascii")
                 file = directory / "mailx.toml"
                 file.write_text(dedent(block).replace("/etc/mailx", str(directory)), encoding="utf-8")
                 load(file, {})

@@ -147,8 +147,8 @@ class Postfix:
         return found[0]
 
     def connections(self) -> int:
-        """How many clients connected."""
-        return len(re.findall(r"smtpd\[\d+\]: connect from", self.log()))
+        """How many clients began TLS."""
+        return len(re.findall(r"TLS connection established from", self.log()))
 
     def _main(self, domains: tuple[str, ...], chain: Path | None) -> dict[str, str]:
         user, base = pwd.getpwnam("nobody"), self.directory
