@@ -200,6 +200,9 @@ class Policies:
         except PolicyError as error:
             log.warn("An MTA-STS policy is malformed", event="sts.malformed", domain=domain, reason=str(error))
             return INVALID
+        except Exception:  # a fault of ours must not keep the domain's mail back
+            log.failure("An MTA-STS policy was not fetched", event="sts.failed", domain=domain)
+            return FETCH_ERROR
         now = self._now()
         kept: JSON = {"id": announced, "fetched": now, "mode": policy.mode, "mx": list(policy.mx), "max_age": policy.max_age}
         try:

@@ -10,7 +10,7 @@ from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectError, ConnectionClosed, NoRouteError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed, NoRouteError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS, platformTrust
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -50,7 +50,7 @@ class Fetcher:
         running.addTimeout(TIMEOUT, self._reactor)
         try:
             return await running
-        except (TimeoutError, CancelledError):
+        except (TimeoutError, CancelledError, ConnectingCancelledError):
             raise NotFetched(FETCH_ERROR, "timeout") from None
         finally:
             way.end()
@@ -86,12 +86,15 @@ class Fetcher:
             raise NotFetched(FETCH_ERROR, type(error).__name__) from None
 
     async def connect(self, host: str, port: int, factory: IProtocolFactory) -> IProtocol:
-        """A connection to ``host`` by the first of its addresses that answers; raises ConnectError, DNSFailure."""
+        """A connection to ``host`` by the first of its addresses that answers; raises ConnectError, DNSFailure, NotFetched."""
         failure: Exception = NoRouteError("no usable address")
+        try:
+            options = optionsForClientTLS(host, self._trust)
+        except ValueError:  # IDNA knows no such name
+            raise NotFetched(WEBPKI_INVALID, "no certificate can have this name") from None
         addresses = [each for each in await self._resolver.addresses(host) if reachable(each, self._loopback)]
         for address in addresses[:_ADDRESSES]:
             kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
-            options = optionsForClientTLS(host, self._trust)
             endpoint = wrapClientTLS(options, kind(self._reactor, address, port, timeout=_CONNECT_TIMEOUT))
             try:
                 made: IProtocol = await endpoint.connect(factory)

@@ -10,6 +10,7 @@ from twisted.internet.endpoints import SSL4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate as TrustRoot
 from twisted.internet.ssl import trustRootFromCertificates
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
@@ -186,6 +187,13 @@ class Remembering(TestCase):
         self.time += 10000
         self.assertEqual(await self.policies.standing("example.org"), Standing())
 
+    async def test_a_fault_costs_the_policy_not_the_mail(self) -> None:
+        await self.there()
+        self.texts.gate = Deferred()
+        self.texts.gate.errback(KeyError("a fault of the program"))
+        self.assertEqual(await self.policies.standing("example.org"), Standing(None, "sts-policy-fetch-error"))
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
 
 class _Page(Resource):
     isLeaf = True
@@ -279,6 +287,22 @@ class Fetching(TestCase):
         for domain in ("a.test", "b.test", "c.test"):
             with self.assertRaises(NotFetched):
                 await Fetcher(resolver, reactor, port=1, loopback=domain == "a.test").fetch(domain)
+
+    async def test_names_that_no_certificate_has(self) -> None:
+        domains = ("a_b.test", "ab--c.test", "-a.test", "xn--a.test")
+        resolver = await dns.resolver(self, {(f"mta-sts.{domain}", "A"): ["127.0.0.1"] for domain in domains})
+        for domain in domains:
+            with self.assertRaises(NotFetched):
+                await Fetcher(resolver, reactor, port=1, loopback=True).fetch(domain)
+
+    async def test_connecting_takes_too_long(self) -> None:
+        resolver = await dns.resolver(self, {("mta-sts.example.org", "A"): ["127.0.0.1"]})
+        await resolver.addresses("mta-sts.example.org")
+        clock: Any = MemoryReactorClock()
+        fetching = Deferred.fromCoroutine(Fetcher(resolver, clock, loopback=True).fetch("example.org"))
+        self.assertEqual(len(clock.tcpClients), 1)
+        clock.advance(sts_fetch.TIMEOUT)
+        self.failureResultOf(fetching, NotFetched)
 
 
 class Headers(Protocol):
