@@ -35,6 +35,8 @@ _ENTRY_OCTETS = 600
 _RESTING_SECONDS = 30.0  # a server that failed is asked last for so long
 _PORT = 53
 _RESOLV_CONF = Path("/etc/resolv.conf")
+_HOSTS = Path("/etc/hosts")
+_HOSTS_OCTETS = 1 << 20  # of it that are looked through
 
 
 class DNSFailure(Exception):
@@ -202,7 +204,7 @@ class Resolver:
             secure = secure and reading.authentic and self.validating
             if reading.ttl >= 0:
                 ttl = min(ttl, reading.ttl)
-            if reading.records or reading.code == NXDOMAIN or reading.name == name:
+            if reading.records or reading.code == NXDOMAIN or not reading.aliases:
                 break
             if reading.ttl >= 0 or (onward := ascii_name(reading.name)) is None:  # a SOA: the server went to the end of the chain
                 break
@@ -249,6 +251,24 @@ def endpoint(text: str) -> tuple[str, int]:
         return str(ip_address(host)), int(port)
     except ValueError:
         raise ValueError(f"{text!r}: a name server is given by its address") from None
+
+
+def system_addresses(name: str, read: Callable[[], str] = _HOSTS.read_text) -> list[str]:
+    """The addresses that /etc/hosts gives for ``name`` (of :func:`ascii_name`). Reads a file: for a thread."""
+    try:
+        text = read()[:_HOSTS_OCTETS]
+    except (OSError, ValueError):
+        return []
+    words = [line.partition("#")[0].lower().split() for line in text.splitlines()]
+    return [line[0] for line in words if line and _is_address(line[0]) and any(name == each.removesuffix(".") for each in line[1:])]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
 
 
 def system_servers(read: Callable[[], str] = _RESOLV_CONF.read_text) -> list[str]:

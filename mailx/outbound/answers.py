@@ -1,7 +1,7 @@
 """What a server answers, read from octets in chunks of any size (RFC 5321 4.2). Pure: no I/O, no clock.
 
-A reply that breaks the grammar, or never ends, raises ``Babble``. Lines may be long: what is beyond ``LINE_KEPT`` octets is
-not kept, so memory is bounded whatever the server sends.
+A reply that breaks the grammar, or never ends, raises ``Babble``; what was said in full before it counts. Lines may be long: what is
+beyond ``LINE_KEPT`` octets is not kept, so memory is bounded whatever the server sends.
 """
 
 import re
@@ -55,22 +55,32 @@ def clean(text: str) -> str:
 class AnswerReader:
     """Takes octets, gives whole answers."""
 
-    __slots__ = ("_rest", "_code", "_lines", "_octets")
+    __slots__ = ("_rest", "_code", "_lines", "_octets", "babbled")
 
     def __init__(self) -> None:
         self._rest = b""  # the open line, as far as it is kept
         self._code = 0  # of the open reply; 0: none is open
         self._lines: list[bytes] = []
         self._octets = 0  # of the open reply
+        self.babbled = False  # what came behind whole answers was none: nothing more can be understood
 
     @property
     def pending(self) -> bool:
         """Whether a reply has begun and not ended."""
-        return bool(self._rest or self._octets)
+        return bool(self._rest or self._octets or self.babbled)
 
     def feed(self, data: bytes) -> list[Answer]:
-        """The answers that ``data`` completes; raises Babble."""
+        """The answers that ``data`` completes; raises Babble if there is none before what is no answer."""
         answers: list[Answer] = []
+        try:
+            self._feed(data, answers)
+        except Babble:
+            self.babbled = True
+            if not answers:
+                raise
+        return answers
+
+    def _feed(self, data: bytes, answers: list[Answer]) -> None:
         start = 0
         while (end := data.find(b"\n", start)) >= 0:
             line = data[start:end]
@@ -87,7 +97,6 @@ class AnswerReader:
         if start < len(data):
             self._rest = self._kept(data[start:])
             self._count(len(data) - start)
-        return answers
 
     def _kept(self, data: bytes) -> bytes:
         room = LINE_KEPT - len(self._rest)

@@ -16,7 +16,7 @@ from mailx.mail.reply import Refused, Reply
 from mailx.outbound import commands
 from mailx.outbound.answers import Answer
 from mailx.outbound.dialogue import Opened
-from mailx.outbound.wire import CLOSING, END_TIME, Broken, Wire
+from mailx.outbound.wire import CLOSING, END_TIME, SLOW, Broken, Wire
 
 COMMAND_TIME = 300.0  # seconds, MAIL and RCPT: RFC 5321 4.5.3.2.2, 4.5.3.2.3
 DATA_TIME = 120.0  # RFC 5321 4.5.3.2.4
@@ -107,7 +107,7 @@ class Connection:
         if content is None:
             raise Refused(NOT_SEVEN_BIT)
         pieces = (content,) if isinstance(content, bytes) else tuple(piece for piece in content if piece)
-        if not pieces or not pieces[-1].endswith(b"\n"):
+        if not pieces or not pieces[-1].endswith(b"\r\n"):
             pieces += (b"\r\n",)
         size = sum(map(len, pieces))
         if self._size and size > self._size:  # RFC 1870 6.1: not worth trying
@@ -167,9 +167,10 @@ class _Transaction:
         elif not connection.chunking:
             group.append(b"DATA\r\n")
         connection.unfinished = self._grouped = True
-        answers = await self._wire.ask(b"".join(group), len(group) - (not self._resets) - self._gone * len(self._pieces), COMMAND_TIME)
+        count = len(group) - (not self._resets) - self._gone * len(self._pieces)
+        answers = await self._wire.ask(b"".join(group), count, END_TIME if self._gone else COMMAND_TIME)  # they may come together
         self._grouped = False
-        accepted = self._envelope(answers[1:] if self._resets else answers)
+        accepted = self._envelope(self._reset(answers) if self._resets else answers)
         if self._gone:
             self._settle(accepted, answers[-1])
         elif not connection.chunking:
@@ -181,7 +182,7 @@ class _Transaction:
         """For servers that take one command at a time."""
         connection = self._connection
         if self._resets:
-            await self._wire.ask(self._resets, 1, COMMAND_TIME)
+            self._reset(await self._wire.ask(self._resets, 1, COMMAND_TIME))
         connection.unfinished = True
         answers = await self._wire.ask(self._mail, 1, COMMAND_TIME)
         self.silent = False
@@ -196,6 +197,14 @@ class _Transaction:
             await self._chunk(accepted)
         elif accepted:
             await self._data(accepted, (await self._wire.ask(b"DATA\r\n", 1, DATA_TIME))[0])
+
+    def _reset(self, answers: Sequence[Answer]) -> Sequence[Answer]:
+        """The answers behind the one to RSET. If that was no "yes" the others are not about this message: the session ends."""
+        if not answers[0].good and not self._wire.closing:
+            self._wire.abort()
+            self.silent = not self._gone
+            raise Broken(OUT_OF_PLACE, [])
+        return answers[1:]
 
     def _envelope(self, answers: Sequence[Answer]) -> list[Address]:
         """Judge the answers to MAIL and each RCPT; the recipients that are accepted."""
@@ -281,6 +290,8 @@ class _Transaction:
                 if answer.code >= 500:
                     self._judge(recipient, answer)
             self.silent = not broken.answers
+        if broken.reply == SLOW:  # it may only be slow: whoever asks another at once may send twice
+            self.silent = False
         gone = self._gone and broken.asked
         open_ones = [recipient for recipient in self._lines if recipient not in self._found]
         if gone and open_ones:

@@ -1,7 +1,8 @@
 """The courier that brings mail to the recipients' own servers (RFC 5321 5.1).
 
 It tries the servers of the destination in their order until one of them has a session for the message; what that one says is
-what came of it. A server that could not be reached is tried last for a while. Never raises for a mail reason.
+what came of it, unless the session breaks off before the message is taken. A server that could not be reached, or broke off,
+is tried last for a while. Never raises for a mail reason.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,6 +33,7 @@ from mailx.outbound.security import Asked, waives
 from mailx.outbound.sts import Policies
 from mailx.outbound.sts_fetch import Fetcher
 from mailx.outbound.tls_reports import TLSReports
+from mailx.outbound.wire import broken_off
 
 log = Logger()
 
@@ -75,32 +77,47 @@ class SMTPCourier:
 
     async def deliver(self, envelope: Envelope, recipients: Sequence[Address], destination: str) -> Mapping[Address, Attempt]:
         """Try to pass ``envelope`` on to ``recipients`` at ``destination``, their domain (A-labels) or address literal."""
+        asked = Asked.NOTHING
         try:
             plan = await self._plans.plan(destination)
             asked = await self._asked(envelope, plan)
             way = plan.way(asked)
         except Refused as refused:
-            return dict.fromkeys(recipients, Attempt(refused.reply, unreachable=refused.reply.temporary))
+            unreachable = refused.reply.temporary and asked is not Asked.REQUIRED
+            return dict.fromkeys(recipients, Attempt(refused.reply, unreachable=unreachable))
+        found: dict[Address, Attempt] = {}
+        left = recipients
         failed: list[Unreachable] = []
         for target in self._ordered(way):
             try:
-                return await self._pool.deliver(
+                brought = await self._pool.deliver(
                     way.key,
                     target.hop,
                     target.security,
                     None,
                     self._settings.connect_timeout,
                     envelope,
-                    recipients,
+                    left,
                     self._outgoing,
                     partial(self._opened, target=target, plan=plan, asked=asked),
+                    fresh=bool(found),  # an idle one may lead to whoever has just broken off
                 )
             except Unreachable as error:
                 failed.append(error)
                 await self._failed(error, target, plan, destination)
+                continue
+            found.update(brought)
+            left = [one for one in left if broken_off(found[one].reply)]
+            if not left:
+                break
+            self._resting.put((target.hop.address, target.hop.port), True)
+        if found:
+            return found
         # While one of them may take it later, the others' "never" is not the last word.
         attempt = next((error for error in failed if error.reply.temporary), failed[-1]).attempt()
-        return dict.fromkeys(recipients, evolve(attempt, unreachable=attempt.reply.temporary))
+        # What this message asks for, or what is wanting here, says nothing of other mail to the destination.
+        special = any(error.ours or (error.tls_failure and asked is Asked.REQUIRED) for error in failed)
+        return dict.fromkeys(recipients, evolve(attempt, unreachable=attempt.reply.temporary and not special))
 
     async def stop(self) -> None:
         """Close idle connections: those of all couriers, which stop together. Counts for reports are written."""
@@ -148,7 +165,7 @@ class SMTPCourier:
 
     async def _failed(self, error: Unreachable, target: Target, plan: Plan, destination: str) -> None:
         hop, domain = target.hop, plan.exchangers.domain
-        if error.reply.temporary:
+        if error.reply.temporary and not error.ours:
             self._resting.put((hop.address, hop.port), True)
         if error.tls_failure:
             self.reports.failure(domain, plan.places, target.applied, error.tls_failure, hop.name, hop.address)

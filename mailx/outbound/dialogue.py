@@ -72,17 +72,15 @@ class Opening:
     threads: sasl.Threads = field(repr=False)
 
     async def open(self, wire: Wire) -> Opened:
-        """Say everything that comes before MAIL; raises Unreachable, and the wire is closed."""
+        """Say everything that comes before MAIL; raises Unreachable, after which the wire is of use for a goodbye at most."""
         try:
             return await self._open(wire)
         except Broken as broken:
             wire.abort()
             raise Unreachable(broken.reply, str(self.hop)) from None
-        except Unreachable:
-            wire.quit()
-            raise
-        except Exception:
-            wire.abort()
+        except Exception as error:
+            if not isinstance(error, Unreachable):
+                wire.abort()
             raise
 
     async def _open(self, wire: Wire) -> Opened:

@@ -68,17 +68,18 @@ class Unreachable(Exception):
     """No usable session with a server came about; no message was sent.
 
     ``reply`` is 4xx or 5xx and safe to show: the server's own, or ours when it said nothing; ``host`` is empty if nobody was reached.
-    ``tls_failure`` is set when TLS was the reason.
+    ``tls_failure`` is set when TLS was the reason; ``ours`` when something was wanting here, which says nothing of the server.
     """
 
-    def __init__(self, reply: Reply, host: str = "", tls_failure: str = "", security: str = "", tls: str = "") -> None:
+    def __init__(self, reply: Reply, host: str = "", tls_failure: str = "", security: str = "", tls: str = "", ours: bool = False) -> None:
         super().__init__(str(reply))
         self.reply = reply
         self.host = host
         self.tls_failure = tls_failure
         self.security = security
         self.tls = tls
+        self.ours = ours
 
     def attempt(self) -> Attempt:
         """What it means for each recipient when no other server is left to try."""
-        return Attempt(self.reply, self.host, self.security, self.tls, unreachable=True)
+        return Attempt(self.reply, self.host, self.security, self.tls, unreachable=not self.ours)

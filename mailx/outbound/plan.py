@@ -164,7 +164,8 @@ class Plans:
             asked += [self._vouched(host, found.secure) for host in found.hosts]
             standing, wanted, steady, *vouchers = await gatherResults([Deferred.fromCoroutine(each) for each in asked])
         self._report(found, wanted, standing, vouchers)
-        until = self._now() + min(max(found.ttl, TTL_LEAST), TTL_MOST)
+        ttl = TTL_LEAST if any(isinstance(each, DNSFailure) for each in vouchers) else max(found.ttl, TTL_LEAST)
+        until = self._now() + min(ttl, TTL_MOST)
         return Plan(settings, found, tuple(vouchers), standing, steady, wanted, until, {})
 
     def _report(self, found: Exchangers, places: tuple[str, ...], standing: Standing, vouchers: list[Any]) -> None:

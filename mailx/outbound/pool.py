@@ -10,7 +10,7 @@ from typing import Any, cast
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectError, ConnectionRefusedError, NoRouteError, TCPTimedOutError, TimeoutError
+from twisted.internet.error import ConnectBindError, ConnectError, ConnectionRefusedError, NoRouteError, TCPTimedOutError, TimeoutError
 from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -33,6 +33,7 @@ TICK = 1.0  # seconds between two looks at all deadlines
 
 FULL = Reply(451, "4.3.2", "Too many connections out; none became free in time")
 STOPPED = Reply(451, "4.3.2", "The service is stopping")
+_NONE = object()  # the key of no connection
 
 
 @define
@@ -80,12 +81,13 @@ class Pool:
         recipients: Sequence[Address],
         outgoing: Rendering,
         opened: Callable[[Connection], None] | None = None,
+        fresh: bool = False,
     ) -> Mapping[Address, Attempt]:
-        """Send one message over an idle connection of ``key`` or a new one, and give the connection back: what couriers call.
+        """Send one message over an idle connection of ``key`` (unless it must be ``fresh``) or a new one: what couriers call.
 
         An idle connection that turns out to have ended is replaced once. ``opened`` is told of a new one. Raises Unreachable.
         """
-        connection = await self.connection(key, hop, security, login, timeout)
+        connection = await self.connection(key, hop, security, login, timeout, fresh)
         if opened is not None and not connection.messages:
             opened(connection)
         found = await self._send(connection, envelope, recipients, outgoing)
@@ -119,10 +121,10 @@ class Pool:
         ``timeout``: seconds to get room and to connect in; the dialogue has its own.
         """
         if self._stopped:
-            raise Unreachable(STOPPED)
+            raise Unreachable(STOPPED, ours=True)
         found = None if fresh else self._take(key)
         if found is None and self._full:
-            found = await self._room(key, timeout)
+            found = await self._room(_NONE if fresh else key, timeout)
         if found is not None:
             return found
         try:
@@ -146,12 +148,12 @@ class Pool:
         settings = self._settings
         most = min(settings.per_connection, connection.most_messages or settings.per_connection)
         if self._stopped or not connection.usable or connection.messages >= most or not settings.idle_seconds:
-            self._end(connection)
+            self._end(connection.wire)
             return
         if self._waiters:
             waiter = next((each for each in self._waiters if each.key == connection.key), None)
             if waiter is None:
-                self._end(connection)  # those who wait need the room
+                self._end(connection.wire)  # those who wait need the room
             else:
                 self._waiters.remove(waiter)
                 waiter.room.callback(connection)
@@ -164,7 +166,7 @@ class Pool:
         self._close_idle(float("inf"))
         for waiter in list(self._waiters):
             self._waiters.remove(waiter)
-            waiter.room.errback(Unreachable(STOPPED))
+            waiter.room.errback(Unreachable(STOPPED, ours=True))
 
     def abort(self) -> None:
         """Cut off all that is left, after ``stop``."""
@@ -185,16 +187,15 @@ class Pool:
                 del self._idle[key]
             if connection.usable:
                 return connection
-            self._end(connection)
+            self._end(connection.wire)
         return None
 
     @property
     def _full(self) -> bool:
         return len(self._wires) - len(self._ending) + self._connecting >= self._settings.connections
 
-    def _end(self, connection: Connection) -> None:
+    def _end(self, wire: Wire) -> None:
         """Say goodbye politely, unless too many goodbyes are waiting for their answers already."""
-        wire = connection.wire
         if wire not in self._wires:
             return
         if len(self._ending) >= self._settings.connections:
@@ -212,7 +213,7 @@ class Pool:
             connection = rest.pop(0).connection
             if not rest:
                 del self._idle[oldest]
-            self._end(connection)
+            self._end(connection.wire)
             return None
         waiter = _Waiter(key, self._reactor.seconds() + timeout)
         self._waiters.append(waiter)
@@ -247,7 +248,11 @@ class Pool:
     async def _open(self, key: Hashable, hop: Hop, security: Security, login: Login | None, timeout: float) -> Connection:
         wire = await self._connect(hop, timeout)
         opening = Opening(hop, security, login, self._hostname, self._contexts, self._in_thread)
-        return Connection(key, wire, await opening.open(wire))
+        try:
+            return Connection(key, wire, await opening.open(wire))
+        except Unreachable:
+            self._end(wire)
+            raise
 
     async def _connect(self, hop: Hop, timeout: float) -> Wire:
         endpoint = TCP6ClientEndpoint if ":" in hop.address else TCP4ClientEndpoint
@@ -257,7 +262,7 @@ class Pool:
         try:
             return cast(Wire, await endpoint(self._reactor, hop.address, hop.port, max(1.0, timeout), bind).connect(_Wires(self)))
         except ConnectError as error:
-            raise Unreachable(Reply(451, "4.4.1", f"{_reason(error)}: {hop}")) from None
+            raise Unreachable(Reply(451, "4.4.1", f"{_reason(error)}: {hop}"), ours=isinstance(error, ConnectBindError)) from None
         finally:
             self._connecting -= 1
             self._admit()
@@ -288,7 +293,7 @@ class Pool:
         self._close_idle(now)
         for waiter in [each for each in self._waiters if each.until <= now]:
             self._waiters.remove(waiter)
-            waiter.room.errback(Unreachable(FULL))
+            waiter.room.errback(Unreachable(FULL, ours=True))
         if self._wires or self._waiters:
             self._watch()
 
@@ -296,7 +301,7 @@ class Pool:
         oldest = now - self._settings.idle_seconds
         for key, rest in list(self._idle.items()):
             while rest and (rest[0].since <= oldest or not rest[0].connection.usable):
-                self._end(rest.pop(0).connection)
+                self._end(rest.pop(0).connection.wire)
             if not rest:
                 del self._idle[key]
 

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from attrs import define, evolve
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailx.config import Relay
 from mailx.core.courier import Attempt, ICourier
-from mailx.core.resolver import DNSFailure
+from mailx.core.resolver import DNSFailure, ascii_name, system_addresses
 from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope
 from mailx.mail.reply import Reply
@@ -21,7 +22,7 @@ from mailx.outbound.client import Rendering
 from mailx.outbound.hop import ENCRYPT, NONE, VERIFY, Hop, Login, Security, Unreachable
 from mailx.outbound.pool import Pool
 from mailx.outbound.tls import is_address
-from mailx.outbound.wire import CLOSING, FAULTS
+from mailx.outbound.wire import broken_off
 
 log = Logger()
 
@@ -87,7 +88,7 @@ class RelayCourier:
                 except Unreachable as unreachable:
                     failure = unreachable
                     continue
-                if not all(_ended(attempt.reply) for attempt in found.values()):
+                if not all(broken_off(attempt.reply) for attempt in found.values()):
                     host.resting = 0.0
                     return found
             host.resting = self._reactor.seconds() + RESTING
@@ -115,7 +116,9 @@ class RelayCourier:
             elif name == "localhost":  # RFC 6761 6.3: never asked of a server
                 addresses = ["127.0.0.1", "::1"]
             else:
-                addresses = await self._resolver.addresses(name)
+                threads = self._reactor.getThreadPool()
+                addresses = await deferToThreadPool(self._reactor, threads, system_addresses, name)
+                addresses = addresses or await self._resolver.addresses(name)
         except DNSFailure:
             raise Unreachable(NO_DNS) from None
         if not addresses:
@@ -137,12 +140,8 @@ def endpoint(text: str, port: int) -> tuple[str, int]:
     host, colon, digits = text.rpartition(":")
     if not colon or not digits.isdigit():
         host, digits = text, str(port)
-    return host.removeprefix("[").removesuffix("]").lower(), int(digits)
-
-
-def _ended(reply: Reply) -> bool:
-    """Whether the session ended before the message was taken: another host may take it at once."""
-    return reply.code == CLOSING or reply in FAULTS
+    host = host.removeprefix("[").removesuffix("]")
+    return ascii_name(host) or host.lower(), int(digits)
 
 
 def _softened(reply: Reply) -> Reply:

@@ -34,15 +34,16 @@ class Contexts:
     def __init__(self, authorities: str = "") -> None:
         """``authorities``: a PEM file in place of the system's authorities."""
         self._authorities = authorities
-        self._made: dict[str, Context] = {}
+        self._made: dict[tuple[bool, bool], Context] = {}
 
     def creator(self, hop: Hop, security: Security) -> "Creator":
         """What ``startTLS`` is given for a connection to ``hop``."""
-        kind = VERIFY if security.verify else security.level
-        context = self._made.get(kind)
+        strict = security.level in (VERIFY, DANE)
+        believes = security.level != DANE and (strict or security.verify)
+        context = self._made.get((strict, believes))
         if context is None:
-            context = self._made[kind] = _context(_SUITES if kind in (VERIFY, DANE) else _LENIENT_SUITES)
-            if kind == VERIFY:
+            context = self._made[strict, believes] = _context(_SUITES if strict else _LENIENT_SUITES)
+            if believes:
                 self._believe(context)
         return Creator(context, (security.names or (hop.name,))[0])
 

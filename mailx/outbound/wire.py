@@ -31,8 +31,13 @@ SLOW = Reply(451, "4.4.2", "No answer in time")
 STUCK = Reply(451, "4.4.2", "The server does not take the message")
 BABBLE = Reply(451, "4.5.0", "The server does not speak SMTP")
 EARLY = Reply(451, "4.5.0", "The server answered before it was asked")
-FAULTS = frozenset((LOST, SLOW, STUCK, BABBLE, EARLY))  # ours; a session ended by one took no message
 CLOSING = 421
+_FAULTS = frozenset((LOST, SLOW, STUCK, BABBLE, EARLY))
+
+
+def broken_off(reply: Reply) -> bool:
+    """Whether ``reply`` to a message says that the session ended before it was taken: another server may take it at once."""
+    return reply.code == CLOSING or reply in _FAULTS
 
 
 class Broken(Exception):
@@ -197,8 +202,13 @@ class Wire(Protocol):
         except Babble:
             self._break(BABBLE)
             return
-        if answers:
+        if self._reader.babbled and len(self._answers) + len(answers) < self._wanted:
+            self._answers = []  # nobody knows which were true
+            self._break(BABBLE)
+        elif answers:
             self._take(answers)
+            if self._reader.babbled:
+                self._break(BABBLE)
         elif self._waiting is None and not self.closing:
             self._close(EARLY)
 

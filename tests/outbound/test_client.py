@@ -102,6 +102,16 @@ class OneMessage(ClientTests):
         self.server.say(OK)
         self.assertEqual(self.codes(delivery), [250])
 
+    def test_a_last_line_without_cr_is_ended(self) -> None:
+        """What comes behind a bare LF would not be the end for the server, and neither of us would say anything more."""
+        delivery = self.server.deliver(content=b"Subject: x\r\n\r\nbare\n")
+        self.server.greet()
+        self.server.said()
+        self.server.say(OK * 2 + GO)
+        self.assertTrue(self.server.said().endswith(b"\r\n.\r\n"))
+        self.server.say(OK)
+        self.assertEqual(self.codes(delivery), [250])
+
     def test_the_next_message_uses_the_session(self) -> None:
         for _ in range(3):
             delivery = self.server.deliver()
@@ -491,6 +501,39 @@ class Unasked(ClientTests):
         self.server.say(b"421 4.4.2 Bye\r\n")
         ready.callback(None)
         self.assertEqual(self.replies(delivery), {ADA: Reply(421, "4.4.2", "Bye")})
+
+    def test_a_session_that_is_not_reset(self) -> None:
+        """What the server says to the next message then is not about it."""
+        for ehlo in (EHLO, STEPS):
+            self.server = Memory()
+            delivery = self.server.deliver()
+            self.server.greet(ehlo)
+            self.server.say(b"550 5.7.1 No\r\n")
+            if ehlo is EHLO:
+                self.server.say(b"503 5.5.1 MAIL first\r\n" * 2)
+            self.assertEqual(self.codes(delivery), [550])
+            delivery = self.server.deliver()
+            self.server.say(b"502 5.5.1 RSET is not known\r\n")
+            if ehlo is EHLO:
+                self.server.say(b"503 5.5.1 Nested MAIL\r\n" + OK + GO)
+            self.assertFalse(self.server.transport.open)
+            self.server.greet(ehlo)
+            self.server.say(OK)
+            self.server.say(OK)
+            self.server.say(GO)
+            self.server.say(OK)
+            self.assertEqual(self.codes(delivery), [250])
+
+    def test_what_is_no_answer_behind_the_last(self) -> None:
+        """A "yes" that was said in full counts: the message would arrive once more with each attempt."""
+        for stray in (b"\r\n", b"Bye\r\n", b"250-half of\r\n250x\r\n"):
+            self.server = Memory()
+            delivery = self.server.deliver()
+            self.server.greet()
+            self.server.say(OK * 2 + GO)
+            self.server.say(OK + stray)
+            self.assertEqual(self.codes(delivery), [250])
+            self.assertFalse(self.server.transport.open)
 
     def test_half_an_answer_before_the_message(self) -> None:
         delivery = self.server.deliver()

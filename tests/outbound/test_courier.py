@@ -213,6 +213,23 @@ class Delivering(TestCase):
         attempt = await here.send()
         self.assertEqual((attempt.reply.code, attempt.unreachable, second.sessions), (450, False, 0))
 
+    async def test_a_session_that_breaks_off(self) -> None:
+        """Who says 421 in mid-session has not taken the message, and somebody else may."""
+        first = listen(self, MailServer(rcpt="421 4.3.2 busy"))
+        second = listen(self, MailServer(), "127.0.0.2", first.port)
+        zone = {
+            ("example.org", "MX"): ["1 mx.example.org.", "2 mx2.example.org."],
+            ("mx.example.org", "A"): ["127.0.0.1"],
+            ("mx2.example.org", "A"): ["127.0.0.2"],
+        }
+        here = await scene(self, first.port, zone, idle_seconds=0)
+        for _ in range(2):
+            self.assertEqual((await here.send()).host, f"mx2.example.org [127.0.0.2]:{first.port}")
+        self.assertEqual((first.sessions, second.sessions), (1, 2), "who broke off is tried last for a while")
+        second.rcpt = "421 4.3.2 busy too"
+        attempt = await here.send()
+        self.assertEqual((attempt.reply.code, attempt.unreachable), (421, False))
+
     async def test_no_way(self) -> None:
         server = listen(self, MailServer())
         zone = {
@@ -497,6 +514,18 @@ class RequireTLS(TestCase):
         server.certificate = None
         here.make()
         self.assertTrue((await here.send(require_tls=True, content=waived)).reply.temporary, "the header does not count then")
+
+    async def test_what_it_asks_for_is_its_own_affair(self) -> None:
+        """A server that cannot be trusted with it still has all other mail: the destination is not called unreachable."""
+        server = listen(self, MailServer(certificate=issue("mx.example.org"), extensions=["REQUIRETLS"]))
+        here = await scene(self, server.port, ZONE, True)
+        attempt = await here.send(require_tls=True)
+        self.assertEqual((attempt.reply.code, attempt.reply.enhanced, attempt.unreachable), (451, "4.7.5", False))
+        here.authority.zone[f"_{server.port}._tcp.mx.example.org", "TLSA"] = dns.SERVFAIL
+        here.resolver.clear()
+        here.make()
+        self.assertFalse((await here.send(require_tls=True)).unreachable)
+        self.assertTrue((await here.send()).unreachable)
 
     async def test_dnssec_vouches_for_the_name(self) -> None:
         server = listen(self, MailServer(certificate=issue("mx.example.org", issuer=root()), extensions=["REQUIRETLS"]))

@@ -90,6 +90,24 @@ class Slow(SynchronousTestCase):
         self.wait(delivery, END_TIME)
         self.assertEqual(self.reply(delivery), UNCERTAIN)
 
+    def test_end_of_a_message_that_went_with_the_commands(self) -> None:
+        """All answers may come together, after the server has looked at the message (RFC 2920 3.2)."""
+        delivery = self.server.deliver()
+        self.server.greet(EHLO.replace(b"250-PIPELINING", b"250-CHUNKING\r\n250-PIPELINING"))
+        self.wait(delivery, END_TIME)
+        self.assertEqual(self.reply(delivery), UNCERTAIN)
+
+    def test_whoever_is_slow_is_not_asked_twice(self) -> None:
+        """Not even over another connection, as when an idle one had ended: he may still be taking the message."""
+        first = self.server.deliver()
+        self.server.greet(EHLO.replace(b"250-PIPELINING", b"250-CHUNKING\r\n250-PIPELINING"))
+        self.server.say(OK * 3)
+        self.assertEqual(self.reply(first).code, 250)
+        delivery = self.server.deliver()
+        self.wait(delivery, END_TIME)
+        self.assertEqual(self.reply(delivery), UNCERTAIN)
+        self.assertEqual(len(self.server.transports), 1)
+
     def test_content_that_is_not_taken(self) -> None:
         delivery = self.server.deliver(content=LARGE)
         self.server.greet()

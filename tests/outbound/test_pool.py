@@ -159,7 +159,9 @@ class Room(PoolTests):
         server.pass_time(18)
         self.assertNoResult(second)
         server.pass_time(4)
-        self.assertEqual(self.failureResultOf(second, Unreachable).value.reply, FULL)
+        failure = self.failureResultOf(second, Unreachable).value
+        self.assertEqual(failure.reply, FULL)
+        self.assertFalse(failure.attempt().unreachable, "nothing is wrong with the destination")
 
     def test_those_being_made_count(self) -> None:
         self.begin(connections=2)
@@ -167,6 +169,30 @@ class Room(PoolTests):
         self.assertEqual(self.made, 2)
         self.server.pool.stop()
         self.failureResultOf(third, Unreachable)
+
+    def test_a_refused_session_makes_room(self) -> None:
+        """Its goodbye is waited for no more than any other."""
+        server = self.begin(connections=1)
+        first, second = self.want(), self.want()
+        server.connect()
+        server.say(b"554 5.7.1 Not you\r\n")
+        self.failureResultOf(first, Unreachable)
+        self.assertTrue(server.transport.open)
+        self.assertEqual(self.made, 2)
+        server.greet()
+        self.successResultOf(second)
+
+    def test_a_replacement_is_a_new_one(self) -> None:
+        """An idle connection that had ended is not replaced by another of which that may be true as well."""
+        server = self.begin(connections=1)
+        wanted = self.want()
+        server.greet()
+        connection = self.successResultOf(wanted)
+        fresh = Deferred.fromCoroutine(server.pool.connection("k", server.hop, Security(NONE), None, 30.0, fresh=True))
+        server.pool.release(connection)
+        self.assertNoResult(fresh)
+        server.greet()
+        self.assertIsNot(self.successResultOf(fresh), connection)
 
     def test_failure_makes_room(self) -> None:
         server = self.begin(connections=1)

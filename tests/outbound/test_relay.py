@@ -1,6 +1,7 @@
 """The smart host: fail-over, TLS and login as configured, and what is never its mail's fault."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from zope.interface.verify import verifyObject
 from mailx.config import Outbound, Relay
 from mailx.core import courier
 from mailx.core.courier import Attempt, ICourier
-from mailx.core.resolver import DNSFailure
+from mailx.core.resolver import DNSFailure, system_addresses
 from mailx.mail.address import Address
 from mailx.mail.reply import Reply
+from mailx.outbound import relay
 from mailx.outbound.pool import Pool
 from mailx.outbound.relay import NO_DNS, NO_HOST, NO_NAME, RelayCourier, endpoint
 from mailx.outbound.tls import Contexts
@@ -45,8 +47,8 @@ class RelayTests(TestCase):
     def courier(self, *hosts: str, resolver: Names | None = None, contexts: Contexts | None = None, **fields: Any) -> RelayCourier:
         from twisted.internet import reactor
 
-        relay = Relay(**{"name": "smart", "hosts": hosts, "security": "plain", "timeout": 5, **fields})
-        made = RelayCourier(relay, pool(self, contexts), Outgoing(), resolver or Names(), reactor)
+        settings = Relay(**{"name": "smart", "hosts": hosts, "security": "plain", "timeout": 5, **fields})
+        made = RelayCourier(settings, pool(self, contexts), Outgoing(), resolver or Names(), reactor)
         verifyObject(ICourier, made)
         return made
 
@@ -251,6 +253,33 @@ class Hosts(RelayTests):
         self.assertTrue(attempt.reply.done)
         self.assertEqual(names.asked, [])
 
+    async def test_of_the_hosts_file(self) -> None:
+        """As everywhere else on this machine, it comes before DNS."""
+        path = Path(self.mktemp())
+        path.write_text("# 127.0.0.9 relay.example\n127.0.0.1\tother Relay.Example. # ours\n::1 relay.example\nbad relay.example\n")
+        self.patch(relay, "system_addresses", partial(system_addresses, read=path.read_text))
+        sinks, host = self.listen()
+        names = Names(relay_example=["127.0.0.2"])
+        attempt = await self.one(self.courier(host.replace("127.0.0.1", "relay.example"), resolver=names))
+        self.assertTrue(attempt.reply.done)
+        self.assertEqual(names.asked, [])
+        self.assertEqual(system_addresses("relay.example", path.read_text), ["127.0.0.1", "::1"])
+        self.assertEqual(system_addresses("example", path.read_text), [])
+        self.assertEqual(system_addresses("relay.example", Path(self.mktemp()).read_text), [])
+
+    async def test_ipv6(self) -> None:
+        from twisted.internet import reactor
+
+        sinks = Sinks()
+        port = reactor.listenTCP(0, sinks, interface="::1")  # type: ignore[attr-defined]
+        self.addCleanup(port.stopListening)
+        number = port.getHost().port
+        for host in (f"[::1]:{number}", f"relay.example:{number}"):
+            attempt = await self.one(self.courier(host, resolver=Names(relay_example=["::1"])))
+            self.assertTrue(attempt.reply.done)
+            self.assertTrue(attempt.host.endswith(f" [::1]:{number}"))
+        self.assertEqual(len(sinks.messages), 2)
+
     async def test_unknown(self) -> None:
         for known, reply in (((), NO_NAME), (DNSFailure(), NO_DNS)):
             attempt = await self.one(self.courier("relay.example", resolver=Names(relay_example=known)))
@@ -274,12 +303,14 @@ class Endpoints(SynchronousTestCase):
             ("192.0.2.1:25", ("192.0.2.1", 25)),
             ("[2001:db8::1]:25", ("2001:db8::1", 25)),
             ("2001:db8::1", ("2001:db8::1", 587)),
+            ("Mail.Example.Org.", ("mail.example.org", 587)),
+            ("m\u00fcller.example:25", ("xn--mller-kva.example", 25)),
         ):
             self.assertEqual(endpoint(text, 587), expected)
 
     def test_ports(self) -> None:
         reactor: Any = MemoryReactorClock()
         for security, port in (("plain", 25), ("starttls", 587), ("tls", 465)):
-            relay = Relay(name="r", hosts=("192.0.2.1",), security=security)
-            made = RelayCourier(relay, Pool(Outbound(), "me.example.test", reactor), Outgoing(), Names(), reactor)
+            settings = Relay(name="r", hosts=("192.0.2.1",), security=security)
+            made = RelayCourier(settings, Pool(Outbound(), "me.example.test", reactor), Outgoing(), Names(), reactor)
             self.assertEqual([host.port for host in made._hosts], [port])
