@@ -142,6 +142,9 @@ def main() -> None:
                     server.server.ctl("dkim", "create", DOMAIN)
                     server.server.ctl("dkim", "activate", DOMAIN, "--force")
             figures = measure(servers, contents, options.count, options.sessions, options.runs)
+            for server in servers:
+                if server.name == "mailx_signing" and not server.server.metric('mailx_dkim_signatures_total{algorithm="rsa-sha256"}'):
+                    raise RuntimeError("nothing was signed")
         finally:
             for server in reversed(started):
                 server.stop()

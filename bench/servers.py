@@ -149,9 +149,9 @@ servers = ["{self.resolver}"]
         return answer
 
     def metric(self, name: str) -> float:
-        """The value of a metric without labels; 0 before it has one."""
+        """The value of a metric, with its labels if it has some; 0 before it has one."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['health']}/metrics") as answer:
-            found = re.search(rb"^%s ([0-9.e+-]+)$" % name.encode(), answer.read(), re.MULTILINE)
+            found = re.search(rb"^%s ([0-9.e+-]+)$" % re.escape(name.encode()), answer.read(), re.MULTILINE)
         return float(found[1]) if found else 0.0
 
     def indexed(self) -> int:
