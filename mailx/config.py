@@ -13,15 +13,33 @@ PORT = 65535
 VARIABLE_PREFIX = "MAILX_"
 
 # What a text may be beyond being text, in words; mailx.config_file checks each.
-Form = Literal["", "hostname", "domain", "pattern", "interface", "network", "endpoint", "duration", "store", "path", "data path"]
+Form = Literal[
+    "",
+    "hostname",
+    "domain",
+    "pattern",
+    "interface",
+    "source",
+    "network",
+    "endpoint",
+    "address",
+    "loopback",
+    "duration",
+    "store",
+    "path",
+    "data path",
+]
 _FORMS: dict[Form, str] = {
     "": "a text",
     "hostname": "a host name",
     "domain": "a domain, or empty",
     "pattern": "a domain, or *.domain for all below it",
     "interface": "an IP address",
+    "source": "an IP address, or empty",
     "network": "a network such as 192.0.2.0/24",
     "endpoint": "a host name or IP address with or without a port: mail.example.org:587, 127.0.0.1, [::1]:53",
+    "address": "an IP address with or without a port: 192.0.2.53, 127.0.0.1:53, [::1]:53",
+    "loopback": "a loopback address with or without a port, or empty: 127.0.0.1, [::1]:5353",
     "duration": "a duration such as 30s, 5m, 2h or 1d",
     "store": "sqlite:FILE or postgresql://user@host/database",
     "path": "a path, relative to the configuration file",
@@ -170,12 +188,12 @@ class Accounts:
 class DNS:
     """Name resolution for mail out and for checks."""
 
-    servers: tuple[str, ...] = setting((), "Name servers; empty: those of /etc/resolv.conf.", form="endpoint")
+    servers: tuple[str, ...] = setting((), "Name servers; empty: those of /etc/resolv.conf.", form="address")
     validating: str = setting(
         "",
         "A validating resolver on a loopback address, such as `127.0.0.1:53`. It is asked in place of `servers`, and its word "
         "that an answer is secure is trusted, which DANE needs; empty: no DANE.",
-        form="endpoint",
+        form="loopback",
     )
     timeout: int = setting(5, "Seconds until a server that does not answer is given up.", least=1, most=60)
     cache: int = setting(20000, "Answers kept in memory.", least=100)
@@ -217,7 +235,7 @@ class Outbound:
     """Mail out: directly to the recipients' servers, or through smart hosts."""
 
     port: int = setting(25, "Port of the recipients' servers; another than 25 is for tests only.", least=1, most=PORT)
-    interface: str = setting("", "Address that connections come from; empty: the system chooses.")
+    interface: str = setting("", "Address that connections come from; empty: the system chooses.", form="source")
     connections: int = setting(500, "Connections out in all.", least=1)
     per_destination: int = setting(10, "Connections to one destination at a time.", least=1)
     per_connection: int = setting(100, "Messages sent over one connection before it is closed.", least=1)

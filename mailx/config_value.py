@@ -96,7 +96,7 @@ def _texts(attribute: "Attribute[Any]", value: object, _type: object) -> tuple[s
         remedy = f'write {attribute.name} = ["{value}"]' if isinstance(value, str) else f"write {attribute.name} = []"
         raise Wrong(f"must be {allowed(attribute)}", remedy)
     for one in value:
-        if not isinstance(one, str) or not _fits(attribute.metadata["form"], one):
+        if not isinstance(one, str) or not one or not _fits(attribute.metadata["form"], one):
             raise Wrong(f"must be {allowed(attribute)}", f"mend or remove {one!r}")
     return tuple(value)
 
@@ -119,11 +119,17 @@ def _fits(form: str, value: str) -> bool:
         case "pattern":
             return bool(_HOSTNAME.match(value.removeprefix("*."))) and len(value) <= 255
         case "endpoint":
-            return not value or _is_endpoint(value)
+            return not value or _host(value) is not None
+        case "address":
+            return not value or _is_address(_host(value) or "")
+        case "loopback":
+            return not value or (_is_address(host := _host(value) or "") and ip_address(host).is_loopback)
         case "duration":
             return _is_duration(value)
         case "interface":
             return _is_address(value)
+        case "source":
+            return not value or _is_address(value)
         case "network":
             return _is_network(value)
         case "store":
@@ -131,14 +137,18 @@ def _fits(form: str, value: str) -> bool:
     return True
 
 
-def _is_endpoint(value: str) -> bool:
+def _host(value: str) -> str | None:
+    """The host of an endpoint: ``mail.example.org:587``, ``127.0.0.1``, ``[::1]:53``; None if it is none."""
     if _is_address(value):
-        return True
+        return value
     host, colon, port = value.rpartition(":")
     if not colon:
         host, port = value, "1"
-    bracketed = host.startswith("[") and host.endswith("]") and _is_address(host[1:-1])
-    return (bracketed or bool(_HOSTNAME.match(host))) and port.isascii() and port.isdigit() and 0 < int(port) <= 65535
+    if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
+        return None
+    if host.startswith("[") and host.endswith("]"):
+        return host[1:-1] if _is_address(host[1:-1]) else None
+    return host if _HOSTNAME.match(host) else None
 
 
 def _is_duration(value: str) -> bool:

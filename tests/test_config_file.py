@@ -119,6 +119,25 @@ class Reading(SynchronousTestCase):
             self.assertEqual(sum(key in problem for problem in problems), 1, key)
         self.assertEqual(len(problems), 7)
 
+    def test_name_servers_are_addresses(self) -> None:
+        for setting, remedy in (
+            ('servers = ["ns.example.org:53"]', "mend or remove 'ns.example.org:53'"),
+            ('servers = [""]', "mend or remove ''"),
+            ('validating = "ns.example.org"', "mend or remove it"),
+            ('validating = "192.0.2.53"', "mend or remove it"),
+            ('validating = "127.0.0.1:99999"', "mend or remove it"),
+        ):
+            (problem,) = self.problems(f"[dns]\n{setting}\n")
+            self.assertIn("dns." + setting.split()[0], problem)
+            self.assertIn("address with or without a port", problem)
+            self.assertIn(remedy, problem)
+        for setting in ('servers = ["192.0.2.53", "[2001:db8::1]:5353", "::1"]', 'validating = "[::1]:53"', 'validating = ""'):
+            load(self.write(f"[dns]\n{setting}\n"), {})
+
+    def test_where_connections_come_from(self) -> None:
+        (problem,) = self.problems('[outbound]\ninterface = "eth0"\n')
+        self.assertIn('outbound.interface = "eth0": must be an IP address, or empty', problem)
+
     def test_a_port_may_be_claimed_once(self) -> None:
         self.assertIn("imap.port = 2587: is also the port of smtp.submission_port", self.problems("[imap]\nport = 2587\n")[0])
 
