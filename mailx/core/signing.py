@@ -171,7 +171,7 @@ class Signing:
             private, public = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), generate, algorithm)
             made.append((selector, algorithm, self._cipher.seal(_PURPOSE, _context(domain, selector), private), public))
         remedy = f"Publish those and run `mailxctl dkim activate {domain}`, or delete them."
-        await self._change({NEXT: (f"{domain} has next keys already", remedy)}, dkim.add, domain, made, int(time()))
+        await self._change({NEXT: (f"{domain} has keys already that wait to be activated", remedy)}, dkim.add, domain, made, int(time()))
         log.info("Signing keys made", event="dkim.created", domain=domain, selectors=[each[0] for each in made])
         return [key for key in await self.keys(domain) if key.state == NEXT]
 
@@ -187,7 +187,7 @@ class Signing:
         """Sign with the next keys from now on; those that did are retired. Returns the active keys."""
         domain = domain_name(domain)
         remedy = f"Make some with `mailxctl dkim create {domain}`."
-        await self._change({"": (f"{domain} has no next keys", remedy)}, dkim.activate, domain, int(time()))
+        await self._change({"": (f"{domain} has no keys that wait to be activated", remedy)}, dkim.activate, domain, int(time()))
         log.info("Signing keys activated", event="dkim.activated", domain=domain)
         return [key for key in await self.keys(domain) if key.state == ACTIVE]
 

@@ -30,7 +30,7 @@ def create(session: Session, domain: str, algorithms: tuple[str, ...]) -> None:
     session.say(answer, *_to_publish(answer["keys"]))
 
 
-@dkim.command()
+@dkim.command(short_help="Make keys that replace the active ones.")
 @click.argument("domain")
 @pass_session
 def rotate(session: Session, domain: str) -> None:
@@ -45,7 +45,7 @@ def _to_publish(keys: list[Any]) -> list[str]:
     return ["Publish these records:", "", *lines, "", f"Next, when DNS has them: mailxctl dkim activate {domain}"]
 
 
-@dkim.command()
+@dkim.command(short_help="Sign with the next keys of DOMAIN.")
 @click.argument("domain")
 @click.option("--force", is_flag=True, help="Do not look whether the records are published.")
 @pass_session
@@ -86,7 +86,7 @@ def show(session: Session, domain: str) -> None:
     session.say(answer, *(lines or [f"{domain} has no keys. Next: mailxctl dkim create {domain}"]))
 
 
-@dkim.command()
+@dkim.command(short_help="Sign with a key no more.")
 @click.argument("domain")
 @click.argument("selector")
 @pass_session
@@ -96,7 +96,7 @@ def retire(session: Session, domain: str, selector: str) -> None:
     session.say({"retired": selector}, f"{selector} signs no more. Leave its record published until the key can be deleted.")
 
 
-@dkim.command()
+@dkim.command(short_help="Delete a key that is not active.")
 @click.argument("domain")
 @click.argument("selector")
 @click.option("--force", is_flag=True, help="Also a key that was retired only lately.")

@@ -12,7 +12,7 @@ from mailx.mail.records import OPTIONAL, RECOMMENDED, REQUIRED
 _HEADS = ((REQUIRED, "Required"), (RECOMMENDED, "Recommended"), (OPTIONAL, "Optional"))
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Print the DNS records that a domain needs; check them.")
 @click.argument("domain")
 @click.option("--check", is_flag=True, help="Look at what DNS says and compare.")
 @pass_session
@@ -26,11 +26,12 @@ def _page(answer: Any) -> list[str]:
     """A zone file with comments."""
     lines: list[str] = []
     for need, head in _HEADS:
-        lines += [f"; {head}", ";"]
-        for record in answer["records"]:
-            if record["need"] == need:
+        records = [record for record in answer["records"] if record["need"] == need]
+        if records:
+            lines += [f"; {head}", ";"]
+            for record in records:
                 lines += [f"; {record['purpose']}", *([record["line"]] if record["line"] else [])]
-        lines.append("")
+            lines.append("")
     policy = answer["mta_sts"]
     return [
         *lines,

@@ -11,6 +11,7 @@ from mailx.ctl import output
 from mailx.ctl.session import Group, Session, pass_session
 
 STATES = ("pending", "sending", "deferred", "held", "sent", "failed")
+WAITING = ("pending", "sending", "deferred", "held")
 CHANGEABLE = {  # the states in which a command finds something to do
     "retry": ("pending", "deferred", "held", "failed"),
     "hold": ("pending", "deferred"),
@@ -18,6 +19,8 @@ CHANGEABLE = {  # the states in which a command finds something to do
     "bounce": ("pending", "deferred", "held"),
     "delete": ("pending", "deferred", "held", "sent", "failed"),
 }
+# What a filter or --all means where no --state says it: the senders of dead letters were told, and what is held is held for a reason.
+MEANT = {"retry": ("pending", "deferred")}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -34,7 +37,7 @@ class Duration(click.ParamType[int]):
             self.fail(f"{value!r} is no duration: give one such as 90s, 30m, 2h or 7d", parameter, context)
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, short_help="Mail to other servers: look and change.")
 def queue() -> None:
     """Mail to other servers: list, show, retry, hold, release, bounce, delete, purge."""
 
@@ -62,14 +65,17 @@ def chosen(**options: Any) -> dict[str, Any]:
     return found
 
 
-@queue.command("list")
+@queue.command("list", short_help="List what waits.")
 @filters
+@click.option("--all", "everything", is_flag=True, help="Also what has ended: sent, failed.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Entries that are shown, the oldest first.")
 @pass_session
-def list_(session: Session, /, limit: int, **options: Any) -> None:
-    """List the queue: one entry for each recipient of each message."""
-    entries, more, counts = _entries(session, chosen(**options), limit)
-    session.say({"entries": entries, "more": more, "counts": counts}, *_listing(entries, more, counts))
+def list_(session: Session, /, limit: int, everything: bool, **options: Any) -> None:
+    """List what waits, one entry for each recipient of each message; with --all or --state also what has ended."""
+    wanted = chosen(**options)
+    hidden = () if everything or "state" in wanted else tuple(state for state in STATES if state not in WAITING)
+    entries, more, counts = _entries(session, ({"state": ",".join(WAITING)} if hidden else {}) | wanted, limit)
+    session.say({"entries": entries, "more": more, "counts": counts}, *_listing(entries, more, counts, hidden))
 
 
 def _entries(session: Session, wanted: dict[str, Any], limit: int) -> tuple[list[Any], bool, dict[str, int]]:
@@ -85,16 +91,18 @@ def _entries(session: Session, wanted: dict[str, Any], limit: int) -> tuple[list
     return found, after is not None, counts
 
 
-def _listing(entries: Sequence[Any], more: bool, counts: dict[str, int]) -> Iterator[str]:
+def _listing(entries: Sequence[Any], more: bool, counts: dict[str, int], hidden: Sequence[str]) -> Iterator[str]:
     if entries:
         rows = [
             (one["id"], one["state"], one["recipient"], one["sender"] or "<>", _when(one), one["attempts"], _said(one)) for one in entries
         ]
         yield from output.table(("QUEUE ID", "STATE", "RECIPIENT", "SENDER", "NEXT OR END", "TRIED", "LAST REPLY"), rows)
     else:
-        yield "No entries."
+        yield "Nothing waits." if hidden else "No entries."
     yield ""
     yield "In all: " + ", ".join(f"{counts[state]} {state}" for state in STATES if state in counts) + " (sent ones of the last day)."
+    if any(counts.get(state) for state in hidden):
+        yield "What has ended is shown with --all, or with --state sent or failed."
     if more:
         yield "There are more: see --limit and the filters of `mailxctl queue list --help`."
     if entries:
@@ -111,7 +119,7 @@ def _said(entry: Any) -> str:
     return reply if len(reply) <= 60 else f"{reply[:57]}..."
 
 
-@queue.command()
+@queue.command(short_help="Show a message, and each attempt with its reply.")
 @click.argument("id")
 @pass_session
 def show(session: Session, id: str) -> None:
@@ -165,47 +173,55 @@ def changing(command: F) -> F:
     return click.argument("id", required=False)(command)
 
 
-@queue.command()
+@queue.command(short_help="Try again now what waits or has failed.")
 @changing
 @pass_session
 def retry(session: Session, /, **options: Any) -> None:
-    """Try again now what waits, is held or has failed: by queue ID, by filter, or --all."""
-    _change(session, "retry", "Try", "now", "{} will be tried at once.", "Watch them: mailxctl queue list", **options)
+    """Try again now what waits: by queue ID, by filter, or --all. What is held or has failed only by queue ID or with --state."""
+    _change(session, "retry", "Try", "now", "{} will be tried {}.", ("Watch", "show {}", "list"), **options)
 
 
-@queue.command()
+@queue.command(short_help="Keep what waits from being sent.")
 @changing
 @pass_session
 def hold(session: Session, /, **options: Any) -> None:
     """Keep what waits from being sent: by queue ID, by filter, or --all."""
-    _change(session, "hold", "Hold", "back", "{} will not be sent until released.", "Undo it: mailxctl queue release {id}", **options)
+    _change(
+        session,
+        "hold",
+        "Hold",
+        "back",
+        "{} will not be sent until released.",
+        ("Undo it", "release {}", "release, with the same options"),
+        **options,
+    )
 
 
-@queue.command()
+@queue.command(short_help="Let what is held be sent.")
 @changing
 @pass_session
 def release(session: Session, /, **options: Any) -> None:
     """Let what is held be sent: by queue ID, by filter, or --all."""
-    _change(session, "release", "Release", "", "{} will be tried at once.", "Watch them: mailxctl queue list", **options)
+    _change(session, "release", "Release", "", "{} will be tried {}.", ("Watch", "show {}", "list"), **options)
 
 
-@queue.command()
+@queue.command(short_help="Give up what waits, and tell the senders.")
 @changing
 @pass_session
 def bounce(session: Session, /, **options: Any) -> None:
     """Give up what waits or is held, and tell the senders: by queue ID, by filter, or --all."""
-    _change(session, "bounce", "Give up", "and tell the senders", "{} given up; the senders are told.", "", ask=True, **options)
+    _change(session, "bounce", "Give up", "and tell the senders", "{} given up; the senders are told.", None, ask=True, **options)
 
 
-@queue.command()
+@queue.command(short_help="Remove entries without a word to anybody.")
 @changing
 @pass_session
 def delete(session: Session, /, **options: Any) -> None:
     """Remove entries without a word to anybody: by queue ID, by filter, or --all."""
-    _change(session, "delete", "Delete", "without a word to the senders", "{} deleted.", "", ask=True, **options)
+    _change(session, "delete", "Delete", "without a word to the senders", "{} deleted.", None, ask=True, **options)
 
 
-@queue.command()
+@queue.command(short_help="Remove what has ended.")
 @click.option("--state", type=click.Choice(("sent", "failed")), multiple=True, help="Only these; default: both.")
 @click.option("--older", type=Duration(), help="Only what was accepted longer ago than this: 30m, 2h, 7d.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -213,7 +229,7 @@ def delete(session: Session, /, **options: Any) -> None:
 def purge(session: Session, state: tuple[str, ...], older: int | None, yes: bool) -> None:
     """Remove what has ended: sent entries, and dead letters with their messages."""
     options: dict[str, Any] = {"state": state or ("sent", "failed"), "older": older, "yes": yes}
-    _change(session, "delete", "Delete", "that ended", "{} deleted.", "", ask=True, **options)
+    _change(session, "delete", "Delete", "that ended", "{} deleted.", None, ask=True, **options)
 
 
 def _change(
@@ -222,20 +238,22 @@ def _change(
     verb: str,
     how: str,
     done: str,
-    step: str,
+    step: tuple[str, str, str] | None,
     *,
     ask: bool = False,
     yes: bool = False,
     everything: bool = False,
     **options: Any,
 ) -> None:
-    """Apply ``action`` to what the options select, after a question where it is worth one."""
+    """Apply ``action`` to what the options select, after a question where it is worth one. ``step``: what next, by id and without."""
     wanted = chosen(**options)
     if not wanted and not everything:
         raise session.failed(
             "nothing_selected", "nothing was selected", f"Name a queue id, a filter or --all: mailxctl queue {action} --help"
         )
     by_id = "id" in wanted
+    if not by_id and action in MEANT:
+        wanted = {"state": ",".join(MEANT[action])} | wanted
     if not yes and (ask or not by_id):
         entries, more, _ = _entries(session, {"state": ",".join(CHANGEABLE[action])} | wanted, 100)
         if entries:
@@ -246,9 +264,11 @@ def _change(
     if not count:
         session.say(answer, "Nothing was changed: nothing fits, or it is being sent right now or in another state.", *_look(wanted))
         return
-    lines = [done.format(_counted(count))]
+    when = "at once" if session.served else "when the server starts"
+    lines = [done.format(_counted(count), when)]
     if step:
-        lines.append(step.format(id=wanted.get("id", "ID")))
+        words, with_id, without = step
+        lines.append(f"{words}: mailxctl queue {with_id.format(wanted['id']) if by_id else without}")
     session.say(answer, *lines)
 
 

@@ -89,6 +89,11 @@ class Session:
                 click.echo("No server is running: the database itself was opened.", err=True)
         return client
 
+    @property
+    def served(self) -> bool:
+        """Whether a running server answers, not the database itself."""
+        return isinstance(self._client, SocketClient)
+
     def close(self) -> None:
         """Let the server, or the database, go."""
         client, self._client = self._client, None
@@ -97,7 +102,8 @@ class Session:
 
     def failed(self, code: str, text: str, remedy: str = "") -> Failed:
         """The exception that ends the run."""
-        return Failed(code, text[:1].upper() + text[1:], remedy, as_json=self.as_json)
+        name = set(".@") & set(text.split(" ", 1)[0])  # which keeps its letters
+        return Failed(code, text if name else text[:1].upper() + text[1:], remedy, as_json=self.as_json)
 
     def say(self, answer: Any, *lines: str) -> None:
         """Print ``answer`` under ``--json``, otherwise the ``lines``."""

@@ -39,7 +39,7 @@ _OWN_LINE = ("reply", "checks", "verdicts")
 _INDENT = " " * 28
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Tell what happened to a message.")
 @click.argument("what")
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="Messages to tell of, the newest.")
 @pass_session

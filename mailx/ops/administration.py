@@ -107,7 +107,8 @@ class Administration:
 
 def failure(status: int, code: str, message: str, remedy: str = "") -> tuple[int, JSON]:
     """An error as the API gives it."""
-    message = message[:1].upper() + message[1:]
+    if not set(".@") & set(message.split(" ", 1)[0]):  # a name keeps its letters
+        message = message[:1].upper() + message[1:]
     return status, {"error": {"code": code, "message": message.removesuffix(".") + ".", "remedy": remedy}}
 
 

@@ -62,7 +62,7 @@ class Looking(QueueBase):
         await self.open_office()
         output = await self.run_command("queue", "list")
         self.assertEqual(
-            output, "No entries.\n\nIn all: 0 pending, 0 sending, 0 deferred, 0 held, 0 sent, 0 failed (sent ones of the last day).\n"
+            output, "Nothing waits.\n\nIn all: 0 pending, 0 sending, 0 deferred, 0 held, 0 sent, 0 failed (sent ones of the last day).\n"
         )
 
     async def test_list(self) -> None:
@@ -102,6 +102,23 @@ class Looking(QueueBase):
         self.assertEqual((await self.run_raw("queue", "list", "--older", "soon")).exit_code, 2)
         self.assertEqual((await self.run_raw("queue", "list", "--state", "lost")).exit_code, 2)
         self.assertTrue(id)
+
+    async def test_what_has_ended_is_shown_when_asked_for(self) -> None:
+        await self.open_office()
+        self.office.courier.answers.update({"example.net": NEVER, "example.com": LATER})
+        await self.office.send(BOB, EVE, "kim@example.com")
+        await self.office.settled(sent=1, failed=1, deferred=1)
+
+        async def found(*options: str) -> list[str]:
+            return [one["state"] for one in (await self.run_json("queue", "list", *options))["entries"]]
+
+        self.assertEqual(await found(), ["deferred"])
+        self.assertEqual(await found("--recipient", BOB), [])
+        self.assertEqual(await found("--state", "sent"), ["sent"])
+        self.assertEqual(await found("--all"), ["sent", "failed", "deferred"])
+        hint = "What has ended is shown with --all"
+        self.assertIn(hint, await self.run_command("queue", "list"))
+        self.assertNotIn(hint, await self.run_command("queue", "list", "--all"))
 
     async def test_domains_behind_a_relay(self) -> None:
         relays = (Relay(name="smart", hosts=("smart.example.net",)),)
@@ -156,8 +173,20 @@ class Changing(QueueBase):
         await self.open_office()
         id = await self.deferred(BOB)
         del self.office.courier.answers["example.org"]
-        self.assertIn("1 entry will be tried at once.", await self.run_command("queue", "retry", id))
+        output = await self.run_command("queue", "retry", id)
+        self.assertEqual(output, f"1 entry will be tried at once.\nWatch: mailxctl queue show {id}\n")
         await self.office.settled(sent=1)
+
+    async def test_retrying_many_leaves_what_is_held_and_what_has_failed(self) -> None:
+        """Whoever sent a dead letter was told, and has perhaps sent it anew."""
+        await self.open_office()
+        self.office.courier.answers.update({"example.org": LATER, "example.net": LATER, "example.com": NEVER})
+        id = await self.office.send(BOB, EVE, "kim@example.com")
+        await self.office.settled(failed=1, deferred=2)
+        await self.run_command("queue", "hold", id, "--recipient", EVE)
+        self.assertEqual(await self.run_json("queue", "retry", "--all", "--yes"), {"count": 1})
+        self.assertEqual(await self.run_json("queue", "retry", "--domain", "example.com", "--yes"), {"count": 0})
+        self.assertEqual(await self.run_json("queue", "retry", "--state", "failed", "--yes"), {"count": 1})
 
     async def test_one_recipient_of_a_message(self) -> None:
         await self.open_office()
@@ -175,7 +204,7 @@ class Changing(QueueBase):
         self.assertEqual(await self.states(id), ["deferred", "deferred"])
         await self.run_command("queue", "hold", "--domain", "example.org", input="y\n")
         self.assertEqual(await self.states(id), ["held", "deferred"])
-        await self.run_command("queue", "hold", "--all", "--yes")
+        self.assertIn("Undo it: mailxctl queue release, with the same options", await self.run_command("queue", "hold", "--all", "--yes"))
         self.assertEqual(await self.states(id), ["held", "held"])
         output = await self.run_command("queue", "hold", id)
         self.assertIn("Nothing was changed", output)
@@ -250,7 +279,7 @@ class WithoutServer(QueueBase):
         self.assertIn(f"{EVE}: pending", await self.run_command("queue", "show", id))
         await self.run_command("queue", "hold", id)
         self.assertIn(f"{EVE}: held", await self.run_command("queue", "show", id))
-        await self.run_command("queue", "release", id)
+        self.assertIn("2 entries will be tried when the server starts.", await self.run_command("queue", "release", id))
         await self.run_command("queue", "delete", id, "--recipient", EVE, "--yes")
         self.assertEqual([one["recipient"] for one in (await self.run_json("queue", "list"))["entries"]], [BOB])
         self.assertEqual(self.office.courier.tried, [], "nothing is sent")

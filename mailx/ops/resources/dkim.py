@@ -57,7 +57,9 @@ class Dkim:
             raise DirectoryError("unpublished", "DNS gives no answer about the records", "Try again later, or give --force.") from None
         if lacking:
             names = ", ".join(key.name for key in lacking)
-            remedy = "Publish them as `mailxctl dkim show` prints them, wait until the world sees them, or give --force."
+            remedy = (
+                f"Publish them as `mailxctl dkim show {lacking[0].domain}` prints them, wait until the world sees them, or give --force."
+            )
             raise DirectoryError("unpublished", f"these records are not published: {names}", remedy)
 
     async def retire(self, query: Query) -> JSON:
