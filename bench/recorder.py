@@ -30,6 +30,7 @@ class Recorder:
     def __init__(self, path: Path, slow_seconds: float = 0.3) -> None:
         self.arrivals: list[Arrival] = []
         self.recovered = self.forgiving = False
+        self.greeted = self.goodbyes = 0  # connections, and those of them that ended with QUIT
         self.slow_seconds = slow_seconds
         self._lock = threading.Lock()
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_DSYNC, 0o600)
@@ -60,6 +61,8 @@ class Recorder:
         """One connection, until the client leaves."""
         read, write = conversation.rfile, conversation.wfile
         recipients: list[str] = []
+        with self._lock:
+            self.greeted += 1
         write.write(b"220 recorder.example.net\r\n")
         while line := read.readline(4096):
             command = line[:4].upper()
@@ -79,6 +82,8 @@ class Recorder:
             elif command == b"DATA":
                 write.write(b"554 5.5.1 no valid recipients\r\n")
             elif command == b"QUIT":
+                with self._lock:
+                    self.goodbyes += 1
                 write.write(b"221 2.0.0 bye\r\n")
                 return
             else:

@@ -31,6 +31,8 @@ from mailx.store import Store
 from mailx.store.blobs import Blobs
 from mailx.store.cipher import Cipher
 
+_GOODBYES = 1.0  # seconds that other servers have to answer QUIT when this one stops
+
 
 @frozen
 class Post:
@@ -89,6 +91,7 @@ def _couriers(
     outbound, hostname = config.outbound, config.server.hostname
     pool = Pool(outbound, hostname, reactor)
     parts.callback(pool.abort)
+    parts.push_async_callback(pool.ended, _GOODBYES)
     own = [(config.server.interface, config.smtp.port)]
     couriers: dict[str, ICourier] = {
         "": SMTPCourier(outbound, hostname, pool, outgoing, resolver, remembered, own, reactor),

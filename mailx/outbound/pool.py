@@ -67,6 +67,7 @@ class Pool:
         self._waiters: deque[_Waiter] = deque()
         self._tick: Any = None
         self._stopped = False
+        self._empty: Deferred[None] | None = None  # who waits for the last connection to be gone
 
     # For couriers.
 
@@ -168,6 +169,16 @@ class Pool:
             self._waiters.remove(waiter)
             waiter.room.errback(Unreachable(STOPPED, ours=True))
 
+    async def ended(self, seconds: float) -> None:
+        """Return when no connection is left after ``stop``, because all goodbyes were answered; after ``seconds`` in any case."""
+        if self._wires:
+            self._empty = Deferred()
+            timer = self._reactor.callLater(seconds, self._empty.callback, None)
+            await self._empty
+            self._empty = None
+            if timer.active():
+                timer.cancel()
+
     def abort(self) -> None:
         """Cut off all that is left, after ``stop``."""
         for wire in list(self._wires):
@@ -225,6 +236,8 @@ class Pool:
         self._ending.discard(wire)
         OUTBOUND_OPEN.dec()
         self._admit()
+        if self._empty is not None and not self._wires and not self._empty.called:
+            self._empty.callback(None)
 
     def _admit(self) -> None:
         """Somebody who waits for room may have it."""

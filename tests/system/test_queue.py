@@ -85,6 +85,7 @@ class Relayed(Neighbours):
         self.assertIn(self.server_.stop(), (0, -signal.SIGTERM))
         self.assertLess(time.monotonic() - began, 20)
         arrived = len(self.recorder.arrivals)
+        self.assertEqual(self.recorder.goodbyes, self.recorder.greeted)
         self.server_.start()
         self.assertNotIn("queue.taken_back", self.server_.log())
         self.wait_until(lambda: len(self.recorder.arrivals) == 5, self.server_.log)
