@@ -6,23 +6,22 @@ forwarder found broken itself (cv=fail) stays so.
 """
 
 import hashlib
-import re
 from collections.abc import Collection, Mapping, Sequence
 
 from attrs import define, evolve, field, frozen
 from authres import AuthResError, core_features
 
-from mailx.checks import keys, signature
-from mailx.checks.canonical import hash_body
-from mailx.checks.keys import KeyProblem
-from mailx.checks.signature import ALGORITHMS, Mail, Signature, Unusable
+from mailx.checks import signature
+from mailx.checks.signature import ALGORITHMS, Signature, Unusable
+from mailx.core import key_record
+from mailx.core.key_record import KeyProblem
 from mailx.core.resolver import ascii_name
+from mailx.mail import chain
+from mailx.mail.canonical import Mail, hash_body
 from mailx.mail.header import unfold
+from mailx.mail.tags import SIGNATURE_OCTETS
 
-SETS = 50  # RFC 8617 5.1.1.3 asks to refuse chains that are longer
-_RESULTS, _MESSAGE, _SEAL = b"arc-authentication-results", b"arc-message-signature", b"arc-seal"
 _FORM = "relaxed/relaxed"  # what forwarders mean that leave c= out, whatever RFC 6376 3.5 says of DKIM's
-_NUMBERED = re.compile(rb"[ \t\r\n]*i[ \t\r\n]*=[ \t\r\n]*([1-9][0-9]{0,3})[ \t\r\n]*;")
 
 
 @frozen
@@ -49,89 +48,69 @@ class Chain:
 
 def examine(mail: Mail, now: float) -> Chain:
     """The chain of ``mail``; the hash of the body is still missing."""
-    if not any(name in mail.places for name in (_RESULTS, _MESSAGE, _SEAL)):
+    sets = chain.read(mail)
+    if sets.problem:
+        return Chain(Verdict("fail", sets.problem))
+    if not sets.sets:
         return Chain(NONE)
     try:
-        return _chain(mail, now)
+        return _chain(mail, sets, now)
     except Unusable as unusable:
         return Chain(Verdict("fail", unusable.reason))
 
 
-def _chain(mail: Mail, now: float) -> Chain:
-    results, messages, seals = (_places(mail, name) for name in (_RESULTS, _MESSAGE, _SEAL))
-    count = len(seals)
-    if not set(results) == set(messages) == set(seals) == set(range(1, count + 1)):
-        raise Unusable("fail", "incomplete sets")
+def _chain(mail: Mail, sets: chain.Chain, now: float) -> Chain:
+    if sets.failed:
+        raise Unusable("fail", "a forwarder found the chain broken")
     order: list[int] = []
     sealed: list[tuple[Signature, bytes]] = []
-    for number in range(1, count + 1):
-        tags = signature.tags(mail, seals[number])
-        if tags.get("cv") == "fail" and number == count:
-            raise Unusable("fail", "a forwarder found the chain broken")
+    for number, (results, message, seal) in enumerate(sets.sets, 1):
+        tags = sets.tags[seal]
         if tags.get("cv") != ("none" if number == 1 else "pass"):
             raise Unusable("fail", "wrong cv=")
         if "h" in tags:
             raise Unusable("fail", "h= in a seal")
-        read = signature.read(mail, seals[number], tags, now, covers=False)
-        order += [results[number], messages[number]]
+        read = signature.read(seal, tags, now, covers=False)
+        order += [results, message]
         sealed.append((read, _sealed(mail, order, read)))
-        order.append(seals[number])
-    newest = signature.read(mail, messages[count], signature.tags(mail, messages[count]), now, covers=True, form=_FORM)
-    if _SEAL in newest.names:
+        order.append(seal)
+    message = sets.sets[-1][1]
+    newest = signature.read(message, sets.tags[message], now, covers=True, form=_FORM)
+    if chain.SEAL in newest.names:
         raise Unusable("fail", "a message signature covers seals")
     sealers = tuple([read.domain for read, _ in sealed])
-    values = tuple([mail.fields[results[number]][2].partition(b";")[2] for number in range(1, count + 1)])
+    values = tuple([mail.fields[results][2].partition(b";")[2] for results, _, _ in sets.sets])
     return Chain(Verdict("fail", "", sealers, values), [(newest, b""), *sealed])
-
-
-def _places(mail: Mail, name: bytes) -> dict[int, int]:
-    """The places of the fields of ``name`` by their instance; raises Unusable for one that has none or that of another."""
-    places = mail.places.get(name, [])
-    if not 0 < len(places) <= SETS:
-        raise Unusable("fail", "incomplete sets" if not places else "too many sets")
-    found: dict[int, int] = {}
-    for place in places:
-        if name == _RESULTS:
-            match = _NUMBERED.match(mail.fields[place][2])
-            if match is None:
-                raise Unusable("fail", "malformed instance")
-            number = int(match[1])
-        else:
-            number = signature.instance(signature.tags(mail, place))
-        if number in found:
-            raise Unusable("fail", "an instance stands twice")
-        found[number] = place
-    return found
 
 
 def _sealed(mail: Mail, order: Sequence[int], seal: Signature) -> bytes:
     """What ``seal`` signs: all earlier sets, its own, and itself without b= (RFC 8617 5.1.1)."""
     fields = [mail.canonical(place, True) for place in order]
-    return hashlib.sha256(b"".join([*fields, mail.unsigned(seal.place, True)])).digest()
+    return hashlib.sha256(b"".join([*fields, signature.unsigned(mail, seal.place, True)])).digest()
 
 
-def hash_all(mail: Mail, chain: Chain) -> None:
+def hash_all(mail: Mail, found: Chain) -> None:
     """Hash what the newest message signature covers."""
-    if not chain.signatures:
+    if not found.signatures:
         return
-    newest, _ = chain.signatures[0]
+    newest, _ = found.signatures[0]
     assert newest.body is not None
     hash_body(mail.content, mail.body, [newest.body])
     if newest.body.digest != newest.body_digest or not newest.body.enough:
-        chain.verdict = Verdict("fail", "body has changed", chain.verdict.sealers)
-        chain.signatures = []
+        found.verdict = Verdict("fail", "body has changed", found.verdict.sealers)
+        found.signatures = []
     else:
-        chain.signatures[0] = newest, mail.digest(newest.names, newest.place, newest.relaxed_header)
+        found.signatures[0] = newest, signature.digest(mail, newest)
         authors = mail.count(b"from")
-        chain.verdict = evolve(chain.verdict, whole=newest.body.whole and 0 < authors <= newest.names.count(b"from"))
+        found.verdict = evolve(found.verdict, whole=newest.body.whole and 0 < authors <= newest.names.count(b"from"))
 
 
-def conclude(chain: Chain, records: Mapping[str, Sequence[bytes] | None]) -> Verdict:
-    """The verdict on ``chain``; ``records`` are the TXT records under each question, None where DNS gave no answer."""
-    if not chain.signatures:
-        return chain.verdict
-    verdict = chain.verdict
-    for read, digest in chain.signatures:
+def conclude(candidate: Chain, records: Mapping[str, Sequence[bytes] | None]) -> Verdict:
+    """The verdict on ``candidate``; ``records`` are the TXT records under each question, None where DNS gave no answer."""
+    if not candidate.signatures:
+        return candidate.verdict
+    verdict = candidate.verdict
+    for read, digest in candidate.signatures:
         found = records.get(read.question)
         if found is None:
             return Verdict("temperror", "no answer for a key", verdict.sealers)
@@ -142,7 +121,7 @@ def conclude(chain: Chain, records: Mapping[str, Sequence[bytes] | None]) -> Ver
 
 def _signed(record: bytes, read: Signature, digest: bytes) -> bool:
     try:
-        key = keys.read(record)
+        key = key_record.read(record)
     except KeyProblem:
         return False
     return key.kind == ALGORITHMS[read.algorithm] and key.signed(digest, read.signature)
@@ -165,7 +144,7 @@ def vouches(verdict: Verdict, trusted: Collection[str], author: str) -> str:
 
 def _passed(results: bytes, author: str) -> bool:
     """Whether an ARC-Authentication-Results says that mail of ``author`` passed DMARC."""
-    if len(results) > signature.FIELD_OCTETS:
+    if len(results) > SIGNATURE_OCTETS:
         return False
     try:
         header = core_features().parse_value(unfold(results).decode("ascii"))

@@ -22,10 +22,10 @@ from twisted.python.threadpool import ThreadPool
 from mailx import config
 from mailx.checks import arc, author, dkim, dmarc, results, spf
 from mailx.checks.patience import Names, Patient
-from mailx.checks.signature import Mail
 from mailx.core import metrics
 from mailx.core.policy import Findings, Policy
 from mailx.core.resolver import DNSFailure, ascii_name
+from mailx.mail.canonical import Mail
 from mailx.mail.envelope import Envelope, Origin
 from mailx.mail.message import Message
 from mailx.mail.reply import Reply

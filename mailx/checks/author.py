@@ -6,9 +6,9 @@ also those of a second From field and those that the grammar makes no address of
 
 import re
 
-from mailx.checks.signature import Mail
 from mailx.core.resolver import ascii_name
 from mailx.mail.addresses import parse
+from mailx.mail.canonical import Mail
 from mailx.mail.header import decode, unfold
 
 DOMAINS = 5  # looked at; more are no author's

@@ -10,12 +10,14 @@ from collections.abc import Collection, Sequence
 
 from attrs import define, evolve, field, frozen
 
-from mailx.checks import keys, signature
-from mailx.checks.canonical import hash_body
-from mailx.checks.keys import KeyProblem
-from mailx.checks.signature import ALGORITHMS, Mail, Signature, Unusable
-from mailx.checks.tags import compact
+from mailx.checks import signature
+from mailx.checks.signature import ALGORITHMS, Signature, Unusable
+from mailx.core import key_record
+from mailx.core.key_record import KeyProblem
 from mailx.core.resolver import ascii_name
+from mailx.mail import tags as tag_list
+from mailx.mail.canonical import Mail, hash_body
+from mailx.mail.tags import MalformedTags, compact
 
 LOOKED_AT = 10  # signatures verified
 _READ = 100  # signatures read, to find those of the author among them
@@ -51,19 +53,21 @@ def examine(mail: Mail, authors: Collection[str], now: float) -> list[Candidate]
     for place in mail.places.get(b"dkim-signature", ())[:_READ]:
         verdict = Verdict("neutral")
         try:
-            tags = signature.tags(mail, place)
+            tags = tag_list.signature(mail.fields[place][2])
             verdict = _claimed(tags)
-            found.append(_candidate(mail, place, tags, verdict, now))
+            found.append(_candidate(place, tags, verdict, now))
+        except MalformedTags as error:
+            found.append(Candidate(evolve(verdict, result="neutral", reason=str(error))))
         except Unusable as unusable:
             found.append(Candidate(evolve(verdict, result=unusable.result, reason=unusable.reason)))
     found.sort(key=lambda each: each.signature is None or not _related(each.signature.domain, authors))
     return found[:LOOKED_AT]
 
 
-def _candidate(mail: Mail, place: int, tags: dict[str, str], verdict: Verdict, now: float) -> Candidate:
+def _candidate(place: int, tags: dict[str, str], verdict: Verdict, now: float) -> Candidate:
     if tags.get("v") != "1":
         raise Unusable("permerror", "unsupported version")
-    read = signature.read(mail, place, tags, now, covers=True)
+    read = signature.read(place, tags, now, covers=True)
     if b"from" not in read.names:
         raise Unusable("permerror", "From is not signed")
     identity = tags.get("i")
@@ -102,7 +106,7 @@ def hash_all(mail: Mail, candidates: Sequence[Candidate]) -> None:
             each.verdict = evolve(each.verdict, result="fail", reason="a From was added")
             each.signature = None
         else:
-            each.digest = mail.digest(read.names, read.place, read.relaxed_header)
+            each.digest = signature.digest(mail, read)
 
 
 def conclude(candidate: Candidate, records: Sequence[bytes] | None) -> Verdict:
@@ -115,7 +119,7 @@ def conclude(candidate: Candidate, records: Sequence[bytes] | None) -> Verdict:
         return evolve(candidate.verdict, result="temperror", reason="no answer for the key")
     for record in records[:_RECORDS]:
         try:
-            key = keys.read(record)
+            key = key_record.read(record)
         except KeyProblem as problem:
             result, reason = problem.result, problem.reason
             continue
@@ -126,8 +130,8 @@ def conclude(candidate: Candidate, records: Sequence[bytes] | None) -> Verdict:
     return evolve(candidate.verdict, result=result, reason=reason, testing=testing)
 
 
-def _verified(read: Signature, key: keys.Key, digest: bytes) -> tuple[str, str]:
-    if key.kind != ALGORITHMS[read.algorithm] or (key.hashes and "sha256" not in key.hashes):
+def _verified(read: Signature, key: key_record.Key, digest: bytes) -> tuple[str, str]:
+    if key.kind != ALGORITHMS[read.algorithm] or not key.takes_sha256:
         return "permerror", "the key is for another algorithm"
     if key.strict and (ascii_name(read.tags.get("i", "@" + read.domain).rpartition("@")[2]) or "") != read.domain:
         return "permerror", "i= is not d="

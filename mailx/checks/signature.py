@@ -1,33 +1,28 @@
 """One signature of a message, DKIM's or ARC's: read, and brought to the digests that a key can be asked about. Pure.
 
-A message is looked at once (:class:`Mail`), however many signatures it has. ``Unusable`` is a signature that need not be
-looked at further; its ``result`` is one of RFC 8601 2.7.1 and its reason is safe to show.
+``Unusable`` is a signature that need not be looked at further; its ``result`` is one of RFC 8601 2.7.1 and its reason is safe
+to show.
 """
 
 import hashlib
 import re
 from base64 import b64decode
 from binascii import Error
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
-from mailx.checks.canonical import Wanted
-from mailx.checks.tags import MalformedTags, compact, parse
 from mailx.core.resolver import ascii_name
-from mailx.mail.canonical import field_relaxed
-from mailx.mail.header import Field, split
+from mailx.mail.canonical import Mail, Wanted, field_relaxed
+from mailx.mail.tags import compact
 
-FIELD_OCTETS = 8192  # of one signature; more is none
 NAMES = 500  # header fields that one signature may name
 _SIGNATURE_OCTETS = 1024
-_FIELDS = 100_000  # all that fit into a header section: who hides the author behind a thousand fields gains nothing
 _SLACK = 300  # seconds that clocks may differ
 
 ALGORITHMS = {"rsa-sha256": "rsa", "ed25519-sha256": "ed25519"}  # and the kind of key each needs; RFC 8301 3.1 took rsa-sha1 away
 _FORMS = {"simple": False, "relaxed": True}
 _NUMBER = re.compile(r"[0-9]{1,76}\Z")
-_INSTANCE = re.compile(r"[1-9][0-9]{0,3}\Z")
 _SELECTOR = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\Z")
 _FIELD_NAMES = re.compile(rb"[\t\r\n ]*:[\t\r\n ]*")
 
@@ -41,71 +36,12 @@ class Unusable(Exception):
         self.reason = reason
 
 
-@define
-class Mail:
-    """A message as a verifier sees it: fields in their order, where the body begins, and what was worked out before."""
-
-    content: bytes = field(repr=False)
-    fields: list[Field] = field(init=False)
-    body: int = field(init=False)  # offset
-    places: dict[bytes, list[int]] = field(init=False)  # lower-case name to the places of its fields, top first
-    _relaxed: dict[int, bytes] = field(init=False, factory=dict)
-
-    def __attrs_post_init__(self) -> None:
-        end = 0 if self.content.startswith(b"\r\n") else self.content.find(b"\r\n\r\n") + 2
-        if end == 1:  # no empty line: all header
-            end = self.body = len(self.content)
-        else:
-            self.body = end + 2
-        self.fields = split(self.content, 0, end, _FIELDS)
-        self.places = {}
-        for place, (_, name, _) in enumerate(self.fields):
-            self.places.setdefault(name.lower(), []).append(place)
-
-    def count(self, name: bytes) -> int:
-        return len(self.places.get(name, ()))
-
-    def canonical(self, place: int, relaxed: bool) -> bytes:
-        """The field at ``place`` as it is hashed."""
-        raw = self.fields[place][0]
-        if not relaxed:
-            return raw.removesuffix(b"\n").removesuffix(b"\r") + b"\r\n"
-        found = self._relaxed.get(place)
-        if found is None:
-            found = self._relaxed[place] = field_relaxed(raw)
-        return found
-
-    def unsigned(self, place: int, relaxed: bool) -> bytes:
-        """The signature at ``place`` with its b= emptied, and no line end (RFC 6376 3.7)."""
-        raw, _, value = self.fields[place]
-        specs = value.removesuffix(b"\r").split(b";")
-        for number, spec in enumerate(specs):
-            tag, equals, _ = spec.partition(b"=")
-            if tag.strip() == b"b":
-                specs[number] = tag + equals
-        emptied = raw[: raw.index(b":") + 1] + b";".join(specs)
-        return field_relaxed(emptied).removesuffix(b"\r\n") if relaxed else emptied
-
-    def digest(self, names: Sequence[bytes], place: int, relaxed: bool) -> bytes:
-        """The SHA-256 over the fields that ``names`` selects, from the bottom up (5.4.2), and the signature at ``place``."""
-        used: dict[bytes, int] = {}
-        chosen = []
-        for name in names:
-            places = self.places.get(name, ())
-            left = used.get(name, len(places))
-            if left:
-                used[name] = left - 1
-                chosen.append(self.canonical(places[left - 1], relaxed))
-        chosen.append(self.unsigned(place, relaxed))
-        return hashlib.sha256(b"".join(chosen)).digest()
-
-
 @frozen
 class Signature:
     """What a signature says."""
 
     place: int  # of its field
-    tags: dict[str, str] = field(repr=False)
+    tags: Mapping[str, str] = field(repr=False)
     algorithm: str
     domain: str  # A-labels
     selector: str
@@ -121,25 +57,25 @@ class Signature:
         return f"{self.selector}._domainkey.{self.domain}"
 
 
-def tags(mail: Mail, place: int) -> dict[str, str]:
-    """The tags of the field at ``place``; raises Unusable."""
-    value = mail.fields[place][2]
-    if len(value) > FIELD_OCTETS:
-        raise Unusable("permerror", "signature too large")
-    try:
-        return parse(value.decode("utf-8"))
-    except (MalformedTags, UnicodeDecodeError):
-        raise Unusable("neutral", "malformed signature") from None
+def unsigned(mail: Mail, place: int, relaxed: bool) -> bytes:
+    """The signature at ``place`` with its b= emptied, and no line end (RFC 6376 3.7)."""
+    raw, _, value = mail.fields[place]
+    specs = value.removesuffix(b"\r").split(b";")
+    for number, spec in enumerate(specs):
+        tag, equals, _ = spec.partition(b"=")
+        if tag.strip() == b"b":
+            specs[number] = tag + equals
+    emptied = raw[: raw.index(b":") + 1] + b";".join(specs)
+    return field_relaxed(emptied).removesuffix(b"\r\n") if relaxed else emptied
 
 
-def instance(tags: dict[str, str]) -> int:
-    """The number of an ARC set (RFC 8617 4.2.1); raises Unusable."""
-    if not _INSTANCE.match(tags.get("i", "")):
-        raise Unusable("fail", "malformed instance")
-    return int(tags["i"])
+def digest(mail: Mail, signature: Signature) -> bytes:
+    """The SHA-256 over the fields that ``signature`` covers, and over itself."""
+    relaxed = signature.relaxed_header
+    return hashlib.sha256(mail.covered(signature.names, relaxed) + unsigned(mail, signature.place, relaxed)).digest()
 
 
-def read(mail: Mail, place: int, tags: dict[str, str], now: float, *, covers: bool, form: str = "simple/simple") -> Signature:
+def read(place: int, tags: Mapping[str, str], now: float, *, covers: bool, form: str = "simple/simple") -> Signature:
     """The signature at ``place``; raises Unusable.
 
     ``covers``: it names header fields and has a body hash, as DKIM-Signature and ARC-Message-Signature do; ARC-Seal does not.
@@ -175,7 +111,7 @@ def read(mail: Mail, place: int, tags: dict[str, str], now: float, *, covers: bo
     return Signature(place, tags, tags["a"], domain, tags["s"], signature, _FORMS[header], wanted, digest, names)
 
 
-def _times(tags: dict[str, str], now: float) -> None:
+def _times(tags: Mapping[str, str], now: float) -> None:
     """Check t= and x= (RFC 6376 3.5); raises Unusable."""
     for name in ("t", "x"):
         if name in tags and not _NUMBER.match(tags[name]):

@@ -17,7 +17,8 @@ from mailx.core.content import Threads
 from mailx.core.dkim import Signer, Unsignable
 from mailx.core.signing import Signing
 from mailx.core.users import canonical_domain
-from mailx.mail import addresses, canonical
+from mailx.mail import addresses
+from mailx.mail.canonical import Mail
 from mailx.mail.envelope import GENERATED, Envelope, Forwarding
 from mailx.mail.header import decode
 from mailx.mail.reply import Refused, Reply, Unavailable
@@ -170,10 +171,11 @@ def without_return_path(content: bytes) -> bytes:
 
 def author_domain(content: bytes) -> str:
     """The domain of the authors in From, A-labels; empty when there is no single one (RFC 9989 asks for just one)."""
-    found = canonical.fields(canonical.split(content)[0], (b"from",))
+    mail = Mail(content)
+    found = mail.places.get(b"from", ())
     if len(found) != 1:
         return ""
-    hosts = {entry.host for entry in addresses.parse(found[0].raw.partition(b":")[2]) if entry.mailbox is not None and entry.host}
+    hosts = {entry.host for entry in addresses.parse(mail.fields[found[0]][2]) if entry.mailbox is not None and entry.host}
     if len(hosts) != 1:
         return ""
     return canonical_domain(decode(hosts.pop()))

@@ -9,16 +9,19 @@ from ipaddress import ip_address
 from attrs import frozen
 
 from mailx.core import spf_reading
-from mailx.core.dkim import publishes, tags
+from mailx.core.dkim import publishes
 from mailx.core.resolver import Answer, DNSFailure, Resolver
 from mailx.core.signing import Key
+from mailx.mail import dmarc
 from mailx.mail.records import THIS_SERVER, UNWANTED, Page, Record, quoted
+from mailx.mail.tags import MalformedTags, parse
 
 OK, MISSING, DIFFERENT, UNNECESSARY, UNKNOWN = "ok", "missing", "different", "unnecessary", "cannot be checked"
 
 _SHOWN = 10  # records of one name that are shown
 _SHOWN_LENGTH = 1000  # characters of one
 _ADDRESSES = 10
+_ONE_POLICY = "There must be one record with p=none, p=quarantine or p=reject."
 
 
 @frozen
@@ -130,41 +133,43 @@ class Published:
         texts = await self._texts(record.name)
         if not texts:
             return Finding(record, MISSING)
-        wanted = tags(record.value.encode("ascii"))
-        algorithm = f"{wanted[b'k'].decode('ascii')}-sha256"
-        same = len(texts) == 1 and publishes(texts[0], algorithm, wanted[b"p"].decode("ascii"))
+        wanted = _tags(record.value.encode("ascii"))
+        same = len(texts) == 1 and publishes(texts[0], f"{wanted['k']}-sha256", wanted["p"])
         return Finding(record, OK if same else DIFFERENT, _shown_texts(texts), "" if same else "Signatures with this key do not verify.")
 
     async def _no_key(self, record: Record) -> Finding:
         return Finding(record, MISSING)
 
     async def _dmarc(self, record: Record) -> Finding:
-        name = record.name
-        while name.count(".") > 1:
-            texts = [text for text in await self._texts(name) if tags(text).get(b"v") == b"DMARC1"]
-            if texts:
-                break
-            name = "_dmarc." + name.split(".", 2)[2]  # RFC 9989: a record above holds for what is below
-        else:
+        domain = record.name.removeprefix("_dmarc.")
+        found: list[tuple[str, dmarc.Record]] = []
+        for name in dmarc.parents(domain):
+            texts = [text for text in await self._texts(f"_dmarc.{name}") if dmarc.read(text) is not None]
+            policies = list(filter(None, map(dmarc.read, texts)))
+            if name == domain and policies:
+                good = len(policies) == 1 and policies[0].applies
+                return Finding(record, OK if good else DIFFERENT, _shown_texts(texts), "" if good else _ONE_POLICY)
+            if len(policies) == 1:
+                found.append((name, policies[0]))
+                if policies[0].psd in ("y", "n"):
+                    break
+        policy, holder = dmarc.applicable(domain, found)  # RFC 9989 4.10.1: a record above holds for what is below
+        if policy is None or not policy.applies or "." not in holder:  # older verifiers ask no top-level domain
             return Finding(record, MISSING)
-        remark = "" if name == record.name else f"Inherited from {name}."
-        policy = tags(texts[0]).get(b"p", b"").lower()
-        if len(texts) > 1 or policy not in (b"none", b"quarantine", b"reject"):
-            return Finding(record, DIFFERENT, _shown_texts(texts), "There must be one record with p=none, p=quarantine or p=reject.")
-        return Finding(record, OK, _shown_texts(texts), remark)
+        return Finding(record, OK, _shown_texts(await self._texts(f"_dmarc.{holder}")), f"Inherited from _dmarc.{holder}.")
 
     async def _mta_sts(self, record: Record) -> Finding:
-        return await self._versioned(record, b"STSv1", b"id")
+        return await self._versioned(record, "STSv1", "id")
 
     async def _tls_rpt(self, record: Record) -> Finding:
-        return await self._versioned(record, b"TLSRPTv1", b"rua")
+        return await self._versioned(record, "TLSRPTv1", "rua")
 
-    async def _versioned(self, record: Record, version: bytes, tag: bytes) -> Finding:
+    async def _versioned(self, record: Record, version: str, tag: str) -> Finding:
         """A record that others may fill in otherwise: what counts is that it is there, alone, with its ``tag``."""
-        texts = [text for text in await self._texts(record.name) if tags(text).get(b"v") == version]
+        texts = [text for text in await self._texts(record.name) if _tags(text).get("v") == version]
         if not texts:
             return Finding(record, MISSING)
-        good = len(texts) == 1 and bool(tags(texts[0]).get(tag))
+        good = len(texts) == 1 and bool(_tags(texts[0]).get(tag))
         return Finding(record, OK if good else DIFFERENT, _shown_texts(texts))
 
     async def _tlsa(self, record: Record) -> Finding:
@@ -204,6 +209,13 @@ class Published:
     async def _unwanted(self, record: Record) -> Finding:
         texts = await self._texts(record.name)
         return Finding(record, UNNECESSARY if texts else OK, _shown_texts(texts))
+
+
+def _tags(text: bytes) -> dict[str, str]:
+    try:
+        return parse(text.decode("utf-8"))
+    except (MalformedTags, UnicodeDecodeError):
+        return {}
 
 
 def reverse_name(address: str) -> str:

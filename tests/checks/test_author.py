@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.checks.author import DOMAINS, domains
-from mailx.checks.signature import Mail
+from mailx.mail.canonical import Mail
 
 
 class Domains(SynchronousTestCase):

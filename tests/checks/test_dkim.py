@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailx.checks import dkim, keys
+from mailx.checks import dkim
 from mailx.checks.dkim import Verdict
-from mailx.checks.signature import Mail
+from mailx.core import key_record
+from mailx.mail.canonical import Mail
 from tests.checks import dkimpy_suite
 from tests.checks.signing import MESSAGE, NAMES, ed25519, record, rsa, signature
 
@@ -206,9 +207,9 @@ def _published(numbers: RSAPublicNumbers) -> str:
 
     def integer(value: int) -> bytes:
         octets = value.to_bytes(value.bit_length() // 8 + 1, "big")
-        return keys._der(2, octets)
+        return key_record._der(2, octets)
 
-    return "v=DKIM1; p=" + b64encode(keys._wrapped(keys._der(0x30, integer(numbers.n) + integer(numbers.e)))).decode()
+    return "v=DKIM1; p=" + b64encode(key_record._wrapped(key_record._der(0x30, integer(numbers.n) + integer(numbers.e)))).decode()
 
 
 class Costly(SynchronousTestCase):

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailx.checks import dmarc
-from mailx.checks.dmarc import Checker, Identifier, Record, Verdict, organization, parents, read
+from mailx.checks.dmarc import Checker, Identifier, Verdict
 from mailx.core.resolver import DNSFailure
+from mailx.mail.dmarc import WALK, Record, organization, parents, read
 from tests.checks.names import FAULT, Names
 
 SPF = "spf"
@@ -185,4 +185,4 @@ class Checks(SynchronousTestCase):
         long = ".".join(["a" * 50] * 5)
         self.assertEqual(self.result(long, {}), ("none", "none"))
         self.assertEqual(self.result(".".join("a" * 120), {}, (".".join("a" * 119), DKIM)), ("none", "none"))
-        self.assertLessEqual(len(self.names.asked), dmarc.WALK)
+        self.assertLessEqual(len(self.names.asked), WALK)

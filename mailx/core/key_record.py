@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from mailx.checks.tags import MalformedTags, compact, parse
+from mailx.mail.tags import MalformedTags, compact, parse
 
 LEAST_BITS = 1024  # RFC 8301 3.2
 MOST_BITS = 4096  # verifying costs time, and the exponent is the signer's choice too
@@ -52,6 +52,10 @@ class Key:
     @property
     def kind(self) -> str:
         return "rsa" if isinstance(self.public, RSAPublicKey) else "ed25519"
+
+    @property
+    def takes_sha256(self) -> bool:
+        return not self.hashes or "sha256" in self.hashes
 
     def signed(self, digest: bytes, signature: bytes) -> bool:
         """Whether ``signature`` is this key's over the SHA-256 ``digest``."""

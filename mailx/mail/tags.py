@@ -8,6 +8,7 @@ import re
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 _BLANKS = " \t\r\n"
 _TAGS = 64  # in one list
+SIGNATURE_OCTETS = 8192  # of one signature; more is none
 
 
 class MalformedTags(ValueError):
@@ -33,6 +34,16 @@ def parse(text: str) -> dict[str, str]:
     if not found:
         raise MalformedTags("no tags")
     return found
+
+
+def signature(value: bytes) -> dict[str, str]:
+    """The tags of the raw value of a signature field; raises MalformedTags, whose text is safe to show."""
+    if len(value) > SIGNATURE_OCTETS:
+        raise MalformedTags("signature too large")
+    try:
+        return parse(value.decode("utf-8"))
+    except (MalformedTags, UnicodeDecodeError):
+        raise MalformedTags("malformed signature") from None
 
 
 def compact(value: str) -> str:
