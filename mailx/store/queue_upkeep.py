@@ -115,14 +115,18 @@ def _number(row: Row | None) -> int:
 
 
 def retry(txn: Txn, which: Filter, after: int, now: int) -> list[tuple[int, bytes, str]]:
-    """Let a slice of rows that wait, are held or failed be tried now; id, destination and envelope of each. Dead letters begin anew."""
+    """Let a slice of rows that wait, are held or failed be tried now; id, destination and envelope of each.
+
+    Dead letters begin anew. An attempt that comes before its time does not count: else whoever retries often makes mail bounce.
+    """
     rows = _chosen(txn, which, (PENDING, DEFERRED, HELD, FAILED), after)
     if rows:
         ids = [id for id, *_ in rows]
         txn.execute(
             "UPDATE queue SET due = ?, priority = 0, finished = 0, state = CASE WHEN attempts > 0 THEN 'deferred' ELSE 'pending' END,"
-            f" attempts = CASE WHEN state = 'failed' THEN 0 ELSE attempts END WHERE {among('id', ids)}",
-            (now, *padded(ids)),
+            " attempts = CASE WHEN state = 'failed' THEN 0 WHEN attempts > 0 AND due > ? THEN attempts - 1 ELSE attempts END"
+            f" WHERE {among('id', ids)}",
+            (now, now, *padded(ids)),
         )
         announce(txn, [(destination, now) for _, destination, _ in rows])
     return rows

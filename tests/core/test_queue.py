@@ -1,5 +1,7 @@
 """The queue over a real store: both paths, every outcome, restarts, and mail to dead destinations beside mail to live ones."""
 
+from functools import partial
+
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import TestCase
 
@@ -7,7 +9,7 @@ from mailx.core.ledger import Selection
 from mailx.mail.envelope import Notify, Wish
 from mailx.mail.reply import Unavailable
 from mailx.store.queue import settle
-from tests.core.mail_out import AWAY, GREETING, LATER, NEVER, TAKEN, office
+from tests.core.mail_out import AWAY, GREETING, LATER, NEVER, TAKEN, Office, office
 
 
 class Outcomes(TestCase):
@@ -494,6 +496,22 @@ class ByHand(TestCase):
         here.courier.answers.clear()
         self.assertEqual(await here.queue.ledger.retry(Selection(destination="example.org")), 1)
         await here.settled(sent=1)
+
+    async def test_who_retries_often_makes_nothing_bounce(self) -> None:
+        for answer in (AWAY, LATER):
+            here = await office(self, queue={"retry": ("5m", "15m"), "warn_after": ""})
+            await here.start()
+            here.courier.answers["example.org"] = answer
+            await here.send("you@example.org")
+            await here.settled(deferred=1)
+            for number in range(2, 6):
+                self.assertEqual(await here.queue.ledger.retry(Selection()), 1)
+                await here.until(partial(self._tried, here, number))
+            (entry,) = await here.entries()
+            self.assertEqual((entry.state, entry.attempts, entry.due - int(here.clock[0])), ("deferred", 1, 300))
+
+    async def _tried(self, here: Office, times: int) -> bool:
+        return len(here.courier.tried) == times and (await here.entries())[0].state == "deferred"
 
     async def test_retry_of_a_dead_letter(self) -> None:
         here = await office(self)

@@ -175,6 +175,20 @@ class Rows:
         rows = await self.store.write(queue_upkeep.take, Filter(), 0, 9, "n")
         self.assertEqual([row.id for row in rows], [ids[2]])
 
+    async def test_an_attempt_before_its_time_does_not_count(self: Any) -> None:
+        def attempts(txn: Txn) -> list[int]:
+            return [count for (count,) in txn.all("SELECT attempts FROM queue ORDER BY id")]
+
+        ids = await self.store.write(place, [(ONE, SENDING, NOW)] * 3)
+        await self.store.write(settled, ids[:1], DEFERRED, NOW + 9)
+        await self.store.write(settled, ids[1:2], DEFERRED, NOW)
+        await self.store.write(settled, ids[2:], FAILED)
+        self.assertEqual(await self.store.read(attempts), [1, 1, 1])
+        await self.store.write(queue_upkeep.retry, Filter(), 0, NOW)
+        self.assertEqual(await self.store.read(attempts), [0, 1, 0])
+        await self.store.write(queue_upkeep.retry, Filter(), 0, NOW)
+        self.assertEqual(await self.store.read(attempts), [0, 1, 0], "once for each attempt")
+
     async def test_listing(self: Any) -> None:
         ids = await self.store.write(place, [(ONE, PENDING, NOW), (TWO, HELD, NOW)])
         every = [(Filter(), ids), (Filter(states=(HELD,)), ids[1:]), (Filter(destination=ONE), ids[:1]), (Filter(envelope="no"), [])]
