@@ -72,7 +72,8 @@ class Consignment:
     With ``each`` every target gets its own verdict; one that is full is served all the same where the recipient reaches
     another one that has room, for the sender hears of it as accepted. Without, nothing is placed if any mailbox is gone, or if some
     message fits none of its targets; full targets beside one that has room, or beside a parcel, are served all the same.
-    ``settling`` is what came of an attempt that the message reports: it is written if and only if the message is placed.
+    ``settling`` is what came of an attempt that the message reports: it is written if and only if the message is placed,
+    and nothing is placed where it holds for no row any more, for then somebody else has decided, or told already.
     """
 
     deliveries: tuple[Delivery, ...]
@@ -148,20 +149,19 @@ def deliver(txn: Txn, calls: list[Any]) -> list[Any]:
     boxes = _boxes(txn, calls)
     answers = []
     plans: list[_Plan] = []
-    settled: list[Settlement] = []
     for call in calls:
         outcomes, planned = _plan(call, boxes)
         answers.append(outcomes)
+        if call.settling is not None and planned and queue.settle(txn, [call.settling]) == [len(call.settling.rows)]:
+            for plan in planned:
+                _charge(plan, -charge(plan.delivery.size))
+            planned = []
         plans += planned
-        if call.settling is not None and planned:
-            settled.append(call.settling)
     if plans:
         _insert(txn, plans)
         added = [box for box in boxes.values() if box.added]
         if added:
             _count(txn, added)
-    if settled:
-        queue.settle(txn, settled)
     return answers
 
 

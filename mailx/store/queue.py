@@ -104,6 +104,7 @@ class Claimed:
     account: int | None
     size: int
     created: int
+    due: int
 
 
 def insert(txn: Txn, parcels: Sequence[tuple[int, Parcel]]) -> list[list[int]]:
@@ -238,71 +239,65 @@ def refresh(txn: Txn, destination: bytes) -> int | None:
 def settle(txn: Txn, calls: list[Any]) -> list[Any]:
     """Apply each :class:`Settlement`; answers how many of its rows had been taken away meanwhile.
 
-    A row that was sent is sent whoever has it; everything else holds only for rows that the node still sends.
+    A row that was sent is sent whoever has it; everything else holds only for rows that the node still sends. So a
+    settlement that comes twice, for its first commit had lost its answer, changes nothing the second time.
     """
     rows = [(call, row) for call in calls for row in call.rows]
-    applied: dict[int, bool] = {}
+    applied: list[int] = []  # by row, its dispatch; 0: it was no longer theirs
     for start in range(0, len(rows), _ROWS):
-        applied.update(_apply(txn, rows[start : start + _ROWS]))
-    taken = [row for _, row in rows if applied[row.id]]
-    announce(txn, [(row.destination, row.due) for row in taken if row.state in (PENDING, DEFERRED)])
-    files = release_dispatches(txn, _dispatches(txn, [row.id for row in taken if row.state == SENT]))
+        applied += _apply(txn, rows[start : start + _ROWS])
+    taken = [(row, dispatch) for (_, row), dispatch in zip(rows, applied, strict=True) if dispatch]
+    announce(txn, [(row.destination, row.due) for row, _ in taken if row.state in (PENDING, DEFERRED)])
+    files = release_dispatches(txn, Counter(dispatch for row, dispatch in taken if row.state == SENT))
     listener = next((call.files for call in calls if call.files is not None), None)
     if files and listener is not None:
         txn.after_commit(listener, files)
-    return [sum(not applied[row.id] for row in call.rows) for call in calls]
+    answers = iter(applied)
+    return [sum(not next(answers) for _ in call.rows) for call in calls]
 
 
-def _apply(txn: Txn, rows: Sequence[tuple[Settlement, Settled]]) -> dict[int, bool]:
-    """Write ``rows``; by id, whether each was still theirs."""
-    values = [
-        value
-        for call, row in rows
-        for value in (
-            row.id,
-            row.state,
-            row.due,
-            row.attempts,
-            row.destination,
-            row.history,
-            call.now if row.state in (SENT, FAILED) else 0,
-            call.node,
-        )
-    ]
-    ids = [row.id for _, row in rows]
-    changed = txn.execute(_settling(len(rows)), values)
-    if changed == len(rows):
-        return dict.fromkeys(ids, True)
-    marks = {id: (state, finished) for id, state, finished in txn.all(_MARKS + among("id", ids), padded(ids))}
-    return {row.id: marks.get(row.id) == (row.state, call.now if row.state in (SENT, FAILED) else 0) for call, row in rows}
+def _apply(txn: Txn, rows: Sequence[tuple[Settlement, Settled]]) -> list[int]:
+    """Write those of ``rows`` that are still theirs; for each its dispatch, else 0."""
+    found = _found(txn, [row.id for _, row in rows])
+    values: list[Any] = []
+    dispatches = []
+    for call, row in rows:
+        dispatch, state, node = found.get(row.id, (0, "", ""))
+        if not (state == SENDING and node == call.node or row.state == SENT and state not in (SENT, FAILED)):
+            dispatch = 0
+        if dispatch:
+            del found[row.id]  # only once
+            finished = call.now if row.state in (SENT, FAILED) else 0
+            values += (row.id, row.state, row.due, row.attempts, row.destination, row.history, finished)
+        dispatches.append(dispatch)
+    if values:
+        txn.execute(_settling(len(values) // _SETTLED), values)
+    return dispatches
 
 
-_MARKS = "SELECT id, state, finished FROM queue WHERE "
+def _found(txn: Txn, ids: Sequence[int]) -> dict[int, tuple[int, str, str]]:
+    """Dispatch, state and node of each row that exists."""
+    columns = "id, dispatch_id, state, node"
+    condition = f"FROM queue WHERE {among('id', ids)}"
+    if txn.dialect == "sqlite":  # one step: its driver gives the interpreter away at each row
+        row = txn.one(f"SELECT json_group_array(json_array({columns})) {condition}", padded(ids))
+        rows = json.loads(row[0]) if row else ()
+    else:
+        rows = txn.all(f"SELECT {columns} {condition}", padded(ids))
+    return {id: (dispatch, state, node) for id, dispatch, state, node in rows}
+
+
+_SETTLED = 7  # columns of a row of _settling
 
 
 @lru_cache(maxsize=_ROWS)
 def _settling(count: int) -> str:
-    rows = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * count)
+    rows = ", ".join([f"({', '.join('?' * _SETTLED)})"] * count)
     return (
-        f"WITH v (id, state, due, attempts, destination, history, finished, node) AS (VALUES {rows}) UPDATE queue SET state = v.state,"
+        f"WITH v (id, state, due, attempts, destination, history, finished) AS (VALUES {rows}) UPDATE queue SET state = v.state,"
         " due = v.due, attempts = v.attempts, destination = v.destination, history = v.history, finished = v.finished, node = ''"
-        " FROM v WHERE queue.id = v.id AND (queue.state = 'sending' AND queue.node = v.node"
-        " OR v.state = 'sent' AND queue.state NOT IN ('sent', 'failed'))"
+        " FROM v WHERE queue.id = v.id"
     )
-
-
-def _dispatches(txn: Txn, ids: Sequence[int]) -> Counter[int]:
-    """How many of these rows each dispatch has."""
-    count: Counter[int] = Counter()
-    for start in range(0, len(ids), _ROWS):
-        part = ids[start : start + _ROWS]
-        sql = f"FROM queue WHERE {among('id', part)}"
-        if txn.dialect == "sqlite":  # one step: its driver gives the interpreter away at each
-            row = txn.one(f"SELECT json_group_array(dispatch_id) {sql}", padded(part))
-            count.update(json.loads(row[0]) if row else ())
-        else:
-            count.update(dispatch for (dispatch,) in txn.all(f"SELECT dispatch_id {sql}", padded(part)))
-    return count
 
 
 def release_dispatches(txn: Txn, done: Counter[int]) -> list[str]:
@@ -400,7 +395,7 @@ def claimed(txn: Txn, ids: Sequence[int]) -> list[Claimed]:
         part = ids[start : start + _ROWS]
         found = txn.all(
             "SELECT q.id, q.dispatch_id, q.destination, q.recipient, q.attempts, q.waits, q.history, q.word, d.envelope, d.guid, d.details,"
-            f" d.account_id, d.size, d.created FROM queue q JOIN dispatches d ON d.id = q.dispatch_id WHERE {among('q.id', part)}",
+            f" d.account_id, d.size, d.created, q.due FROM queue q JOIN dispatches d ON d.id = q.dispatch_id WHERE {among('q.id', part)}",
             padded(part),
         )
         rows.update({row[0]: row for row in found})
