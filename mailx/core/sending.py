@@ -21,7 +21,7 @@ from mailx.core.lanes import Budget, Health, Lane, Lanes, Slot
 from mailx.core.parcels import Parcels, Past
 from mailx.core.routes import Routes
 from mailx.core.settling import Settling
-from mailx.core.shipments import BROKEN, INTERRUPTED, RECIPIENTS, UNSAID, Shipment, Waiter
+from mailx.core.shipments import BROKEN, INTERRUPTED, RECIPIENTS, UNSAID, Shipment, Waiter, wait
 from mailx.core.timetable import Timetable
 from mailx.mail.address import Address
 from mailx.mail.envelope import WISHES_NOTHING, Wish
@@ -134,7 +134,9 @@ class Sending:
         pasts.append(self._parcels.open_word(row.destination, row.word))
         last = max((past for past in pasts if past is not None), key=lambda past: past.time, default=None)
         attempt = last.attempt if last is not None else UNSAID
-        until = int(self._now()) + sum(shipment.way.retry[waiter.attempts :])
+        retry, now = shipment.way.retry, int(self._now())
+        next_ = last.time + wait(retry, waiter.attempts - 1) if last is not None and waiter.attempts else now
+        until = max(next_, now) + sum(retry[waiter.attempts :])
         consignee = waiter.consignee
         return Report(consignee.address, consignee.original, consignee.wish, attempt, "delayed", waiter.attempts, until)
 

@@ -1,5 +1,6 @@
 """The queue over a real store: both paths, every outcome, restarts, and mail to dead destinations beside mail to live ones."""
 
+from email.utils import formatdate
 from functools import partial
 
 from twisted.internet.defer import Deferred, fail
@@ -133,6 +134,19 @@ class Outcomes(TestCase):
         await here.queue._timetable._upkeep()
         (report,) = await here.reports()
         self.assertIn(b"Action: delayed", report)
+
+    async def test_a_delay_says_until_when_it_is_tried(self) -> None:
+        here = await office(self, queue={"retry": ("5m", "15m"), "warn_after": "1m"})
+        await here.start()
+        here.courier.answers["example.org"] = LATER
+        await here.send("you@example.org")
+        await here.settled(deferred=1)
+        end = formatdate(here.clock[0] + 300 + 900).encode().removesuffix(b"-0000")
+        here.clock[0] += 60
+        await here.queue._timetable._upkeep()
+        await here.until(lambda: _some(here.reports()))
+        (report,) = await here.reports()
+        self.assertIn(b"\r\nWill-Retry-Until: " + end, report)
 
     async def test_large_message_from_its_file(self) -> None:
         here = await office(self, store={"file_above": 1024})
