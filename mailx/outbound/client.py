@@ -14,7 +14,7 @@ from mailx.mail.envelope import Envelope
 from mailx.mail.lines import DotStuffer, dot_stuff
 from mailx.mail.reply import Refused, Reply
 from mailx.outbound import commands
-from mailx.outbound.answers import Answer
+from mailx.outbound.answers import Answer, clean
 from mailx.outbound.dialogue import Opened
 from mailx.outbound.wire import CLOSING, END_TIME, SLOW, Broken, Wire
 
@@ -22,6 +22,7 @@ COMMAND_TIME = 300.0  # seconds, MAIL and RCPT: RFC 5321 4.5.3.2.2, 4.5.3.2.3
 DATA_TIME = 120.0  # RFC 5321 4.5.3.2.4
 SMALL = 65536  # octets of a message that are written at once
 PIECE = 65536  # octets of a larger one that are written at a time
+WANTS_TLS = 530  # RFC 3207 4; with RFC 4954 6 it asks for a login
 RECIPIENTS = 100  # of one transaction: what every server must take (RFC 5321 4.5.3.1.8)
 
 UNCERTAIN = Reply(451, "4.4.2", "Connection lost after the message had gone: whether the server took it is not known")
@@ -60,6 +61,7 @@ class Connection:
         self._size = _number(opened.extensions.get("SIZE", ""))
         limits = _limits(opened.extensions.get("LIMITS", ""))
         self._recipients = min(limits.get("RCPTMAX") or RECIPIENTS, RECIPIENTS)
+        self._domains = limits.get("RCPTDOMAINMAX") or RECIPIENTS
         self.most_messages = limits.get("MAILMAX", 0)  # RFC 9422 4.1; 0: not said
 
     @property
@@ -89,7 +91,9 @@ class Connection:
                 found[recipient] = self.attempt(refused.reply)
         left = list(lines)
         while left:
-            some, left = left[: self._recipients], left[self._recipients :]
+            some = self._together(left)
+            taken = set(some)
+            left = [recipient for recipient in left if recipient not in taken]
             transaction = _Transaction(self, mail, {one: lines[one] for one in some}, pieces, size)
             brought = await transaction.run()
             self.stale |= reused and len(left) + len(some) == len(lines) and transaction.silent
@@ -97,6 +101,11 @@ class Connection:
             if any(attempt.reply.done for attempt in brought.values()):
                 left += [one for one in some if _too_many(brought[one].reply)]
         return {recipient: found[recipient] for recipient in recipients}
+
+    def _together(self, left: Sequence[Address]) -> Sequence[Address]:
+        """Those of ``left`` who go into the next transaction: as many as the server takes, of as many domains (RFC 9422 4.2, 4.3)."""
+        domains = frozenset(list(dict.fromkeys(recipient.domain for recipient in left))[: self._domains])
+        return [recipient for recipient in left if recipient.domain in domains][: self._recipients]
 
     async def _content(self, envelope: Envelope, outgoing: Rendering) -> tuple[Sequence[bytes], int]:
         """The octets to send and their number; raises Refused."""
@@ -126,6 +135,8 @@ class Connection:
 
     def attempt(self, reply: Reply) -> Attempt:
         """``reply`` with where and how it came about."""
+        if reply.code == WANTS_TLS and self.starttls and not self.tls:  # it may be possible to begin it another time
+            reply = Reply(454, "4.7.0", clean(f"TLS, which the server wants, could not be begun: {reply}"))
         return Attempt(reply, self.host, self.security, self.tls, reports=self._dsn)
 
 

@@ -121,15 +121,26 @@ async def exchangers(
         raise Refused(Reply(550, "5.4.4", f"Domain {name} names no usable mail server"))
     if any(own.named(host.name) for host in hosts):
         hosts = _better_than(hosts, min(host.preference for host in hosts if own.named(host.name)), name)
-    found, ttl = await _located(hosts[:HOSTS_LIMIT], resolver, implicit=not answer.records, domain=name)
+    found, ttl, unknown = await _located(hosts[:HOSTS_LIMIT], resolver, implicit=not answer.records, domain=name)
+    try:
+        usable = _usable(found, own, port, loopback, name)
+    except Refused:
+        if unknown:
+            raise _unknown(name) from None
+        raise
+    return Exchangers(name, tuple(_limited(usable)), answer.secure, min(answer.ttl, ttl))
+
+
+def _usable(found: list[Exchanger], own: Own, port: int, loopback: bool, domain: str) -> list[Exchanger]:
+    """Those of ``found`` that mail may go to, with the addresses that it may go to; raises Refused if there are none."""
     ours = [host.preference for host in found if any(own.at(address, port) for address in host.addresses)]
     if ours:
-        found = _better_than(found, min(ours), name)
+        found = _better_than(found, min(ours), domain)
     usable = [evolve(host, addresses=tuple(one for one in host.addresses if reachable(one, loopback))) for host in found]
     usable = [host for host in usable if host.addresses]
     if not usable:
-        raise Refused(Reply(550, "5.4.4", f"The mail servers of {name} have no usable address"))
-    return Exchangers(name, tuple(_limited(usable)), answer.secure, min(answer.ttl, ttl))
+        raise Refused(Reply(550, "5.4.4", f"The mail servers of {domain} have no usable address"))
+    return usable
 
 
 def _literal(domain: str, own: Own, port: int, loopback: bool) -> Exchangers:
@@ -169,18 +180,23 @@ def _loop(domain: str) -> Refused:
     return Refused(Reply(550, "5.4.6", f"Mail for {domain} leads back to this server, which does not serve it"))
 
 
-async def _located(hosts: Sequence[Exchanger], resolver: Lookups, *, implicit: bool, domain: str) -> tuple[list[Exchanger], int]:
-    """``hosts`` with their addresses, those without any left out, and for how long that holds; raises Refused."""
+async def _located(hosts: Sequence[Exchanger], resolver: Lookups, *, implicit: bool, domain: str) -> tuple[list[Exchanger], int, bool]:
+    """``hosts`` with their addresses, those without any left out, for how long that holds, whether a look-up failed; raises Refused."""
     located = await gatherResults([Deferred.fromCoroutine(_addresses(host, resolver)) for host in hosts])
     found = [host for host, _, _ in located if host.addresses]
+    unknown = any(failed for _, _, failed in located)
     if not found:
-        if any(failed for _, _, failed in located):
-            raise Refused(Reply(451, "4.4.3", f"The mail servers of {domain} could not be looked up"))
+        if unknown:
+            raise _unknown(domain)
         if implicit:
             raise Refused(Reply(550, "5.1.2", f"Domain {domain} has no mail server"))
         raise Refused(Reply(550, "5.4.4", f"The mail servers of {domain} have no address"))
     # A host that could not be looked up is looked up again soon.
-    return found, min(ttl for _, ttl, _ in located)
+    return found, min(ttl for _, ttl, _ in located), unknown
+
+
+def _unknown(domain: str) -> Refused:
+    return Refused(Reply(451, "4.4.3", f"The mail servers of {domain} could not be looked up"))
 
 
 async def _addresses(host: Exchanger, resolver: Lookups) -> tuple[Exchanger, int, bool]:

@@ -97,6 +97,13 @@ def is_address(name: str) -> bool:
 
 def verdict(connection: Connection, hop: Hop, security: Security) -> str:
     """What is wrong with the certificate, or "": for levels VERIFY and DANE, and where ``security.verify`` is set."""
+    try:
+        return _verdict(connection, hop, security)
+    except Exception:  # OpenSSL takes certificates that others choke on, in ways of their own; such a one proves nothing
+        return VALIDATION_FAILURE
+
+
+def _verdict(connection: Connection, hop: Hop, security: Security) -> str:
     chain = connection.get_peer_cert_chain(as_cryptography=True) or []
     if not chain:
         return VALIDATION_FAILURE

@@ -51,6 +51,7 @@ def _sign(
     age: timedelta,
     ca: bool,
     *names: str,
+    extension: x509.ExtensionType | None = None,
 ) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
     start = datetime.now(UTC) - timedelta(hours=1) - age
@@ -66,6 +67,8 @@ def _sign(
     )
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName([_name(one) for one in names]), critical=False)
+    if extension is not None:
+        builder = builder.add_extension(extension, critical=False)
     return builder.sign(signer, hashes.SHA256())
 
 
@@ -89,10 +92,19 @@ def intermediate(root: Authority, ca: bool = True) -> Authority:
     return Authority(_sign("intermediate", key, root.certificate.subject, root.key, timedelta(), ca), key)
 
 
-def served(*names: str, by: Authority | None = None, through: Authority | None = None, days_ago: int = 0) -> Served:
-    """A server's certificate for ``names``, signed by the authority ``by`` (``through`` an intermediate one) or by itself."""
+def served(
+    *names: str,
+    by: Authority | None = None,
+    through: Authority | None = None,
+    days_ago: int = 0,
+    extension: x509.ExtensionType | None = None,
+) -> Served:
+    """A server's certificate for ``names``, signed by the authority ``by`` (``through`` an intermediate one) or by itself.
+
+    With ``extension`` that stands in place of the names.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     signer = through or by
     issuer, signing = (None, key) if signer is None else (signer.certificate.subject, signer.key)
-    leaf = _sign(names[0], key, issuer, signing, timedelta(days=days_ago), False, *names)
+    leaf = _sign(names[0], key, issuer, signing, timedelta(days=days_ago), False, *([] if extension else names), extension=extension)
     return Served((leaf, *(each.certificate for each in (through, by) if each is not None)), key)

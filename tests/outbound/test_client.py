@@ -317,6 +317,21 @@ class ManyRecipients(ClientTests):
         self.server.greet(EHLO.replace(b"250-8BITMIME", b"250-LIMITS RCPTMAX=1 MAILMAX=1\r\n250-8BITMIME"))
         self.assertEqual(self.server.said().count(b"RCPT"), 1)
 
+    def test_announced_limit_of_domains(self) -> None:
+        """RFC 9422 4.3."""
+        carl = Address("carl", "example.org")
+        delivery = self.server.deliver(ADA, carl, BOB)
+        self.server.greet(EHLO.replace(b"250-8BITMIME", b"250-LIMITS RCPTDOMAINMAX=1\r\n250-8BITMIME"))
+        for recipients in ((ADA, BOB), (carl,)):
+            said = self.server.said()
+            self.assertEqual(
+                [b"<%b>" % str(each).encode() in said for each in (ADA, carl, BOB)], [each in recipients for each in (ADA, carl, BOB)]
+            )
+            self.server.say(OK * (1 + len(recipients)) + GO)
+            self.server.said()
+            self.server.say(OK)
+        self.assertEqual(self.codes(delivery), [250] * 3)
+
     def test_too_many_at_a_time(self) -> None:
         """Whom the server does not take with the others it is given again, as long as it takes some each time."""
         carl = Address("carl", "example.net")

@@ -260,6 +260,16 @@ class Delivering(TestCase):
         self.assertEqual((attempt.reply.code, attempt.security), (250, ENCRYPTED))
         self.assertEqual(here.authority.asked, [], "nothing is looked up")
 
+    async def test_ipv6(self) -> None:
+        server = listen(self, MailServer(certificate=issue("mx.example.org", issuer=root())), "::1")
+        zone = {**ZONE, ("mx.example.org", "A"): ["127.0.0.66"], ("mx.example.org", "AAAA"): ["::1"], **ANNOUNCED}
+        here = await scene(self, server.port, zone)
+        here.policies.texts["example.org"] = POLICY.format(mode="enforce", mx="mx.example.org")
+        attempt = await here.send()
+        self.assertEqual((attempt.host, attempt.security), (f"mx.example.org [::1]:{server.port}", VERIFIED))
+        attempt = await here.send(Address("bob", "[ipv6:::1]"))
+        self.assertEqual((attempt.reply.code, attempt.host), (250, f"::1 [::1]:{server.port}"))
+
     async def test_a_server_that_closes_after_each_message(self) -> None:
         server = listen(self, MailServer(closes=True))
         here = await scene(self, server.port, ZONE)

@@ -85,6 +85,13 @@ class Order(SynchronousTestCase):
         self.assertEqual(self.refusal({("example.org", "MX"): DNSFailure()}), "451 4.4.3")
         self.assertEqual(self.refusal({("example.org", "MX"): [MX(10, "a.test")], ("a.test", "A"): DNSFailure()}), "451 4.4.3")
 
+    def test_no_verdict_while_a_look_up_fails(self) -> None:
+        """The host that could not be looked up may be the one that takes the mail."""
+        mx = {("example.org", "MX"): [MX(10, "a.test"), MX(20, "b.test")], ("a.test", "A"): DNSFailure()}
+        self.assertEqual(self.refusal({**mx, ("b.test", "A"): ["127.0.0.1"]}), "451 4.4.3", "no usable address")
+        own = Own("other.test", [("192.0.2.1", 25)])
+        self.assertEqual(self.refusal({**mx, **a("b.test")}, own=own), "451 4.4.3", "we are the second")
+
     def test_null_mx_among_others_is_no_host(self) -> None:
         table = {("example.org", "MX"): [MX(0, "."), MX(10, "a.test")], **a("a.test")}
         self.assertEqual(self.names(table), ["a.test"])

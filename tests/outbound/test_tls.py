@@ -7,6 +7,7 @@ from typing import Any
 from attrs import evolve
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtensionOID
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -95,6 +96,17 @@ class Levels(TLSTests):
                 failure = await self.refused(Sinks(script, OFFERS), Security(level))
                 self.assertEqual((failure.tls_failure, failure.security), (STARTTLS_NOT_SUPPORTED, courier.PLAIN))
 
+    async def test_mail_is_not_refused_for_want_of_tls_that_failed(self) -> None:
+        """Whoever wants TLS and cannot begin it now may be able to later."""
+        for command in ("MAIL", "RCPT"):
+            sinks = Sinks([("STARTTLS", b"454 4.7.0 Not now"), (command, b"530 5.7.0 Must issue STARTTLS first")], OFFERS)
+            connection = await self.connect(sinks, Security())
+            found = await connection.send(envelope(), (ADA,), Outgoing())
+            self.assertEqual((found[ADA].reply.code, found[ADA].reply.enhanced), (454, "4.7.0"))
+        sinks = Sinks([("MAIL", b"530 5.7.0 Log in first")])
+        found = await (await self.connect(sinks, Security())).send(envelope(), (ADA,), Outgoing())
+        self.assertEqual(found[ADA].reply.code, 530)
+
     async def test_announced_and_closed(self) -> None:
         failure = await self.refused(Sinks([("STARTTLS", b"421 4.7.0 Bye")], OFFERS), Security())
         self.assertEqual(failure.reply.code, 421)
@@ -141,6 +153,16 @@ class Levels(TLSTests):
             failure = await self.refused(sinks, Security(VERIFY))
             self.assertEqual((failure.tls_failure, failure.reply.enhanced), (reason, "4.7.5"))
             self.assertNotIn("MAIL", sinks.verbs())
+
+    async def test_certificates_that_cannot_be_read(self) -> None:
+        """OpenSSL takes what others choke on; it is nobody's certificate."""
+        names = bytes.fromhex("3004a3023000")  # an x400Address
+        strange = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, names)
+        for level in (VERIFY, DANE):
+            shows = served(NAME, by=authority(), extension=strange)
+            tlsa = (record(2, 0, 1, authority().certificate),)
+            failure = await self.refused(self.sinks(shows), Security(level, tlsa=tlsa))
+            self.assertEqual(failure.tls_failure, VALIDATION_FAILURE)
 
     async def test_a_policy_that_is_tested(self) -> None:
         """The certificate is looked at; what is wrong with it is told and stops nothing."""
