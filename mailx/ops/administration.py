@@ -73,7 +73,7 @@ class Administration:
             "dkim": Dkim(signing, records),
             "dns": Dns(records),
             "queue": Queue(queue, bool(config.outbound.routes)),
-            "trace": Traces(timeline),
+            "trace": Traces(timeline, accounts),
         }
         self._urls = _MAP.bind("localhost")
 

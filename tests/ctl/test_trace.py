@@ -65,6 +65,17 @@ class Tracing(Base):
             self.assertRegex(message["events"][0]["time"], r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\Z")
         await self.timeline.stop()
 
+    async def test_who_sent_it(self) -> None:
+        await self.open_traced()
+        await self.serve()
+        user = await self.world.user("ada@example.test")
+        self.timeline.note("a" * 16, "accepted", ["ann@example.org"], account=user.id)
+        self.timeline.note("b" * 16, "accepted", ["ann@example.org"], account=user.id + 1)
+        output = await self.run_command("trace", "ann@example.org")
+        self.assertIn("accepted   account ada@example.test\n", output)
+        self.assertIn(f"accepted   account {user.id + 1}\n", output, "one that is gone")
+        await self.timeline.stop()
+
     async def test_what_just_happened_is_there(self) -> None:
         await self.open_traced()
         await self.serve()

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from mailx.core.accounts import Accounts
 from mailx.core.timeline import TRACES, Event, Timeline, Trace
 from mailx.core.users import DirectoryError
 from mailx.ops.resources.query import JSON, Query, running
@@ -11,12 +12,13 @@ _WHAT_LIMIT = 1000  # characters
 
 
 class Traces:
-    """Searches timelines. ``timeline`` is None where no database is open."""
+    """Searches timelines. ``timeline`` is None where no database is open; ``accounts`` knows the names of those that sent."""
 
     ROUTES = (("/v1/trace", "GET", "trace"),)
 
-    def __init__(self, timeline: Timeline | None) -> None:
+    def __init__(self, timeline: Timeline | None, accounts: Accounts) -> None:
         self._timeline = timeline
+        self._accounts = accounts
 
     async def trace(self, query: Query) -> JSON:
         """The newest messages that ``what`` finds: an address, a Message-ID or a queue id."""
@@ -25,13 +27,23 @@ class Traces:
         if not what or len(what) > _WHAT_LIMIT:
             raise DirectoryError("invalid", "what must be an address, a Message-ID or a queue id")
         limit = max(1, min(query.number("limit", TRACES), _LIMIT))
-        return {"messages": [_message(trace) for trace in await timeline.trace(what, limit)]}
+        found = await timeline.trace(what, limit)
+        names = await self._names({id for trace in found for event in trace.events if isinstance(id := event.facts.get("account"), int)})
+        return {"messages": [_message(trace, names) for trace in found]}
+
+    async def _names(self, ids: set[int]) -> dict[int, str]:
+        """The names of accounts, as far as they still exist."""
+        users = [await self._accounts.user(id) for id in sorted(ids)]
+        return {user.id: str(user.address) for user in users if user is not None}
 
 
-def _message(trace: Trace) -> JSON:
-    return {"id": trace.envelope, "events": [_event(event) for event in trace.events]}
+def _message(trace: Trace, names: dict[int, str]) -> JSON:
+    return {"id": trace.envelope, "events": [_event(event, names) for event in trace.events]}
 
 
-def _event(event: Event) -> JSON:
+def _event(event: Event, names: dict[int, str]) -> JSON:
+    facts = event.facts
+    if facts.get("account") in names:
+        facts = {**facts, "account": names[facts["account"]]}
     moment = datetime.fromtimestamp(event.time, UTC)
-    return {"time": moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z", "event": event.event, "facts": event.facts}
+    return {"time": moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z", "event": event.event, "facts": facts}
