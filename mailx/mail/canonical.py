@@ -149,26 +149,27 @@ def hash_body(content: bytes, start: int, wanted: Sequence[Wanted]) -> None:
 
 
 def _stretches(content: bytes, start: int) -> Iterator[bytes]:
-    """The body in pieces that end with a line, but for the last."""
+    """The body in pieces; they end with a line, but for the last, and for those of a line that is longer than a piece."""
     size = len(content)
     while start < size:
         end = size
         if size - start > _STRETCH:
             found = content.rfind(_CRLF, start, start + _STRETCH)
-            if found < 0:
-                found = content.find(_CRLF, start + _STRETCH - 1)
-            if found >= 0:
-                end = found + 2
+            end = start + _STRETCH if found < 0 else found + 2
+            if found < 0 and content.startswith(_CRLF, end - 1):
+                end += 1
         yield content[start:end]
         start = end
 
 
 def _relaxed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    blank = False  # what came before ended with blanks that count only if the line goes on
     for piece in pieces:
-        piece = _squeezed(piece)
+        piece = _squeezed(b" " + piece if blank else piece)
         if b" \r\n" in piece:
             piece = piece.replace(b" \r\n", _CRLF)
-        yield piece[:-1] if piece.endswith(b" ") else piece
+        blank = piece.endswith(b" ")
+        yield piece[:-1] if blank else piece
 
 
 def _trimmed(pieces: Iterable[bytes], relaxed: bool) -> Iterator[bytes]:
