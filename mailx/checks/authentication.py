@@ -20,7 +20,8 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from mailx import config
-from mailx.checks import arc, author, dkim, dmarc, results, spf
+from mailx.checks import arc, dkim, dmarc, results, spf
+from mailx.checks.author import Authors, authors
 from mailx.checks.patience import Names, Patient
 from mailx.core import metrics
 from mailx.core.policy import Findings, Policy
@@ -54,7 +55,7 @@ _STRICTNESS: dict[str, int] = {"none": 0, "quarantine": 1, "reject": 2}
 class _Work:
     """What is being found out about one message."""
 
-    authors: list[str] = field(factory=list)
+    authors: Authors = Authors()
     signatures: list[dkim.Candidate] = field(factory=list)
     chain: arc.Chain = field(factory=lambda: arc.Chain(arc.NONE))
 
@@ -66,7 +67,7 @@ class _Found:
     sender: spf.Verdict | None = None
     signatures: Sequence[dkim.Verdict] = ()
     chain: arc.Verdict = arc.NONE
-    author: dmarc.Verdict | None = None
+    authors: Sequence[dmarc.Verdict] = ()  # the gravest first
     believed: str = ""  # the domain of the forwarder whose word holds in place of DMARC's
 
 
@@ -104,7 +105,7 @@ class Authentication(Policy):
         except DNSFailure:
             return self._unfound("busy", findings)
         except Exception:
-            log.failure("A message could not be checked", event="checks.failed", check="authentication", envelope_id=envelope.id)
+            log.failure("A message could not be checked", event="checks.failed", check="authentication", message_id=envelope.id)
             return self._unfound("error", findings)
         metrics.CHECK_SECONDS.observe(self._reactor.seconds() - started)
         return reply
@@ -146,9 +147,9 @@ class Authentication(Policy):
         found.signatures, found.chain = await self._verify(work, patient)
         found.sender = None if sending is None else await sending
         if settings.dmarc != "off":
-            found.author = await self._policy(work.authors, found, dmarc.Checker(patient.longer(deadline)))
-            if found.author.result != "pass":
-                found.believed = arc.vouches(found.chain, self._forwarders, found.author.domain)
+            found.authors = await self._policies(work.authors, found, dmarc.Checker(patient.longer(deadline)))
+            if len(found.authors) == 1 and found.authors[0].result != "pass":
+                found.believed = arc.vouches(found.chain, self._forwarders, found.authors[0].domain)
         return found
 
     async def _look(self, message: Message, patient: Patient) -> _Work:
@@ -185,31 +186,29 @@ class Authentication(Policy):
             return await self._thread(lambda: _verified(work, records))
         return _verified(work, records)
 
-    async def _policy(self, authors: Sequence[str], found: _Found, checker: dmarc.Checker) -> dmarc.Verdict:
-        """DMARC for every domain of From: one that fails is enough to fail (RFC 9989 11.5)."""
-        if not authors:
-            return dmarc.Verdict("permerror", "", "quarantine")
+    async def _policies(self, authors: Authors, found: _Found, checker: dmarc.Checker) -> list[dmarc.Verdict]:
+        """DMARC for every domain of From, the gravest first: each must stand behind the message (RFC 9989 11.5)."""
         identifiers = [dmarc.Identifier(each.domain, "dkim", each.result) for each in found.signatures]
         if found.sender is not None:
             identifiers.append(dmarc.Identifier(found.sender.domain, "spf", found.sender.result))
         identifiers = [each for each in identifiers if each.domain and each.result in ("pass", "temperror")]
         verdicts = []
-        for domain in authors[: author.DOMAINS]:
+        for domain in authors.domains:
             try:
                 verdicts.append(await checker.check(domain, identifiers))
             except DNSFailure:
                 verdicts.append(dmarc.Verdict("temperror", domain, "reject"))
-        if len(authors) > author.DOMAINS:
-            verdicts.append(dmarc.Verdict("permerror", authors[-1], "quarantine"))
-        return max(verdicts, key=_gravity)
+        if not authors.clear:
+            verdicts.append(dmarc.Verdict("permerror", "", "quarantine"))
+        return sorted(verdicts, key=_gravity, reverse=True)
 
     def _judge(self, found: _Found, findings: Findings) -> Reply | None:
         """What the settings make of it."""
-        settings, verdict = self._settings, found.author
-        authenticated = verdict is not None and verdict.result == "pass" or bool(found.believed)
+        settings = self._settings
+        authenticated = bool(found.believed) or (bool(found.authors) and all(verdict.result == "pass" for verdict in found.authors))
         reply = None
-        if verdict is not None and not found.believed:
-            reply = self._dmarc(verdict, findings)
+        if not found.believed:
+            reply = next(filter(None, [self._dmarc(verdict, findings) for verdict in found.authors]), None)
         if found.sender is not None and not authenticated and reply is None:
             if found.sender.result == "fail":
                 if settings.spf == "reject":
@@ -249,10 +248,11 @@ class Authentication(Policy):
             verdicts["dkim"] = ", ".join([f"{each.result} {results.named(each.domain)}".rstrip() for each in found.signatures]) or "none"
             told.append(results.of_arc(found.chain, envelope.origin.address))
             verdicts["arc"] = found.chain.result
-        if found.author is not None:
+        if found.authors:
+            author = found.authors[0]
             reason = f"overridden by the ARC seal of {found.believed}" if found.believed else ""
-            told.append(results.of_dmarc(found.author, reason))
-            verdicts["dmarc"] = f"{found.author.result} {results.named(found.author.domain)}".rstrip()
+            told.append(results.of_dmarc(author, reason))
+            verdicts["dmarc"] = f"{author.result} {results.named(author.domain)}".rstrip()
         lines = [str(each) for each in told]
         findings.fields += results.header(self._hostname, lines)
         findings.results = results.value(lines)
@@ -262,7 +262,7 @@ class Authentication(Policy):
         log.info(
             "Message checked",
             event="checks.verdict",
-            envelope_id=envelope.id,
+            message_id=envelope.id,
             connection_id=envelope.origin.connection,
             client_ip=envelope.origin.address,
             outcome="accepted" if reply is None else str(reply.code),
@@ -278,9 +278,9 @@ def _result(verdict: str) -> str:
 
 
 def _gravity(verdict: dmarc.Verdict) -> tuple[int, int]:
-    """How much a verdict weighs among those on several authors: failures by what is asked for, then what is unclear."""
-    order = {"fail": 4, "permerror": 3, "temperror": 2, "none": 1, "pass": 0}
-    return order[verdict.result], _STRICTNESS[verdict.policy]
+    """How much a verdict weighs among those on several authors: by what is asked for, failures before what is unclear."""
+    order = {"fail": 4, "permerror": 3, "temperror": 2, "none": 1, "pass": 0}[verdict.result]
+    return _STRICTNESS[verdict.policy] if order > 1 else -1, order
 
 
 def _small(content: bytes) -> bool:
@@ -290,9 +290,9 @@ def _small(content: bytes) -> bool:
 def _looked_at(content: bytes, settings: config.Checks, now: float) -> _Work:
     """Read and hash a message; pure."""
     mail = Mail(content)
-    work = _Work(author.domains(mail))
+    work = _Work(authors(mail))
     if settings.dkim:
-        work.signatures = dkim.examine(mail, work.authors, now)
+        work.signatures = dkim.examine(mail, work.authors.domains, now)
         dkim.hash_all(mail, work.signatures)
         work.chain = arc.examine(mail, now)
         arc.hash_all(mail, work.chain)

@@ -119,13 +119,13 @@ class ClamAV(Policy):
         except (Away, TimeoutError, CancelledError) as error:
             return self._away(envelope, findings, str(error) if isinstance(error, Away) else "too slow")
         except Exception:
-            log.failure("A message could not be scanned", event="checks.failed", check="clamav", envelope_id=envelope.id)
+            log.failure("A message could not be scanned", event="checks.failed", check="clamav", message_id=envelope.id)
             return self._away(envelope, findings, "internal error")
         metrics.SCANS.labels("found" if virus else "clean").inc()
         findings.verdicts["virus"] = f"found {virus}" if virus else "none"
         if not virus:
             return None
-        log.warn("A virus was found", event="checks.virus", envelope_id=envelope.id, virus=virus, outcome=self._settings.found)
+        log.warn("A virus was found", event="checks.virus", message_id=envelope.id, virus=virus, outcome=self._settings.found)
         if self._settings.found == "junk":
             findings.junk = True
             return None
@@ -135,7 +135,7 @@ class ClamAV(Policy):
         metrics.SCANS.labels("away").inc()
         findings.verdicts["virus"] = "unknown"
         log.warn(
-            "The virus scanner is away", event="checks.scanner_away", envelope_id=envelope.id, reason=reason, outcome=self._settings.away
+            "The virus scanner is away", event="checks.scanner_away", message_id=envelope.id, reason=reason, outcome=self._settings.away
         )
         return AWAY if self._settings.away == "defer" else None
 
