@@ -298,11 +298,11 @@ def _check_routes(config: Config, reading: _Reading) -> None:
         where = f"outbound.relays[{place}]"
         if not relay.name or relay.name in names:
             wrong = "is the name of another relay" if relay.name else "is missing"
-            reading.problem(f"{where}.name", relay.name, wrong, "give each relay a name of its own")
+            reading.problem(f"{where}.name", relay.name or None, wrong, "give each relay a name of its own")
         names.add(relay.name)
         if not relay.hosts:
-            reading.problem(f"{where}.hosts", "", "is missing", 'name at least one: hosts = ["smtp.example.org"]')
-        if bool(relay.username) != bool(relay.password):
+            reading.problem(f"{where}.hosts", None, "is missing", 'name at least one: hosts = ["smtp.example.org"]')
+        if bool(relay.username) != bool(relay.password) and f"{where}.password_file" not in reading.wrong:
             missing = "password" if relay.username else "username"
             reading.problem(f"{where}.{missing}", None, "is missing", "set username and password, or neither")
     for place, route in enumerate(config.outbound.routes):

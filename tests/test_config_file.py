@@ -138,6 +138,19 @@ class Reading(SynchronousTestCase):
         (problem,) = self.problems('[outbound]\ninterface = "eth0"\n')
         self.assertIn('outbound.interface = "eth0": must be an IP address, or empty', problem)
 
+    def test_relays_are_whole(self) -> None:
+        head = "[[outbound.relays]]\n"
+        for text, said in (
+            ('name = "a"\nhosts = []', "hosts: is missing; name at least one"),
+            ('hosts = ["h.example"]', "name: is missing; give each relay a name of its own"),
+            ('name = "a"\nhosts = ["h.example"]\nusername = "u"', "password: is missing; set username and password, or neither"),
+            ('name = "a"\nhosts = ["h.example"]\npassword = "p"', "username: is missing; set username and password, or neither"),
+            ('name = "a"\nhosts = ["h.example"]\nusername = "u"\npassword_file = "none"', "cannot be read (No such file or directory)"),
+        ):
+            (problem,) = self.problems(f"{head}{text}\n")
+            self.assertIn("mailx.toml: outbound.relays[0].", problem)
+            self.assertIn(said, problem)
+
     def test_a_port_may_be_claimed_once(self) -> None:
         self.assertIn("imap.port = 2587: is also the port of smtp.submission_port", self.problems("[imap]\nport = 2587\n")[0])
 

@@ -214,6 +214,22 @@ class Configuration(Base):
         self.assertIn("smtp.port", error["message"])
         self.assertIn("smtp.colour", error["message"], "all errors at once")
 
+    async def test_check_tells_what_is_unsafe(self) -> None:
+        await self.open(serve=False)
+        self.assertEqual((await self.run_json("config", "check"))["unsafe"], [])
+        relay = '[[outbound.relays]]\nhosts = ["h.example"]\n'
+        self.write_config(
+            f'[outbound]\ntls = "off"\n{relay}name = "a"\nverify = false\n'
+            f'{relay}name = "b"\nsecurity = "plain"\n{relay}name = "c"\nsecurity = "plain"\nusername = "u"\npassword = "hunter2"\n'
+            "[imap]\nplaintext_login = true\n"
+        )
+        output = await self.run_command("config", "check")
+        self.assertEqual(output.count("\nUNSAFE: "), 5, output)
+        self.assertIn("UNSAFE: outbound.relays[0] (a): the certificate is not checked", output)
+        self.assertIn("UNSAFE: outbound.relays[2] (c): the password goes unencrypted.", output)
+        self.assertNotIn("hunter2", output)
+        self.assertEqual(len((await self.run_json("config", "check"))["unsafe"]), 5)
+
     async def test_reference(self) -> None:
         await self.open(serve=False)
         self.assertIn("#submission_port = 2587", await self.run_command("config", "reference"))
