@@ -297,9 +297,9 @@ class Checks:
     )
     arc_trusted: tuple[str, ...] = setting((), "Domains of forwarders whose ARC seals are believed when DMARC fails.", form="domain")
     unclear: str = setting(
-        "accept",
-        "When DNS gives no answer that a rejection would hang on: `accept` the message unverified, or `defer` it with 451.",
-        choices=("accept", "defer"),
+        "defer",
+        "When DNS gives no answer that a rejection would hang on: `defer` the message with 451, or `accept` it unverified.",
+        choices=("defer", "accept"),
     )
     timeout: int = setting(20, "Seconds that the checks of one message may take in all.", least=1, most=120)
 

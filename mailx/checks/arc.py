@@ -153,5 +153,5 @@ def _passed(results: bytes, author: str) -> bool:
     for result in header.results:
         if result.method == "dmarc" and result.result == "pass":
             named = [each.value for each in result.properties if (each.type, each.name) == ("header", "from")]
-            return not named or ascii_name(str(named[0]).rpartition("@")[2]) == author
+            return bool(named) and ascii_name(str(named[0]).rpartition("@")[2]) == author
     return False

@@ -1,34 +1,60 @@
 """The author's domains: those of the addresses in From (RFC 5322 3.6.2), as DMARC and signatures compare them. Pure.
 
 Exactly one is the rule. Whoever writes several hopes that a check looks at one and a reader at another, so all are found,
-also those of a second From field and those that the grammar makes no address of.
+also those of a second From field and those that the grammar makes no address of. Where readers may see another domain than
+those found, the field is not clear, and nobody answers for it.
 """
 
 import re
 
+from attrs import frozen
+
 from mailx.core.resolver import ascii_name
-from mailx.mail.addresses import parse
+from mailx.mail.addresses import Entry, parse
 from mailx.mail.canonical import Mail
 from mailx.mail.header import decode, unfold
+from mailx.mail.parameters import without_comments
 
 DOMAINS = 5  # looked at; more are no author's
-_HEADER_OCTETS = 65536
+_OCTETS = 2048  # of a From field: reading one made to cost takes a microsecond for each
 _AT = re.compile(r"@[ \t]*([^\x00-\x20\x7f()<>\[\]:;@\\,\"]{1,253})")
+_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\Z")
+_QUOTED = re.compile(rb'"(?>(?:[^"\\]++|\\[\s\S])*)(?:"|\Z)')
+_BEHIND = re.compile(rb">[^<,;]*@")  # an address behind that in angle brackets
 
 
-def domains(mail: Mail) -> list[str]:
-    """The distinct domains of From as A-labels, in their order, at most DOMAINS + 1; empty when no domain can be found."""
+@frozen
+class Authors:
+    """``domains`` are A-labels, each once, in their order."""
+
+    domains: tuple[str, ...] = ()
+    clear: bool = False  # whether every reader sees these domains and no other
+
+
+def authors(mail: Mail) -> Authors:
+    """Who claims to have written ``mail``."""
+    places = mail.places.get(b"from", ())
+    clear = len(places) == 1
     found: dict[str, None] = {}
-    for place in mail.places.get(b"from", ())[: DOMAINS + 1]:
-        value = mail.fields[place][2][:_HEADER_OCTETS]
-        entries = parse(value)
-        hosts = [entry.host.decode("utf-8", "replace") for entry in entries if entry.host]
+    for place in places[:DOMAINS]:
+        value = mail.fields[place][2]
+        clear = clear and len(value) <= _OCTETS
+        value = unfold(value[:_OCTETS])
+        entries = [entry for entry in parse(value) if entry.host]
+        hosts = [(entry.host or b"").decode("utf-8", "replace") for entry in entries]
         if not hosts:
-            hosts = _AT.findall(decode(unfold(value)))
-        for host in hosts:
-            name = ascii_name(host.strip())
-            if name is not None:
-                found[name] = None
-            if len(found) > DOMAINS:
-                break
-    return list(found)[: DOMAINS + 1]
+            hosts = _AT.findall(decode(value))
+        names = [ascii_name(host.strip()) for host in hosts]
+        found.update((name, None) for name in names if name is not None)
+        clear = clear and all(name is not None and _NAME.match(name) for name in names) and not _ambiguous(value, entries)
+    return Authors(tuple(found)[:DOMAINS], clear and 0 < len(found) <= DOMAINS)
+
+
+def _ambiguous(value: bytes, entries: list[Entry]) -> bool:
+    """Whether ``value`` may be read in another way than that which made ``entries`` of it."""
+    if any(b"@" in (entry.mailbox or b"") or (entry.host or b"") not in value for entry in entries):
+        return True  # a@one@two, and a domain that is put together from pieces: a@one.example two.example
+    if value.count(b"<") < 2 and b">" not in value:
+        return False
+    outside = without_comments(_QUOTED.sub(b"", value))
+    return outside.count(b"<") > max(1, len(entries)) or _BEHIND.search(outside) is not None

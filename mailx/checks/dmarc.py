@@ -7,13 +7,14 @@ asks for nothing.
 
 from collections.abc import Collection
 
-from attrs import field, frozen
+from attrs import frozen
 
 from mailx.checks.patience import Names
 from mailx.core.resolver import DNSFailure
 from mailx.mail.dmarc import Policy, Record, applicable, organization, parents, read
 
 _RECORDS = 20  # TXT records looked at under one name
+_Walk = list[tuple[str, Record]]  # names and their records, on the way up
 
 
 @frozen
@@ -32,8 +33,6 @@ class Verdict:
     result: str  # "none", "pass", "fail", "temperror", "permerror"
     domain: str  # the author's
     policy: Policy = "none"
-    organization: str = ""
-    aligned: tuple[Identifier, ...] = field(default=())
 
 
 class Checker:
@@ -45,32 +44,39 @@ class Checker:
     async def check(self, author: str, identifiers: Collection[Identifier]) -> Verdict:
         """Whether one of ``identifiers`` aligns with the domain ``author``; raises DNSFailure."""
         own = await self._record(author)
-        found: list[tuple[str, Record]] | None = None
+        found: _Walk | None = None
         record, holder = own, author
         if record is None:
             found = await self._walk(author, own)
             record, holder = applicable(author, found)
         if record is None or not record.applies:
             return Verdict("none", author)
-        aligned: list[Identifier] = []
-        above = ""
-        for identifier in identifiers:
-            strict = record.strict_dkim if identifier.by == "dkim" else record.strict_spf
-            if identifier.domain == author:
-                aligned.append(identifier)
-            elif not strict:
-                if not above:
-                    if found is None:
-                        found = await self._walk(author, own)
-                    above = organization(author, found)
-                if await self._below(identifier.domain, above):
-                    aligned.append(identifier)
-        passed = tuple([identifier for identifier in aligned if identifier.result == "pass"])
         exists = holder == author or record.np is None or await self._exists(author)
         policy = record.policy(holder != author, exists)
-        if passed:
-            return Verdict("pass", author, policy, above, passed)
-        return Verdict("temperror" if aligned else "fail", author, policy, above)
+        results = {identifier.result for identifier in identifiers if identifier.domain == author}
+        if "pass" not in results:
+            try:
+                results |= await self._related(author, record, identifiers, await self._walk(author, own) if found is None else found)
+            except DNSFailure:
+                results.add("temperror")
+        return Verdict(next((each for each in ("pass", "temperror") if each in results), "fail"), author, policy)
+
+    async def _related(self, author: str, record: Record, identifiers: Collection[Identifier], found: _Walk) -> set[str]:
+        """The results of those ``identifiers`` that align in relaxed mode; raises DNSFailure when none of them is a pass for certain."""
+        results: set[str] = set()
+        unknown: DNSFailure | None = None
+        above = organization(author, found)
+        for identifier in identifiers:
+            if record.strict_dkim if identifier.by == "dkim" else record.strict_spf:
+                continue
+            try:
+                if await self._below(identifier.domain, above):
+                    results.add(identifier.result)
+            except DNSFailure as failure:
+                unknown = failure
+        if unknown is not None and "pass" not in results:
+            raise unknown
+        return results
 
     async def _below(self, domain: str, above: str) -> bool:
         """Whether ``above`` is the organizational domain of ``domain`` too."""
@@ -78,7 +84,7 @@ class Checker:
             return False
         return organization(domain, await self._walk(domain, await self._record(domain))) == above
 
-    async def _walk(self, domain: str, own: Record | None) -> list[tuple[str, Record]]:
+    async def _walk(self, domain: str, own: Record | None) -> _Walk:
         """The records on the way up from ``domain``, whose own is known."""
         found = [] if own is None else [(domain, own)]
         if own is not None and own.psd in ("y", "n"):

@@ -150,6 +150,26 @@ class Policy(SynchronousTestCase):
         self.assertEqual((reply, findings.junk), (None, True))
         self.assertLess(len(self.names.asked), 30)
 
+    def test_authors_hide_nothing(self) -> None:
+        """What one author's domain asks for is not lost behind another's, nor behind a From that readers may see otherwise."""
+        for value, zone, expected, junk in (
+            ("a@shy.example, b@soft.example", {}, None, True),
+            ("a@shy.example, b@silent.example", {("_dmarc.silent.example", "TXT"): FAULT}, DMARC_UNCLEAR, False),
+            ("a@soft.example, b@silent.example", {("_dmarc.silent.example", "TXT"): FAULT}, DMARC_UNCLEAR, True),
+            ("a@silent.example, b@example.org", {("_dmarc.silent.example", "TXT"): FAULT}, DMARC_FAILED, False),
+            (", ".join(f"a@{name}.example" for name in ("shy", "one", "two", "three", "four", "five")), {}, None, True),
+            ("a@evil.example@bank.example", {}, None, True),
+            ("a@evil.example\r\nFrom: a@evil.example", {}, None, True),
+            ("a@evil.example" + "\r\nFrom: a@evil.example" * 9 + "\r\nFrom: a@bank.example", {}, None, True),
+        ):
+            reply, findings = self.ask(f"From: {value}\r\n\r\nx\r\n".encode(), zone, sender="a@evil.example")
+            self.assertEqual((reply, findings.junk), (expected, junk), value[:60])
+
+    def test_a_forwarder_vouches_for_one_author(self) -> None:
+        listed = chained(MESSAGE.replace(b"From: ", b"From: x@soft.example, "))
+        reply, findings = self.ask(listed, sender="list@forwarder.example", settings={"arc_trusted": ("forwarder.example",)})
+        self.assertEqual(reply, DMARC_FAILED)
+
     def test_no_author(self) -> None:
         for content in (b"Subject: x\r\n\r\nx\r\n", b"From: nobody\r\n\r\nx\r\n", b"\r\n\r\n", b"x"):
             reply, findings = self.ask(content)
@@ -172,10 +192,10 @@ class Policy(SynchronousTestCase):
         key, policy, sender = ({(name, "TXT"): FAULT} for name in ("s._domainkey.example.org", "_dmarc.example.org", "example.org"))
         for zone, settings, expected in (
             (policy, {"unclear": "defer"}, DMARC_UNCLEAR),
-            (policy, {}, None),
+            (policy, {}, DMARC_UNCLEAR),
             (policy, {"unclear": "defer", "dmarc": "junk"}, None),
             (key | sender, {"unclear": "defer"}, DMARC_UNCLEAR),
-            (key | sender, {}, None),
+            (key | sender, {"unclear": "accept"}, None),
             (key, {"unclear": "defer"}, None),  # SPF vouches already
             (sender, {"unclear": "defer"}, None),  # and so does the signature
             (sender, {"unclear": "defer", "spf": "reject", "dkim": False, "dmarc": "mark"}, SPF_UNCLEAR),
@@ -190,7 +210,7 @@ class Policy(SynchronousTestCase):
 
     def test_errors_are_logged_and_unclear(self) -> None:
         self.patch(authentication, "_looked_at", lambda *_: 1 / 0)
-        for settings, expected in (({"unclear": "defer"}, DMARC_UNCLEAR), ({}, None), ({"unclear": "defer", "dmarc": "mark"}, None)):
+        for settings, expected in (({}, DMARC_UNCLEAR), ({"unclear": "accept"}, None), ({"unclear": "defer", "dmarc": "mark"}, None)):
             reply, findings = self.ask(SIGNED, settings=settings)
             self.assertEqual((reply, findings.verdicts), (expected, {"authentication": "temperror error"}))
             self.assertEqual(findings.fields, b"")
@@ -222,7 +242,7 @@ class Waiting(SynchronousTestCase):
     def test_a_crowd(self) -> None:
         self.patch(authentication, "_AT_ONCE", 2)
         silent = Names({key: SILENCE for key in ZONE})
-        policy = Authentication(Checks(timeout=20), HOST, silent, self.clock)
+        policy = Authentication(Checks(timeout=20, unclear="accept"), HOST, silent, self.clock)
         first = [self.start(policy) for _ in range(2)]
         self.clock.advance(5)
         late, findings = self.start(policy)
@@ -253,7 +273,7 @@ class Waiting(SynchronousTestCase):
         self.patch(authentication, "Patient", lambda *args: _poor(args))
         names = Names(ZONE)
         waiting, findings = self.start(Authentication(Checks(), HOST, names, self.clock))
-        self.assertIsNone(self.successResultOf(waiting))
+        self.assertEqual(self.successResultOf(waiting), DMARC_UNCLEAR)
         self.assertLessEqual(len(names.asked), 1)
         self.assertIn("temperror", findings.verdicts["dmarc"])
 

@@ -1,10 +1,12 @@
 """Whose a message claims to be."""
 
+from time import process_time
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailx.checks.author import DOMAINS, domains
+from mailx.checks.author import DOMAINS, Authors, authors
 from mailx.mail.canonical import Mail
 
 
@@ -28,16 +30,53 @@ class Domains(SynchronousTestCase):
             ("a@" + "x" * 64 + ".example", []),
             ("\r\n\ta@one.example", ["one.example"]),
         ):
-            self.assertEqual(domains(Mail(f"From: {value}\r\n\r\n".encode())), expected, value)
+            self.assertEqual(authors(Mail(f"From: {value}\r\n\r\n".encode())).domains, tuple(expected), value)
 
     def test_fields(self) -> None:
-        self.assertEqual(domains(Mail(b"")), [])
-        self.assertEqual(domains(Mail(b"To: a@one.example\r\n\r\n")), [])
-        self.assertEqual(domains(Mail(b"From: a@one.example\r\nFROM : b@two.example\r\n\r\n")), ["one.example", "two.example"])
-        self.assertEqual(domains(Mail(b"X: y\r\n" * 5000 + b"From: a@one.example\r\n\r\n")), ["one.example"])
-        many = b"From: " + b", ".join(b"a@d%d.example" % n for n in range(5000)) + b"\r\n\r\n"
-        self.assertEqual(len(domains(Mail(many))), DOMAINS + 1)
+        self.assertEqual(authors(Mail(b"")), Authors())
+        self.assertEqual(authors(Mail(b"To: a@one.example\r\n\r\n")), Authors())
+        two = authors(Mail(b"From: a@one.example\r\nFROM : b@two.example\r\n\r\n"))
+        self.assertEqual(two, Authors(("one.example", "two.example"), False))
+        self.assertEqual(authors(Mail(b"X: y\r\n" * 5000 + b"From: a@one.example\r\n\r\n")), Authors(("one.example",), True))
+        many = b"From: " + b", ".join(b"a@d%d.example" % n for n in range(50)) + b"\r\n\r\n"
+        self.assertEqual((len(authors(Mail(many)).domains), authors(Mail(many)).clear), (DOMAINS, False))
+
+    def test_where_readers_may_see_another(self) -> None:
+        """What is signed as evil.example must not pass for an author at bank.example in some reader's eyes."""
+        for value in (
+            "a@bank.example@evil.example",
+            "a@bank.example evil.example",
+            "a@bank.example\x01.evil.example",
+            "<a@bank.example> <a@evil.example>",
+            "<a@evil.example> <a@bank.example>",
+            "<a@evil.example> a@bank.example",
+            "a@evil.example, <a@bank..example>",
+            "a@evil.example, a@" + "x" * 64 + ".example",
+            "<a@=?utf-8?q?bank.example?=>",
+            "a@evil.example, <a@[192.0.2.1]>",
+            "a@evil.example," + " " * 3000 + "a@bank.example",
+            "a@evil.example\r\nFrom: a@evil.example\r\nfrom: a@evil.example" + "\r\nFROM: a@evil.example" * 5 + "\r\nFrom: a@bank.example",
+        ):
+            self.assertFalse(authors(Mail(f"From: {value}\r\n\r\n".encode())).clear, value)
+
+    def test_clear(self) -> None:
+        for value in (
+            '"Bank <a@bank.example>" <a@one.example>',
+            "Ann (of <bank>) <a@one.example>",
+            "a@bank.example via List <a@one.example>",
+            "Group: <a@one.example>, Bob <b@ONE.example>;",
+            "=?utf-8?q?Z=C3=BCrich?= <a@one.example> (office)",
+            "a.b@one.example",
+        ):
+            self.assertEqual(authors(Mail(f"From: {value}\r\n\r\n".encode())), Authors(("one.example",), True), value)
+
+    def test_work_is_bounded(self) -> None:
+        for piece in (b"@a", b"\\", b'"a" ', b"a@b.c,", b"=?utf-8?q?a?= ", b"<", b"(", b"a . "):
+            mail = Mail(b"From: " + piece * (60_000 // len(piece)) + b"\r\n\r\n")
+            started = process_time()
+            authors(mail)
+            self.assertLess(process_time() - started, 0.02, piece)
 
     @given(st.binary(max_size=200))
     def test_anything(self, value: bytes) -> None:
-        domains(Mail(b"From: " + value + b"\r\n\r\n"))
+        authors(Mail(b"From: " + value + b"\r\n\r\n"))

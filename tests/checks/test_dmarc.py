@@ -178,6 +178,19 @@ class Checks(SynchronousTestCase):
         self.assertEqual(self.result("example.org", records, ("example.org", DKIM, "temperror")), ("temperror", "reject"))
         self.assertEqual(self.result("example.org", records, ("example.org", DKIM, "temperror"), ("example.org", SPF)), ("pass", "reject"))
         self.assertEqual(self.result("example.org", records, ("evil.example", DKIM, "temperror")), ("fail", "reject"))
+        # A walk that somebody's silence breaks: what is known of the author's domain holds, and what vouches for it.
+        relaxed = ("mail.example.org", DKIM)
+        for policy, identifiers, expected in (
+            ("reject", (relaxed,), ("temperror", "reject")),
+            ("none", (relaxed,), ("temperror", "none")),
+            ("reject", (relaxed, ("example.org", SPF)), ("pass", "reject")),
+            ("reject", (("evil.example", DKIM), ("example.org", SPF)), ("pass", "reject")),
+        ):
+            records = {"example.org": f"v=DMARC1; p={policy}", "org": FAULT}
+            self.assertEqual(self.result("example.org", records, *identifiers), expected)
+        records = {"example.org": "v=DMARC1; p=reject; psd=n", "a.example.org": FAULT}
+        self.assertEqual(self.result("example.org", records, ("a.example.org", DKIM), ("b.example.org", DKIM)), ("pass", "reject"))
+        self.assertEqual(self.result("example.org", records, ("a.example.org", DKIM)), ("temperror", "reject"))
         names = Names({("_dmarc.example.org", "TXT"): FAULT})
         self.failureResultOf(Deferred.fromCoroutine(Checker(names).check("example.org", [])), DNSFailure)
 
