@@ -128,17 +128,21 @@ class Resolver:
 
     async def addresses(self, name: str) -> list[str]:
         """The IPv6 and IPv4 addresses of ``name`` as text; raises DNSFailure only if neither question was answered with some."""
-        six, four = Deferred.fromCoroutine(self.query(name, "AAAA")), Deferred.fromCoroutine(self.query(name, "A"))
-        found: list[str] = []
-        failure: DNSFailure | None = None
-        for deferred in (six, four):
-            try:
-                found += (await deferred).records
-            except DNSFailure as error:
-                failure = error
-        if failure is not None and not found:
-            raise failure
+        six, four = Deferred.fromCoroutine(self._addresses(name, "AAAA")), Deferred.fromCoroutine(self._addresses(name, "A"))
+        told = (await six, await four)
+        found = [one for each in told if not isinstance(each, DNSFailure) for one in each]
+        if not found:
+            for failure in told:
+                if isinstance(failure, DNSFailure):
+                    raise failure
         return found
+
+    async def _addresses(self, name: str, kind: str) -> "tuple[str, ...] | DNSFailure":
+        """The addresses of one family; a failure is returned, for whoever asked may be gone by then."""
+        try:
+            return (await self.query(name, kind)).records
+        except DNSFailure as failure:
+            return failure
 
     async def mx(self, name: str) -> list[MX]:
         """The MX records of ``name``, most preferred first; raises DNSFailure."""

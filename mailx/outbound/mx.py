@@ -201,13 +201,9 @@ def _unknown(domain: str) -> Refused:
 
 async def _addresses(host: Exchanger, resolver: Lookups) -> tuple[Exchanger, int, bool]:
     """``host`` with its addresses, seconds that they hold, and whether a look-up failed."""
-    asked = [Deferred.fromCoroutine(resolver.query(host.name, kind)) for kind in ("AAAA", "A")]
-    answers: list[Answer] = []
-    for deferred in asked:
-        try:
-            answers.append(await deferred)
-        except DNSFailure:
-            pass
+    asked = [Deferred.fromCoroutine(_told(resolver, host.name, kind)) for kind in ("AAAA", "A")]
+    told = [await deferred for deferred in asked]
+    answers = [answer for answer in told if answer is not None]
     families: list[list[str]] = []
     for answer in answers:
         addresses = list(answer.records)
@@ -219,6 +215,14 @@ async def _addresses(host: Exchanger, resolver: Lookups) -> tuple[Exchanger, int
     canonical = given[0].name if secure and len({answer.name for answer in given}) == 1 else host.name
     ttl = min((answer.ttl for answer in answers), default=0)
     return evolve(host, addresses=tuple(mixed), secure=secure, canonical=canonical), ttl, len(answers) < len(asked)
+
+
+async def _told(resolver: Lookups, name: str, kind: str) -> Answer | None:
+    """The answer, or None for a failure, which nobody may be there to hear of."""
+    try:
+        return await resolver.query(name, kind)
+    except DNSFailure:
+        return None
 
 
 def _limited(hosts: Sequence[Exchanger]) -> Iterable[Exchanger]:

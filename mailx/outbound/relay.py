@@ -84,7 +84,7 @@ class RelayCourier:
                 continue
             for hop in hops:
                 try:
-                    found = await self._through(hop, envelope, recipients)
+                    found = await self._through(hop, envelope, recipients, found is not None)
                 except Unreachable as unreachable:
                     failure = unreachable
                     continue
@@ -97,11 +97,12 @@ class RelayCourier:
         attempt = failure.attempt()
         return dict.fromkeys(recipients, attempt if attempt.reply.temporary else evolve(attempt, reply=_softened(attempt.reply)))
 
-    async def _through(self, hop: Hop, envelope: Envelope, recipients: Sequence[Address]) -> Mapping[Address, Attempt]:
+    async def _through(self, hop: Hop, envelope: Envelope, recipients: Sequence[Address], fresh: bool) -> Mapping[Address, Attempt]:
+        """Over a connection to ``hop``, or an idle one to any host unless it must be ``fresh``: one of them has just broken off."""
         relay = self._relay
         level = NONE if relay.security == "plain" else VERIFY if relay.verify else ENCRYPT
         found = await self._pool.deliver(
-            self._key, hop, Security(level, (hop.name,)), self._login, relay.timeout, envelope, recipients, self._outgoing
+            self._key, hop, Security(level, (hop.name,)), self._login, relay.timeout, envelope, recipients, self._outgoing, fresh=fresh
         )
         if any(attempt.reply.code in LOGIN_REFUSALS for attempt in found.values()):
             return {recipient: _without_login(attempt) for recipient, attempt in found.items()}

@@ -1,12 +1,13 @@
 """The resolver against an authority on loopback, and its parts against hostile messages."""
 
+import gc
 import random
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -231,6 +232,19 @@ class Remembering(TestCase):
             self.assertEqual((await deferToThread(resolver.blocking, "a.test", "A")).records, ("192.0.2.1",))
             with self.assertRaises(DNSFailure):
                 await deferToThread(resolver.blocking, "b.test", "A")
+
+    async def test_whoever_asked_has_gone(self) -> None:
+        """What becomes of his questions is nobody's trouble any more."""
+        resolver = await dns.resolver(self, {("a.test", "A"): dns.SERVFAIL, ("a.test", "AAAA"): dns.SERVFAIL})
+        asking = Deferred.fromCoroutine(resolver.addresses("a.test"))
+        asking.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        asking.cancel()
+        del asking
+        for kind in ("A", "AAAA"):
+            with self.assertRaises(DNSFailure):
+                await resolver.query("a.test", kind)
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(DNSFailure), [])
 
     async def test_stopped(self) -> None:
         authority = await dns.serve(self, {("a.test", "A"): dns.TIMEOUT, ("b.test", "A"): dns.TIMEOUT})

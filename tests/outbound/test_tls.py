@@ -304,6 +304,24 @@ class Vouched(TLSTests):
         connection = await self.connect(self.sinks(shows), Security(DANE, (NAME,), (record(2, 0, 0, root.certificate),)))
         self.assertEqual(connection.security, courier.DANE)
 
+    async def test_many_anchors(self) -> None:
+        """Only those that can have issued the certificate cost anything."""
+        root = authority("private")
+        given = tuple(record(2, 0, 0, authority(f"other {number}").certificate) for number in range(20))
+        tried = []
+
+        def leads(leaf: Any, others: Any, anchor: x509.Certificate) -> bool:
+            tried.append(anchor)
+            return leading(leaf, others, anchor)
+
+        leading = tlsa._leads
+        self.patch(tlsa, "_leads", leads)
+        whole = served(NAME, by=root)
+        shows = evolve(whole, chain=whole.chain[:1])
+        security = Security(DANE, (NAME,), (*given, record(2, 0, 0, root.certificate)))
+        connection = await self.connect(self.sinks(shows), security)
+        self.assertEqual((connection.security, tried), (courier.DANE, [root.certificate]))
+
     async def test_refused(self) -> None:
         root = authority("private")
         good = served(NAME, by=root)
