@@ -7,6 +7,7 @@ this server's name (RFC 8601 5); of a submitted message Bcc goes, and Date and M
 
 import re
 from email.utils import formatdate
+from itertools import islice
 from secrets import token_hex
 
 # A field with its folded lines. White space before the colon is obsolete but seen (RFC 5322 4.5).
@@ -19,7 +20,10 @@ _IDENTIFIER = re.compile(rb"^message-id[ \t]*:\s*<([^<>\s]{1,900})>", re.IGNOREC
 _RECEIVED = re.compile(rb"^received[ \t]*:", re.MULTILINE)
 _RESULTS = re.compile(_FIELD % rb"authentication-results", re.IGNORECASE | re.MULTILINE)
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|\\.?|[();]|[^\s"\\();]+', re.DOTALL)
-_TOKENS = 200  # before the first semicolon of Authentication-Results
+_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
+_FIELDS_READ = 50  # of Authentication-Results; what more there are all go
+_TOKENS = 40  # before the first semicolon of one
+_OCTETS = 1024  # of one, to find that semicolon in
 _STARTS = re.compile(rb">?From |[!-9;-~]+[ \t]*:|\r\n|\Z")  # how a header section begins; an mbox line is no part of the text either
 
 
@@ -43,18 +47,31 @@ def incoming(fields: bytes, hostname: str = "") -> bytes:
     if b"return-path" in lowered:
         fields = _RETURN_PATH.sub(b"", fields)
     if hostname and b"authentication-results" in lowered:
-        name = hostname.lower().encode()
-        fields = _RESULTS.sub(lambda field: b"" if _claims(field[0], name) else field[0], fields)
+        fields = _without_claims(fields, hostname)
     return fields
 
 
-def _claims(field: bytes, name: bytes) -> bool:
-    """Whether the Authentication-Results ``field`` stands under ``name``, lower case, or in a form that readers may take for it.
+def _without_claims(fields: bytes, hostname: str) -> bytes:
+    """``fields`` without what is said in the name of this server; bounded, for it runs in the reactor's thread."""
+    ours = re.compile(re.escape(hostname.lower().encode()) + rb"\.?(?![a-z0-9_.-])")
+    kept: list[bytes] = []
+    position = 0
+    for match in islice(_RESULTS.finditer(fields), _FIELDS_READ):
+        kept += (fields[position : match.start()], b"" if _claims(fields, match, ours) else match[0])
+        position = match.end()
+    return b"".join((*kept, _RESULTS.sub(b"", fields[position:])))
 
-    The name may stand among nested comments and in quotes (RFC 8601 2.2). A field that takes this server too long to read claims it.
+
+def _claims(fields: bytes, field: re.Match[bytes], ours: re.Pattern[bytes]) -> bool:
+    """Whether an Authentication-Results ``field`` stands under ``ours``, or in a form that readers may take for it.
+
+    The name may stand among nested comments, and in quotes with escapes (RFC 8601 2.2). A field that takes this server too long to
+    read claims it.
     """
     depth = 0
-    for count, token in enumerate(_TOKEN.finditer(field, field.index(b":") + 1)):
+    name = b""
+    start = field.start() + field[0].index(b":") + 1
+    for count, token in enumerate(_TOKEN.finditer(fields, start, min(field.end(), start + _OCTETS))):
         word = token[0]
         if word == b";" and not depth:
             return False
@@ -62,9 +79,12 @@ def _claims(field: bytes, name: bytes) -> bool:
             return True
         if word in b"()":
             depth = depth + 1 if word == b"(" else max(0, depth - 1)
-        elif not depth and word.strip(b'"').strip().lower().partition(b"/")[0].rstrip(b".") == name:
-            return True
-    return False
+        elif not depth:
+            word = _ESCAPE.sub(rb"\1", word).strip(b'"').strip().lower()
+            name += word
+            if ours.match(word) or ours.match(name):
+                return True
+    return field.end() - start > _OCTETS
 
 
 def hops(fields: bytes) -> int:
