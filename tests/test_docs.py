@@ -24,6 +24,9 @@ from mailx.config_file import load
 from mailx.core.metrics import REGISTRY
 from mailx.smtp.door import MX
 from mailx.smtp.listener import SMTPListener
+from tests.core.mail_out import office
+from tests.outbound.servers import MailServer, listen
+from tests.outbound.test_courier import scene
 from tests.scenery import world
 
 ROOT = Path(__file__).parent.parent
@@ -113,11 +116,11 @@ def metric_names(registry: CollectorRegistry) -> Iterator[str]:
 
 
 class FollowOneMessage(TestCase):
-    """The README's way from the socket to the mailbox is the way that a message takes."""
+    """The README's ways, from the socket to the mailbox and to the next server, are those that a message takes."""
 
-    def steps(self) -> list[tuple[str, str]]:
-        """(file, function) in the order of the README."""
-        told = text("README.rst").partition("Follow one message\n")[2].partition("\nThen the write fires")[0]
+    def steps(self, begin: str, end: str) -> list[tuple[str, str]]:
+        """(file, function) in the order of the README, between two of its texts."""
+        told = text("README.rst").partition(begin)[2].partition(end)[0]
         steps: list[tuple[str, str]] = []
         file = owner = ""
         for name in LITERAL.findall(told):
@@ -130,7 +133,8 @@ class FollowOneMessage(TestCase):
                 steps.append((file, f"{owner}.{name}" if owner else name))
         return steps
 
-    async def test_the_order(self) -> None:
+    def follow(self) -> list[tuple[str, str]]:
+        """(file, function) of each call from now on until ``leave``. The store's threads begin after it."""
         called: list[tuple[str, str]] = []
 
         def note(frame: FrameType, event: str, argument: Any) -> None:
@@ -138,27 +142,52 @@ class FollowOneMessage(TestCase):
             if event == "call" and code.co_filename.startswith(str(ROOT / "mailx")):
                 called.append((str(Path(code.co_filename).relative_to(ROOT)), code.co_qualname))
 
-        threading.setprofile(note)  # the store's threads begin in here
-        try:
-            here = await world(self)
-            await here.user("me@example.test", "correct horse")
-            listener = SMTPListener(MX, 0, SMTP(), Server(), here.reception, here.access, None, reactor)  # type: ignore[arg-type]
-            port = reactor.listenTCP(0, listener, interface="127.0.0.1")  # type: ignore[attr-defined]
-            sys.setprofile(note)
-            await deferToThread(self.send, port.getHost().port)
-        finally:
-            sys.setprofile(None)
-            threading.setprofile(None)  # type: ignore[arg-type]
-        await port.stopListening()
-        await listener.drain()
-        listener.abort()
-        steps = self.steps()
+        threading.setprofile(note)
+        self.addCleanup(self.leave)
+        sys.setprofile(note)
+        return called
+
+    def leave(self) -> None:
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]
+
+    def compare(self, steps: list[tuple[str, str]], called: list[tuple[str, str]]) -> None:
         self.assertEqual(set(steps) - set(called), set())
         files = list(dict.fromkeys(file for file, _ in steps))
         self.assertEqual(len(files), 6)
         first = [called.index(next(step for step in steps if step[0] == file)) for file in files]
         self.assertEqual(first, sorted(first))
+
+    async def test_in(self) -> None:
+        called = self.follow()
+        here = await world(self)
+        await here.user("me@example.test", "correct horse")
+        listener = SMTPListener(MX, 0, SMTP(), Server(), here.reception, here.access, None, reactor)  # type: ignore[arg-type]
+        port = reactor.listenTCP(0, listener, interface="127.0.0.1")  # type: ignore[attr-defined]
+        called.clear()
+        await deferToThread(self.send, port.getHost().port)
+        self.leave()
+        await port.stopListening()
+        await listener.drain()
+        listener.abort()
+        self.compare(self.steps("Follow one message\n", "\nThen the write fires"), called)
         self.assertEqual(called.count(("mailx/store/delivery.py", "deliver")), 1)
+
+    async def test_out(self) -> None:
+        server = listen(self, MailServer())
+        zone = {("example.org", "MX"): ["1 mx.example.org."], ("mx.example.org", "A"): ["127.0.0.1"]}
+        outside = await scene(self, server.port, zone)
+        here = await office(self)
+        here.courier = outside.courier
+        here = here.again()
+        await here.start()
+        called = self.follow()
+        await here.send("you@example.org")
+        await here.settled(sent=1)
+        self.leave()
+        self.assertEqual(len(server.messages), 1)
+        self.compare(self.steps("from there to\nthe next server", "\nWhatever else these files call"), called)
+        self.assertEqual(called.count(("mailx/core/settling.py", "Settling.conclude")), 1)
 
     def send(self, port: int) -> None:
         from smtplib import SMTP as Client
