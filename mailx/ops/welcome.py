@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 
 from attrs import frozen
@@ -13,6 +14,8 @@ from mailx.core.accounts import Accounts
 from mailx.core.passwords import generate
 
 FIRST_USER = "me"
+
+_LOCALHOST = (ip_address("127.0.0.1"), ip_address("::1"))
 
 _LABELS = {
     "smtp.port": "SMTP, mail from other servers",
@@ -61,7 +64,7 @@ def notice(config: Config, certificate: Path | None, first: FirstAccount | None)
 
 def _commands(config: Config, certificate: Path | None, first: FirstAccount) -> Sequence[str]:
     """Commands to paste: send, read, and where the documentation is."""
-    host = "localhost" if certificate is not None else config.server.hostname
+    host = _host(config) if certificate is not None else config.server.hostname
     trust = f" --cacert {_short(certificate)}" if certificate is not None else ""
     login = f"--user '{first.address}:{first.password}'"
     lines = []
@@ -78,6 +81,12 @@ def _commands(config: Config, certificate: Path | None, first: FirstAccount) -> 
     readme = Path(__file__).parent.parent.parent / "README.rst"
     learn = f"less {_short(readme)}" if readme.exists() else f"{_short(Path(sys.executable).with_name('mailxctl'))} --help"
     return [*lines, "  # learn more", f"  {learn}"]
+
+
+def _host(config: Config) -> str:
+    """What leads to the listeners on this machine; the self-signed certificate is for localhost and the name of the server."""
+    interface = ip_address(config.server.interface)
+    return "localhost" if interface.is_unspecified or interface in _LOCALHOST else config.server.hostname
 
 
 def _where(interface: str, port: int) -> str:

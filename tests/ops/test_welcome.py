@@ -97,6 +97,11 @@ class Notice(SynchronousTestCase):
         self.assertIn("--cacert var/tls/self-signed.crt", text)
         self.assertIn("smtps://localhost:2465", text)
 
+    def test_localhost_is_named_where_it_leads_here(self) -> None:
+        for interface, host in (("127.0.0.1", "localhost"), ("::", "localhost"), ("192.0.2.1", "mail.example.test")):
+            config = evolve(self.config, server=evolve(self.config.server, interface=interface))
+            self.assertIn(f"smtps://{host}:2465", notice(config, Path("self-signed.crt"), self.first))
+
     def test_a_real_certificate_is_trusted_as_it_is(self) -> None:
         text = notice(self.config, None, self.first)
         self.assertNotIn("--cacert", text)
