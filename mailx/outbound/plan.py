@@ -17,11 +17,11 @@ from mailx.core.resolver import DNSFailure
 from mailx.mail.reply import Refused, Reply
 from mailx.outbound.dane import Vouched, vouched
 from mailx.outbound.downgrade import Downgrades
-from mailx.outbound.hop import DANE, NONE, VALIDATION_FAILURE, Hop, Security
+from mailx.outbound.hop import DANE, ENCRYPT, NONE, VALIDATION_FAILURE, Hop, Security
 from mailx.outbound.mx import Exchanger, Exchangers, Lookups, Own, exchangers
 from mailx.outbound.security import Asked, Known, Unfit, security
 from mailx.outbound.sts import ENFORCE, TESTING, WITHOUT, Policies, Standing
-from mailx.outbound.tls_reports import NO_POLICY, STS, TLSA, Applied, TLSReports, places
+from mailx.outbound.tls_reports import STS, TLSA, Applied, TLSReports, places
 
 TTL_LEAST, TTL_MOST = 5.0, 300.0  # seconds that a plan holds
 _SIZE = 5000
@@ -102,7 +102,7 @@ class Plan:
         elif policy is not None and policy.mode in (ENFORCE, TESTING) and needed.level != NONE:
             applied = Applied(STS, tuple(policy.lines()), policy.mx)
         mismatch = applied.type == STS and policy is not None and not policy.matches(host.name)
-        steady = self.steady and applied.type == NO_POLICY
+        steady = self.steady and needed.level == ENCRYPT
         port = self.settings.port
         return [Target(Hop(host.name, address, port), needed, applied, mismatch, steady) for address in host.addresses]
 

@@ -333,6 +333,20 @@ class Encrypting(TestCase):
         self.assertTrue((await here.fresh()).reply.temporary, "this failure ends the patience")
         self.assertEqual((await here.fresh()).security, PLAIN)
 
+    async def test_downgrade_of_who_tests_a_policy(self) -> None:
+        """It ends as all others do: a policy that is being tested keeps no mail back."""
+        server = listen(self, MailServer(certificate=issue("whoever.test")))
+        here = await scene(self, server.port, {**ZONE, **ANNOUNCED})
+        here.policies.texts["example.org"] = POLICY.format(mode="testing", mx="mx.example.org").replace("86400", "8640000")
+        await here.send()
+        here.time[0] += downgrade.STEADY
+        self.assertEqual((await here.fresh()).security, ENCRYPTED)
+        server.certificate = None
+        self.assertTrue((await here.fresh()).reply.temporary)
+        here.time[0] += downgrade.PATIENCE
+        await here.fresh()
+        self.assertEqual((await here.fresh()).security, PLAIN)
+
     async def test_a_destination_that_mixes_is_not_held_to_tls(self) -> None:
         server = listen(self, MailServer(certificate=issue("whoever.test")))
         here = await scene(self, server.port, ZONE)
