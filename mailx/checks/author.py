@@ -16,7 +16,7 @@ from mailx.mail.header import decode, unfold
 from mailx.mail.parameters import without_comments
 
 DOMAINS = 5  # looked at; more are no author's
-_OCTETS = 2048  # of a From field: reading one made to cost takes a microsecond for each
+_OCTETS = 1024  # of all From fields: reading one made to cost takes a microsecond for each
 _AT = re.compile(r"@[ \t]*([^\x00-\x20\x7f()<>\[\]:;@\\,\"]{1,253})")
 _NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\Z")
 _QUOTED = re.compile(rb'"(?>(?:[^"\\]++|\\[\s\S])*)(?:"|\Z)')
@@ -36,10 +36,11 @@ def authors(mail: Mail) -> Authors:
     places = mail.places.get(b"from", ())
     clear = len(places) == 1
     found: dict[str, None] = {}
+    left = _OCTETS
     for place in places[:DOMAINS]:
         value = mail.fields[place][2]
-        clear = clear and len(value) <= _OCTETS
-        value = unfold(value[:_OCTETS])
+        clear = clear and len(value) <= left
+        value, left = unfold(value[:left]), max(0, left - len(value))
         entries = [entry for entry in parse(value) if entry.host]
         hosts = [(entry.host or b"").decode("utf-8", "replace") for entry in entries]
         if not hosts:

@@ -13,6 +13,7 @@ terms, two void look-ups), and beyond them a bound on questions, on records, and
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, Protocol, TypeVar
 
 import spf
@@ -31,8 +32,9 @@ T = TypeVar("T")
 QUESTIONS = 150  # ten terms with ten MX hosts each, and a few
 STARTS = 40
 _RECORD_OCTETS = 4096  # of one TXT record; more is no policy
+_RECORDS = 250  # addresses of one name; nobody has more
 _OCTETS = 16384  # of all of them
-_LIGHT = 1024  # octets of policies that are evaluated where they are
+_LIGHT = 1024  # octets of policies, in all starts together, that are evaluated where they are
 _MACROS = 4  # how much more an octet weighs where macros stand
 _REMEMBERED = 2000  # domains whose questions are remembered
 _FORESEEN = 30  # questions remembered of one
@@ -98,6 +100,15 @@ class _Query(spf.query):  # type: ignore[misc]
             if self.void_lookups > spf.MAX_VOID_LOOKUPS:
                 raise spf.PermError("Void lookup limit exceeded")
         return list(answer)
+
+    def cidrmatch(self, ipaddrs: Sequence[str], n: int) -> bool:
+        """Whether the client is in one of the networks; in numbers, for a name may have hundreds of addresses."""
+        family, rest = (AF_INET6, 128 - n) if self.v == "ip6" else (AF_INET, 32 - n)
+        own = int(self.ipaddr) >> rest
+        try:
+            return any(int.from_bytes(inet_pton(family, each)) >> rest == own for each in ipaddrs)
+        except (OSError, ValueError):
+            raise spf.PermError("no address") from None
 
     def dns_mx(self, domainname: str) -> list[Any]:
         """The addresses of all MX hosts, asked for together."""
@@ -168,12 +179,14 @@ class SPF:
         """(result, reason, explanation)."""
         answers: dict[_Question, Any] = {}
         await _ask(names, self._foreseen.get(claim.domain, ()), answers)
+        spent = 0  # where answers are at hand, one start follows the other in the same turn of the reactor
         for _ in range(STARTS):
             query = _Query(claim, self._hostname, answers, explain)
             octets, weight = _weight(answers)
             if octets > _OCTETS:
                 return "permerror", "policy too large", ""
-            result, explanation = _evaluated(query) if weight <= _LIGHT else await self._threads(partial(_evaluated, query))
+            spent += weight
+            result, explanation = _evaluated(query) if spent <= _LIGHT else await self._threads(partial(_evaluated, query))
             if not query.missing:
                 self._remember(claim.domain, tuple(query.questions)[:_FORESEEN])
                 return result, _REASONS.get(result, ""), explanation
@@ -199,11 +212,12 @@ def _evaluated(query: _Query) -> tuple[str, str]:
 
 
 def _weight(answers: dict[_Question, Any]) -> tuple[int, int]:
-    """The octets of all SPF records, and how much work they may be."""
+    """The octets of all SPF records, and how much work they and the addresses may be."""
     every = [text for (_, kind), found in answers.items() if kind == "TXT" and found is not _FAILED for (text,) in found]
     texts = [text for text in every if text[:6].lower() == b"v=spf1"]
     octets = sum(map(len, texts))
-    return octets, octets * _MACROS if any(b"%" in text for text in texts) else octets
+    others = sum(len(found) for (_, kind), found in answers.items() if kind != "TXT" and found is not _FAILED)
+    return octets, others + (octets * _MACROS if any(b"%" in text for text in texts) else octets)
 
 
 async def _ask(names: Names, questions: Sequence[_Question], answers: dict[_Question, Any]) -> None:
@@ -234,5 +248,5 @@ def _records(answer: Answer, kind: str) -> list[Any]:
     if kind == "TXT":
         return [(text,) for text in answer.records if len(text) <= _RECORD_OCTETS]
     if kind == "MX":
-        return [(mx.preference, mx.host) for mx in answer.records]
-    return list(answer.records)
+        return [(mx.preference, mx.host) for mx in answer.records[:_RECORDS]]
+    return list(answer.records[:_RECORDS])

@@ -21,8 +21,8 @@ _RECEIVED = re.compile(rb"^received[ \t]*:", re.MULTILINE)
 _RESULTS = re.compile(_FIELD % rb"authentication-results", re.IGNORECASE | re.MULTILINE)
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|\\.?|[();]|[^\s"\\();]+', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
-_FIELDS_READ = 50  # of Authentication-Results; what more there are all go
-_TOKENS = 40  # before the first semicolon of one
+_FIELDS_READ = 30  # of Authentication-Results; what more there are all go
+_TOKENS = 30  # before the first semicolon of one
 _OCTETS = 1024  # of one, to find that semicolon in
 _STARTS = re.compile(rb">?From |[!-9;-~]+[ \t]*:|\r\n|\Z")  # how a header section begins; an mbox line is no part of the text either
 

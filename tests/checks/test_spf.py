@@ -1,5 +1,6 @@
 """SPF: the suite of RFC 7208, and what is ours around pyspf."""
 
+from time import process_time
 from typing import Any
 
 import spf as pyspf
@@ -186,6 +187,39 @@ class Hostile(Checking):
         self.assertLessEqual(len(self.names.asked), spf.QUESTIONS)
         zone["m3.example", "MX"] = [(10, f"h{m}.example") for m in range(1000)]
         self.assertEqual(self.check(zone).result, "permerror")
+
+    def test_many_addresses(self) -> None:
+        """Hosts with hundreds of addresses are no work for the reactor's thread, nor much for any other."""
+        zone: dict[tuple[str, str], Any] = {("example.org", "TXT"): ["v=spf1 " + " ".join(f"mx:m{n}.example" for n in range(10)) + " -all"]}
+        for n in range(10):
+            zone[f"m{n}.example", "MX"] = [(10, f"h{n}-{m}.example") for m in range(10)]
+            zone |= {(f"h{n}-{m}.example", "A"): ["198.51.100.9"] * 50 for m in range(10)}
+        threads = _Threads()
+        checker = SPF("mx.example.net", threads)
+        started = process_time()
+        asked = Deferred.fromCoroutine(checker.check(Names(zone), "192.0.2.1", ALICE, "client.example"))
+        self.assertEqual(self.successResultOf(asked).result, "fail")
+        self.assertLess(process_time() - started, 0.1)
+        self.assertGreater(threads.calls, 10)
+
+    def test_networks(self) -> None:
+        for policy, address, expected in (
+            ("a:h.example/24", "192.0.2.200", "pass"),
+            ("a:h.example/25", "192.0.2.200", "fail"),
+            ("a:h.example/0", "203.0.113.1", "pass"),
+            ("a:h.example//64", "2001:db8::5", "pass"),
+            ("a:h.example//127", "2001:db8::5", "fail"),
+            ("ip4:192.0.2.1", "::ffff:192.0.2.1", "pass"),
+            ("ip4:192.0.2.256", "192.0.2.1", "permerror"),
+            ("ip6:2001:db8::/32", "2001:db8:1::1", "pass"),
+            ("ip6:2001:db8::/32", "192.0.2.1", "fail"),
+        ):
+            zone = {
+                ("example.org", "TXT"): [f"v=spf1 {policy} -all"],
+                ("h.example", "A"): ["192.0.2.1"],
+                ("h.example", "AAAA"): ["2001:db8::1"],
+            }
+            self.assertEqual(self.check(zone, address).result, expected, (policy, address))
 
     def test_a_large_record_is_none(self) -> None:
         zone = {("example.org", "TXT"): ["v=spf1 " + "ip4:192.0.2.9 " * 10_000 + "-all"]}

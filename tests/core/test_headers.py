@@ -106,7 +106,7 @@ class ResultsTests(TestCase):
     def test_more_than_are_read(self) -> None:
         others = b"Authentication-Results: example.org; none\r\n"
         given = b"A: 1\r\n" + others * 60 + b"B: 2\r\nAuthentication-Results: mx.example.test; spf=pass\r\nC: 3\r\n"
-        self.assertEqual(headers.incoming(given, "mx.example.test"), b"A: 1\r\n" + others * 50 + b"B: 2\r\nC: 3\r\n")
+        self.assertEqual(headers.incoming(given, "mx.example.test"), b"A: 1\r\n" + others * 30 + b"B: 2\r\nC: 3\r\n")
 
 
 class HopsTests(TestCase):
