@@ -68,7 +68,7 @@ def chosen(**options: Any) -> dict[str, Any]:
 @queue.command("list", short_help="List what waits.")
 @filters
 @click.option("--all", "everything", is_flag=True, help="Also what has ended: sent, failed.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Entries that are shown, the oldest first.")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="Entries that are shown, the oldest first.")
 @pass_session
 def list_(session: Session, /, limit: int, everything: bool, **options: Any) -> None:
     """List what waits, one entry for each recipient of each message; with --all or --state also what has ended."""
@@ -124,6 +124,8 @@ def _said(entry: Any) -> str:
 @pass_session
 def show(session: Session, id: str) -> None:
     """Show the message with the queue id ID: its recipients, and each attempt with its reply."""
+    if not id.isalnum():  # nor would it fit into the path
+        raise session.failed("invalid", f"{id!r} is no queue id", "`mailxctl queue list` shows the ids; `mailxctl trace` finds them.")
     answer = session.call("GET", f"/v1/queue/{quote(id, safe='')}")
     first = answer["entries"][0]
     lines = [

@@ -48,6 +48,8 @@ def trace(session: Session, what: str, limit: int) -> None:
 
     WHAT is an address (of the sender or a recipient), a Message-ID, or a queue id, as Received fields and the log have it.
     """
+    if not what.strip():
+        raise session.failed("invalid", "an address, a Message-ID or a queue id must be given", "mailxctl trace --help")
     answer = session.call("GET", "/v1/trace", {"what": what, "limit": limit})
     session.say(answer, *_told(what, limit, answer["messages"]))
 

@@ -156,6 +156,8 @@ class Looking(QueueBase):
             self.assertIn(words, output)
         (entry,) = (await self.run_json("queue", "show", id))["entries"]
         self.assertEqual([past["reply"] for past in entry["history"]], ["451 4.7.1 Greylisted"])
+        for wrong in ("", "a/b", ".."):
+            self.assertEqual((await self.fail_with("queue", "show", wrong))["message"], f"{wrong!r} is no queue id")
         error = await self.fail_with("queue", "show", "0" * 16)
         self.assertEqual((error["code"], error["message"]), ("not_found", f"The queue has no message {'0' * 16}."))
 

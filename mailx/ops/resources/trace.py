@@ -25,7 +25,7 @@ class Traces:
         timeline = running(self._timeline, "timelines are not kept here")
         what = query.parameters.get("what", "").strip()
         if not what or len(what) > _WHAT_LIMIT:
-            raise DirectoryError("invalid", "what must be an address, a Message-ID or a queue id")
+            raise DirectoryError("invalid", "an address, a Message-ID or a queue id must be given", "Give it as `what`.")
         limit = max(1, min(query.number("limit", TRACES), _LIMIT))
         found = await timeline.trace(what, limit)
         names = await self._names({id for trace in found for event in trace.events if isinstance(id := event.facts.get("account"), int)})
