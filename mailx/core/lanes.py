@@ -1,8 +1,9 @@
 """Lanes: one for each destination, and who of them may try next, so that no destination's trouble becomes another's.
 
 A lane is NEW until its first attempt has ended, LIVE while its server answers, DEAD after an attempt that reached
-nobody. Only a LIVE lane makes several attempts at a time; the others make one, on which all that waits for them
-depends. Each kind has its share of all attempts (``_Shares``), and LIVE lanes may use what the others leave:
+nobody; one that was LIVE, or works as a rule, stumbles before it is dead. Only a LIVE lane makes several attempts at a
+time; the others make one, on which all that waits for them depends. Each kind has its share of all attempts
+(``_Shares``), and LIVE lanes may use what the others leave:
 
 - what is dead is retried within a share of its own, so it takes nothing from what is new;
 - what is new goes first come, first served, but for a reserve, given one every so often to the lane that came last. However
@@ -24,7 +25,9 @@ J = TypeVar("J")  # what waits in a lane
 
 SLOW = 3.0  # seconds after which an attempt lasts long
 _TURNOVER = 30.0  # seconds that an attempt at a black hole takes: the reserve is given out evenly over them
+_STUMBLE = 30  # seconds of the first rest of a destination that works as a rule, doubled each time
 _FORGET = 10_000  # lanes that are remembered
+_STORED = 8_000  # of them, those that what waits in the store may fill
 _LOOKED_AT = 100  # of them, for one that is idle
 _LIVE_SECONDS = 3600.0  # since its last sign of life that a lane is believed to be alive
 
@@ -50,6 +53,8 @@ class Lane(Generic[J]):
     jobs: deque[J] = field(factory=deque)
     resting: float = 0.0  # no attempt before this time: the destination does not work, or is paced
     seen: float = 0.0  # its last sign of life
+    stumbles: int = 0  # attempts that reached nobody since
+    until: float = 0.0  # it rests for having stumbled
     line: Health | None = None  # the line in which it stands
     parked: Any = None  # the delayed call after which it will stand in line
 
@@ -130,11 +135,14 @@ class Lanes(Generic[J]):
         """The attempts under way."""
         return list(self._running.values())
 
-    def lane(self, key: bytes) -> Lane[J] | None:
-        """The lane of the destination with this hash; None when so many others have something to do that none can be forgotten for it."""
+    def lane(self, key: bytes, stored: bool = False) -> Lane[J] | None:
+        """The lane of the destination with this hash; None when so many others have something to do that none can be forgotten for it.
+
+        ``stored``: for what waits in the store, which leaves some lanes to what comes in.
+        """
         lane = self._lanes.get(key)
         if lane is None:
-            if len(self._lanes) >= _FORGET and not self._forget():
+            if len(self._lanes) >= (_STORED if stored else _FORGET) and not self._forget():
                 return None
             lane = self._lanes[key] = Lane(key)
         elif lane.health is Health.LIVE and not lane.running and self._now() - lane.seen > _LIVE_SECONDS:
@@ -172,6 +180,9 @@ class Lanes(Generic[J]):
             lane.seen = self._now()
             lane.window = min(self._window, lane.window * 2) if lane.health is Health.LIVE else min(self._window, 2)
             lane.health = Health.LIVE
+            if lane.stumbles:
+                lane.stumbles, lane.until, lane.resting = 0, 0.0, 0.0
+                self._leave(lane)
         self.offer(lane)
 
     def dead(self, lane: Lane[J], seconds: float) -> None:
@@ -180,9 +191,35 @@ class Lanes(Generic[J]):
         lane.health, lane.window = Health.DEAD, 1
         lane.resting = self._now() + seconds
 
+    def stumbled(self, lane: Lane[J], longest: float, steady: bool) -> int:
+        """An attempt reached nobody: for how many seconds the lane rests for that, less than ``longest``; 0: it is dead.
+
+        ``steady``: it works as a rule, although it has not been LIVE of late.
+        """
+        now = self._now()
+        if not (lane.stumbles or steady or lane.health is Health.LIVE) or lane.health is Health.DEAD:
+            return 0
+        if lane.until <= now:  # else another attempt of the same time told already
+            seconds = _STUMBLE << lane.stumbles
+            if seconds >= longest:
+                return 0
+            self._leave(lane)
+            lane.health, lane.window = Health.NEW, 1
+            lane.stumbles += 1
+            lane.until = now + seconds
+            lane.resting = max(lane.resting, lane.until)
+        return int(lane.until - now) + 1
+
+    def rest(self, lane: Lane[J]) -> int | None:
+        """The seconds for which what comes in for the lane waits in the store, for its destination does not work; None: it need not."""
+        if lane.health is Health.DEAD:
+            return max(0, int(lane.resting - self._now()) + 1)
+        return int(lane.until - self._now()) + 1 if lane.until > self._now() else None
+
     def revive(self, lane: Lane[J]) -> None:
         """Somebody wants it to be tried now."""
         self._leave(lane)
+        lane.stumbles, lane.until = 0, 0.0
         if lane.health is Health.DEAD:
             lane.health = Health.NEW
         lane.resting = 0.0

@@ -21,6 +21,7 @@ from mailx.core import metrics
 from mailx.core.courier import ICourier
 from mailx.core.lanes import Budget, Health, Lane, Lanes
 from mailx.core.ledger import Ledger
+from mailx.core.loading import Loading
 from mailx.core.parcels import Consignee, Parcels, new_guid
 from mailx.core.router import Onward
 from mailx.core.routes import Routes, Way
@@ -41,6 +42,7 @@ _MESSAGES = 1000  # on the hot path
 _OCTETS = 33554432  # of their contents
 _LANE_JOBS = 100  # messages that wait in memory for a destination that is alive
 _LANE_JOBS_NEW = 8  # for another
+_NEW = 0.5  # of the hot path, what is for destinations that may be dead
 _MANY = 50  # recipients from which a message lets others go first
 _NAMES = 10000  # destinations whose hash is kept
 _CROWDED = 5  # seconds until destinations are looked for again that were too many to remember
@@ -85,11 +87,12 @@ class Queue:
         self._lanes: Lanes[Shipment] = Lanes(
             outbound.connections, outbound.per_destination, outbound.per_minute, reactor.seconds, reactor.callLater
         )
-        self._timetable = Timetable(store, reactor, self._node, now, self._due, routes.longest, settings.keep_days)
+        self._timetable = Timetable(store, reactor, self._node, now, self._due, self._entrusted, routes.longest, settings.keep_days)
         self._settling = Settling(store, self._parcels, blobs, timeline, reactor, self._node, now, self._timetable.expect)
         parcels, lanes, settling, timetable = self._parcels, self._lanes, self._settling, self._timetable
+        loading, ending = Loading(store, cipher, blobs, reactor), settings.shutdown_seconds
         self._sending = Sending(
-            store, cipher, blobs, couriers, routes, parcels, lanes, settling, timetable, reactor, self._node, now, settings.shutdown_seconds
+            store, loading, couriers, routes, parcels, self._key, lanes, settling, timetable, reactor, self._node, now, ending
         )
         self._budget = Budget(_MESSAGES, _OCTETS)
         self._running = False
@@ -118,9 +121,10 @@ class Queue:
         self._running = False
         self._lanes.close()
         await self._timetable.stop()
-        await self._sending.stop()
+        ended = await self._sending.stop()
         await self._settling.stop()
-        await self._timetable.leave()
+        if ended:  # else others wait until this node is silent
+            await self._timetable.leave()
 
     def plan(self, envelope: Envelope, onward: Sequence[Onward]) -> Planned:
         """What to store for the recipients ``onward`` of ``envelope``, and which of them will be tried at once."""
@@ -139,10 +143,11 @@ class Queue:
             way = self._routes.route(each.address, envelope.sender)
             ways.append(way)
             key = self._key(way.lane)
-            lane = self._lanes.lane(key)
+            lane = self._lanes.known(key)
+            if lane is not None or (may and self._budget.fits(octets, _NEW)):  # a lane that nobody needs takes no other's place
+                lane = self._lanes.lane(key)
             state, due = SENDING, now
-            if lane is not None and lane.health is Health.DEAD:
-                rest = max(0, int(lane.resting - self._reactor.seconds()) + 1)
+            if lane is not None and (rest := self._lanes.rest(lane)) is not None:
                 state, due = PENDING, now + min(rest, wait(way.retry, 0))
             elif lane is None or not may or not self._fits(lane, octets):
                 state = PENDING
@@ -175,6 +180,7 @@ class Queue:
         hold = _Hold(len(hot), lambda: self._given_back(planned))
         for key, waiters in hot.items():
             shipment = Shipment(parcel.guid, key, ways[key], planned.envelope, waiters, parcel.created, held=[hold.release])
+            self._settling.entrust(shipment)
             lane = self._lanes.lane(key)
             if lane is None:
                 self._settling.put_back(shipment, PENDING, parcel.created)
@@ -198,11 +204,14 @@ class Queue:
         if lane.health is Health.LIVE and not self._lanes.paced:
             # Once some wait in the store, new ones go there too, so that those have their turn.
             return not lane.cold and len(lane.jobs) < _LANE_JOBS and self._budget.fits(octets)
-        return len(lane.jobs) < _LANE_JOBS_NEW and self._budget.fits(octets, 0.5)
+        return len(lane.jobs) < _LANE_JOBS_NEW and self._budget.fits(octets, _NEW)
+
+    def _entrusted(self, id: int) -> bool:
+        return self._settling.entrusted(id)
 
     def _due(self, destination: bytes) -> None:
         """The store has something due for this destination."""
-        lane = self._lanes.lane(destination)
+        lane = self._lanes.lane(destination, stored=True)
         if lane is None:
             self._timetable.expect(int(self._now()) + _CROWDED)
             return

@@ -54,6 +54,7 @@ OK = Reply(250, "2.0.0", "Message accepted for delivery")
 NOT_YOURS = Reply(550, "5.7.1", "Sender address is not yours")
 FULL = Reply(552, "5.2.2", "Mailbox full")
 CHANGED = Reply(451, "4.3.0", "Recipients have changed; try again")
+SETTLED = Reply(550, "5.3.0", "What this reports was settled otherwise")
 TOO_MANY_HOPS = Reply(554, "5.4.6", "Too many hops: the message goes round in a loop")
 
 HOPS = 50  # Received fields of a message that comes in; RFC 5321 6.3 wants at least 100 or a better idea
@@ -215,24 +216,24 @@ class Reception:
         each: bool,
     ) -> Mapping[Address, Reply]:
         """After the commit: whoever must know is told; the replies."""
-        arrivals = self._arrivals
-        placed = arrivals.placed(envelope, sealed.size, zip(reached.users.values(), outcomes, strict=True))
-        if placed or outcomes.rows:
+        if not outcomes.rows and not any(isinstance(outcome, Placed) for outcome in outcomes):
+            _undo(findings)
+            self._drop(planned)
+            self._arrivals.placed(envelope, sealed.size, zip(reached.users.values(), outcomes, strict=True))
+            await self._discard(sealed.file)
+            if not each:
+                reply = CHANGED if Problem.GONE in outcomes else FULL if Problem.FULL in outcomes else SETTLED
+                self._arrivals.refused(envelope, findings, reply)
+                raise Refused(reply)
+        else:
             try:
                 if planned is not None and self._queue is not None:
                     self._queue.placed(planned, outcomes.rows)
-                arrivals.count(envelope.origin.protocol, sealed.size, placed, started)
-                arrivals.accepted(envelope, sealed, findings, reached, outcomes)
+                placed = self._arrivals.placed(envelope, sealed.size, zip(reached.users.values(), outcomes, strict=True))
+                self._arrivals.count(envelope.origin.protocol, sealed.size, placed, started)
+                self._arrivals.accepted(envelope, sealed, findings, reached, outcomes)
             except Exception:  # the message is stored: whatever is wrong now, the client must not send it again
                 log.failure("What follows a message's acceptance failed", event="reception.unfinished", message_id=envelope.id)
-        else:
-            _undo(findings)
-            self._drop(planned)
-            await self._discard(sealed.file)
-            if not each:
-                reply = FULL if Problem.GONE not in outcomes else CHANGED
-                arrivals.refused(envelope, findings, reply)
-                raise Refused(reply)
         if not each:
             replies: Mapping[Address, Reply] = dict.fromkeys(reached.recipients, OK)
         else:
@@ -242,7 +243,7 @@ class Reception:
                 for recipient, ids in reached.recipients.items()
             }
         if envelope.wishes and self._bounces is not None:
-            reports = arrivals.successes(envelope, reached, replies)
+            reports = self._arrivals.successes(envelope, reached, replies)
             if reports:
                 Deferred.fromCoroutine(self._report(self._bounces, envelope, reports)).addErrback(_not_reported)
         return replies

@@ -1,8 +1,9 @@
 """Sending: what happens while a lane has its turn. Rows are claimed, contents read, a courier tries, the outcome is settled.
 
 A courier that fails in a way nobody foresaw has made an attempt that failed for now. A destination that does not work
-is left alone: whatever else is due there is put off with it, unopened, by one statement. What does not open is held for
-somebody to look at. Contents read from the store take bounded memory; whoever finds no room waits.
+is left alone: whatever else is due there is put off with it, unopened, by one statement. One that worked a moment ago, or
+a relay, which works as a rule, first rests for half a minute, then for longer, and nobody's attempts are counted. What does
+not open is held for somebody to look at. What would leave another way by now, for the routes have changed, is moved there.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,24 +18,23 @@ from twisted.python.failure import Failure
 from mailx.core import metrics
 from mailx.core.bounces import Report
 from mailx.core.courier import Attempt, ICourier
-from mailx.core.lanes import Budget, Health, Lane, Lanes, Slot
+from mailx.core.lanes import Health, Lane, Lanes, Slot
+from mailx.core.loading import Loading
 from mailx.core.parcels import Parcels, Past
 from mailx.core.routes import Routes
 from mailx.core.settling import Settling
 from mailx.core.shipments import BROKEN, INTERRUPTED, RECIPIENTS, UNSAID, Shipment, Waiter, wait
 from mailx.core.timetable import Timetable
 from mailx.mail.address import Address
-from mailx.mail.envelope import WISHES_NOTHING, Wish
+from mailx.mail.envelope import WISHES_NOTHING, Envelope, Wish
 from mailx.mail.message import Message
 from mailx.mail.reply import Refused, Unavailable
-from mailx.store import Store, contents, queue
-from mailx.store.blobs import BlobFile, Blobs
-from mailx.store.cipher import Cipher, CipherError
+from mailx.store import Store, queue
+from mailx.store.cipher import CipherError
 from mailx.store.queue import DEFERRED, HELD, PENDING, Claimed, Settled
 
 log = Logger()
 
-_OCTETS = 67108864  # of contents read from the store that lie in memory
 _CLAIMED = 5000  # claimed rows in memory, beyond which a lane claims few at a time
 _BATCH = 100
 _FEW = 10
@@ -43,6 +43,7 @@ _LONGEST = 3600.0  # seconds that an attempt may last
 _DEAD_SECONDS = 60  # that a destination rests when there is no schedule
 _LAST = 4  # destinations whose last attempts are given up at a time: each row costs a report
 _AGAIN = 60  # seconds until a row is tried again whose content the store could not give
+_GRACE = 5.0  # seconds in which an attempt that is broken off must have ended
 _NOTHING = Message(b"", 0)  # stands for a content that is still in the store
 
 
@@ -52,11 +53,11 @@ class Sending:
     def __init__(
         self,
         store: Store,
-        cipher: Cipher,
-        blobs: Blobs,
+        loading: Loading,
         couriers: Mapping[str, ICourier],
         routes: Routes,
         parcels: Parcels,
+        key: Callable[[str], bytes],
         lanes: Lanes[Shipment],
         settling: Settling,
         timetable: Timetable,
@@ -65,13 +66,13 @@ class Sending:
         now: Callable[[], float],
         shutdown: float,
     ) -> None:
-        """``shutdown`` is how many seconds attempts may still last after ``stop``."""
+        """``key`` hashes a lane's name; ``shutdown`` is how many seconds attempts may still last after ``stop``."""
         self._store = store
-        self._cipher = cipher
-        self._blobs = blobs
+        self._loading = loading
         self._couriers = couriers
         self._routes = routes
         self._parcels = parcels
+        self._key = key
         self._lanes = lanes
         self._settling = settling
         self._timetable = timetable
@@ -79,8 +80,6 @@ class Sending:
         self._node = node
         self._now = now
         self._shutdown = shutdown
-        self._octets = Budget(1 << 30, _OCTETS)
-        self._room: list[Deferred[None]] = []  # who waits for room
         self._claimed = 0  # claimed rows that are not settled
         self._trying: dict[int, Deferred[Any]] = {}  # by id of the slot
         self._busy = 0  # turns and other work under way
@@ -94,26 +93,34 @@ class Sending:
         """Watch over attempts that last long."""
         self._tick = self._reactor.callLater(1.0, self._ticked)
 
-    async def stop(self) -> None:
-        """Returns when no attempt is under way; those that last too long are broken off. What was not begun is put back."""
+    async def stop(self) -> bool:
+        """Whether no attempt is under way any more; those that last too long are broken off. What was not begun is put back.
+
+        One that does not end although it was broken off is left behind: its rows stay in "sending".
+        """
         if self._tick is not None and self._tick.active():
             self._tick.cancel()
         self._put_back_waiting()
         if self._busy:
-            timer = self._reactor.callLater(self._shutdown, self._break_off)
             none: Deferred[None] = Deferred()
             self._none.append(none)
+            timers = [
+                self._reactor.callLater(self._shutdown, self._break_off),
+                self._reactor.callLater(self._shutdown + _GRACE, self._leave_behind),
+            ]
             await none
-            if timer.active():
-                timer.cancel()
+            for timer in timers:
+                if timer.active():
+                    timer.cancel()
         self._put_back_waiting()
+        return not self._busy
 
     async def late(self, rows: Sequence[Claimed]) -> None:
         """Tell the senders of these rows that they wait; one that cannot be told is not told."""
         by_id = {row.id: row for row in rows}
         for shipment in self._shipments(rows, keep=False):
             try:
-                await self._load(shipment)
+                await self._loading.load(shipment, waits=False)
                 reports = [self._delayed(shipment, each, by_id[each.id]) for each in shipment.waiters]
                 await self._settling.report(shipment.envelope, reports)
             except (Refused, CipherError) as error:
@@ -177,7 +184,11 @@ class Sending:
             self._timetable.expect(int(self._now()) + _AGAIN)
             return
         lane.cold = lane.cold or bool(rows) if single else lane.cold or len(rows) == limit
-        lane.jobs.extend(self._shipments(rows))
+        for shipment in self._shipments(rows):
+            if shipment.destination == lane.key:
+                lane.jobs.append(shipment)
+            else:
+                self._settling.put_back(shipment, _idle(shipment), int(self._now()))
         if not self._lanes.open:
             self._put_back_waiting()
         elif len(lane.jobs) > 1:
@@ -186,7 +197,7 @@ class Sending:
     async def _attempt(self, slot: Slot[Shipment], shipment: Shipment) -> bool | None:
         """Try to deliver; whether the destination's server answered, None if nothing was tried."""
         try:
-            await self._load(shipment)
+            await self._loading.load(shipment)
         except Unavailable:
             self._settling.put_back(shipment, _idle(shipment), int(self._now()) + _AGAIN)
             return None
@@ -208,7 +219,13 @@ class Sending:
                 return None
             attempts = answer
         dead = next((each for each in attempts.values() if each.unreachable and not each.reply.done), None)
-        self._settling.conclude(shipment, attempts)
+        rest = 0
+        if dead is not None and dead.reply.code < 500:
+            rest = self._lanes.stumbled(slot.lane, shipment.way.retry[0] if shipment.way.retry else 0, bool(shipment.way.relay))
+        self._settling.conclude(shipment, attempts, rest)
+        if rest:
+            self._put_back_lane(slot.lane, int(self._now()) + rest)
+            return False
         if dead is not None:
             self._dead(slot.lane, shipment, dead)
             return False
@@ -249,15 +266,18 @@ class Sending:
         lane.cold = False
         if lane.key not in self._putting_off:
             self._putting_off.add(lane.key)
-            self._work(self._put_off(lane, retry, attempt))
+            self._work(self._put_off(lane, retry, attempt, shipment.envelope.id))
 
-    async def _put_off(self, lane: Lane[Shipment], retry: Sequence[int], attempt: Attempt) -> None:
+    async def _put_off(self, lane: Lane[Shipment], retry: Sequence[int], attempt: Attempt, probe: str) -> None:
+        """``probe`` is the envelope whose attempt spoke for all."""
         now = int(self._now())
+        total = 0
         word = self._parcels.seal_word(lane.key, Past(now, attempt))
         due: int | None = None
         try:
             while self._lanes.open:
                 count, due = await self._store.write(queue.defer, lane.key, now, retry, word)
+                total += count
                 if count < queue.SLICE:
                     break
             await self._last.run(self._give_up_last, lane.key, now, attempt)
@@ -268,6 +288,8 @@ class Sending:
             self._timetable.expect(now + _AGAIN)
         finally:
             self._putting_off.discard(lane.key)
+            if total:
+                self._settling.tell_put_off(probe, total)
 
     async def _give_up_last(self, destination: bytes, now: int, attempt: Attempt) -> None:
         """Give up those that had no wait left."""
@@ -281,7 +303,7 @@ class Sending:
     async def _give_up(self, shipment: Shipment, attempt: Attempt) -> None:
         """Settle with an outcome that was no attempt of its own; the content is for the report."""
         try:
-            await self._load(shipment)
+            await self._loading.load(shipment)
             await self._settling.conclude(shipment, _all(shipment, attempt))
         except Unavailable:
             self._settling.put_back(shipment, _idle(shipment), int(self._now()) + _AGAIN)
@@ -299,27 +321,30 @@ class Sending:
 
     def _shipments(self, rows: Sequence[Claimed], keep: bool = True) -> list[Shipment]:
         """Rows of one destination or several, put together by message; with ``keep`` those that do not open are held."""
+        envelopes: dict[int, Envelope] = {}
         shipments: dict[tuple[int, bytes], Shipment] = {}
         made: list[Shipment] = []
         for row in rows:
-            key = row.dispatch, row.destination
             try:
-                shipment = shipments.get(key)
                 consignee = self._parcels.open_recipient(row.guid, row.recipient)
-                if shipment is None or len(shipment.waiters) >= RECIPIENTS:
-                    envelope = self._parcels.open_envelope(row, _NOTHING)
-                    way = self._routes.route(consignee.address, envelope.sender)
-                    shipment = Shipment(row.guid, row.destination, way, envelope, [], row.created, row.size, row.dispatch)
-                    made.append(shipment)
-                    shipments[key] = shipment
+                envelope = envelopes.get(row.dispatch)
+                if envelope is None:
+                    envelope = envelopes[row.dispatch] = self._parcels.open_envelope(row, _NOTHING)
             except CipherError as error:
                 if keep:
                     settled = Settled(row.id, HELD, 0, row.attempts, row.destination, row.history)
                     self._settling.hold([settled], row.envelope, str(error))
                 continue
+            way = self._routes.route(consignee.address, envelope.sender)
+            key = row.dispatch, self._key(way.lane)
+            shipment = shipments.get(key)
+            if shipment is None or len(shipment.waiters) >= RECIPIENTS:
+                shipment = shipments[key] = Shipment(row.guid, key[1], way, envelope, [], row.created, row.size, row.dispatch)
+                made.append(shipment)
             shipment.waiters.append(Waiter(row.id, consignee, row.attempts, row.waits, row.history))
         if keep:
             for shipment in made:
+                self._settling.entrust(shipment)
                 self._claimed += len(shipment.waiters)
                 shipment.held.append(partial(self._unclaim, len(shipment.waiters)))
         return made
@@ -327,44 +352,16 @@ class Sending:
     def _unclaim(self, count: int) -> None:
         self._claimed -= count
 
-    async def _load(self, shipment: Shipment) -> None:
-        """Read the content, if it is not there. Raises Unavailable, CipherError."""
-        if not shipment.message:
-            return
-        size = min(shipment.size, _OCTETS)
-        while not self._octets.fits(size) and self._octets.used:
-            waiter: Deferred[None] = Deferred()
-            self._room.append(waiter)
-            await waiter
-        self._octets.take(size)
-        shipment.held.append(partial(self._give_room, size))
-        opened = await self._store.read(contents.opened, self._cipher, (), (shipment.message,))
-        stored = opened.contents.get(shipment.message)
-        if stored is None:
-            raise CipherError("the content does not open" if opened.damaged else "the content is not there")
-        eight_bit = shipment.envelope.message.eight_bit
-        if stored.file is not None:
-            message = Message(BlobFile(stored.file, stored.size, self._blobs), stored.size, eight_bit)
-        elif stored.content is not None:
-            message = Message(stored.content, stored.size, eight_bit)
-        else:
-            raise CipherError("the content is not there")
-        shipment.envelope = evolve(shipment.envelope, message=message)
-        shipment.message = 0
-
-    def _give_room(self, size: int) -> None:
-        self._octets.give(size)
-        waiters, self._room = self._room, []
-        for waiter in waiters:
-            self._reactor.callLater(0, waiter.callback, None)
-
     def _put_back_waiting(self) -> None:
         """What waits in memory waits in the store again."""
         now = int(self._now())
         for lane in self._lanes.lanes:
-            while lane.jobs:
-                shipment = lane.jobs.popleft()
-                self._settling.put_back(shipment, _idle(shipment), now)
+            self._put_back_lane(lane, now)
+
+    def _put_back_lane(self, lane: Lane[Shipment], due: int) -> None:
+        while lane.jobs:
+            shipment = lane.jobs.popleft()
+            self._settling.put_back(shipment, _idle(shipment), due)
 
     # Work under way.
 
@@ -377,9 +374,12 @@ class Sending:
             log.failure("Sending failed", result, event="queue.failed_to_send")
         self._busy -= 1
         if not self._busy:
-            waiters, self._none = self._none, []
-            for waiter in waiters:
-                waiter.callback(None)
+            self._tell_none()
+
+    def _tell_none(self) -> None:
+        waiters, self._none = self._none, []
+        for waiter in waiters:
+            waiter.callback(None)
 
     def _ticked(self) -> None:
         self._tick = self._reactor.callLater(1.0, self._ticked)
@@ -392,6 +392,10 @@ class Sending:
     def _break_off(self) -> None:
         for trying in list(self._trying.values()):
             trying.cancel()
+
+    def _leave_behind(self) -> None:
+        log.error("Attempts that were broken off have not ended; they are left behind", event="queue.left_behind", count=self._busy)
+        self._tell_none()
 
 
 async def _awaited(answer: Awaitable[Mapping[Address, Attempt]]) -> Mapping[Address, Attempt]:

@@ -4,13 +4,16 @@ Without a report it is one call that shares its commit with others. A report is 
 places it in the same transaction that settles the attempt, so that nobody hears twice of a failure, or never. When the
 store does not answer, the outcome is kept and tried again until it does: it must not be forgotten, for a message that
 was sent would be sent again. What a crash leaves unsettled is found in the state "sending" at the next start.
+
+It also knows all rows that memory answers for (``entrusted``): what else the store calls "sending" was forgotten, for the
+answer to the commit that claimed it was lost, and is taken back by the timetable.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -20,7 +23,7 @@ from mailx.core import metrics
 from mailx.core.bounces import Report
 from mailx.core.courier import Attempt
 from mailx.core.parcels import Parcels, Past
-from mailx.core.shipments import UNSAID, Shipment, Verdict, Waiter, verdict
+from mailx.core.shipments import SPARED, UNSAID, Shipment, Verdict, Waiter, verdict
 from mailx.core.timeline import Timeline
 from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope, Notify
@@ -31,6 +34,8 @@ from mailx.store.cipher import CipherError
 from mailx.store.queue import DEFERRED, FAILED, HELD, SENT, Settled, Settlement, settle
 
 log = Logger()
+
+T = TypeVar("T")
 
 _AGAIN = 1.0  # seconds until what the store did not take is tried again, doubled each time
 _AGAIN_AT_MOST = 30.0
@@ -79,6 +84,8 @@ class Settling:
         self._count = 0  # outcomes that are not durable yet
         self._none: list[Deferred[None]] = []
         self._stopping = False
+        self._sleeping: set[Deferred[None]] = set()  # who waits for the store to answer again
+        self._entrusted: set[int] = set()
         self._attempts = {state: metrics.QUEUE_ATTEMPTS.labels(_EVENTS[state]) for state in _EVENTS}
 
     def start(self, reports: IReports, accept: Accept) -> None:
@@ -88,22 +95,40 @@ class Settling:
     async def stop(self) -> None:
         """Returns when everything is durable; what the store does not take now stays in "sending"."""
         self._stopping = True
+        for sleep in list(self._sleeping):
+            sleep.cancel()
         if self._count:
             waiter: Deferred[None] = Deferred()
             self._none.append(waiter)
             await waiter
 
-    def conclude(self, shipment: Shipment, attempts: Mapping[Address, Attempt]) -> "Deferred[None]":
-        """Settle what ``attempts`` brought for each recipient; fires when it is durable."""
+    def entrust(self, shipment: Shipment) -> None:
+        """Its rows are in "sending", and will be settled."""
+        self._entrusted.update([each.id for each in shipment.waiters])
+
+    def entrusted(self, id: int) -> bool:
+        """Whether the row with this id is being sent, or what came of it is not durable yet."""
+        return id in self._entrusted
+
+    def conclude(self, shipment: Shipment, attempts: Mapping[Address, Attempt], rest: int = 0) -> "Deferred[None]":
+        """Settle what ``attempts`` brought for each recipient; fires when it is durable.
+
+        ``rest`` are the seconds for which a destination rests that works as a rule, so that this attempt hardly counts.
+        """
         now = int(self._now())
         retry = shipment.way.retry
         verdicts = []
+        rows = []
         for waiter in shipment.waiters:
             attempt = attempts.get(waiter.consignee.address, UNSAID)
-            verdicts.append((waiter, attempt, verdict(waiter, attempt, retry, now)))
-        rows = tuple([self._settled(shipment, waiter, attempt, decided, now) for waiter, attempt, decided in verdicts])
+            past = self._past(shipment, waiter)
+            spared = len(past) - waiter.attempts
+            decided = verdict(waiter, attempt, retry, now, rest if spared < SPARED else 0)
+            verdicts.append((waiter, attempt, decided))
+            sealed = self._parcels.seal_history(shipment.guid, [*past, Past(now, attempt)])
+            rows.append(Settled(waiter.id, decided.state, decided.due, decided.attempts, shipment.destination, sealed))
         reports = [report for each in verdicts if (report := _report(*each)) is not None]
-        settlement = Settlement(rows, self._node, now, self.unlink)
+        settlement = Settlement(tuple(rows), self._node, now, self.unlink)
         return self._begin(self._settle(shipment, settlement, reports, verdicts), shipment)
 
     def put_back(self, shipment: Shipment, state: str, due: int, reason: str = "") -> None:
@@ -123,29 +148,35 @@ class Settling:
         self._timeline.note(envelope, "held", reason=reason)
         self._begin(self._write(Settlement(tuple(rows), self._node, int(self._now()))), None)
 
+    def tell_put_off(self, probe: str, count: int) -> None:
+        """``count`` recipients were put off for what the attempt of the envelope ``probe`` brought."""
+        self._timeline.note(probe, "put_off", count=count)
+
     async def report(self, envelope: Envelope, reports: Sequence[Report]) -> None:
         """Tell the sender of ``envelope`` something that settles nothing. Raises Refused."""
         report = await self._report(envelope, reports)
         if report is not None and self._accept is not None:
             await self._accept(report, settling=None)
 
-    def _settled(self, shipment: Shipment, waiter: Waiter, attempt: Attempt, decided: Verdict, now: int) -> Settled:
-        past = Past(now, attempt)
-        history = [past]
-        if waiter.history:
-            try:
-                history = [*self._parcels.open_history(shipment.guid, waiter.history), past]
-            except CipherError:
-                log.error("The history of a queued message does not open", event="queue.damaged", message_id=shipment.envelope.id)
-        sealed = self._parcels.seal_history(shipment.guid, history)
-        return Settled(waiter.id, decided.state, decided.due, decided.attempts, shipment.destination, sealed)
+    def _past(self, shipment: Shipment, waiter: Waiter) -> list[Past]:
+        """The attempts that are remembered."""
+        try:
+            return self._parcels.open_history(shipment.guid, waiter.history)
+        except CipherError:
+            log.error("The history of a queued message does not open", event="queue.damaged", message_id=shipment.envelope.id)
+            return []
 
     def _begin(self, work: Any, shipment: Shipment | None) -> "Deferred[None]":
         self._count += 1
         return Deferred.fromCoroutine(work).addBoth(self._ended, shipment)
 
     def _ended(self, result: Any, shipment: Shipment | None) -> None:
-        if isinstance(result, Failure):
+        if not isinstance(result, Failure):
+            if shipment is not None:
+                self._entrusted.difference_update([each.id for each in shipment.waiters])
+        elif isinstance(result.value, Unavailable):
+            log.error("An attempt was not settled: {reason}", event="queue.unsettled", reason=result.value.reason)
+        else:  # nobody sends it again before the next start: that would meet the same fault
             log.failure("An attempt was not settled", result, event="queue.settle_failed")
         if shipment is not None:
             shipment.release()
@@ -162,9 +193,8 @@ class Settling:
         reports: Sequence[Report],
         verdicts: Sequence[tuple[Waiter, Attempt, Verdict]],
     ) -> None:
-        report = await self._report(shipment.envelope, reports) if reports else None
-        if not await (self._write(settlement) if report is None else self._with_report(settlement, report)):
-            return
+        report = await self._patiently(lambda: self._report(shipment.envelope, reports)) if reports else None
+        await (self._write(settlement) if report is None else self._with_report(settlement, report))
         due = [row.due for row in settlement.rows if row.due]
         if due:
             self._expect(min(due))
@@ -172,51 +202,62 @@ class Settling:
             self._tell(shipment, waiter, attempt, decided, report)
 
     async def _report(self, envelope: Envelope, reports: Sequence[Report]) -> Envelope | None:
-        """The message that tells the sender, if anybody is to be told."""
+        """The message that tells the sender, if anybody is to be told. Raises Unavailable."""
         if self._reports is None:
             return None
         try:
             return await self._reports.envelope(envelope, reports)
+        except Unavailable:
+            raise
         except Exception:
             log.failure("A delivery report was not made", event="queue.report_failed", message_id=envelope.id)
             return None
 
-    async def _write(self, settlement: Settlement) -> bool:
-        """Settle without a report; whether that is durable."""
-        return await self._until_taken(lambda: self._store.write(settle, settlement))
+    async def _write(self, settlement: Settlement) -> None:
+        """Settle without a report."""
+        await self._patiently(lambda: self._store.write(settle, settlement))
 
-    async def _with_report(self, settlement: Settlement, report: Envelope) -> bool:
+    async def _with_report(self, settlement: Settlement, report: Envelope) -> None:
         """Settle together with a report. A report that nobody takes must not keep the attempt from being settled."""
         accept = self._accept
-        if accept is None:
-            return await self._write(settlement)
-        try:
-            return await self._until_taken(lambda: accept(report, settling=settlement))
-        except Refused as refused:
-            log.warn("A delivery report was refused: {reason}", event="queue.report_refused", reason=refused.reason, message_id=report.id)
-        except Exception:
-            log.failure("A delivery report was not stored", event="queue.report_failed", message_id=report.id)
-        return await self._write(settlement)
+        if accept is not None:
+            try:
+                await self._patiently(lambda: accept(report, settling=settlement))
+                return
+            except Unavailable:
+                raise
+            except Refused as refused:
+                log.warn(
+                    "A delivery report was refused: {reason}", event="queue.report_refused", reason=refused.reason, message_id=report.id
+                )
+            except Exception:
+                log.failure("A delivery report was not stored", event="queue.report_failed", message_id=report.id)
+        await self._write(settlement)
 
-    async def _until_taken(self, write: Callable[[], Awaitable[Any]]) -> bool:
-        """Try again until the store answers, or the server stops."""
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """What ``work`` answers, which is tried until the store does; raises Unavailable when the server stops first."""
         wait = _AGAIN
         while True:
             try:
-                await write()
-                return True
+                return await work()
             except Unavailable as error:
                 if self._stopping:
-                    log.error("An attempt was not settled: {reason}", event="queue.unsettled", reason=error.reason)
-                    return False
+                    raise
                 log.warn("An attempt is settled later: {reason}", event="queue.settle_delayed", reason=error.reason)
-            await deferLater(self._reactor, wait)
+            sleep: Deferred[None] = deferLater(self._reactor, wait)
+            self._sleeping.add(sleep)
+            try:
+                await sleep
+            except CancelledError:
+                pass  # the server stops: one last time
+            finally:
+                self._sleeping.discard(sleep)
             wait = min(wait * 2, _AGAIN_AT_MOST)
 
     def _tell(self, shipment: Shipment, waiter: Waiter, attempt: Attempt, decided: Verdict, report: Envelope | None) -> None:
         """The log, the timeline and the metrics hear of it."""
         self._attempts[decided.state].inc()
-        facts: dict[str, Any] = {"recipient": str(waiter.consignee.address), "reply": str(attempt.reply), "attempts": decided.attempts}
+        facts: dict[str, Any] = {"recipient": str(waiter.consignee.address), "reply": str(attempt.reply), "attempts": waiter.attempts + 1}
         if attempt.host:
             facts.update(host=attempt.host, tls=attempt.tls, security=attempt.security)
         if shipment.way.relay:

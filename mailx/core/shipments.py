@@ -15,6 +15,7 @@ from mailx.mail.envelope import Envelope
 from mailx.mail.reply import Reply
 from mailx.store.queue import DEFERRED, FAILED, SENT
 
+SPARED = 8  # attempts of a recipient at most that do not count, for the destination works as a rule
 RECIPIENTS = 100  # of one shipment at most: what every server takes (RFC 5321 4.5.3.1.8)
 
 BROKEN = Attempt(Reply(451, "4.3.0", "Local error in delivery"))
@@ -63,12 +64,17 @@ class Verdict:
     attempts: int
 
 
-def verdict(waiter: Waiter, attempt: Attempt, retry: Sequence[int], now: int) -> Verdict:
-    """What ``attempt`` makes of the recipient. ``retry`` are the seconds between attempts of its way."""
+def verdict(waiter: Waiter, attempt: Attempt, retry: Sequence[int], now: int, rest: int = 0) -> Verdict:
+    """What ``attempt`` makes of the recipient. ``retry`` are the seconds between attempts of its way.
+
+    With ``rest`` an attempt that reached nobody does not count and is made again in so many seconds.
+    """
     made = waiter.attempts + 1
     reply = attempt.reply
     if reply.done:
         return Verdict(SENT, 0, made)
+    if rest and attempt.unreachable and reply.code < 500:
+        return Verdict(DEFERRED, now + rest, waiter.attempts)
     if 500 <= reply.code < 600 or waiter.attempts >= waiter.waits:  # a code that makes no sense is no "never"
         return Verdict(FAILED, 0, made)
     return Verdict(DEFERRED, now + wait(retry, waiter.attempts), made)

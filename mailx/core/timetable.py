@@ -24,6 +24,7 @@ log = Logger()
 
 ROUND = 15.0  # seconds between rounds of upkeep
 _DESTINATIONS = 5000  # that one look at the store brings
+_AT_ONCE = 250  # of them told in one turn of the reactor
 _SOON = 5.0  # seconds until the next look when there were more
 _LATE = 100  # recipients whose senders are told of a delay in one go
 _LATE_SLICES = 20  # such goes in a round: a round must not last for long, for it says that this node lives
@@ -47,15 +48,21 @@ class Timetable:
         node: str,
         now: Callable[[], float],
         due: Callable[[bytes], None],
+        entrusted: Callable[[int], bool],
         longest: int,
         keep_days: int,
     ) -> None:
-        """``due(hash)`` hears which destinations have something due; ``longest`` is the longest wait of any schedule."""
+        """``due(hash)`` hears which destinations have something due; ``entrusted(id)`` tells whether a row is known to be sent.
+
+        ``longest`` is the longest wait of any schedule, in seconds.
+        """
         self._store = store
         self._reactor = reactor
         self._node = node
         self._now = now
         self._heard_due = due
+        self._entrusted = entrusted
+        self._strangers: set[int] = set()  # rows that this node sends and that nobody here knows of
         self._late: Late | None = None
         self._longest = longest
         self._keep = keep_days * _DAY
@@ -123,8 +130,10 @@ class Timetable:
         self._again = False
         try:
             found, following = await self._store.read(queue.due, int(self._now()), _DESTINATIONS)
-            for destination in found:
+            for number, destination in enumerate(found, 1):
                 self._heard_due(destination)
+                if not number % _AT_ONCE:
+                    await deferLater(self._reactor, 0)
             if len(found) == _DESTINATIONS:
                 self._look_soon(_SOON)
             if following is not None:
@@ -158,6 +167,7 @@ class Timetable:
             if taken:
                 metrics.QUEUE_UNCERTAIN.inc(taken)
                 log.warn("What a dead node was sending is sent by others", event="queue.taken_back", rows=taken)
+        await self._find_forgotten()
         self._look_soon(0)  # other nodes add to the queue without a word
         for _ in range(_LATE_SLICES):
             rows = await self._store.write(queue.claim_late, int(self._now()), _LATE)
@@ -173,6 +183,20 @@ class Timetable:
             self._count_at = seconds + _COUNT_EVERY
             for state, count in (await self._store.read(queue_upkeep.counts, int(self._now()))).items():
                 metrics.QUEUE_RECIPIENTS.labels(state).set(count)
+
+    async def _find_forgotten(self) -> None:
+        """Take back rows in "sending" that nobody here knows of, round after round.
+
+        The answer to the commit that claimed or inserted them was lost. What was just committed is not known yet.
+        """
+        rows = await self._store.read(queue.sending, self._node)
+        strangers = {id for id in rows if not self._entrusted(id)}
+        forgotten = sorted(strangers & self._strangers)[: queue.SLICE]
+        self._strangers = strangers.difference(forgotten)
+        if forgotten:
+            taken = await self._store.write(queue.take_back, self._node, int(self._now()), forgotten)
+            metrics.QUEUE_UNCERTAIN.inc(taken)
+            log.warn("Rows were claimed and never sent: they are sent now", event="queue.taken_back", rows=taken)
 
     async def prune(self) -> int:
         """Forget finished recipients that are old enough, up to a limit; how many. Raises Unavailable."""

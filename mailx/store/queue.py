@@ -104,7 +104,6 @@ class Claimed:
     account: int | None
     size: int
     created: int
-    due: int
 
 
 def insert(txn: Txn, parcels: Sequence[tuple[int, Parcel]]) -> list[list[int]]:
@@ -345,15 +344,22 @@ def defer(txn: Txn, destination: bytes, now: int, waits: Sequence[int], word: by
     return count, refresh(txn, destination)
 
 
-def take_back(txn: Txn, node: str | None, now: int) -> int:
+def sending(txn: Txn, node: str) -> list[int]:
+    """The rows that ``node`` sends."""
+    return [id for (id,) in txn.all("SELECT id FROM queue WHERE state = 'sending' AND node = ?", (node,))]
+
+
+def take_back(txn: Txn, node: str | None, now: int, ids: Sequence[int] = ()) -> int:
     """Let others send at most a slice of what is being sent by ``node`` (None: by nodes that have not been heard of for long).
 
-    Returns how many rows; whether their recipients got the message is not known.
+    With ``ids`` only these. Returns how many rows; whether their recipients got the message is not known.
     """
     which = "node = ?" if node is not None else f"node NOT IN (SELECT node FROM nodes WHERE seen > {_clock(txn)} - {LEASE})"
+    these = f" AND {among('id', ids)}" if ids else ""
     lock = "" if txn.dialect == "sqlite" else " FOR UPDATE SKIP LOCKED"
     rows = txn.all(
-        f"SELECT id, destination FROM queue WHERE state = 'sending' AND {which} LIMIT {SLICE}{lock}", () if node is None else (node,)
+        f"SELECT id, destination FROM queue WHERE state = 'sending' AND {which}{these} LIMIT {SLICE}{lock}",
+        (*(() if node is None else (node,)), *(padded(ids) if ids else ())),
     )
     for start in range(0, len(rows), _ROWS):
         ids = [id for id, _ in rows[start : start + _ROWS]]
@@ -395,7 +401,7 @@ def claimed(txn: Txn, ids: Sequence[int]) -> list[Claimed]:
         part = ids[start : start + _ROWS]
         found = txn.all(
             "SELECT q.id, q.dispatch_id, q.destination, q.recipient, q.attempts, q.waits, q.history, q.word, d.envelope, d.guid, d.details,"
-            f" d.account_id, d.size, d.created, q.due FROM queue q JOIN dispatches d ON d.id = q.dispatch_id WHERE {among('q.id', part)}",
+            f" d.account_id, d.size, d.created FROM queue q JOIN dispatches d ON d.id = q.dispatch_id WHERE {among('q.id', part)}",
             padded(part),
         )
         rows.update({row[0]: row for row in found})

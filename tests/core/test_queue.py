@@ -372,7 +372,7 @@ class Restarts(TestCase):
         await here.settled(sent=3, deferred=6, failed=3)
         await here.until(lambda: not here.queue._settling._count)
         sending = here.queue._sending
-        self.assertEqual((here.queue._budget.used, here.queue._budget.held, sending._octets.used, sending._claimed), (0, 0, 0, 0))
+        self.assertEqual((here.queue._budget.used, here.queue._budget.held, sending._loading.room.used, sending._claimed), (0, 0, 0, 0))
 
     async def test_row_that_does_not_open(self) -> None:
         here = await office(self)

@@ -1,0 +1,240 @@
+"""Trouble of the rarer kind: answers that get lost, routes that change, couriers that do not end, servers that stumble."""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.trial.unittest import TestCase
+
+from mailx.config import Route
+from mailx.core import loading, sending, timetable
+from mailx.core.ledger import Selection
+from mailx.core.shipments import SPARED
+from mailx.mail.reply import Unavailable
+from mailx.store import queue
+from mailx.store.delivery import deliver
+from tests.core.mail_out import AWAY, NEVER, TAKEN, Office, office
+
+RELAY = {"routes": (Route(relay="smart"),)}
+
+
+def lost(here: Office, job: object) -> None:
+    """The first answer to ``job`` gets lost although it was committed."""
+    write, answers = here.world.store.write, [Unavailable("the connection broke during COMMIT")]
+
+    async def losing(asked: Any, *args: Any) -> Any:
+        answer = await write(asked, *args)
+        if asked is job and answers:
+            raise answers.pop()
+        return answer
+
+    here.case.patch(here.world.store, "write", lambda *args: Deferred.fromCoroutine(losing(*args)))
+
+
+class Forgotten(TestCase):
+    """Rows in "sending" that nobody sends."""
+
+    timeout = 60
+
+    async def test_the_answer_to_a_claim_was_lost(self) -> None:
+        self.patch(timetable, "ROUND", 0.02)
+        here = await office(self)
+        await here.send("you@example.org")
+        lost(here, queue.claim)
+        await here.start()
+        await here.settled(sent=1)
+        self.assertEqual(len(here.courier.tried), 1)
+
+    async def test_what_is_being_sent_is_not_forgotten(self) -> None:
+        here = await office(self)
+        await here.start()
+        never: Deferred[object] = Deferred()
+        here.courier.answers["example.org"] = never
+        await here.send("you@example.org")
+        for _ in range(3):
+            await here.queue._timetable._upkeep()
+        self.assertEqual(await here.states(), {"you@example.org": "sending"})
+        never.callback(TAKEN)
+        await here.settled(sent=1)
+        self.assertEqual((len(here.courier.tried), here.queue._settling._entrusted), (1, set()))
+
+    async def test_trouble_after_the_commit(self) -> None:
+        here = await office(self)
+        await here.start()
+        placed = here.queue.placed
+        self.patch(here.queue, "placed", lambda *_: 1 / 0)
+        await here.send("you@example.org")
+        self.patch(here.queue, "placed", placed)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        for _ in range(2):
+            await here.queue._timetable._upkeep()
+        await here.settled(sent=1)
+
+
+class Reports(TestCase):
+    """A sender hears of a failure although the store did not answer at first."""
+
+    timeout = 60
+
+    async def test_the_directory_does_not_answer(self) -> None:
+        here = await office(self)
+        await here.start()
+        here.courier.answers["example.org"] = NEVER
+        resolve, failures = here.world.accounts.resolve, [Unavailable("gone")]
+
+        def failing(address: Any) -> Any:
+            return fail(failures.pop()) if failures else resolve(address)
+
+        self.patch(here.world.accounts, "resolve", failing)
+        await here.send("you@example.org")
+        await here.settled(failed=1)
+        self.assertEqual(len(await here.reports()), 1)
+
+    async def test_the_answer_to_a_report_was_lost(self) -> None:
+        here = await office(self)
+        await here.start()
+        here.courier.answers["example.org"] = never = Deferred()
+        await here.send("you@example.org")
+        await here.until(lambda: len(here.courier.tried) == 1)
+        lost(here, deliver)
+        never.callback(NEVER)
+        await here.settled(failed=1)
+        await here.until(lambda: not here.queue._settling._count)
+        self.assertEqual(len(await here.reports()), 1)
+
+
+class Routes(TestCase):
+    """The routes changed while mail was waiting."""
+
+    timeout = 60
+
+    async def test_each_domain_goes_its_own_way(self) -> None:
+        here = await office(self, outbound=RELAY)
+        await here.send("a@one.example", "b@two.example")
+        again = here.again(outbound={})
+        await again.start()
+        await again.settled(sent=2)
+        self.assertEqual(
+            sorted((destination, recipients) for destination, _, recipients in here.courier.tried),
+            [("one.example", ("a@one.example",)), ("two.example", ("b@two.example",))],
+        )
+        self.assertEqual(here.relay.tried, [])
+        self.assertEqual(await here.world.store.read(lambda txn: txn.all("SELECT * FROM destinations")), [])
+
+
+class Ends(TestCase):
+    """The server ends although others do not."""
+
+    timeout = 60
+
+    async def test_courier_that_cannot_be_broken_off(self) -> None:
+        self.patch(sending, "_GRACE", 0.01)
+        here = await office(self, queue={"shutdown_seconds": 0})
+        await here.start()
+        deaf: Deferred[object] = Deferred(lambda _: None)
+        self.patch(deaf, "errback", lambda *_: None)
+        here.courier.answers["example.org"] = deaf
+        self.patch(deaf, "cancel", lambda: None)
+        await here.send("you@example.org")
+        await here.settled(sending=1)
+        await here.queue.stop()
+        self.assertEqual(await here.states(), {"you@example.org": "sending"})
+        deaf.callback(TAKEN)
+        await here.settled(sent=1)
+
+    async def test_nobody_waits_for_a_store_that_does_not_answer(self) -> None:
+        here = await office(self)
+        await here.start()
+        write = here.world.store.write
+        self.patch(here.world.store, "write", lambda job, *args: fail(Unavailable("gone")) if job is queue.settle else write(job, *args))
+        await here.send("you@example.org")
+        await here.until(lambda: bool(here.queue._settling._sleeping))
+        began = here.world.reactor.seconds()
+        await here.queue.stop()
+        self.assertLess(here.world.reactor.seconds() - began, 0.5)
+        self.patch(here.world.store, "write", write)
+        self.assertEqual(await here.states(), {"you@example.org": "sending"})
+
+
+class Stumbling(TestCase):
+    """A destination that worked a moment ago rests for a short while first, and no attempt is counted."""
+
+    timeout = 60
+
+    async def test_live(self) -> None:
+        here = await office(self)
+        await here.start()
+        await here.send("first@example.org")
+        await here.settled(sent=1)
+        here.courier.answers["example.org"] = AWAY
+        await here.send("you@example.org")
+        await here.settled(deferred=1)
+        await here.send("next@example.org")
+        entries = {entry.recipient: entry for entry in await here.entries(states=("pending", "deferred"))}
+        self.assertEqual({name: entry.attempts for name, entry in entries.items()}, {"you@example.org": 0, "next@example.org": 0})
+        for entry in entries.values():
+            self.assertLessEqual(abs(entry.due - here.clock[0] - 30), 1)
+        self.assertEqual(len(here.courier.tried), 2)
+        here.courier.answers.clear()
+        await here.queue.ledger.retry(Selection())
+        await here.settled(sent=3)
+        (lane,) = here.queue._lanes.lanes
+        self.assertEqual((lane.stumbles, lane.until), (0, 0.0))
+
+    async def test_relay(self) -> None:
+        here = await office(self, outbound=RELAY)
+        here.relay.answers["smart"] = AWAY
+        for number in range(3):
+            await here.send(f"user{number}@d{number}.example")
+        await here.start()
+        await here.settled(deferred=1, pending=2)
+        (lane,) = here.queue._lanes.lanes
+        rests = []
+        for _ in range(4):
+            rests.append(round(lane.until - here.world.reactor.seconds()))
+            lane.until = lane.resting = 0.0
+            here.queue._lanes._leave(lane)
+            here.clock[0] += 600
+            tried = len(here.relay.tried)
+            here.queue._timetable.expect(0)
+            await here.until(lambda tried=tried: len(here.relay.tried) > tried)
+            await here.until(lambda: not here.queue._settling._count and not here.queue._sending._busy)
+        self.assertEqual(rests, [30, 60, 120, 240])
+        self.assertEqual({entry.attempts for entry in await here.entries()}, {1}, "then it is dead, and all are put off")
+
+    async def test_not_for_ever(self) -> None:
+        """Mail at which only this one server breaks off, while other mail passes, is given up in the end."""
+        here = await office(self, queue={"retry": ("5m",), "warn_after": ""})
+        await here.start()
+        here.courier.answers["example.org"] = lambda: AWAY if "bad@example.org" in here.courier.tried[-1][2] else TAKEN
+        await here.send("good@example.org")
+        await here.settled(sent=1)
+        await here.send("bad@example.org")
+        for number in range(SPARED + 2):
+            await here.until(lambda: not here.queue._settling._count and not here.queue._sending._busy)
+            for lane in here.queue._lanes.lanes:
+                here.queue._lanes.revive(lane)
+            await here.send("good@example.org")
+            await here.settled(sent=number + 2)
+            here.clock[0] += 300
+            here.queue._timetable.expect(0)
+            await here.until(lambda number=number: sum("bad@example.org" in each[2] for each in here.courier.tried) >= min(number + 2, 10))
+        await here.settled(failed=1)
+
+
+class Room(TestCase):
+    """Contents in memory."""
+
+    timeout = 60
+
+    async def test_small_ones_beside_large_ones_that_take_long(self) -> None:
+        here = await office(self, store={"file_above": 1 << 30}, queue={"shutdown_seconds": 0})
+        here.courier.answers.update({f"slow{number}.example": Deferred for number in range(3)})
+        self.patch(loading, "_OCTETS", 4 << 20)
+        here.queue._sending._loading.room.octets = 4 << 20
+        for number in range(3):
+            await here.send(f"user@slow{number}.example", content=b"Subject: Large\r\n\r\n".ljust(2 << 20, b"x"))
+        await here.send("user@quick.example")
+        await here.start()
+        await here.settled(sent=1)
+        self.assertEqual(len(here.courier.tried), 2)
+        here.courier.answers.clear()
