@@ -18,11 +18,14 @@ from mailx.mail.text import decode_transfer
 
 Edit = tuple[int, int, bytes]  # from, to, what stands there instead
 
-_ENCODED = (b"quoted-printable", b"base64")
 _EIGHT_BIT = re.compile(rb"[\x80-\xff]")
-_NEWLINES = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")  # what quoted-printable text cannot keep as it is
+_NO_TEXT = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")  # what quoted-printable text cannot keep as it is
+_ALL_EIGHT_BIT = bytes(range(128, 256))
+_ASKED = bytes(range(128)) + b"?" * 128
+_SLICE = 65536  # octets that one call looks at or converts: longer ones would keep the reactor waiting
 _DELIMITER = re.compile(rb"[\r\n]*+--")
 _LINE = 57  # octets in a line of base64 (76 columns)
+_LINES = 1000 * _LINE
 _BASE64_SHARE = 1.6  # what a text may grow by in order to stay readable
 _BASE64_SPARE = 40
 
@@ -58,8 +61,9 @@ class _Edits:
     def _clean(self, start: int, end: int) -> bool:
         """Whether all octets between the offsets are ASCII. Nested parts do not make it look twice."""
         if not self._known[0] <= start <= self._known[1]:
-            found = _EIGHT_BIT.search(self._content, start)
-            self._known = start, found.start() if found else len(self._content)
+            size = len(self._content)
+            found = (_EIGHT_BIT.search(self._content, at, at + _SLICE) for at in range(start, size, _SLICE))
+            self._known = start, next((match.start() for match in found if match), size)
         return self._known[1] >= end
 
     def entity(self, part: Part, boundaries: tuple[bytes, ...]) -> Iterator[Edit]:
@@ -111,7 +115,7 @@ class _Edits:
     def _gap(self, start: int, end: int) -> Iterator[Edit]:
         """What stands before, between and after the parts: nobody is shown it (RFC 2046 5.1.1)."""
         if not self._clean(start, end):
-            yield start, end, _EIGHT_BIT.sub(b"?", self._content[start:end])
+            yield start, end, b"".join([piece.translate(_ASKED) for piece in _slices(self._content[start:end])])
 
     def _leaf(self, part: Part, boundaries: tuple[bytes, ...]) -> Iterator[Edit]:
         declared = content_type(part.named[b"content-type"]) if b"content-type" in part.named else None
@@ -121,8 +125,12 @@ class _Edits:
             raise _Impossible
         if part.encoding.startswith(b"x-"):
             raise _Impossible
-        body = self._content[part.body_start : part.body_end]
-        data = decode_transfer(body, part.encoding.decode("latin-1")) if part.encoding in _ENCODED else body
+        data = self._content[part.body_start : part.body_end]
+        if part.encoding == b"base64":  # who decodes it skips what is no letter of it (RFC 2045 6.8)
+            yield part.body_start, part.body_end, b"".join([piece.translate(None, _ALL_EIGHT_BIT) for piece in _slices(data)])
+            return
+        if part.encoding == b"quoted-printable":
+            data = b"".join([decode_transfer(piece, "quoted-printable") for piece in _slices(data)])
         encoding, encoded = _encoded(data, part.type == b"text", boundaries)
         more = b""
         if declared is None:
@@ -161,12 +169,31 @@ def _charset(data: bytes) -> bytes:
 
 def _encoded(data: bytes, text: bool, boundaries: tuple[bytes, ...]) -> tuple[bytes, bytes]:
     """The name of the better encoding for ``data``, and ``data`` in it."""
-    if text and not _NEWLINES.search(data):
-        quoted = b2a_qp(data, istext=True)
-        if b"\r\n" not in data:  # it takes the kind of its soft line breaks from the data
-            quoted = quoted.replace(b"=\n", b"=\r\n")
+    if text and not any(_NO_TEXT.search(piece) for piece in _slices(data)):
+        quoted = [_quoted(piece) for piece in _slices(data)]
         # A soft line break must not make a delimiter of what was none.
-        if len(quoted) <= _BASE64_SHARE * len(data) + _BASE64_SPARE and not any(b"--" + boundary in quoted for boundary in boundaries):
-            return b"quoted-printable", quoted
+        if sum(map(len, quoted)) <= _BASE64_SHARE * len(data) + _BASE64_SPARE and not any(
+            b"--" + boundary in piece for boundary in boundaries for piece in quoted
+        ):
+            return b"quoted-printable", b"".join(quoted)
+    return b"base64", b"".join([_base64(data[start : start + _LINES]) for start in range(0, len(data), _LINES)])
+
+
+def _quoted(data: bytes) -> bytes:
+    quoted = b2a_qp(data, istext=True)
+    # It takes the kind of its soft line breaks from the data.
+    return quoted if b"\r\n" in data else quoted.replace(b"=\n", b"=\r\n")
+
+
+def _base64(data: bytes) -> bytes:
     lines = [b2a_base64(data[start : start + _LINE], newline=False) for start in range(0, len(data), _LINE)]
-    return b"base64", b"\r\n".join((*lines, b""))
+    return b"\r\n".join((*lines, b""))
+
+
+def _slices(data: bytes) -> Iterator[bytes]:
+    """``data`` in pieces that end with a line, but for the last."""
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start + _SLICE) + 1 or len(data)
+        yield data[start:end]
+        start = end

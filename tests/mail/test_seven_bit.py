@@ -1,11 +1,14 @@
 """Eight bits made seven: decoded, every part is what it was."""
 
-from time import process_time
+import sys
+from collections.abc import Callable
+from time import process_time, thread_time
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailx.mail import seven_bit
 from mailx.mail.addresses import parse as parse_addresses
 from mailx.mail.field_words import Unwritable, seven_bit_field
 from mailx.mail.header import decode, unfold
@@ -155,6 +158,48 @@ class Contents(SynchronousTestCase):
         started = process_time()
         downgraded(content)
         self.assertLess(process_time() - started, 5)
+
+    @given(_LINES, st.integers(1, 9))
+    def test_slices_make_no_difference(self, text: bytes, size: int) -> None:
+        content = HEAD + b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + text
+        whole = downgraded(content)
+        self.patch(seven_bit, "_SLICE", size)
+        self.assertEqual(downgraded(content), whole)
+
+    def test_nobody_is_held_up(self) -> None:
+        """No call takes long over a large message: a thread that is in one lets no other run."""
+        for head, line in (
+            (b"Content-Type: text/plain", "Grüße aus Zürich, und so weiter bis zum Ende"),
+            (b"Content-Type: text/plain", "ßßßßßßßßßßßßßßßßßßßßßß"),
+            (b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable", "Gr=C3=BC=C3=9Fe, ß"),
+            (b"Content-Type: text/plain\r\nContent-Transfer-Encoding: base64", "Zm9vYmFyß"),
+            (b"Content-Type: image/png", "ßabcdefghijklmnopqrstuvwxyz"),
+            (b"Content-Type: multipart/mixed; boundary=b", "preamble ß"),
+        ):
+            text = f"{line}\r\n".encode()
+            content = (
+                HEAD + head + b"\r\n\r\n" + b"plain text\r\n" * 200_000 + text * (4_000_000 // len(text)) + b"--b\r\n\r\nx\r\n--b--\r\n"
+            )
+            self.assertLess(longest_call(downgraded, content), 0.015, head)
+
+
+def longest_call(function: Callable[[bytes], object], content: bytes) -> float:
+    """The processor time of the longest call into C that ``function`` makes."""
+    started, longest = 0.0, 0.0
+
+    def watch(frame: object, event: str, argument: object) -> None:
+        nonlocal started, longest
+        if event == "c_call":
+            started = thread_time()
+        elif event == "c_return":
+            longest = max(longest, thread_time() - started)
+
+    sys.setprofile(watch)
+    try:
+        function(content)
+    finally:
+        sys.setprofile(None)
+    return longest
 
 
 class Fields(SynchronousTestCase):
