@@ -7,7 +7,7 @@ from typing import Any
 from attrs import define
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
 from mailx.config import Outbound
@@ -19,6 +19,8 @@ from mailx.mail.envelope import Demands, Envelope, Origin, new_id
 from mailx.mail.message import Message
 from mailx.outbound import downgrade
 from mailx.outbound.courier import HEADER_LIMIT, SMTPCourier
+from mailx.outbound.mx import Own
+from mailx.outbound.plan import TTL_LEAST, Plans
 from mailx.outbound.pool import Pool
 from mailx.outbound.sts import NotFetched
 from mailx.outbound.tls import Contexts
@@ -502,8 +504,23 @@ class DANETests(TestCase):
     async def test_the_look_up_fails(self) -> None:
         server = MailServer(certificate=issue("whatever.test"))
         here = await self.there(server, dns.SERVFAIL)
+        clock = Clock()
+        here.courier._plans = Plans(
+            Outbound(port=server.port, loopback=True),
+            Own("mx.here.test", []),
+            here.resolver,
+            None,
+            downgrade.Downgrades(here.remembered, clock.seconds),
+            here.courier.reports,
+            True,
+            clock.seconds,
+        )
         attempt = await here.send()
         self.assertEqual((str(attempt.reply)[:9], attempt.unreachable, server.sessions), ("451 4.7.5", True, 0))
+        here.authority.zone[f"_{server.port}._tcp.mx.example.org", "TLSA"] = [server.certificate.tlsa if server.certificate else ""]
+        here.resolver.clear()
+        clock.advance(TTL_LEAST)
+        self.assertEqual((await here.send()).security, DANE, "it is looked up again soon")
 
     async def test_unusable_records_ask_for_tls(self) -> None:
         server = MailServer(certificate=issue("whatever.test"))
