@@ -75,7 +75,8 @@ class RelayCourier:
         """Through the first host that is there. Those that failed lately are tried last."""
         now = self._reactor.seconds()
         failure = Unreachable(NO_HOST)
-        found: Mapping[Address, Attempt] | None = None  # what a session that broke off brought
+        found: dict[Address, Attempt] = {}
+        left = recipients  # nobody has said anything of them, at most that a session ended
         for host in sorted(self._hosts, key=lambda each: each.resting > now) if len(self._hosts) > 1 else self._hosts:
             try:
                 hops = host.hops if host.known > now else await self._look_up(host)
@@ -84,15 +85,16 @@ class RelayCourier:
                 continue
             for hop in hops:
                 try:
-                    found = await self._through(hop, envelope, recipients, found is not None)
+                    found.update(await self._through(hop, envelope, left, bool(found)))
                 except Unreachable as unreachable:
                     failure = unreachable
                     continue
-                if not all(broken_off(attempt.reply) for attempt in found.values()):
+                left = [recipient for recipient in left if broken_off(found[recipient].reply)]
+                if not left:
                     host.resting = 0.0
                     return found
             host.resting = self._reactor.seconds() + RESTING
-        if found is not None:
+        if found:
             return found
         attempt = failure.attempt()
         return dict.fromkeys(recipients, attempt if attempt.reply.temporary else evolve(attempt, reply=_softened(attempt.reply)))

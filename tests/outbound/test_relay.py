@@ -124,6 +124,14 @@ class FailOver(RelayTests):
         self.assertIn("not known", attempt.reply.text)
         self.assertEqual(second.sessions, [])
 
+    async def test_a_session_that_breaks_off_in_the_middle(self) -> None:
+        """What was said of one recipient holds; the others are tried elsewhere."""
+        first, one = self.listen(("RCPT TO:<ada", b"550 5.1.1 No"), ("RCPT TO:<bob", b"421 4.3.2 Bye"))
+        second, two = self.listen()
+        found = await self.deliver(self.courier(one, two), ADA, BOB)
+        self.assertEqual([found[each].reply.code for each in (ADA, BOB)], [550, 250])
+        self.assertEqual([recipients for recipients, _ in second.messages], [("bob@example.net",)])
+
     async def test_an_answer_is_an_answer(self) -> None:
         for answer in (b"550 5.7.1 No", b"450 4.2.0 Later"):
             _, one = self.listen(("MAIL", answer))
@@ -219,6 +227,13 @@ class Security(RelayTests):
         self.assertEqual((attempt.reply.code, attempt.unreachable), (454, True))
         self.assertEqual([each["event"] for each in logs], ["relay.plaintext_login", "outbound.login_failed", "outbound.unreachable"])
         self.assertNotIn("pass word", repr(logs))
+
+    async def test_login_refused_says_how_it_was_secured(self) -> None:
+        tls = served("127.0.0.1", by=authority()).options()
+        sinks, host = self.listen(("AUTH", Guard(b"another")), ehlo=STARTTLS, ehlo_tls=AUTH, tls=tls)
+        made = self.courier(host, security="starttls", username="me", password="pass word", mechanism="PLAIN", contexts=self.contexts)
+        attempt = await self.one(made)
+        self.assertEqual((attempt.reply.code, attempt.security, attempt.tls[:7]), (454, courier.VERIFIED, "TLSv1.3"))
 
     async def test_login_wanted(self) -> None:
         for step in ("MAIL", "RCPT"):
