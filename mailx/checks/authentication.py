@@ -21,9 +21,9 @@ from twisted.python.threadpool import ThreadPool
 
 from mailx import config
 from mailx.checks import arc, dkim, dmarc, results, spf
-from mailx.checks.author import Authors, authors
 from mailx.checks.patience import Names, Patient
 from mailx.core import metrics
+from mailx.core.author import Authors, authors
 from mailx.core.policy import Findings, Policy
 from mailx.core.resolver import DNSFailure, ascii_name
 from mailx.mail.canonical import Mail

@@ -102,8 +102,12 @@ class Checker:
         if len(domain) > 253 - len("_dmarc."):
             return None
         answer = await self._names.query("_dmarc." + domain, "TXT")
-        records = [record for record in map(read, answer.records[:_RECORDS]) if record is not None]
-        return records[0] if len(records) == 1 else None
+        found: Record | None = None
+        for record in filter(None, map(read, answer.records[:_RECORDS])):
+            if found is not None:
+                return None
+            found = record
+        return found
 
     async def _exists(self, domain: str) -> bool:
         """Whether ``domain`` is in the DNS (3.2.13); when nobody knows, it is."""

@@ -13,14 +13,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailx.core import arc, dkim, metrics
+from mailx.core.author import authors
 from mailx.core.content import Threads
 from mailx.core.dkim import Signer, Unsignable
 from mailx.core.signing import Signing
 from mailx.core.users import canonical_domain
-from mailx.mail import addresses
 from mailx.mail.canonical import Mail
 from mailx.mail.envelope import GENERATED, Envelope, Forwarding
-from mailx.mail.header import decode
 from mailx.mail.reply import Refused, Reply, Unavailable
 from mailx.mail.seven_bit import downgraded
 from mailx.store.cipher import CipherError
@@ -32,7 +31,7 @@ UNCONVERTIBLE = Reply(554, "5.6.3", "Message needs 8BITMIME, which the next serv
 _KEPT = 64  # messages
 _KEPT_OCTETS = 4 << 20
 _WORTH_KEEPING = 1 << 20  # larger messages are made anew
-_IN_THREAD = 65536  # octets whose From field is looked for in a thread
+_IN_THREAD = 16384  # octets whose From field is looked for in a thread
 
 _RETURN_PATH = b"return-path:"
 _Key = tuple[str, bool, Forwarding | None]  # envelope, whether it may have eight bits, who seals it
@@ -171,11 +170,5 @@ def without_return_path(content: bytes) -> bytes:
 
 def author_domain(content: bytes) -> str:
     """The domain of the authors in From, A-labels; empty when there is no single one (RFC 9989 asks for just one)."""
-    mail = Mail(content)
-    found = mail.places.get(b"from", ())
-    if len(found) != 1:
-        return ""
-    hosts = {entry.host for entry in addresses.parse(mail.fields[found[0]][2]) if entry.mailbox is not None and entry.host}
-    if len(hosts) != 1:
-        return ""
-    return canonical_domain(decode(hosts.pop()))
+    found = authors(Mail(content))
+    return found.domains[0] if found.clear and len(found.domains) == 1 else ""

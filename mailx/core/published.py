@@ -123,7 +123,7 @@ class Published:
         results = [await spf_reading.authorises(self._resolver, record.name, address) for address in addresses[:_ADDRESSES]]
         worst = next((result for result in results if result != spf_reading.PASS), spf_reading.PASS)
         if worst == spf_reading.PASS:
-            loose = texts[0].lower().split()[-1] in (b"+all", b"all")
+            loose = bool({b"+all", b"all"} & set(texts[0].lower().split()))
             return Finding(record, OK, seen, "It lets everybody send in the name of the domain." if loose else "")
         if spf_reading.UNKNOWN in results:
             return Finding(record, UNKNOWN, seen, "It hangs on more than the address.")

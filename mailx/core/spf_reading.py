@@ -17,6 +17,7 @@ UNKNOWN = "unknown"
 _QUALIFIERS = {"+": PASS, "-": FAIL, "~": SOFTFAIL, "?": NEUTRAL}
 _LOOKUPS = 10  # RFC 7208 4.6.4
 _HOSTS = 10
+_VOID = 2
 IP: TypeAlias = IPv4Address | IPv6Address
 
 
@@ -42,6 +43,7 @@ class _Reading:
         self._resolver = resolver
         self._address = address
         self._left = _LOOKUPS
+        self._void = 0
 
     async def check(self, domain: str) -> str:
         records = [text for text in await self._resolver.texts(domain) if is_spf(text)]
@@ -56,7 +58,7 @@ class _Reading:
             if equals and ":" not in name and "/" not in name:
                 redirect = value if name == "redirect" else redirect
                 continue
-            matches = await self._matches(term.lstrip("+-~?"), domain)
+            matches = await self._matches(term[1:] if term[0] in _QUALIFIERS else term, domain)
             if matches is None:
                 unknown = True
             elif matches:
@@ -77,7 +79,7 @@ class _Reading:
         if name == "all":
             return True
         if name in ("ip4", "ip6"):
-            return self._in(rest)
+            return self._in(rest, int(name[2]))
         if name in ("exists", "ptr"):
             self._count()
             return None
@@ -95,6 +97,7 @@ class _Reading:
         hosts: Sequence[str] = [target or domain]
         if name == "mx":
             hosts = [record.host for record in await self._resolver.mx(hosts[0]) if record.host != "."]
+            self._answered(hosts)
             if len(hosts) > _HOSTS:
                 raise _Broken("too many hosts")
         return await self._among(hosts, lengths if more else length if slash else "")
@@ -102,18 +105,28 @@ class _Reading:
     async def _among(self, hosts: Sequence[str], lengths: str) -> bool:
         """Whether the address is one of the hosts', to the prefix lengths ``24//64`` (RFC 7208 5.6)."""
         four, _, six = lengths.partition("//") if not lengths.startswith("/") else ("", "", lengths.removeprefix("/"))
-        length = six if self._address.version == 6 else four
+        kind, length = ("AAAA", six) if self._address.version == 6 else ("A", four)
         for host in hosts:
-            for address in await self._resolver.addresses(host):
-                if ip_address(address).version == self._address.version and self._in(f"{address}/{length}" if length else address):
-                    return True
+            addresses = (await self._resolver.query(host, kind)).records
+            self._answered(addresses)
+            if any(self._in(f"{address}/{length}" if length else address, self._address.version) for address in addresses):
+                return True
         return False
 
-    def _in(self, network: str) -> bool:
+    def _in(self, network: str, version: int) -> bool:
         try:
-            return self._address in ip_network(network, strict=False)
+            there = ip_network(network, strict=False)
         except ValueError:
             raise _Broken(network) from None
+        if there.version != version:
+            raise _Broken(network)
+        return self._address in there
+
+    def _answered(self, records: Sequence[object]) -> None:
+        """Count the questions that DNS has nothing for (RFC 7208 4.6.4)."""
+        self._void += not records
+        if self._void > _VOID:
+            raise _Broken("too many void lookups")
 
     def _count(self) -> None:
         self._left -= 1

@@ -13,6 +13,7 @@ Policy = Literal["none", "quarantine", "reject"]
 
 WALK = 8  # look-ups of one walk
 _RECORD_OCTETS = 4096
+_TAGS = 64  # of one record; what more there are count as absent
 _VERSION = re.compile(r"v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
 _POLICIES = ("none", "quarantine", "reject")
 _MILDER: dict[Policy, Policy] = {"none": "none", "quarantine": "none", "reject": "quarantine"}
@@ -50,7 +51,7 @@ def read(text: bytes) -> Record | None:
     if not _VERSION.match(decoded):
         return None
     tags: dict[str, str] = {}
-    for spec in decoded.split(";")[1:]:
+    for spec in decoded.split(";", _TAGS)[1:_TAGS]:
         name, equals, value = spec.partition("=")
         if equals:
             tags.setdefault(name.strip().lower(), value.strip())

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from mailx.core.resolver import DNSFailure
+from mailx.core.resolver import Answer, DNSFailure
 from mailx.core.spf_reading import BROKEN, FAIL, NEUTRAL, NONE, PASS, SOFTFAIL, UNKNOWN, authorises, is_spf
 from tests import dns
 
@@ -52,6 +52,10 @@ class Reading(TestCase):
             ("v=spf1", NEUTRAL),
             ("v=spf1 exp=x.example -all", FAIL),
             ("v=spf1 moo=x +all", PASS),
+            ("v=spf1 a:no1.example a:no2.example ip4:192.0.2.7 -all", PASS),
+            ("v=spf1 a:no1.example a:no2.example a:no3.example ip4:192.0.2.7 -all", BROKEN),
+            ("v=spf1 --all", BROKEN),
+            ("v=spf1 ip4:2001:db8::1 +all", BROKEN),
         ):
             self.assertEqual(await self.said(text), result, text)
 
@@ -112,8 +116,8 @@ class Reading(TestCase):
             async def mx(self, name: str) -> list[Any]:
                 return []
 
-            async def addresses(self, name: str) -> list[str]:
-                return [ME]
+            async def query(self, name: str, kind: str) -> Answer:
+                return Answer(name, (ME,), False, 60, True)
 
         said = self.successResultOf(Deferred.fromCoroutine(authorises(Fixed(), "example.org", ME)))  # type: ignore[arg-type]
         self.assertIn(said, (PASS, FAIL, SOFTFAIL, NEUTRAL, BROKEN, UNKNOWN))

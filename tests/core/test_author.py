@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailx.checks.author import DOMAINS, Authors, authors
+from mailx.core.author import DOMAINS, Authors, authors
 from mailx.mail.canonical import Mail
 
 
