@@ -150,7 +150,7 @@ def _shown(entry: Any) -> Iterator[str]:
         past = [*past, entry["last"]]
     for attempt in past:
         where = f"  {attempt['host']}" if attempt["host"] else ""
-        tls = f"  {attempt['tls'] or 'no TLS'}" if attempt["host"] else ""
+        tls = f"  {attempt['tls']}" if attempt["tls"] else "  no TLS" if attempt["security"] == "plain" else ""  # or it is not known
         yield output.printable(f"  {output.moment(attempt['time'])}{where}{tls}")
         yield output.printable(f"    {attempt['reply']}")
 

@@ -102,7 +102,9 @@ class Opening:
         if self.login is not None:
             if not tls and self.security.level != NONE:
                 raise Unreachable(UNENCRYPTED_LOGIN, str(self.hop), STARTTLS_NOT_SUPPORTED, courier.PLAIN)
-            await self._log_in(wire, self.login, extensions)
+            refusal = await self._log_in(wire, self.login, extensions)
+            if refusal is not None:
+                raise Unreachable(refusal, str(self.hop), "", verified, tls)
         wire.rest()
         return Opened(self.hop, extensions, verified, tls, announced, failure)
 
@@ -149,8 +151,8 @@ class Opening:
             raise Unreachable(reply, str(self.hop), failure, courier.ENCRYPTED, tls)
         return tls, failure, courier.ENCRYPTED
 
-    async def _log_in(self, wire: Wire, login: Login, extensions: Mapping[str, str]) -> None:
-        """Log in by the first mechanism that works. What the server says against it is its route's trouble, never the message's."""
+    async def _log_in(self, wire: Wire, login: Login, extensions: Mapping[str, str]) -> Reply | None:
+        """Log in by the first mechanism that works; why none did. What the server says is its route's trouble, never the message's."""
         refusal = NO_LOGIN
         for name in sasl.choices(login, extensions.get("AUTH", "")):
             try:
@@ -159,12 +161,12 @@ class Opening:
                 refusal = Reply(454, "4.7.0", f"Login at the relay failed: {error}")
                 break
             if answer.good:
-                return
+                return None
             refusal = Reply(454, "4.7.0", clean(f"The relay refused the login: {answer.reply()}"))
             if answer.code not in (504, 534) or wire.closing:  # another mechanism may do
                 break
         log.warn("Login at a relay failed: {reason}", event="outbound.login_failed", host=str(self.hop), reason=str(refusal))
-        raise Unreachable(refusal, str(self.hop))
+        return refusal
 
     async def _exchange(self, wire: Wire, name: str, login: Login) -> Answer:
         mechanism = sasl.MECHANISMS[name](login, self.threads)

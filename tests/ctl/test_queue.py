@@ -148,7 +148,7 @@ class Looking(QueueBase):
             f"Message {id} from me@example.test, ",
             f"{BOB}: deferred",
             "next attempt ",
-            "mx.example.org [192.0.2.1]:25  no TLS",
+            "mx.example.org [192.0.2.1]:25\n",
             "451 4.7.1 Greylisted",
             f"Next: mailxctl queue retry {id}, or hold, bounce, delete",
             f"More: mailxctl trace {id}",
@@ -160,6 +160,16 @@ class Looking(QueueBase):
             self.assertEqual((await self.fail_with("queue", "show", wrong))["message"], f"{wrong!r} is no queue id")
         error = await self.fail_with("queue", "show", "0" * 16)
         self.assertEqual((error["code"], error["message"]), ("not_found", f"The queue has no message {'0' * 16}."))
+
+    async def test_how_it_was_secured(self) -> None:
+        await self.open_office()
+        for number, (security, tls, shown) in enumerate(
+            (("plain", "", "  no TLS"), ("encrypted", "TLSv1.3 X", "  TLSv1.3 X"), ("", "", "")), 1
+        ):
+            self.office.courier.answers["example.org"] = evolve(LATER, security=security, tls=tls)
+            id = await self.office.send(BOB)
+            await self.office.settled(deferred=number)
+            self.assertIn(f"  mx.example.org [192.0.2.1]:25{shown}\n", await self.run_command("queue", "show", id))
 
     async def test_a_strangers_text_does_nothing_to_the_terminal(self) -> None:
         await self.open_office()
