@@ -177,12 +177,17 @@ class _Stream(ClientFactory):
         self._reactor = reactor
         self._late: IDelayedCall | None = reactor.callLater(timeout, self.end, NoAnswer("timeout"))
         self.connection: Protocol | None = None
+        self._connector: Any = None
+
+    def startedConnecting(self, connector: object) -> None:
+        self._connector = connector
 
     def buildProtocol(self, addr: object) -> Protocol:
         self.connection = _Connection(self)
         return self.connection
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
+        self._connector = None
         self.end(NoAnswer("no connection"))
 
     def end(self, result: bytes | NoAnswer) -> None:
@@ -196,6 +201,8 @@ class _Stream(ClientFactory):
             self.answer.errback(result)
         else:
             self.answer.callback(result)
+        if self.connection is None and self._connector is not None:
+            self._connector.stopConnecting()
 
 
 class _Connection(Protocol):

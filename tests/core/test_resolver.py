@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.testing import MemoryReactorClock
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailx.config import DNS
 from mailx.core import dns_wire, resolver
+from mailx.core.dns_exchange import Exchange, NoAnswer
 from mailx.core.dns_wire import RECORDS_LIMIT, Foreign, Malformed, ascii_name
 from mailx.core.resolver import MX, TLSA, Answer, DNSFailure, Resolver, endpoint, system_servers
 from tests import dns
@@ -144,6 +146,15 @@ class Hostile(TestCase):
         self.assertEqual(authority.streams, 0)
         self.assertEqual(await resolver.addresses("b.test"), ["192.0.2.2"])
         self.assertEqual(authority.streams, 1, "somebody was guessing")
+
+    async def test_a_connection_nobody_waits_for(self) -> None:
+        """A server that neither takes nor refuses it: it is not left behind."""
+        clock: Any = MemoryReactorClock()
+        asking = Deferred.fromCoroutine(Exchange("192.0.2.1", 53, 5.0, clock)._tcp(QUESTION))
+        clock.tcpClients[0][2].startedConnecting(clock.connectors[0])
+        clock.advance(5)
+        self.failureResultOf(asking, NoAnswer)
+        self.assertTrue(clock.connectors[0].stoppedConnecting)
 
     async def test_thousands_of_records(self) -> None:
         resolver = await dns.resolver(self, {("a.test", "MX"): [f"{number} m{number}.a.test." for number in range(2500)]})
