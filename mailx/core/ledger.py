@@ -4,10 +4,10 @@ Rows that are being sent are left alone: what becomes of them is being decided. 
 held. Large selections are worked through in slices, so that nobody waits for the writer for long.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
@@ -23,14 +23,15 @@ from mailx.core.timetable import Timetable
 from mailx.core.users import DirectoryError, canonical_domain
 from mailx.mail.message import Message
 from mailx.mail.reply import Reply
-from mailx.store import Store, queue, queue_upkeep
+from mailx.store import Store, queue_upkeep
 from mailx.store.cipher import CipherError
-from mailx.store.queue import FAILED, HELD, SENT, STATES
+from mailx.store.queue import DEFERRED, FAILED, HELD, PENDING, SENT, STATES
 from mailx.store.queue_upkeep import Filter, Listed
 
 BY_HAND = Attempt(Reply(554, "5.4.7", "Returned by the administrator of this server"))
 
 _PAUSE = 0.02  # seconds between slices, for whoever else waits for the writer
+_SLICE = 500  # rows changed at a time
 _BOUNCED = 100  # rows given up at a time
 _NOTHING = Message(b"", 0)
 
@@ -129,50 +130,41 @@ class Ledger:
 
     async def retry(self, selection: Selection) -> int:
         """Try rows that wait, are held or failed as soon as possible, dead letters from the beginning of their schedule."""
-        done = await self._sliced(queue_upkeep.retry, self._filter(selection), int(self._now()))
-        return await self._changed(done, "retried")
+        return await self._change(selection, (PENDING, DEFERRED, HELD, FAILED), "retried", queue_upkeep.retry, int(self._now()))
 
     async def hold(self, selection: Selection) -> int:
         """Keep waiting rows until they are released."""
-        return await self._changed(await self._sliced(queue_upkeep.hold, self._filter(selection)), "held")
+        return await self._change(selection, (PENDING, DEFERRED), "held", queue_upkeep.hold)
 
     async def release(self, selection: Selection) -> int:
         """Let held rows be tried again."""
-        which = self._filter(selection, (HELD,))
-        return await self._changed(await self._sliced(queue_upkeep.retry, which, int(self._now())), "released")
+        return await self._change(evolve(selection, states=(HELD,)), (HELD,), "released", queue_upkeep.retry, int(self._now()))
 
     async def bounce(self, selection: Selection) -> int:
         """Give rows up that wait or are held: their senders are told."""
-        which = self._filter(selection)
-        total = after = 0
-        while rows := await self._store.write(queue_upkeep.take, which, after, _BOUNCED, self._node):
-            after = rows[-1].id
+        total = 0
+        async for which in self._slices(selection, (PENDING, DEFERRED, HELD), _BOUNCED):
+            rows = await self._store.write(queue_upkeep.take, which, 0, _BOUNCED, self._node)
             total += len(rows)
             for settled in self._sending.give_up(rows, BY_HAND):
                 await settled
-            await self._pause()
         return total
 
     async def delete(self, selection: Selection) -> int:
         """Remove rows, also finished ones, without a word to their senders."""
-        which = self._filter(selection)
-        total = after = 0
-        while True:
-            rows, files = await self._store.write(queue_upkeep.delete, which, after)
+        total = 0
+        async for which in self._slices(selection, (PENDING, DEFERRED, HELD, SENT, FAILED)):
+            rows, files = await self._store.write(queue_upkeep.delete, which, 0)
             self._settling.unlink(files)
-            for _, _, envelope in rows:
-                self._timeline.note(envelope, "deleted")
             total += len(rows)
-            if len(rows) < queue.SLICE:
-                return total
-            after = rows[-1][0]
-            await self._pause()
+            self._tell(rows, "deleted")
+        return total
 
     async def purge(self, states: Sequence[str] = (SENT, FAILED), before: int | None = None) -> int:
         """Remove rows in these states, accepted before that time; by default all that is finished."""
         return await self.delete(Selection(states=tuple(states), before=before))
 
-    def _filter(self, selection: Selection, states: tuple[str, ...] | None = None) -> Filter:
+    def _filter(self, selection: Selection) -> Filter:
         unknown = [state for state in selection.states if state not in STATES]
         if unknown:
             raise DirectoryError("invalid", f"{unknown[0]!r} is no state of the queue", f"States are {', '.join(STATES)}.")
@@ -180,7 +172,7 @@ class Ledger:
         if destination and ":" not in destination:
             destination = canonical_domain(destination)
         return Filter(
-            states or selection.states or None,
+            selection.states or None,
             self._key(destination) if destination else None,
             selection.account,
             selection.envelope or None,
@@ -228,29 +220,41 @@ class Ledger:
         except CipherError:
             return ()
 
-    async def _sliced(self, job: Callable[..., Any], which: Filter, *args: Any) -> Sequence[tuple[int, bytes, str]]:
-        """Run ``job`` slice by slice; the rows it held for."""
-        done: Any = []
+    async def _slices(self, selection: Selection, states: Sequence[str], limit: int = _SLICE) -> AsyncIterator[Filter]:
+        """What is meant, in parts of at most ``limit`` rows. A reader finds them: the writer must not look through all there are."""
+        which = self._filter(selection)
         after = 0
         while True:
-            rows = await self._store.write(job, which, after, *args)
-            done += rows
-            if len(rows) < queue.SLICE:
-                return tuple(done)
-            after = rows[-1][0]
+            ids: list[int] = await self._store.read(queue_upkeep.chosen, which, states, after, limit)
+            if ids:
+                yield evolve(which, ids=tuple(ids))
+            if len(ids) < limit:
+                return
+            after = ids[-1]
             await self._pause()
 
-    async def _changed(self, rows: Sequence[tuple[int, bytes, str]], event: str) -> int:
-        """Tell the timeline, and the lanes that somebody wants something now."""
+    async def _change(self, selection: Selection, states: Sequence[str], event: str, job: Callable[..., Any], *args: Any) -> int:
+        """Let ``job`` change rows in ``states``; for how many it held."""
+        total = 0
+        async for which in self._slices(selection, states):
+            rows = await self._store.write(job, which, 0, *args)
+            total += len(rows)
+            self._tell(rows, event)
+            if event != "held":
+                self._wake({destination for _, destination, _ in rows})
+        return total
+
+    def _tell(self, rows: Sequence[tuple[int, bytes, str]], event: str) -> None:
         for envelope in dict.fromkeys(envelope for _, _, envelope in rows):
             self._timeline.note(envelope, event)
-        if event != "held":
-            for destination in dict.fromkeys(destination for _, destination, _ in rows):
-                lane = self._lanes.known(destination)
-                if lane is not None:
-                    self._lanes.revive(lane)
-            self._timetable.expect(int(self._now()))
-        return len(rows)
+
+    def _wake(self, destinations: Iterable[bytes]) -> None:
+        """Somebody wants something now for these."""
+        for destination in destinations:
+            lane = self._lanes.known(destination)
+            if lane is not None:
+                self._lanes.revive(lane)
+        self._timetable.expect(int(self._now()))
 
     def _pause(self) -> "Deferred[None]":
         return deferLater(self._reactor, _PAUSE)

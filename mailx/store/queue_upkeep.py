@@ -98,6 +98,14 @@ def listing(txn: Txn, which: Filter, after: int, limit: int) -> list[Listed]:
     return [Listed(*row) for row in rows]
 
 
+def chosen(txn: Txn, which: Filter, states: Sequence[str], after: int, limit: int) -> list[int]:
+    """At most ``limit`` ids above ``after`` of the rows that are meant and in one of ``states``, rising.
+
+    A reader looks for them, however many others there are; the writer is then given their ids.
+    """
+    return [id for id, *_ in _chosen(txn, which, states, after, limit, lock=False)]
+
+
 def counts(txn: Txn, now: int) -> dict[str, int]:
     """How many rows are in each state; of those that were sent only the last day's."""
     found = dict.fromkeys(STATES, 0)
@@ -192,25 +200,30 @@ def pull(txn: Txn, now: int, longest: int) -> int:
 
 
 def shift(txn: Txn, seconds: int, after: int) -> int | None:
-    """The clock was set back by ``seconds``: so much sooner a slice of the waiting rows above the id ``after`` is due.
+    """The clock was set back by ``seconds``: so much sooner those rows are due that wait, of a slice of ids above ``after``.
 
-    Returns the last id of the slice, None when there was nothing left.
+    Returns the last id of the slice, None when there are no others.
     """
-    if after == 0:
-        txn.execute("UPDATE destinations SET due = due - ?", (seconds,))
-    rows = txn.all("SELECT id FROM queue WHERE id > ? AND state IN ('pending', 'deferred') ORDER BY id LIMIT ?", (after, SLICE))
-    if not rows:
-        return None
-    last = rows[-1][0]
-    txn.execute("UPDATE queue SET due = due - ? WHERE id > ? AND id <= ? AND state IN ('pending', 'deferred')", (seconds, after, last))
-    return int(last)
+    row = txn.one("SELECT max(id) FROM queue")
+    end = int(row[0]) if row is not None and row[0] is not None else 0
+    last = min(after + SLICE, end)
+    only = "+" if txn.dialect == "sqlite" else ""  # the range of ids is the better index
+    rows = txn.all(
+        f"UPDATE queue SET due = due - ? WHERE id > ? AND id <= ? AND {only}state IN ('pending', 'deferred') RETURNING destination, due",
+        (seconds, after, last),
+    )
+    announce(txn, [(bytes(destination), due) for destination, due in rows])
+    return last if last < end else None
 
 
-def _chosen(txn: Txn, which: Filter, states: Sequence[str], after: int, limit: int = SLICE) -> list[tuple[int, bytes, str]]:
+def _chosen(
+    txn: Txn, which: Filter, states: Sequence[str], after: int, limit: int = SLICE, lock: bool = True
+) -> list[tuple[int, bytes, str]]:
     condition, values = which.sql()
     rows = txn.all(
         f"SELECT q.id, q.destination, d.envelope FROM queue q JOIN dispatches d ON d.id = q.dispatch_id WHERE {condition}"
-        f" AND q.state IN ({', '.join('?' * len(states))}) ORDER BY q.id LIMIT ?" + ("" if txn.dialect == "sqlite" else " FOR UPDATE OF q"),
+        f" AND q.state IN ({', '.join('?' * len(states))}) ORDER BY q.id LIMIT ?"
+        + (" FOR UPDATE OF q" if lock and txn.dialect != "sqlite" else ""),
         (after, *values, *states, limit),
     )
     return [(id, bytes(destination), envelope) for id, destination, envelope in rows]
