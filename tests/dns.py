@@ -190,8 +190,8 @@ class _Stream(Protocol):
                 self.transport.loseConnection()  # type: ignore[union-attr]
 
 
-async def serve(test_case: TestCase, zone: Zone, secure: Collection[str] | bool = ()) -> Authority:
-    """An authority that answers on 127.0.0.1 until the test ends; ``address`` says where."""
+async def serve(test_case: TestCase, zone: Zone, secure: Collection[str] | bool = (), interface: str = "127.0.0.1") -> Authority:
+    """An authority that answers on a loopback ``interface`` until the test ends; ``address`` says where."""
     from twisted.internet import reactor
 
     authority = Authority(zone, secure)
@@ -199,17 +199,17 @@ async def serve(test_case: TestCase, zone: Zone, secure: Collection[str] | bool 
     factory.noisy = False
     factory.protocol = lambda: _Stream(authority)  # type: ignore[assignment]
     while True:  # until a port is free for both
-        stream = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
+        stream = reactor.listenTCP(0, factory, interface=interface)  # type: ignore[attr-defined]
         number = stream.getHost().port
         try:
-            datagrams = reactor.listenUDP(number, _Datagrams(authority), interface="127.0.0.1", maxPacketSize=65535)  # type: ignore[attr-defined]
+            datagrams = reactor.listenUDP(number, _Datagrams(authority), interface=interface, maxPacketSize=65535)  # type: ignore[attr-defined]
         except CannotListenError:
             await maybeDeferred(stream.stopListening)
         else:
             break
     test_case.addCleanup(datagrams.stopListening)
     test_case.addCleanup(stream.stopListening)
-    authority.address = f"127.0.0.1:{number}"
+    authority.address = f"[{interface}]:{number}" if ":" in interface else f"{interface}:{number}"
     return authority
 
 

@@ -103,6 +103,12 @@ class Answers(TestCase):
             with self.assertRaises(DNSFailure):
                 await resolver.query(name, "A")
 
+    async def test_a_server_with_an_ipv6_address(self) -> None:
+        zone = {("a.test", "A"): ["192.0.2.1"], ("b.test", "A"): dns.truncated("192.0.2.2")}
+        asking = dns.ask(self, await dns.serve(self, zone, interface="::1"), validating=True)
+        self.assertTrue(asking.validating)
+        self.assertEqual([await asking.addresses(name) for name in ("a.test", "b.test")], [["192.0.2.1"], ["192.0.2.2"]])
+
     async def test_the_next_server(self) -> None:
         silent, good = await dns.serve(self, {("a.test", "A"): dns.TIMEOUT}), await dns.serve(self, {("a.test", "A"): ["192.0.2.1"]})
         asking = Resolver(DNS(servers=("127.0.0.1:1", silent.address, good.address), timeout=0.15), reactor)  # type: ignore[arg-type]
