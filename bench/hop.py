@@ -83,11 +83,12 @@ def servers(directory: Path, names: Names) -> tuple[MailX, MailX]:
     return here, there
 
 
-def sign(here: MailX, names: Names) -> None:
-    """Make keys for DOMAIN, publish and use them."""
-    here.ctl("dkim", "create", DOMAIN)
-    names.publish(DOMAIN, "\n".join(line for line in here.ctl("dkim", "show", DOMAIN).splitlines() if "._domainkey." in line))
-    here.ctl("dkim", "activate", DOMAIN, "--force")
+def sign(server: MailX, names: Names) -> None:
+    """Make keys for its domain, publish and use them."""
+    domain = server.domain
+    server.ctl("dkim", "create", domain)
+    names.publish(domain, "\n".join(line for line in server.ctl("dkim", "show", domain).splitlines() if "._domainkey." in line))
+    server.ctl("dkim", "activate", domain, "--force")
 
 
 def require_verdicts(there: MailX) -> None:

@@ -25,9 +25,9 @@ class Arrival:
 
 
 class Recorder:
-    """Listens on ``port`` of 127.0.0.1 and keeps ``arrivals``, in memory and, synchronously, in ``path``."""
+    """Listens on ``port`` of ``address`` (0: a free one) and keeps ``arrivals``, in memory and, synchronously, in ``path``."""
 
-    def __init__(self, path: Path, slow_seconds: float = 0.3) -> None:
+    def __init__(self, path: Path, slow_seconds: float = 0.3, address: str = "127.0.0.1", port: int = 0) -> None:
         self.arrivals: list[Arrival] = []
         self.recovered = self.forgiving = False
         self.greeted = self.goodbyes = 0  # connections, and those of them that ended with QUIT
@@ -48,7 +48,7 @@ class Recorder:
             daemon_threads = True
             request_queue_size = 200
 
-        self._server = Server(("127.0.0.1", 0), Conversation)
+        self._server = Server((address, port), Conversation)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

@@ -65,16 +65,18 @@ class MailX:
         domain: str = DOMAIN,
         interface: str = "127.0.0.1",
         resolver: str = NO_RESOLVER,
+        smtp_port: int = 0,
     ) -> None:
         """``settings`` are further tables of the configuration; ``interface`` is the loopback address that it listens on.
 
         ``resolver`` is the name server; by default nobody answers there, so that nothing is asked elsewhere.
+        ``smtp_port`` is that of its MX, 0: a free one.
         """
         self.directory = directory
         self.users = users
         self.domain, self.interface, self.resolver = domain, interface, resolver
         self.ports = {name: free_port() for name in ("smtp", "submission", "submissions", "lmtp", "imap", "imaps", "health")}
-        self.smtp_port = self.ports["smtp"]
+        self.smtp_port = self.ports["smtp"] = smtp_port or self.ports["smtp"]
         self.imap_port = self.ports["imap"]
         self.process: subprocess.Popen[bytes] | None = None
         self._settings = settings
