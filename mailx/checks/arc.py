@@ -124,7 +124,7 @@ def _signed(record: bytes, read: Signature, digest: bytes) -> bool:
         key = key_record.read(record)
     except KeyProblem:
         return False
-    return key.kind == ALGORITHMS[read.algorithm] and key.signed(digest, read.signature)
+    return key.kind == ALGORITHMS[read.algorithm] and key.takes_sha256 and key.signed(digest, read.signature)
 
 
 def vouches(verdict: Verdict, trusted: Collection[str], author: str) -> str:

@@ -12,7 +12,7 @@ from ipaddress import ip_address, ip_network
 from time import time
 from typing import Any, TypeVar
 
-from attrs import define, field
+from attrs import define, evolve, field
 from authres import AuthenticationResult
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError, gatherResults
 from twisted.internet.threads import deferToThreadPool
@@ -149,8 +149,17 @@ class Authentication(Policy):
         if settings.dmarc != "off":
             found.authors = await self._policies(work.authors, found, dmarc.Checker(patient.longer(deadline)))
             if len(found.authors) == 1 and found.authors[0].result != "pass":
-                found.believed = arc.vouches(found.chain, self._forwarders, found.authors[0].domain)
+                self._hear(found, found.authors[0])
         return found
+
+    def _hear(self, found: _Found, author: dmarc.Verdict) -> None:
+        """Whether a trusted forwarder vouches for ``author``. While its key cannot be had, nobody knows."""
+        found.believed = arc.vouches(found.chain, self._forwarders, author.domain)
+        newest = found.chain.sealers[-1] if found.chain.sealers else ""
+        unknown = found.chain.result == "temperror" and newest in self._forwarders
+        # A forger may claim a forwarder whose key is out of reach: that must not open what is shut.
+        if unknown and author.result == "fail" and self._settings.unclear == "defer":
+            found.authors = (evolve(author, result="temperror"),)
 
     async def _look(self, message: Message, patient: Patient) -> _Work:
         """Read and hash the message; in a thread unless it is small."""

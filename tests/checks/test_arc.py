@@ -116,7 +116,7 @@ class Chains(SynchronousTestCase):
     def test_keys(self) -> None:
         once = chained(MESSAGE)
         self.assertEqual(verify(once, {"s._domainkey.forwarder.example": None}).result, "temperror")
-        for texts in ([], ["v=DKIM1; p="], [record(rsa(1024))], ["p=Zm9v"]):
+        for texts in ([], ["v=DKIM1; p="], [record(rsa(1024))], ["p=Zm9v"], [record(rsa(), h="sha1")]):
             self.assertEqual(verify(once, {"s._domainkey.forwarder.example": texts}).result, "fail")
 
     def test_a_broken_older_message_signature(self) -> None:

@@ -165,6 +165,17 @@ class Policy(SynchronousTestCase):
             reply, findings = self.ask(f"From: {value}\r\n\r\nx\r\n".encode(), zone, sender="a@evil.example")
             self.assertEqual((reply, findings.junk), (expected, junk), value[:60])
 
+    def test_a_trusted_forwarder_out_of_reach(self) -> None:
+        listed = chained(MESSAGE.replace(b"Subject:", b"Subject: [list]"))
+        zone = {("s._domainkey.forwarder.example", "TXT"): FAULT}
+        for unclear, trusted, expected in (
+            ("defer", "forwarder.example", DMARC_UNCLEAR),
+            ("defer", "other.example", DMARC_FAILED),
+            ("accept", "forwarder.example", DMARC_FAILED),
+        ):
+            settings = {"arc_trusted": (trusted,), "unclear": unclear}
+            self.assertEqual(self.ask(listed, zone, sender="list@forwarder.example", settings=settings)[0], expected)
+
     def test_a_forwarder_vouches_for_one_author(self) -> None:
         listed = chained(MESSAGE.replace(b"From: ", b"From: x@soft.example, "))
         reply, findings = self.ask(listed, sender="list@forwarder.example", settings={"arc_trusted": ("forwarder.example",)})
