@@ -61,7 +61,7 @@ class Connection:
         self._size = _number(opened.extensions.get("SIZE", ""))
         limits = _limits(opened.extensions.get("LIMITS", ""))
         self._recipients = min(limits.get("RCPTMAX") or RECIPIENTS, RECIPIENTS)
-        self._domains = limits.get("RCPTDOMAINMAX") or RECIPIENTS
+        self._domains = limits.get("RCPTDOMAINMAX", 0)  # 0: not said
         self.most_messages = limits.get("MAILMAX", 0)  # RFC 9422 4.1; 0: not said
 
     @property
@@ -91,9 +91,7 @@ class Connection:
                 found[recipient] = self.attempt(refused.reply)
         left = list(lines)
         while left:
-            some = self._together(left)
-            taken = set(some)
-            left = [recipient for recipient in left if recipient not in taken]
+            some, left = self._parted(left)
             transaction = _Transaction(self, mail, {one: lines[one] for one in some}, pieces, size)
             brought = await transaction.run()
             self.stale |= reused and len(left) + len(some) == len(lines) and transaction.silent
@@ -102,10 +100,14 @@ class Connection:
                 left += [one for one in some if _too_many(brought[one].reply)]
         return {recipient: found[recipient] for recipient in recipients}
 
-    def _together(self, left: Sequence[Address]) -> Sequence[Address]:
-        """Those of ``left`` who go into the next transaction: as many as the server takes, of as many domains (RFC 9422 4.2, 4.3)."""
+    def _parted(self, left: list[Address]) -> tuple[list[Address], list[Address]]:
+        """Who goes into the next transaction, as many as the server takes, of as many domains (RFC 9422 4.2, 4.3); and who does not."""
+        if not self._domains:
+            return left[: self._recipients], left[self._recipients :]
         domains = frozenset(list(dict.fromkeys(recipient.domain for recipient in left))[: self._domains])
-        return [recipient for recipient in left if recipient.domain in domains][: self._recipients]
+        some = [recipient for recipient in left if recipient.domain in domains][: self._recipients]
+        taken = set(some)
+        return some, [recipient for recipient in left if recipient not in taken]
 
     async def _content(self, envelope: Envelope, outgoing: Rendering) -> tuple[Sequence[bytes], int]:
         """The octets to send and their number; raises Refused."""
