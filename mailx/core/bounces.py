@@ -31,10 +31,12 @@ from mailx.core.content import Threads
 from mailx.core.courier import Attempt
 from mailx.core.timeline import Timeline
 from mailx.core.trace import received
+from mailx.core.users import canonical_domain
 from mailx.mail import dates, dsn, header
 from mailx.mail.address import Address
 from mailx.mail.envelope import GENERATED, Demands, Envelope, Notify, Origin, Wish, new_id
 from mailx.mail.message import Message, Spooled
+from mailx.mail.reply import Reply
 from mailx.store.cipher import CipherError
 
 log = Logger()
@@ -70,6 +72,7 @@ class Report:
     action: str  # of mail.dsn.ACTIONS
     attempts: int = 1
     will_retry_until: int | None = None  # seconds since 1970
+    attempted: int | None = None  # when the attempt was made, if not just now
 
 
 class Bounces:
@@ -232,9 +235,11 @@ def _outcome(report: Report, now: int) -> dsn.Outcome:
     attempt = report.attempt
     said = str(attempt.reply)
     recipient = str(report.original)
+    host = attempt.host
     if report.recipient != report.original:  # where an alias leads is its owner's affair
-        said = re.sub(re.escape(str(report.recipient)), lambda _: recipient, said, flags=re.IGNORECASE)
-    name, literal = _HOST.match(attempt.host).groups()  # type: ignore[union-attr]
+        said = _hidden(said, report.recipient, recipient) or str(Reply(attempt.reply.code, attempt.reply.enhanced, "")).strip()
+        host = ""
+    name, literal = _HOST.match(host).groups()  # type: ignore[union-attr]
     return dsn.Outcome(
         recipient=recipient,
         action=report.action,
@@ -242,9 +247,16 @@ def _outcome(report: Report, now: int) -> dsn.Outcome:
         original=report.wish.original,
         remote=name or literal or "",
         diagnostic=said,
-        attempted=now,
+        attempted=now if report.attempted is None else report.attempted,
         retry_until=report.will_retry_until,
     )
+
+
+def _hidden(said: str, target: Address, alias: str) -> str:
+    """What another server said, with ``alias`` for its recipient ``target``; nothing if it names that in another way, too."""
+    told = re.sub(re.escape(str(target)), lambda _: alias, said, flags=re.IGNORECASE)
+    rest = told.lower().replace(alias.lower(), "")
+    return "" if any(word and word in rest for word in (target.local.lower(), target.domain, canonical_domain(target.domain))) else told
 
 
 def _arrived(content: bytes) -> int | None:

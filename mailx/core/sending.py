@@ -144,8 +144,8 @@ class Sending:
         retry, now = shipment.way.retry, int(self._now())
         next_ = last.time + wait(retry, waiter.attempts - 1) if last is not None and waiter.attempts else now
         until = max(next_, now) + sum(retry[waiter.attempts :])
-        consignee = waiter.consignee
-        return Report(consignee.address, consignee.original, consignee.wish, attempt, "delayed", waiter.attempts, until)
+        to, tried = waiter.consignee, last.time if last is not None else None
+        return Report(to.address, to.original, to.wish, attempt, "delayed", waiter.attempts, until, tried)
 
     # One turn of a lane.
 

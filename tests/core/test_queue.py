@@ -141,12 +141,13 @@ class Outcomes(TestCase):
         here.courier.answers["example.org"] = LATER
         await here.send("you@example.org")
         await here.settled(deferred=1)
-        end = formatdate(here.clock[0] + 300 + 900).encode().removesuffix(b"-0000")
+        tried, end = (formatdate(here.clock[0] + later).encode().removesuffix(b"-0000") for later in (0, 300 + 900))
         here.clock[0] += 60
         await here.queue._timetable._upkeep()
         await here.until(lambda: _some(here.reports()))
         (report,) = await here.reports()
         self.assertIn(b"\r\nWill-Retry-Until: " + end, report)
+        self.assertIn(b"\r\nLast-Attempt-Date: " + tried, report)
 
     async def test_large_message_from_its_file(self) -> None:
         here = await office(self, store={"file_above": 1024})
