@@ -9,7 +9,6 @@ import argparse
 import random
 import re
 import smtplib
-import sqlite3
 import threading
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.client import Client
+from bench.database import IDatabase, SQLite
 from bench.report import finish, progress
 from bench.servers import DOMAIN, ROOT, MailX
 
@@ -130,21 +130,19 @@ class Ledger:
         self.expunged |= {(user, shown[uid]) for uid in doomed}
 
 
-def orphans(directory: Path) -> list[str]:
+def orphans(directory: Path, database: IDatabase) -> list[str]:
     """Blob files without a message, messages without their blob file, and messages without an entry."""
-    database = sqlite3.connect(f"file:{directory / 'var' / 'mailx.db'}?mode=ro", uri=True)
-    named = {name for (name,) in database.execute("SELECT file FROM messages WHERE file IS NOT NULL")}
-    unreferenced = database.execute("SELECT count(*) FROM messages WHERE refs = 0").fetchone()[0]
-    database.close()
+    named = {name for (name,) in database.rows("SELECT file FROM messages WHERE file IS NOT NULL")}
+    unreferenced = database.rows("SELECT count(*) FROM messages WHERE refs = 0")[0][0]
     lying = {path.name for path in (directory / "var" / "blobs").glob("??/*") if path.is_file()}
     faults = [f"blob {name} has no message" for name in lying - named] + [f"blob {name} is missing" for name in named - lying]
     return faults + ([f"{unreferenced} messages without an entry were not swept"] if unreferenced else [])
 
 
-def swept(directory: Path, seconds: float) -> list[str]:
+def swept(directory: Path, database: IDatabase, seconds: float) -> list[str]:
     """What the sweep has left after ``seconds`` at most; it begins when the server starts and works in slices."""
     deadline = time.monotonic() + seconds
-    while (faults := orphans(directory)) and time.monotonic() < deadline:
+    while (faults := orphans(directory, database)) and time.monotonic() < deadline:
         time.sleep(0.1)
     return faults
 
@@ -179,7 +177,7 @@ def run(directory: Path, rounds: int, seconds: float, seed: int) -> dict[str, An
             ledger.expunged = {pair for pair in ledger.expunged if pair[1].startswith((f"r{number}-", f"r{number - 1}-"))}
             if number % 10 == 0 or faults:
                 progress(f"round {number}: {acknowledged} of {attempted} attempts acknowledged, {len(faults)} faults")
-        faults += swept(directory, 30)
+        faults += swept(directory, SQLite(directory), 30)
     finally:
         server.stop()
     return {"rounds": rounds, "attempted": attempted, "acknowledged": acknowledged, "faults": faults[:20], "fault_count": len(faults)}

@@ -5,6 +5,9 @@ in every state; some are held. Each message carries an id of its own, and the ne
 At the end all is released and retried. Then every recipient of an acknowledged message must have arrived, or have
 bounced to its sender exactly once; one that arrived twice is allowed only if a kill fell between the next server's 250 and
 the commit: such a row was found in ``sending`` at the next start and counted by ``mailx_queue_uncertain_total``.
+
+With ``--engine postgresql`` the database outlives the server. A new server is another node there, which has to wait until the
+dead one was silent for long enough; the database's record of it is aged, so that this is at the next start.
 """
 
 import argparse
@@ -12,7 +15,6 @@ import random
 import re
 import shutil
 import smtplib
-import sqlite3
 import ssl
 import threading
 import time
@@ -22,6 +24,7 @@ from typing import Any
 
 from bench.client import Client
 from bench.crash import swept
+from bench.database import ENGINES, IDatabase, database
 from bench.recorder import Arrival, Recorder
 from bench.report import finish, progress
 from bench.servers import DOMAIN, PASSWORD, ROOT, MailX
@@ -32,6 +35,7 @@ SIZES = (300, 4096, 4096, 4096, 200_000)
 KINDS = ("ok", "ok", "ok", "slow", "slow", "defer", "reject")
 ELSEWHERE = "example.net"
 LAG = 0.5  # seconds that this process may be late to read what the server sent, or the server to commit what it read
+UNCERTAIN = "mailx_queue_uncertain_total"
 ENOUGH = 50  # rounds, so that every state must have been met at a kill
 SETTINGS = """[limits]
 account_hour = 0
@@ -94,33 +98,31 @@ def hold_some(server: MailX) -> None:
     try:
         while True:
             time.sleep(0.1)
-            for entry in server.api("GET", "/v1/queue", {"state": "pending,deferred", "limit": 3})["entries"]:
+            for entry in server.api("GET", "/v1/queue", {"state": "pending,deferred", "limit": "3"})["entries"]:
                 server.api("POST", "/v1/queue/hold", body={"id": entry["id"]})
     except (OSError, RuntimeError):
         return
 
 
-def states(directory: Path) -> Counter[str]:
+def states(at: IDatabase) -> Counter[str]:
     """How many recipients are in which state on disk."""
-    database = sqlite3.connect(f"file:{directory / 'var' / 'mailx.db'}?mode=ro", uri=True)
-    found = Counter(dict(database.execute("SELECT state, count(*) FROM queue GROUP BY state")))
-    database.close()
-    return found
+    return Counter({state: count for state, count in at.rows("SELECT state, count(*) FROM queue GROUP BY state")})
 
 
-def round_of_load(server: MailX, number: int, seconds: float) -> tuple[Load, float]:
-    """Load until a kill; with the moment of the kill."""
+def round_of_load(server: MailX, number: int, seconds: float) -> tuple[Load, float, int]:
+    """Load until a kill; with the moment of the kill, and how many recipients were uncertain since the start."""
     load = Load(server, f"r{number}")
     workers = [threading.Thread(target=load.submit, args=(user % USERS + 1,)) for user in range(SENDERS)]
     workers.append(threading.Thread(target=hold_some, args=(server,)))
     for worker in workers:
         worker.start()
     time.sleep(random.uniform(0.05, seconds))
+    uncertain = int(server.metric(UNCERTAIN))
     moment = time.monotonic()
     server.kill()
     for worker in workers:
         worker.join()
-    return load, moment
+    return load, moment, uncertain
 
 
 def drain(server: MailX, recorder: Recorder, seconds: float = 600.0) -> list[str]:
@@ -128,7 +130,7 @@ def drain(server: MailX, recorder: Recorder, seconds: float = 600.0) -> list[str
     recorder.recovered, recorder.slow_seconds = True, 0.0
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        counts: dict[str, int] = server.api("GET", "/v1/queue", {"limit": 1})["counts"]
+        counts: dict[str, int] = server.api("GET", "/v1/queue", {"limit": "1"})["counts"]
         waiting = {state: counts.get(state, 0) for state in ("held", "deferred", "pending", "sending")}
         if not any(waiting.values()):
             return []
@@ -212,31 +214,34 @@ def remove(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def run(directory: Path, rounds: int, seconds: float, seed: int) -> dict[str, Any]:
+def run(directory: Path, rounds: int, seconds: float, seed: int, engine: str = "sqlite") -> dict[str, Any]:
     """All rounds; the figures, with ``faults`` as a list that should be empty."""
     random.seed(seed)
     directory.mkdir(parents=True, exist_ok=True)
     recorder = Recorder(directory / "arrivals.txt")
-    server = MailX(directory / "mailx", users=USERS, settings=SETTINGS.format(port=recorder.port))
+    at = database(engine, directory / "mailx")
+    server = MailX(directory / "mailx", users=USERS, settings=SETTINGS.format(port=recorder.port) + at.settings)
     acknowledged: dict[str, tuple[int, tuple[str, ...]]] = {}
     at_kills, kills, attempted, uncertain = Counter[str](), [], 0, 0
     server.start()
     try:
         server.populate()
         for number in range(1, rounds + 1):
-            load, moment = round_of_load(server, number, seconds)
+            load, moment, found = round_of_load(server, number, seconds)
             kills.append(moment)
-            at_kills += states(server.directory)
+            uncertain += found
+            at_kills += states(at)
             acknowledged |= load.acknowledged
             attempted += load.attempted
+            at.forget_the_dead()
             server.start()
-            uncertain += int(server.metric("mailx_queue_uncertain_total"))
             if number % 10 == 0:
                 progress(f"round {number}: {len(acknowledged)} of {attempted} messages acknowledged, {uncertain} recipients uncertain")
         faults = drain(server, recorder)
+        uncertain += int(server.metric(UNCERTAIN))
         account = Account(acknowledged, recorder, kills)
         account.check(*mailboxes(server))
-        faults += account.faults + swept(server.directory, 30)
+        faults += account.faults + swept(server.directory, at, 30)
         if len(account.doubled) > uncertain:
             faults.append(f"{len(account.doubled)} recipients doubled, but only {uncertain} were counted as uncertain")
         if rounds >= ENOUGH:
@@ -246,6 +251,7 @@ def run(directory: Path, rounds: int, seconds: float, seed: int) -> dict[str, An
         server.stop()
         recorder.close()
     return {
+        "engine": engine,
         "rounds": rounds,
         "attempted": attempted,
         "acknowledged": len(acknowledged),
@@ -263,10 +269,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=1.5, help="the longest life of the server in a round")
+    parser.add_argument("--engine", choices=ENGINES, default="sqlite")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
     progress(f"seed {options.seed}")
-    figures = run(ROOT / "bench" / "var" / "crash_queue", options.rounds, options.seconds, options.seed)
+    figures = run(ROOT / "bench" / "var" / "crash_queue", options.rounds, options.seconds, options.seed, options.engine)
     finish("crash-queue", figures | {"seed": options.seed}, {})
     raise SystemExit(1 if figures["fault_count"] else 0)
 

@@ -122,6 +122,19 @@ servers = ["{self.resolver}"]
             self.process = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=log)
         wait_for_port(self.ports["imaps"], process=self.process, address=self.interface)
         wait_for_port(self.imap_port, process=self.process, address=self.interface)
+        self._wait_for_administration()
+
+    def _wait_for_administration(self, seconds: float = 60.0) -> None:
+        """The ports accept as soon as they are bound; the admin socket opens last. Raises TimeoutError."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self.api("GET", "/v1/queue", {"limit": "1"})
+                return
+            except (OSError, RuntimeError) as error:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the admin socket does not answer") from error
+                time.sleep(0.02)
 
     def ctl(self, *arguments: str, given: str = "") -> str:
         command = [str(BIN / "mailxctl"), "--config", str(self.directory / "mailx.toml"), *arguments]
