@@ -5,7 +5,7 @@ Nothing said before TLS counts after it (RFC 3207 4.2), and a login is never sen
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
@@ -154,25 +154,31 @@ class Opening:
     async def _log_in(self, wire: Wire, login: Login, extensions: Mapping[str, str]) -> Reply | None:
         """Log in by the first mechanism that works; why none did. What the server says is its route's trouble, never the message's."""
         refusal = NO_LOGIN
+        said: list[str] = [login.password]
         for name in sasl.choices(login, extensions.get("AUTH", "")):
             try:
-                answer = await self._exchange(wire, name, login)
+                answer = await self._exchange(wire, name, login, said)
             except sasl.SASLError as error:
                 refusal = Reply(454, "4.7.0", f"Login at the relay failed: {error}")
                 break
             if answer.good:
                 return None
-            refusal = Reply(454, "4.7.0", clean(f"The relay refused the login: {answer.reply()}"))
+            reply = answer.reply()
+            if repeats(reply.text, said):
+                reply = Reply(reply.code, reply.enhanced, "")
+            refusal = Reply(454, "4.7.0", clean(f"The relay refused the login: {reply}"))
             if answer.code not in (504, 534) or wire.closing:  # another mechanism may do
                 break
         log.warn("Login at a relay failed: {reason}", event="outbound.login_failed", host=str(self.hop), reason=str(refusal))
         return refusal
 
-    async def _exchange(self, wire: Wire, name: str, login: Login) -> Answer:
+    async def _exchange(self, wire: Wire, name: str, login: Login, said: list[str]) -> Answer:
+        """One login by the mechanism ``name``; what goes to the server is added to ``said``."""
         mechanism = sasl.MECHANISMS[name](login, self.threads)
         line = f"AUTH {name}".encode("ascii")
         if mechanism.initial is not None:
             line += b" " + (b64encode(mechanism.initial) or b"=")
+            said.append(b64encode(mechanism.initial).decode("ascii"))
         (answer,) = await wire.ask(line + b"\r\n", 1, LOGIN_TIME)
         for _ in range(LOGIN_STEPS):
             if answer.code != 334:
@@ -182,12 +188,23 @@ class Opening:
             except sasl.SASLError:
                 await wire.ask(b"*\r\n", 1, LOGIN_TIME)  # RFC 4954 4: cancel
                 raise
+            said.append(b64encode(response).decode("ascii"))
             (answer,) = await wire.ask(b64encode(response) + b"\r\n", 1, LOGIN_TIME)
         if answer.code == 235:
             mechanism.finish()
         elif answer.good:
             raise sasl.SASLError("an answer that AUTH does not have")
         return answer
+
+
+def repeats(text: str, secrets: Sequence[str]) -> bool:
+    """Whether ``text`` holds eight characters in a row of a secret, or the whole of a shorter one, in capitals or not."""
+    text = text.lower()
+    return any(
+        secret[start : start + 8] in text
+        for secret in (each.lower() for each in secrets if each)
+        for start in range(max(1, len(secret) - 7))
+    )
 
 
 def announced(answer: Answer) -> dict[str, str]:

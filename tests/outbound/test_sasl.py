@@ -215,6 +215,27 @@ class Sessions(TestCase):
         failure = await self.login(self.sinks(Guard(signature=False), b"SCRAM-SHA-256"), LOGIN)
         self.assertIn("did not prove", failure)
 
+    async def test_what_it_repeats_of_the_login(self) -> None:
+        """The reply goes into the log and to the sender: what we said stays out of it."""
+        for mechanism in (b"PLAIN", b"LOGIN"):
+            for repeat in (
+                lambda said: said,
+                lambda said: said[:20],
+                lambda said: said.upper(),
+                lambda said: repr(b64decode(said.split()[-1])),
+            ):
+                guard = Guard()
+                guard.password = b"another"
+
+                def echo(session: Any, guard: Guard = guard, repeat: Any = repeat, mechanism: bytes = mechanism) -> bytes:
+                    said = session.factory.lines[-1] if mechanism == b"PLAIN" else b64encode(b"pass word").decode()
+                    guard.answer = f"501 5.5.2 What is {repeat(said)}?".encode()
+                    return guard(session)
+
+                sinks = self.sinks(guard, mechanism)
+                sinks.script[-1] = ("AUTH", echo)
+                self.assertEqual(await self.login(sinks, LOGIN), "454 4.7.0 The relay refused the login: 501 5.5.2")
+
     async def test_challenges_without_end(self) -> None:
         for mechanism in sasl.MECHANISMS:
             sinks = self.sinks(Guard(), mechanism.encode(), ("AUTH", b"334 eA=="))
