@@ -244,7 +244,8 @@ class Accounts:
         except Missing as error:
             raise DirectoryError("not_found", f"there is no {error.kind} {error.name}", _REMEDIES.get(error.kind, "")) from None
         except Taken as error:
-            raise DirectoryError("exists", f"{error.name} is taken: it exists as {_article(error.kind)}") from None
+            remedy = "" if error.kind == "domain" else "Choose another name, or delete that one first."
+            raise DirectoryError("exists", f"{error.name} is taken: it exists as {_article(error.kind)}", remedy) from None
         finally:
             self._forget()
 

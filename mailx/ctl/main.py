@@ -30,9 +30,10 @@ def main(context: click.Context) -> None:
 def status(session: Session) -> None:
     """Show version, host name, and how much there is."""
     answer = session.call("GET", "/v1/status")
+    count = answer["accounts"]
     session.say(
         answer,
-        f"MailX {answer['version']} on {answer['hostname']}: {answer['accounts']} accounts, {output.size(answer['used'])} of mail.",
+        f"MailX {answer['version']} on {answer['hostname']}: {count} account{'s' * (count != 1)}, {output.size(answer['used'])} of mail.",
     )
 
 

@@ -297,7 +297,7 @@ class Options(Base):
     async def test_status(self) -> None:
         await self.open()
         await self.world.user(ME)
-        self.assertRegex(await self.run_command("status"), r"\AMailX [0-9.]+ on localhost.test: 1 accounts, 0 B of mail.\n\Z")
+        self.assertRegex(await self.run_command("status"), r"\AMailX [0-9.]+ on localhost.test: 1 account, 0 B of mail.\n\Z")
         self.assertEqual((await self.run_json("status"))["accounts"], 1)
 
     async def test_help(self) -> None:
