@@ -30,6 +30,7 @@ from mailx.core.settling import Accept, IReports, Settling
 from mailx.core.shipments import RECIPIENTS, Shipment, Waiter, wait
 from mailx.core.timeline import Timeline
 from mailx.core.timetable import Timetable
+from mailx.core.turns import Turns
 from mailx.mail.envelope import GENERATED, Envelope, Notify
 from mailx.store import Store
 from mailx.store.blobs import Blobs
@@ -126,8 +127,11 @@ class Queue:
         if ended:  # else others wait until this node is silent
             await self._timetable.leave()
 
-    def plan(self, envelope: Envelope, onward: Sequence[Onward]) -> Planned:
-        """What to store for the recipients ``onward`` of ``envelope``, and which of them will be tried at once."""
+    async def plan(self, envelope: Envelope, onward: Sequence[Onward]) -> Planned:
+        """What to store for the recipients ``onward`` of ``envelope``, and which of them will be tried at once.
+
+        It waits for nothing; with many recipients others have their turn meanwhile.
+        """
         now = int(self._now())
         guid = new_guid()
         details = self._parcels.seal_details(guid, envelope)
@@ -135,11 +139,14 @@ class Queue:
         content = envelope.message.content
         octets = len(content) if isinstance(content, bytes) else 0
         may = self._running and len(onward) <= RECIPIENTS
+        turns = Turns(self._reactor)
         hot = False
         ways = []
         rows = []
         seal = self._parcels.seal_recipient
         for each in onward:
+            if not may:
+                await turns.spare()
             way = self._routes.route(each.address, envelope.sender)
             ways.append(way)
             key = self._key(way.lane)
@@ -187,8 +194,11 @@ class Queue:
                 continue
             lane.jobs.append(shipment)
             self._lanes.offer(lane)
-        for key in cold:
-            self._due(key)
+        if len(cold) > RECIPIENTS:
+            self._timetable.expect(parcel.created)
+        else:
+            for key in cold:
+                self._due(key)
 
     def dropped(self, planned: Planned) -> None:
         """``planned`` was not stored."""

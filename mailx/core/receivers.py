@@ -11,6 +11,7 @@ from attrs import Factory, define, evolve
 
 from mailx.core.accounts import User
 from mailx.core.router import Onward, Route, Router, Way
+from mailx.core.turns import Turns
 from mailx.mail.address import Address
 from mailx.mail.envelope import GENERATED, WISHES_NOTHING, Envelope, Notify, Origin, Wish
 from mailx.mail.reply import Refused, Reply, Unavailable
@@ -51,10 +52,11 @@ class Reached:
 class Receivers:
     """Finds out whom mail reaches. ``policies`` may object to an account; ``relays``: mail can leave at all."""
 
-    def __init__(self, router: Router, policies: Sequence[Any], relays: bool) -> None:
+    def __init__(self, router: Router, policies: Sequence[Any], relays: bool, reactor: Any) -> None:
         self._router = router
         self._policies = policies
         self._relays = relays
+        self._reactor = reactor
 
     async def takers(self, origin: Origin, sender: Address | None, address: Address) -> tuple[list[User], tuple[Onward, ...]]:
         """The accounts, and the recipients elsewhere, that mail to ``address`` reaches; raises Refused if there are none."""
@@ -99,7 +101,9 @@ class Receivers:
         """Whom ``envelope`` reaches now, each account and each address elsewhere once. Raises Refused if those are too many."""
         reached = Reached()
         origin = envelope.origin
+        turns = Turns(self._reactor)
         for recipient in dict.fromkeys(envelope.recipients):
+            await turns.spare()
             try:
                 users, onward = await self.takers(origin, envelope.sender, recipient)
             except Unavailable:

@@ -100,7 +100,7 @@ class Reception:
         self._blobs = blobs
         self._directory = directory
         self._at_mail, at_rcpt, self._at_end = [_asked(policies, moment) for moment in ("sender", "recipient", "check")]
-        self._receivers = Receivers(Router(directory, srs), at_rcpt, queue is not None)
+        self._receivers = Receivers(Router(directory, srs), at_rcpt, queue is not None, reactor)
         self._queue = queue
         self._srs = srs
         self._bounces: Bounces | None = None
@@ -188,7 +188,7 @@ class Reception:
             if each:
                 delivery = evolve(delivery, together=reached.together())
             if reached.onward and self._queue is not None:
-                planned = self._queue.plan(await self._outward(envelope, findings, reached), tuple(reached.onward.values()))
+                planned = await self._queue.plan(await self._outward(envelope, findings, reached), tuple(reached.onward.values()))
                 delivery = evolve(delivery, parcel=planned.parcel)
         except Exception as error:
             _undo(findings)

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailx.core import metrics
+from mailx.core.turns import Turns
 from mailx.mail.reply import Unavailable
 from mailx.store import Store, queue, queue_upkeep
 
@@ -24,7 +25,6 @@ log = Logger()
 
 ROUND = 15.0  # seconds between rounds of upkeep
 _DESTINATIONS = 5000  # that one look at the store brings
-_AT_ONCE = 250  # of them told in one turn of the reactor
 _SOON = 5.0  # seconds until the next look when there were more
 _LATE = 100  # recipients whose senders are told of a delay in one go
 _LATE_SLICES = 20  # such goes in a round: a round must not last for long, for it says that this node lives
@@ -130,10 +130,10 @@ class Timetable:
         self._again = False
         try:
             found, following = await self._store.read(queue.due, int(self._now()), _DESTINATIONS)
-            for number, destination in enumerate(found, 1):
+            turns = Turns(self._reactor)
+            for destination in found:
                 self._heard_due(destination)
-                if not number % _AT_ONCE:
-                    await deferLater(self._reactor, 0)
+                await turns.spare()
             if len(found) == _DESTINATIONS:
                 self._look_soon(_SOON)
             if following is not None:

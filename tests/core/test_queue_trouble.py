@@ -121,6 +121,20 @@ class Routes(TestCase):
         self.assertEqual(await here.world.store.read(lambda txn: txn.all("SELECT * FROM destinations")), [])
 
 
+class Many(TestCase):
+    """A message with many recipients."""
+
+    timeout = 60
+
+    async def test_in_as_many_domains(self) -> None:
+        here = await office(self)
+        await here.start()
+        await here.send(*[f"user@d{number}.example" for number in range(150)])
+        self.assertEqual(set((await here.states()).values()), {"pending"})
+        await here.settled(sent=150)
+        self.assertEqual(len(here.courier.tried), 150)
+
+
 class Ends(TestCase):
     """The server ends although others do not."""
 
