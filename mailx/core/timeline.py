@@ -1,8 +1,9 @@
 """Timelines: what happened to each message, from its arrival to its end, for whoever asks where a message is.
 
 ``note`` takes an event at once and never fails: notes are gathered in memory and written right behind the commits they
-tell of, many to a page. So a crash costs the notes of about the last second, never a message. When the store does not take a
-page the notes wait, up to a limit, and are tried again; beyond the limit new ones are lost, counted and logged.
+tell of, many to a page. So a crash costs the notes of about the last second, never a message. When the store does not
+take a page the notes wait, up to a limit, and are tried again; beyond the limit new ones are lost, counted and logged, and so
+is what cannot be made a page at all.
 """
 
 from collections.abc import Iterable
@@ -209,8 +210,14 @@ class Timeline:
     async def _write_out(self) -> None:
         while self._notes:
             batch = self._notes[:_PAGE]
-            page = await self._threads(_page, self._cipher, batch)
-            await self._store.write(pages.add, page)
+            try:
+                page = await self._threads(_page, self._cipher, batch)
+                await self._store.write(pages.add, page)
+            except Unavailable:
+                raise
+            except Exception:  # they never will be written, and must not keep the next ones from it
+                log.failure("Notes of timelines cannot be written: they are lost", event="timeline.failed", count=len(batch))
+                metrics.TIMELINE_LOST.inc(len(batch))
             del self._notes[: len(batch)]  # not before: what the store did not take is still there
             self._written += len(batch)
             self._wait = _DELAY

@@ -173,6 +173,16 @@ class Writing(Base):
         self.assertEqual(self.events(trace), ["accepted", "delivered"])
         await timeline.stop()
 
+    async def test_what_cannot_be_written_keeps_nothing_else(self) -> None:
+        timeline = await self.open()
+        with patch.object(module, "_page", side_effect=[RuntimeError("a fault of the program")]):
+            timeline.note("one", "accepted")
+            await timeline.flush()
+        timeline.note("two", "accepted")
+        self.assertEqual([(await timeline.trace(one)) == [] for one in ("one", "two")], [True, False])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        await timeline.stop()
+
     async def test_memory_is_bounded(self) -> None:
         timeline = await self.open(failures=1)
         before = metrics.TIMELINE_LOST._value.get()
