@@ -282,5 +282,5 @@ def system_servers(read: Callable[[], str] = _RESOLV_CONF.read_text) -> list[str
     except (OSError, ValueError):
         lines = ()
     words = [line.split() for line in lines]
-    found = [line[1] for line in words if len(line) >= 2 and line[0] == "nameserver" and "%" not in line[1]]
+    found = [line[1] for line in words if len(line) >= 2 and line[0] == "nameserver" and _is_address(line[1])]
     return found[:3] or ["127.0.0.1"]

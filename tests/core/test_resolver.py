@@ -365,6 +365,12 @@ class Servers(SynchronousTestCase):
             with self.assertRaises(ValueError):
                 endpoint(text)
 
+    def test_of_a_system_that_names_none_by_address(self) -> None:
+        self.assertEqual(
+            system_servers(lambda: "nameserver ns.example.org\nnameserver 192.0.2.53\nnameserver fe80::1%eth0\n"), ["192.0.2.53"]
+        )
+        self.assertEqual(system_servers(lambda: "nameserver ns.example.org\n"), ["127.0.0.1"])
+
     def test_of_the_system(self) -> None:
         text = "# comment\nsearch example.org\nnameserver 192.0.2.1\nnameserver\nnameserver fe80::1%eth0\nnameserver 2001:db8::1\n"
         self.assertEqual(system_servers(lambda: text), ["192.0.2.1", "2001:db8::1"])
