@@ -13,6 +13,7 @@ from textwrap import dedent
 from types import FrameType
 from typing import Any
 
+from click import Command, Group
 from prometheus_client import CollectorRegistry
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
@@ -22,6 +23,7 @@ import mailx.ops.metrics  # noqa: F401  (registers its own)
 from mailx.config import SMTP, Server
 from mailx.config_file import load
 from mailx.core.metrics import REGISTRY
+from mailx.ctl.main import main
 from mailx.smtp.door import MX
 from mailx.smtp.listener import SMTPListener
 from tests.core.mail_out import office
@@ -77,6 +79,16 @@ class Names(SynchronousTestCase):
         told = text("docs/contributing.rst").partition("Follow one message\n")[2].partition("\nHow a message is read")[0]
         names = {name for name in LITERAL.findall(told) if re.fullmatch(r"([A-Z]\w*\.)?_?[a-z]\w*", name)}
         self.assertEqual(names - set(functions()), set())
+
+    def test_commands(self) -> None:
+        """Every ``mailxctl`` command that a page, a remedy or a hint names is one."""
+        for path in (*PAGES, *(ROOT / "mailx").rglob("*.py")):
+            for words in re.findall(r"(?:`|: |\$ |bin/)mailxctl((?: --\w+ FILE)? [a-z][a-z ]+)", path.read_text(encoding="utf-8")):
+                names = words.replace("--config FILE", "").split()
+                command: Command | None = main
+                while isinstance(command, Group) and names:
+                    command = command.commands.get(names.pop(0))
+                self.assertIsNotNone(command, f"{path.relative_to(ROOT)}: mailxctl{words}")
 
     def test_configurations(self) -> None:
         for page in PAGES:
