@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 _AGAIN = 1.0  # seconds until what the store did not take is tried again, doubled each time
 _AGAIN_AT_MOST = 30.0
+_PASSES = "4.3."  # status of what is wrong with this server for now (RFC 3463 3.4): no store, no space
 _TEXT = 200  # characters of a reply in a log line
 
 _EVENTS = {SENT: "delivered", DEFERRED: "deferred", FAILED: "bounced"}  # in the timeline
@@ -235,14 +236,16 @@ class Settling:
         await self._write(settlement)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
-        """What ``work`` answers, which is tried until the store does; raises Unavailable when the server stops first."""
+        """What ``work`` answers, which is tried until store and disk do; raises Unavailable when the server stops first."""
         wait = _AGAIN
         while True:
             try:
                 return await work()
-            except Unavailable as error:
-                if self._stopping:
+            except Refused as error:
+                if not error.reply.enhanced.startswith(_PASSES):
                     raise
+                if self._stopping:
+                    raise Unavailable(error.reason) from None
                 log.warn("An attempt is settled later: {reason}", event="queue.settle_delayed", reason=error.reason)
             sleep: Deferred[None] = deferLater(self._reactor, wait)
             self._sleeping.add(sleep)

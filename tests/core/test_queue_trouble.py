@@ -2,14 +2,16 @@
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import TestCase
 
 from mailx.config import Route
 from mailx.core import loading, sending, timetable
+from mailx.core.content import no_space
 from mailx.core.ledger import Selection
+from mailx.core.policy import Policy
 from mailx.core.shipments import SPARED
-from mailx.mail.reply import Unavailable
+from mailx.mail.reply import Reply, Unavailable
 from mailx.store import queue
 from mailx.store.delivery import deliver
 from tests.core.mail_out import AWAY, NEVER, TAKEN, Office, office
@@ -88,6 +90,33 @@ class Reports(TestCase):
         await here.send("you@example.org")
         await here.settled(failed=1)
         self.assertEqual(len(await here.reports()), 1)
+
+    async def test_nobody_objects(self) -> None:
+        here = await office(self)
+        await here.start()
+        here.courier.answers["example.org"] = NEVER
+        await here.send("you@example.org")
+        policy = Policy()
+        self.patch(policy, "check", lambda *_: succeed(Reply(451, "4.7.1", "The scanner is away")))
+        self.patch(here.reception, "_at_end", (policy,))
+        await here.settled(failed=1)
+        self.assertEqual(len(await here.reports()), 1)
+
+    async def test_full_disk(self) -> None:
+        here = await office(self, store={"file_above": 100})
+        await here.start()
+        here.courier.answers["example.org"] = NEVER
+        seal, failures = here.reception._sealing.seal, [no_space(OSError("disk full"))]
+
+        async def failing(message: Any, *args: Any) -> Any:
+            if failures and b"could not be delivered" in message.content:
+                raise failures.pop()
+            return await seal(message, *args)
+
+        self.patch(here.reception._sealing, "seal", failing)
+        await here.send("you@example.org")
+        await here.settled(failed=1)
+        self.assertEqual((len(await here.reports()), failures), (1, []))
 
     async def test_the_answer_to_a_report_was_lost(self) -> None:
         here = await office(self)
