@@ -1,7 +1,6 @@
 """``mailxctl trace``: what happened to a message."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -91,8 +90,8 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
 def _value(name: str, value: Any) -> str:
     if name == "size" and isinstance(value, int):
         return output.size(value)
-    if name == "next" and isinstance(value, int):
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    if name == "next" and isinstance(value, str):
+        return output.moment(value).removesuffix(" UTC")
     if isinstance(value, list):
         return ", ".join(str(one) for one in value)
     if isinstance(value, dict):

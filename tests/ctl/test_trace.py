@@ -76,6 +76,15 @@ class Tracing(Base):
         self.assertIn(f"accepted   account {user.id + 1}\n", output, "one that is gone")
         await self.timeline.stop()
 
+    async def test_when_it_is_tried_next(self) -> None:
+        await self.open_traced()
+        await self.serve()
+        self.timeline.note("c" * 16, "deferred", ["zoe@example.org"], attempts=1, next=1_700_000_000)
+        self.assertIn("deferred   attempt 1, next attempt 2023-11-14 22:13:20\n", await self.run_command("trace", "zoe@example.org"))
+        (message,) = (await self.run_json("trace", "zoe@example.org"))["messages"]
+        self.assertEqual(message["events"][0]["facts"]["next"], "2023-11-14T22:13:20Z")
+        await self.timeline.stop()
+
     async def test_what_just_happened_is_there(self) -> None:
         await self.open_traced()
         await self.serve()

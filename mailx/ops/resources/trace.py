@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from mailx.core.accounts import Accounts
 from mailx.core.timeline import TRACES, Event, Timeline, Trace
 from mailx.core.users import DirectoryError
-from mailx.ops.resources.query import JSON, Query, running
+from mailx.ops.resources.query import JSON, Query, moment, running
 
 _LIMIT = 200  # messages in one answer
 _WHAT_LIMIT = 1000  # characters
@@ -42,8 +42,10 @@ def _message(trace: Trace, names: dict[int, str]) -> JSON:
 
 
 def _event(event: Event, names: dict[int, str]) -> JSON:
-    facts = event.facts
+    facts = dict(event.facts)
     if facts.get("account") in names:
-        facts = {**facts, "account": names[facts["account"]]}
-    moment = datetime.fromtimestamp(event.time, UTC)
-    return {"time": moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z", "event": event.event, "facts": facts}
+        facts["account"] = names[facts["account"]]
+    if isinstance(facts.get("next"), int):
+        facts["next"] = moment(facts["next"])
+    when = datetime.fromtimestamp(event.time, UTC)
+    return {"time": when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03}Z", "event": event.event, "facts": facts}
