@@ -132,6 +132,50 @@ class Windows(LanesCase):
         self.assertLessEqual(len(self.lanes), 10_000)
         self.assertIs(self.lanes.known(b"busy"), busy)
 
+    def test_what_waits_in_the_store_leaves_lanes_to_what_comes_in(self) -> None:
+        self.make(total=1)
+        for number in range(10_000):
+            lane = self.lanes.lane(str(number).encode(), stored=True)
+            if lane is not None:
+                lane.cold = True
+        self.assertEqual(len(self.lanes), 8_000)
+        self.assertIsNotNone(self.lanes.lane(b"one more"))
+
+
+class Stumbles(LanesCase):
+    """What works as a rule is not dead at once."""
+
+    def test_longer_each_time(self) -> None:
+        self.make()
+        lane = self.alive("a")
+        rests = []
+        while rest := self.lanes.stumbled(lane, 300, steady=False):
+            self.assertEqual(self.lanes.stumbled(lane, 300, False), rest, "others of the same moment")
+            rests.append(rest - 1)
+            self.clock.advance(rest)
+        self.assertEqual(rests, [30, 60, 120, 240])
+
+    def test_nobody_else(self) -> None:
+        self.make()
+        lane = self.lane("new", 0)
+        self.assertEqual(self.lanes.stumbled(lane, 300, steady=False), 0)
+        self.assertEqual(self.lanes.stumbled(lane, 300, steady=True), 31)
+        self.lanes.dead(lane, 300)
+        self.assertEqual(self.lanes.stumbled(lane, 300, steady=True), 0)
+        self.assertEqual(self.lanes.stumbled(self.alive("brief"), 30, steady=False), 0, "its first wait is no longer")
+
+    def test_a_sign_of_life_ends_it(self) -> None:
+        self.make()
+        self.alive("a")
+        lane = self.lane("a", 1)
+        (slot,) = self.started
+        self.begun()
+        self.lanes.stumbled(lane, 300, steady=False)
+        lane.jobs.append(1)
+        self.lanes.ended(slot, True)
+        self.assertEqual((lane.health, lane.stumbles, lane.until), (Health.LIVE, 0, 0.0))
+        self.assertEqual(self.begun(), ["a"])
+
 
 class Fairness(LanesCase):
     """Nobody's trouble is another's."""

@@ -71,6 +71,15 @@ class Forgotten(TestCase):
             await here.queue._timetable._upkeep()
         await here.settled(sent=1)
 
+    async def test_trouble_in_the_books(self) -> None:
+        here = await office(self)
+        await here.start()
+        self.patch(here.reception._arrivals, "placed", lambda *_: 1 / 0)
+        await here.send("you@example.org", "me@example.test")  # not refused: it would be sent again
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(len(await here.reports()), 1)
+        await here.settled(sent=1)
+
 
 class Reports(TestCase):
     """A sender hears of a failure although the store did not answer at first."""
