@@ -75,9 +75,10 @@ async def open_post(
         outgoing = Outgoing(signing, hostname, threads, reactor)
         couriers = _couriers(config, resolver, Remembered(store, cipher), outgoing, reactor, parts)
     routes = Routes(config.outbound, config.queue)
-    queue = Queue(store, cipher, blobs, couriers, routes, config.queue, config.outbound, timeline, reactor)
+    queue = Queue(store, cipher, blobs, couriers, routes, config.queue, config.outbound, timeline, reactor, local=accounts.local)
     parts.push_async_callback(queue.stop)
-    return Post(resolver, signing, timeline, SRS(store, cipher), queue, Bounces(hostname, accounts, timeline, reactor))
+    srs = SRS(store, cipher)
+    return Post(resolver, signing, timeline, srs, queue, Bounces(hostname, accounts, timeline, reactor, srs))
 
 
 def _couriers(

@@ -29,6 +29,7 @@ from mailx.core import metrics
 from mailx.core.accounts import Accounts
 from mailx.core.content import Threads
 from mailx.core.courier import Attempt
+from mailx.core.srs import SRS
 from mailx.core.timeline import Timeline
 from mailx.core.trace import received
 from mailx.core.users import canonical_domain
@@ -78,7 +79,9 @@ class Report:
 class Bounces:
     """Makes reports for the senders of messages."""
 
-    def __init__(self, hostname: str, accounts: Accounts, timeline: Timeline | None, reactor: Any) -> None:
+    def __init__(self, hostname: str, accounts: Accounts, timeline: Timeline | None, reactor: Any, srs: SRS | None = None) -> None:
+        """``srs`` knows whom a sender stands for that was rewritten."""
+        self._srs = srs
         self._hostname = hostname
         self._accounts = accounts
         self._timeline = timeline
@@ -135,6 +138,11 @@ class Bounces:
         resolved = await self._accounts.resolve(sender)
         return resolved is not None and bool(resolved.remotes or any(user.active for user in resolved.users))
 
+    async def _reader(self, sender: Address) -> Address:
+        """Who reads a report to ``sender``: forwarding may have rewritten it."""
+        original = await self._srs.reverse(sender) if self._srs is not None and self._accounts.local(sender.domain) else None
+        return original if original is not None and original.ascii else sender
+
     async def _content(self, content: bytes | Spooled, full: bool) -> bytes:
         """The original, or its beginning, without the Return-Path that this server put before it."""
         limit = dsn.FULL_LIMIT + dsn.HEADER_LIMIT if full else 2 * dsn.HEADER_LIMIT
@@ -152,9 +160,10 @@ class Bounces:
     async def _made(self, original: Envelope, sender: Address, reports: Sequence[Report], content: bytes, full: bool) -> Envelope:
         id = new_id()
         now = int(self._reactor.seconds())
+        reader = await self._reader(sender)
         notice = dsn.Notice(
             hostname=self._hostname,
-            to=sender,
+            to=reader,
             message_id=f"{token_hex(16)}@{self._hostname}",
             boundary=token_hex(16),
             now=now,
@@ -172,7 +181,7 @@ class Bounces:
         whole = received(self._hostname, origin, id, None, (sender,), now) + rendered
         # RFC 8689 5: what must not travel in the clear must not do so on its way back.
         demands = Demands(utf8=not sender.ascii, require_tls=original.demands.require_tls)
-        self._note(original, id, sender, reports)
+        self._note(original, id, reader, reports)
         return Envelope(id, None, (sender,), Message(whole, len(whole), not whole.isascii()), origin, demands=demands)
 
     def _note(self, original: Envelope, id: str, sender: Address, reports: Sequence[Report]) -> None:

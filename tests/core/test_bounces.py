@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from mailx.core import bounces as module
 from mailx.core.bounces import Bounces, Report
 from mailx.core.courier import Attempt
+from mailx.core.srs import SRS
 from mailx.core.timeline import Timeline
 from mailx.mail.address import Address
 from mailx.mail.dsn import ACTIONS, FULL_LIMIT
@@ -53,7 +54,8 @@ class Base(TestCase):
         self.world = await world(self)
         await self.world.user(str(ADA))
         self.timeline = Timeline(self.world.store, self.world.cipher, reactor, 30)
-        return Bounces("mail.example.test", self.world.accounts, self.timeline, reactor)
+        self.srs = SRS(self.world.store, self.world.cipher)
+        return Bounces("mail.example.test", self.world.accounts, self.timeline, reactor, self.srs)
 
     async def events(self, id: str = "0123456789abcdef") -> list[tuple[str, dict[str, Any]]]:
         traces = await self.timeline.trace(id)
@@ -149,6 +151,15 @@ class Told(Base):
         theirs = original(b"Authentication-Results: mail.example.org; spf=fail\r\n")
         self.assertIsNotNone(await bounces.envelope(evolve(theirs, origin=outside), [report()]), "somebody else's word")
         self.assertIsNotNone(await bounces.envelope(original(field.replace(b"\t", b"\tspf=fail; ")), [report()]), "submitted")
+        await self.timeline.stop()
+
+    async def test_a_rewritten_sender_reads_the_own_address(self) -> None:
+        bounces = await self.open()
+        rewritten = await self.srs.rewrite(Address.parse("eve@example.org"), "example.test")
+        made = await bounces.envelope(original(sender=rewritten), [report()])
+        assert made is not None and isinstance(made.message.content, bytes)
+        self.assertEqual((made.recipients, message_from_bytes(made.message.content)["To"]), ((rewritten,), "<eve@example.org>"))
+        self.assertEqual(dict(await self.events())["reported"]["to"], "eve@example.org")
         await self.timeline.stop()
 
     async def test_where_an_alias_leads_is_not_told(self) -> None:
