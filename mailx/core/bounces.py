@@ -47,6 +47,7 @@ _TOLD_IN_PLACE = 20  # and recipients: a millisecond
 _RETURN_PATH = re.compile(rb"(?i)return-path[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
 _WORD = re.compile(rb"(?:\([^)]{0,200}\)[ \t]*)?([^\s;(]{1,100})")
 _HOST = re.compile(r"(\S*) ?(\[[^]\s]*\])?")
+_SERVER = re.compile(r"\[[0-9a-f:.]+\]:[0-9]")  # as our own words name one
 _FORGED = re.compile(r"(?:^|;)\s*(?:spf=(?:fail|softfail)|dmarc=fail)\b")
 _VOUCHED = re.compile(r"(?:^|;)\s*dmarc=pass\b")
 _REWRITTEN = ("srs0", "srs1")  # senders of forwarded mail: reception knows what they stand for
@@ -262,10 +263,11 @@ def _outcome(report: Report, now: int) -> dsn.Outcome:
 
 
 def _hidden(said: str, target: Address, alias: str) -> str:
-    """What another server said, with ``alias`` for its recipient ``target``; nothing if it names that in another way, too."""
+    """What was said, with ``alias`` for the recipient ``target``; nothing if it names that in another way, or a server, too."""
     told = re.sub(re.escape(str(target)), lambda _: alias, said, flags=re.IGNORECASE)
     rest = told.lower().replace(alias.lower(), "")
-    return "" if any(word and word in rest for word in (target.local.lower(), target.domain, canonical_domain(target.domain))) else told
+    named = any(word and word in rest for word in (target.local.lower(), target.domain, canonical_domain(target.domain)))
+    return "" if named or _SERVER.search(rest) else told
 
 
 def _arrived(content: bytes) -> int | None:

@@ -169,6 +169,7 @@ class Told(Base):
             ("<hidden@example.COM>: unknown", " <bob@example.net>: unknown"),
             ("No such user: HIDDEN", ""),
             ("mx.example.com does not know this one", ""),
+            ("Connection refused: mx.elsewhere.example [192.0.2.7]:25", ""),
             ("Unknown", " Unknown"),
         ):
             attempt = evolve(FAILED, reply=Reply(550, "5.1.1", text), host="mx.example.com [192.0.2.7]:25")
