@@ -6,6 +6,7 @@ whatever still arrives is counted and dropped. Whoever does not call ``finish`` 
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -225,8 +226,20 @@ async def with_fields(message: Message, fields: bytes, blobs: Blobs, threads: Th
     if isinstance(content, bytes):
         at = headers.top(content)
         return Message(b"".join((content[:at], fields, memoryview(content)[at:])), message.size + len(fields), message.eight_bit)
+    rewritten = await _rewritten(message, fields, blobs, threads)
+    with suppress(OSError):  # the sweep finds it
+        await threads(content.discard)
+    return rewritten
+
+
+async def copied(message: Message, blobs: Blobs, threads: Threads) -> Message:
+    """``message`` to be accepted once more: a spooled one in a file of its own. Raises Refused when the disk is full."""
+    return message if isinstance(message.content, bytes) else await _rewritten(message, b"", blobs, threads)
+
+
+async def _rewritten(message: Message, fields: bytes, blobs: Blobs, threads: Threads) -> Message:
     try:
-        file: BlobFile = await threads(_rewrite, blobs, content, fields)
+        file: BlobFile = await threads(_rewrite, blobs, message.content, fields)
     except OSError as error:
         raise no_space(error) from None
     except CipherError as error:
@@ -235,7 +248,7 @@ async def with_fields(message: Message, fields: bytes, blobs: Blobs, threads: Th
 
 
 def _rewrite(blobs: Blobs, old: BlobFile, fields: bytes) -> BlobFile:
-    """A new file with ``fields`` put into the content of ``old``, which goes; on failure nothing of the new one stays. Runs in a thread."""
+    """A new file with ``fields`` put into the content of ``old``; on failure nothing of it stays. Runs in a thread."""
     writer = blobs.spool()
     try:
         for piece in blobs.iterate(old.name):
@@ -246,6 +259,4 @@ def _rewrite(blobs: Blobs, old: BlobFile, fields: bytes) -> BlobFile:
     except BaseException:
         writer.abort()
         raise
-    file = writer.finish()
-    old.discard()
-    return file
+    return writer.finish()

@@ -10,21 +10,23 @@ whatever a crash leaves there is sent again.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from attrs import define
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from mailx import config
 from mailx.core import metrics
 from mailx.core.courier import ICourier
+from mailx.core.homecoming import Homecoming
 from mailx.core.lanes import Budget, Health, Lane, Lanes
 from mailx.core.ledger import Ledger
 from mailx.core.loading import Loading
 from mailx.core.parcels import Consignee, Parcels, new_guid
 from mailx.core.router import Onward
-from mailx.core.routes import Routes, Way
+from mailx.core.routes import HERE, Routes, Way
 from mailx.core.sending import Sending
 from mailx.core.settling import Accept, IReports, Settling
 from mailx.core.shipments import RECIPIENTS, Shipment, Waiter, wait
@@ -76,8 +78,10 @@ class Queue:
         reactor: Any,
         *,
         now: Callable[[], float] = time.time,
+        local: Callable[[str], bool] = lambda domain: False,
     ) -> None:
-        """``couriers`` by the name of their relay, "" carries directly; ``now`` is the time of day."""
+        """``couriers`` by the name of their relay, "" carries directly; ``now`` is the time of day, ``local`` knows our domains."""
+        self._home = Homecoming(blobs, partial(deferToThreadPool, reactor, reactor.getThreadPool()))
         self._routes = routes
         self._warn_after = config.seconds(settings.warn_after)
         self._reactor = reactor
@@ -93,7 +97,20 @@ class Queue:
         parcels, lanes, settling, timetable = self._parcels, self._lanes, self._settling, self._timetable
         loading, ending = Loading(store, cipher, blobs, reactor), settings.shutdown_seconds
         self._sending = Sending(
-            store, loading, couriers, routes, parcels, self._key, lanes, settling, timetable, reactor, self._node, now, ending
+            store,
+            loading,
+            {**couriers, HERE: self._home},
+            routes,
+            parcels,
+            self._key,
+            lanes,
+            settling,
+            timetable,
+            reactor,
+            self._node,
+            now,
+            ending,
+            local,
         )
         self._budget = Budget(_MESSAGES, _OCTETS)
         self._running = False
@@ -104,6 +121,7 @@ class Queue:
     async def start(self, bounces: IReports, accept: Accept) -> None:
         """Send what waits. ``bounces`` makes reports, ``accept`` (of Reception) takes them. Raises Unavailable."""
         self._settling.start(bounces, accept)
+        self._home.accept = accept
         self._sending.start()
         self._lanes.open = True
         taken = await self._timetable.start(self._sending.late)

@@ -13,6 +13,7 @@ from mailx import config
 from mailx.core.users import canonical_domain
 from mailx.mail.address import Address
 
+HERE = "(here)"  # Way.relay of mail that waits for a domain which has become one of ours
 DIRECT = ""  # Way.relay of mail that goes to the recipients' own servers
 _RELAY = "relay:"  # no domain has a colon in it
 _KEPT = 10000  # pairs of domains whose way is kept

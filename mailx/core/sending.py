@@ -21,7 +21,7 @@ from mailx.core.courier import Attempt, ICourier
 from mailx.core.lanes import Health, Lane, Lanes, Slot
 from mailx.core.loading import Loading
 from mailx.core.parcels import Parcels, Past
-from mailx.core.routes import Routes
+from mailx.core.routes import HERE, Routes
 from mailx.core.settling import Settling
 from mailx.core.shipments import BROKEN, INTERRUPTED, RECIPIENTS, UNSAID, Shipment, Waiter, wait
 from mailx.core.timetable import Timetable
@@ -65,14 +65,19 @@ class Sending:
         node: str,
         now: Callable[[], float],
         shutdown: float,
+        local: Callable[[str], bool],
     ) -> None:
-        """``key`` hashes a lane's name; ``shutdown`` is how many seconds attempts may still last after ``stop``."""
+        """``key`` hashes a lane's name; ``local`` knows our domains.
+
+        ``shutdown`` is how many seconds attempts may still last after ``stop``.
+        """
         self._store = store
         self._loading = loading
         self._couriers = couriers
         self._routes = routes
         self._parcels = parcels
         self._key = key
+        self._local = local
         self._lanes = lanes
         self._settling = settling
         self._timetable = timetable
@@ -336,6 +341,8 @@ class Sending:
                     self._settling.hold([settled], row.envelope, str(error))
                 continue
             way = self._routes.route(consignee.address, envelope.sender)
+            if self._local(consignee.address.domain):
+                way = evolve(way, relay=HERE)
             key = row.dispatch, self._key(way.lane)
             shipment = shipments.get(key)
             if shipment is None or len(shipment.waiters) >= RECIPIENTS:

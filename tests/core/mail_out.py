@@ -182,6 +182,7 @@ def _office(case: TestCase, made: World, config: Config, courier: Courier, relay
         timeline,
         made.reactor,
         now=lambda: clock[0],
+        local=made.accounts.local,
     )
     reception = Reception(
         made.store,

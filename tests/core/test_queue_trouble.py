@@ -11,11 +11,13 @@ from mailx.core.content import no_space
 from mailx.core.ledger import Selection
 from mailx.core.policy import Policy
 from mailx.core.shipments import SPARED
+from mailx.mail.envelope import Notify, Wish
 from mailx.mail.reply import Reply, Unavailable
 from mailx.store import queue
 from mailx.store.delivery import deliver
-from tests.core.mail_out import AWAY, NEVER, TAKEN, Office, office
+from tests.core.mail_out import AWAY, GREETING, NEVER, TAKEN, Office, office
 
+WISHES = {"ann@moved.example": Wish(int(Notify.SUCCESS | Notify.FAILURE))}
 RELAY = {"routes": (Route(relay="smart"),)}
 
 
@@ -157,6 +159,35 @@ class Routes(TestCase):
         )
         self.assertEqual(here.relay.tried, [])
         self.assertEqual(await here.world.store.read(lambda txn: txn.all("SELECT * FROM destinations")), [])
+
+
+class Home(TestCase):
+    """Mail waits for a domain that becomes one of ours."""
+
+    timeout = 60
+
+    async def test_it_is_delivered_here(self) -> None:
+        for above in (1024, 1 << 20):
+            here = await office(self, store={"file_above": above}, outbound=RELAY if above == 1024 else {})
+            content = GREETING + 400 * (b"x" * 60 + b"\r\n")
+            await here.send("ann@moved.example", "nobody@moved.example", "you@example.org", content=content, wishes=WISHES)
+            ann = await here.world.user("ann@moved.example")
+            here.reception.bounce_with(here.bounces)
+            await here.start()
+            await here.settled(sent=2, failed=1)
+            await here.until(lambda here=here: self._come(here, 2))
+            self.assertEqual([len(courier.tried) for courier in (here.courier, here.relay)], [0, 1] if above == 1024 else [1, 0])
+            (message,) = await here.world.contents(ann)
+            self.assertTrue(message.endswith(content))
+            reports = b"".join(await here.reports())
+            self.assertEqual((reports.count(b"Action: delivered"), reports.count(b"Action: failed")), (1, 1))
+            self.assertEqual(reports.count(b"Action: "), 2)
+            self.assertEqual(await here.queue.ledger.retry(Selection()), 1)  # the dead letter still has its content
+            await here.until(lambda here=here: self._come(here, 3))
+            await here.settled(held=0, failed=1)
+
+    async def _come(self, here: Office, reports: int) -> bool:
+        return len(await here.reports()) == reports
 
 
 class Many(TestCase):
