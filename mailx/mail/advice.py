@@ -29,6 +29,10 @@ _UNREACHED = Advice(
     "The recipient's mail server could not be reached.",
     "Its trouble may pass: send the message again later. If it stays so, the recipient's provider can tell more.",
 )
+_GIVEN_UP = Advice(
+    "The message was given up before the recipient's server had taken it.",
+    "Send it again later, or ask the administrator of your mail why.",
+)
 _POLICY = Advice(
     "The recipient's server refused the message because of its rules.",
     "Read what it said. If you cannot tell why, show this report to the administrator of your mail, or ask the recipient's provider.",
@@ -70,6 +74,7 @@ _CODES = {
     "3.4": _LARGE,
     "4": _UNREACHED,
     "4.6": _LOOP,
+    "4.7": _GIVEN_UP,
     "5": _FAILED,
     "5.3": Advice("The message has too many recipients.", "Send it to fewer at a time."),
     "6": _FORMAT,

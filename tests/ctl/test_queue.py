@@ -230,6 +230,7 @@ class Changing(QueueBase):
         self.assertIn("1 entry given up; the senders are told.", await self.run_command("queue", "bounce", id, "--yes"))
         await self.office.settled(failed=1)
         (report,) = await self.office.reports()
+        self.assertIn(b"given up before the recipient's server had taken it", report.replace(b"\r\n    ", b" "))
         self.assertIn(b"Returned by the administrator", report)
 
     async def test_dead_letters(self) -> None:
