@@ -34,6 +34,7 @@ _CACHE_OCTETS = 32 * 1024 * 1024
 _ENTRY_OCTETS = 600
 _RESTING_SECONDS = 30.0  # a server that failed is asked last for so long
 _PORT = 53
+_NOWHERE = ("invalid", "onion")  # names that no public server knows: RFC 6761 6.4, RFC 7686 2
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _HOSTS = Path("/etc/hosts")
 _HOSTS_OCTETS = 1 << 20  # of it that are looked through
@@ -102,6 +103,8 @@ class Resolver:
             return Answer(name, (), False, TTL_LEAST, False)
         if canonical != name:
             return await self.query(canonical, kind)
+        if canonical.rpartition(".")[2] in _NOWHERE:
+            return Answer(name, (), False, NEGATIVE_MOST, False)
         if self._stopped:
             raise DNSFailure("the resolver has stopped")
         waiter: Deferred[Answer] = Deferred()

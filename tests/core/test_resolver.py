@@ -63,6 +63,16 @@ class Answers(TestCase):
         with self.assertRaises(ValueError):
             await resolver.query("example.org", "NONSENSE")
 
+    async def test_nowhere(self) -> None:
+        """Names that cannot exist are asked of nobody: RFC 6761 6.4, RFC 7686 2."""
+        authority = await dns.serve(self, {("a.invalid", "A"): ["192.0.2.1"], ("invalid.test", "A"): ["192.0.2.2"]})
+        resolver = dns.ask(self, authority)
+        for name in ("a.invalid", "_mta-sts.A.Invalid", "mail.onion"):
+            answer = await resolver.query(name, "A")
+            self.assertEqual((answer.records, answer.exists), ((), False), name)
+        self.assertEqual(authority.asked, [])
+        self.assertEqual(await resolver.addresses("invalid.test"), ["192.0.2.2"])
+
     async def test_international(self) -> None:
         resolver = await dns.resolver(self, {("xn--bcher-kva.example", "A"): ["192.0.2.1"]})
         self.assertEqual(await resolver.addresses("Bücher.example"), ["192.0.2.1"])
