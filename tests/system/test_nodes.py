@@ -8,10 +8,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import mkdtemp
 from urllib.request import urlopen
 
 import psycopg
+from twisted.trial.unittest import SynchronousTestCase
 
+from bench import crash_queue
 from bench.recorder import Recorder
 from mailx.store.queue import LEASE
 from tests.store import postgresql
@@ -165,3 +168,15 @@ class TwoNodes(Neighbours):
             thread.start()
         for thread in threads:
             thread.join()
+
+
+class Killed(SynchronousTestCase):
+    """``python -m bench.crash_queue --engine postgresql`` in short: each start is another node."""
+
+    def test_nothing_is_lost(self) -> None:
+        postgresql.binaries()
+        directory = Path(mkdtemp(prefix="mailx-crash-"))
+        self.addCleanup(crash_queue.remove, directory)
+        figures = crash_queue.run(directory, 3, 3.0, 1, "postgresql")
+        self.assertEqual(figures["faults"], [])
+        self.assertGreater(figures["acknowledged"], 5)
