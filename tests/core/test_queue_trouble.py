@@ -38,10 +38,11 @@ class Forgotten(TestCase):
     """Rows in "sending" that nobody sends."""
 
     timeout = 60
+    engine = ""
 
     async def test_the_answer_to_a_claim_was_lost(self) -> None:
         self.patch(timetable, "ROUND", 0.02)
-        here = await office(self)
+        here = await office(self, engine=self.engine)
         await here.send("you@example.org")
         lost(here, queue.claim)
         await here.start()
@@ -49,7 +50,7 @@ class Forgotten(TestCase):
         self.assertEqual(len(here.courier.tried), 1)
 
     async def test_what_is_being_sent_is_not_forgotten(self) -> None:
-        here = await office(self)
+        here = await office(self, engine=self.engine)
         await here.start()
         never: Deferred[object] = Deferred()
         here.courier.answers["example.org"] = never
@@ -62,7 +63,7 @@ class Forgotten(TestCase):
         self.assertEqual((len(here.courier.tried), here.queue._settling._entrusted), (1, set()))
 
     async def test_trouble_after_the_commit(self) -> None:
-        here = await office(self)
+        here = await office(self, engine=self.engine)
         await here.start()
         placed = here.queue.placed
         self.patch(here.queue, "placed", lambda *_: 1 / 0)
@@ -74,13 +75,19 @@ class Forgotten(TestCase):
         await here.settled(sent=1)
 
     async def test_trouble_in_the_books(self) -> None:
-        here = await office(self)
+        here = await office(self, engine=self.engine)
         await here.start()
         self.patch(here.reception._arrivals, "placed", lambda *_: 1 / 0)
         await here.send("you@example.org", "me@example.test")  # not refused: it would be sent again
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(len(await here.reports()), 1)
         await here.settled(sent=1)
+
+
+class ForgottenPostgreSQL(Forgotten):
+    """The same on PostgreSQL, where answers do get lost."""
+
+    engine = "postgresql"
 
 
 class Reports(TestCase):
