@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from smtplib import SMTPResponseException
 from tempfile import mkdtemp
 from urllib.request import urlopen
 
@@ -46,10 +47,10 @@ class TwoNodes(Neighbours):
         self.recorder = Gated(Path(self.mktemp()))
         self.addCleanup(self.recorder.close)
         self.addCleanup(self.recorder.gate.set)
-        cluster = postgresql.server()
-        database = cluster.create_database()
-        self.addCleanup(cluster.drop_database, database)
-        self.database = cluster.url(database)
+        self.cluster = postgresql.server()
+        database = self.cluster.create_database()
+        self.addCleanup(self.cluster.drop_database, database)
+        self.database = self.cluster.url(database)
 
     def node(self, other: Server | None = None, **settings: str) -> Server:
         """A server on the database, with the secret of ``other``."""
@@ -159,6 +160,32 @@ class TwoNodes(Neighbours):
         self.together(retry, first, second)
         self.wait_until(lambda: self.states() == {"sent": 80}, lambda: first.log() + second.log())
         self.assertEqual(self.arrived(), {name: 1 for each in names.values() for name in each})
+
+    def test_the_database_goes_away_and_comes_back(self) -> None:
+        """Outcomes wait for it, submissions are told to come again, and nobody gets anything twice."""
+        server = self.node()
+        server.submit([f"ok-a@{FAR}", f"defer-a@{FAR}"], "before")
+        self.wait_until(lambda: self.states() == {"sent": 1, "deferred": 1}, server.log)
+        client = server.submission()
+        server.submit(f"slow-a@{FAR}", "meanwhile")
+        self.wait_until(lambda: len(self.recorder.inside) == 1, server.log)
+        self.cluster.stop()
+        try:
+            error = self.assertRaises(
+                SMTPResponseException, client.sendmail, server.account, f"ok-b@{FAR}", "Subject: refused\r\n\r\nText\r\n"
+            )
+            self.assertEqual(error.smtp_code, 451)
+            self.recorder.gate.set()
+            self.wait_until(lambda: "queue.settle_delayed" in server.log(), server.log)
+        finally:
+            self.cluster.start()
+        self.recorder.recovered = True
+        self.wait_until(lambda: self.states() == {"sent": 2, "deferred": 1}, server.log)
+        server.submit(f"ok-c@{FAR}", "after")
+        server.ctl("queue", "retry", "--all", "--yes")
+        self.wait_until(lambda: self.states() == {"sent": 4}, server.log)
+        self.assertEqual(self.arrived(), {"ok-a": 1, "defer-a": 1, "slow-a": 1, "ok-c": 1})
+        self.assertEqual(self.uncertain(server), 0)
 
     @staticmethod
     def together(act: Callable[[Server], None], *servers: Server) -> None:
