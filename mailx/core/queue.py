@@ -124,7 +124,7 @@ class Queue:
         self._home.accept = accept
         self._sending.start()
         self._lanes.open = True
-        taken = await self._timetable.start(self._sending.late)
+        taken = await self._timetable.start(self._sending.late, self._sending.put_back_waiting)
         if taken:
             metrics.QUEUE_UNCERTAIN.inc(taken)
             log.warn("What was being sent when the server died is sent again", event="queue.taken_back", rows=taken)

@@ -24,7 +24,7 @@ from mailx.core.parcels import Parcels, Past
 from mailx.core.routes import HERE, Routes
 from mailx.core.settling import Settling
 from mailx.core.shipments import BROKEN, INTERRUPTED, RECIPIENTS, UNSAID, Shipment, Waiter, wait
-from mailx.core.timetable import Timetable
+from mailx.core.timetable import ROUND, Timetable
 from mailx.mail.address import Address
 from mailx.mail.envelope import WISHES_NOTHING, Envelope, Wish
 from mailx.mail.message import Message
@@ -105,7 +105,7 @@ class Sending:
         """
         if self._tick is not None and self._tick.active():
             self._tick.cancel()
-        self._put_back_waiting()
+        self.put_back_waiting()
         if self._busy:
             none: Deferred[None] = Deferred()
             self._none.append(none)
@@ -117,8 +117,14 @@ class Sending:
             for timer in timers:
                 if timer.active():
                     timer.cancel()
-        self._put_back_waiting()
+        self.put_back_waiting()
         return not self._busy
+
+    def put_back_waiting(self) -> None:
+        """What waits in memory waits in the store again."""
+        now = int(self._now())
+        for lane in self._lanes.lanes:
+            self._put_back_lane(lane, now)
 
     async def late(self, rows: Sequence[Claimed]) -> None:
         """Tell the senders of these rows that they wait; one that cannot be told is not told."""
@@ -195,7 +201,7 @@ class Sending:
             else:
                 self._settling.put_back(shipment, _idle(shipment), int(self._now()))
         if not self._lanes.open:
-            self._put_back_waiting()
+            self.put_back_waiting()
         elif len(lane.jobs) > 1:
             self._reactor.callLater(0, self._lanes.offer, lane)  # others may begin; this turn takes the first
 
@@ -211,6 +217,9 @@ class Sending:
             return None
         if not self._lanes.open:
             self._settling.put_back(shipment, _idle(shipment), int(self._now()))
+            return None
+        if not self._timetable.leased():  # others may be sending it; what they have taken is not put back
+            self._settling.put_back(shipment, _idle(shipment), int(self._now() + ROUND))
             return None
         courier = self._couriers.get(shipment.way.relay)
         recipients = [each.consignee.address for each in shipment.waiters]
@@ -358,12 +367,6 @@ class Sending:
 
     def _unclaim(self, count: int) -> None:
         self._claimed -= count
-
-    def _put_back_waiting(self) -> None:
-        """What waits in memory waits in the store again."""
-        now = int(self._now())
-        for lane in self._lanes.lanes:
-            self._put_back_lane(lane, now)
 
     def _put_back_lane(self, lane: Lane[Shipment], due: int) -> None:
         while lane.jobs:

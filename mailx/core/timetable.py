@@ -35,6 +35,8 @@ _PRUNE_EVERY = 3600.0
 _COUNT_EVERY = 60.0
 _DAY = 86400
 
+_LEASED = queue.LEASE - 2 * ROUND  # seconds without a sign of life after which others may take what this node holds
+
 Late = Callable[[Sequence[queue.Claimed]], Awaitable[None]]
 
 
@@ -64,6 +66,8 @@ class Timetable:
         self._entrusted = entrusted
         self._strangers: set[int] = set()  # rows that this node sends and that nobody here knows of
         self._late: Late | None = None
+        self._lapsed: Callable[[], None] | None = None
+        self._beat_at = 0.0
         self._longest = longest
         self._keep = keep_days * _DAY
         self._timer: Any = None
@@ -76,12 +80,13 @@ class Timetable:
         self._busy: list[Deferred[None]] = []
         self._stopped = False
 
-    async def start(self, late: Late) -> int:
+    async def start(self, late: Late, lapsed: Callable[[], None]) -> int:
         """Take back what was being sent when this server died, and begin; how many that were. Raises Unavailable.
 
-        ``late(rows)`` tells senders of a delay.
+        ``late(rows)`` tells senders of a delay. ``lapsed()`` hears when this node was silent for so long that others may
+        have taken what it holds.
         """
-        self._late = late
+        self._late, self._lapsed = late, lapsed
         self._offset = self._now() - time.monotonic()
         taken = await self._take_back()
         await self._sliced(queue_upkeep.pull, int(self._now()), self._longest)
@@ -104,6 +109,18 @@ class Timetable:
         if self._node:
             with suppress(Unavailable):
                 await self._store.write(queue.leave, self._node)
+
+    def leased(self) -> bool:
+        """Whether the others have heard of this node of late, so that what it holds is its own."""
+        return not self._node or self._reactor.seconds() - self._beat_at < _LEASED
+
+    async def _beat(self) -> None:
+        """Say that this node lives."""
+        lapsed, now = not self.leased(), self._reactor.seconds()
+        await self._store.write(queue.beat, self._node)
+        self._beat_at = now
+        if lapsed and self._lapsed is not None:
+            self._lapsed()
 
     def expect(self, due: int) -> None:
         """Somebody waits until ``due``."""
@@ -162,7 +179,7 @@ class Timetable:
     async def _upkeep(self) -> None:
         await self._mind_clock()
         if self._node:
-            await self._store.write(queue.beat, self._node)
+            await self._beat()
             taken = await self._sliced(queue.take_back, None, int(self._now()))
             if taken:
                 metrics.QUEUE_UNCERTAIN.inc(taken)
@@ -219,7 +236,7 @@ class Timetable:
     async def _take_back(self) -> int:
         """What this server, or its last run, was sending. With several nodes, those that are dead lose theirs a little later."""
         if self._node:
-            await self._store.write(queue.beat, self._node)
+            await self._beat()
         return await self._sliced(queue.take_back, None if self._node else "", int(self._now()))
 
     async def _sliced(self, job: Callable[..., int], *args: Any, slices: int = 0) -> int:

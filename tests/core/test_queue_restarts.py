@@ -6,7 +6,7 @@ from twisted.trial.unittest import TestCase
 from mailx.core.ledger import Selection
 from mailx.mail.reply import Unavailable
 from mailx.store.queue import settle
-from tests.core.mail_out import AWAY, LATER, NEVER, office
+from tests.core.mail_out import AWAY, LATER, NEVER, TAKEN, office
 
 
 class Restarts(TestCase):
@@ -152,6 +152,28 @@ class PostgreSQL(TestCase):
         await here.world.store.write(lambda txn: txn.execute("UPDATE nodes SET seen = seen - 121 WHERE node <> 'other'"))
         await other.queue._timetable._upkeep()
         await other.settled(sent=1)
+
+    async def test_a_node_that_stood_still_sends_nothing_that_others_took(self) -> None:
+        here = await office(self, engine="postgresql")
+        await here.start()
+        never: Deferred[object] = Deferred()
+        here.courier.answers["example.org"] = never
+        await here.send("first@example.org")
+        await here.send("second@example.org")
+        await here.settled(sending=2)
+        node = here.world.store.node
+        self.patch(here.world.store, "node", "other")
+        other = here.again()
+        here.courier.answers.clear()
+        here.queue._timetable._beat_at -= 200
+        await here.world.store.write(lambda txn: txn.execute("UPDATE nodes SET seen = seen - 200 WHERE node = ?", (node,)))
+        await other.start()
+        await other.settled(sent=2)
+        never.callback(TAKEN)
+        await here.until(lambda: not here.queue._sending._busy)
+        self.assertEqual(sorted(each[2][0] for each in here.courier.tried), ["first@example.org"] * 2 + ["second@example.org"])
+        await here.queue._timetable._upkeep()
+        self.assertTrue(here.queue._timetable.leased())
 
     async def test_a_node_that_ends_leaves_it_at_once(self) -> None:
         here = await office(self, engine="postgresql", queue={"shutdown_seconds": 0})

@@ -326,5 +326,5 @@ class Room(TestCase):
         await here.send("user@quick.example")
         await here.start()
         await here.settled(sent=1)
-        self.assertEqual(len(here.courier.tried), 2)
+        await here.until(lambda: len(here.courier.tried) == 2)
         here.courier.answers.clear()
