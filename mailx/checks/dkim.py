@@ -11,9 +11,9 @@ from collections.abc import Collection, Sequence
 from attrs import define, evolve, field, frozen
 
 from mailx.checks import signature
-from mailx.checks.signature import ALGORITHMS, Signature, Unusable
+from mailx.checks.signature import ALGORITHMS, Signature
 from mailx.core import key_record
-from mailx.core.key_record import KeyProblem
+from mailx.core.key_record import KeyProblem, Unusable
 from mailx.core.resolver import ascii_name
 from mailx.mail import tags as tag_list
 from mailx.mail.canonical import Mail, hash_body

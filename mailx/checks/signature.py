@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from mailx.core.key_record import Unusable
 from mailx.core.resolver import ascii_name
 from mailx.mail.canonical import Mail, Wanted, field_relaxed
 from mailx.mail.tags import compact
@@ -25,15 +26,6 @@ _FORMS = {"simple": False, "relaxed": True}
 _NUMBER = re.compile(r"[0-9]{1,76}\Z")
 _SELECTOR = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\Z")
 _FIELD_NAMES = re.compile(rb"[\t\r\n ]*:[\t\r\n ]*")
-
-
-class Unusable(Exception):
-    """The signature cannot be verified, or need not be."""
-
-    def __init__(self, result: str, reason: str) -> None:
-        super().__init__(reason)
-        self.result = result
-        self.reason = reason
 
 
 @frozen

@@ -30,13 +30,17 @@ _SHA256 = Prehashed(SHA256())
 _RSA_ALGORITHM = bytes.fromhex("300d06092a864886f70d0101010500")
 
 
-class KeyProblem(Exception):
-    """There is no usable key; ``result`` is of RFC 8601 2.7.1, the text is safe to show."""
+class Unusable(Exception):
+    """Nothing can be verified with this, or need be; ``result`` is of RFC 8601 2.7.1, the reason is safe to show."""
 
     def __init__(self, result: str, reason: str) -> None:
         super().__init__(reason)
         self.result = result
         self.reason = reason
+
+
+class KeyProblem(Unusable):
+    """There is no usable key."""
 
 
 @frozen

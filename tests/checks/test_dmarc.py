@@ -1,6 +1,5 @@
 """DMARC: records, walks up the tree, alignment and policies (RFC 9989)."""
 
-from time import process_time
 from typing import Any
 
 from hypothesis import given
@@ -55,11 +54,10 @@ class Records(SynchronousTestCase):
         self.assertIsNotNone(read(b"v=DMARC1;" + text))
 
     def test_records_made_to_cost(self) -> None:
-        """They are read in the reactor's thread."""
-        text = b"v=DMARC1; p=reject;" + b"".join(b"a%d=;" % number for number in range(600))
-        started = process_time()
-        self.assertEqual(read(text), Record("reject"))
-        self.assertLess(process_time() - started, 0.0005)
+        """They are read in the reactor's thread: of hundreds of tags the first count."""
+        more = b"".join(b"a%d=;" % number for number in range(600))
+        self.assertEqual(read(b"v=DMARC1; p=reject;" + more), Record("reject"))
+        self.assertEqual(read(b"v=DMARC1; " + more + b"p=reject"), Record(applies=False))
 
     def test_policies(self) -> None:
         record = Record("reject", "quarantine", "none")
