@@ -97,7 +97,11 @@ class Outgoing:
         convert = envelope.message.eight_bit and not eight_bit
         # Reading a file and converting take a thread; so does looking through a large header, but not through a small one.
         if not isinstance(content, bytes) or convert:
-            content = await self._threads(_content, content, convert)
+            try:
+                content = await self._threads(_content, content, convert)
+            except Unavailable as error:  # a file that is gone or damaged: only the log tells, the reply says what it always says
+                log.error("A queued message was not read: {reason}", event="queue.unreadable", message_id=envelope.id, reason=error.reason)
+                raise
         else:
             content = without_return_path(content)
         signers: tuple[Signer, ...] = ()

@@ -6,6 +6,7 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailx.core import outgoing as module
@@ -14,7 +15,7 @@ from mailx.core.signing import Signing
 from mailx.mail.address import Address
 from mailx.mail.envelope import GENERATED, Envelope, Forwarding, Origin, new_id
 from mailx.mail.message import Message
-from mailx.mail.reply import Refused
+from mailx.mail.reply import Refused, Unavailable
 from tests.core import test_dkim
 from tests.core.test_arc import validate
 from tests.core.test_dkim import SIGNERS, verify
@@ -142,6 +143,23 @@ class Rendering(TestCase):
         self.patch(module, "_KEPT_OCTETS", 100)
         await self.outgoing.render(self.envelope(PLAIN), True)
         self.assertEqual((len(self.outgoing._kept), self.outgoing._octets, len(self.outgoing._waiting)), (0, 0, 0))
+
+    async def test_a_file_that_is_gone(self) -> None:
+        """It is tried again, as the disk may come back; the log tells why."""
+
+        class Gone(Spool):
+            def read(self, length: int | None = None) -> bytes:
+                raise FileNotFoundError("it is gone")
+
+        events: list[LogEvent] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        envelope = self.envelope(Gone(PLAIN))
+        with self.assertRaises(Unavailable):
+            await self.outgoing.render(envelope, True)
+        (event,) = [event for event in events if event.get("event") == "queue.unreadable"]
+        self.assertEqual(event["message_id"], envelope.id)
+        self.assertIn("it is gone", event["reason"])
 
     async def test_what_cannot_be_signed_goes_unsigned(self) -> None:
         odd = b"To: ,\r\n" * 300 + PLAIN
