@@ -99,9 +99,12 @@ class ResultsTests(TestCase):
             (start + b"a " * 190 + b"\r\n") * 600,
             b"Authentication-Results:a\r\n" * 9000,
         ):
-            started = process_time()
-            headers.incoming(block, "mx.example.test")
-            self.assertLess(process_time() - started, 0.01)
+            seconds = []
+            for _ in range(3):  # a busy machine takes longer now and then
+                started = process_time()
+                headers.incoming(block, "mx.example.test")
+                seconds.append(process_time() - started)
+            self.assertLess(min(seconds), 0.01)
 
     def test_more_than_are_read(self) -> None:
         others = b"Authentication-Results: example.org; none\r\n"
