@@ -96,21 +96,9 @@ class Queue:
         self._settling = Settling(store, self._parcels, blobs, timeline, reactor, self._node, now, self._timetable.expect)
         parcels, lanes, settling, timetable = self._parcels, self._lanes, self._settling, self._timetable
         loading, ending = Loading(store, cipher, blobs, reactor), settings.shutdown_seconds
+        carriers = {**couriers, HERE: self._home}
         self._sending = Sending(
-            store,
-            loading,
-            {**couriers, HERE: self._home},
-            routes,
-            parcels,
-            self._key,
-            lanes,
-            settling,
-            timetable,
-            reactor,
-            self._node,
-            now,
-            ending,
-            local,
+            store, loading, carriers, routes, parcels, self._key, lanes, settling, timetable, reactor, self._node, now, ending, local
         )
         self._budget = Budget(_MESSAGES, _OCTETS)
         self._running = False
