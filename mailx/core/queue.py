@@ -43,6 +43,7 @@ log = Logger()
 
 _MESSAGES = 1000  # on the hot path
 _OCTETS = 33554432  # of their contents
+_COPIES = 8388608  # octets of one message times its recipients, for each attempt may make a copy
 _LANE_JOBS = 100  # messages that wait in memory for a destination that is alive
 _LANE_JOBS_NEW = 8  # for another
 _NEW = 0.5  # of the hot path, what is for destinations that may be dead
@@ -144,7 +145,9 @@ class Queue:
         priority = LAST if len(onward) > _MANY or envelope.origin.protocol == GENERATED else NORMAL
         content = envelope.message.content
         octets = len(content) if isinstance(content, bytes) else 0
-        may = self._running and len(onward) <= RECIPIENTS
+        # What lies in a file waits for its room in memory (core.loading), and so does what many attempts would hold copies of.
+        whole = isinstance(content, bytes) and octets * len(onward) <= _COPIES
+        may = self._running and whole and len(onward) <= RECIPIENTS
         turns = Turns(self._reactor)
         hot = False
         ways = []

@@ -157,6 +157,28 @@ class Outcomes(TestCase):
         self.assertEqual(here.courier.contents[0].size, len(content))
         await here.until(lambda: not here.world.files())
 
+    async def test_copies_of_a_large_message_are_bounded(self) -> None:
+        """Each attempt may make a copy of what it sends, so many destinations of a large message have their turns by and by."""
+        here = await office(self)
+        await here.start()
+        domains = [f"d{number}.test" for number in range(24)]
+        running: list[Deferred[object]] = []
+        most = 0
+
+        def held() -> Deferred[object]:
+            nonlocal most
+            running.append(Deferred())
+            most = max(most, sum(here.courier.running.values()))
+            return running[-1]
+
+        here.courier.answers.update(dict.fromkeys(domains, held))
+        await here.send(*(f"you@{domain}" for domain in domains), content=GREETING + 65536 * (b"x" * 62 + b"\r\n"))
+        for _ in domains:
+            await here.until(lambda: bool(running))
+            running.pop(0).callback(TAKEN)
+        await here.settled(sent=24)
+        self.assertLessEqual(most, 64 // 4)
+
     async def test_relay(self) -> None:
         from mailx.config import Relay, Route
 
