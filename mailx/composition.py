@@ -1,10 +1,10 @@
-"""Mail out, and what is asked of mail in, put together: what the server and the scenery of the tests have in common.
+"""Mail out, and what is asked of mail in, put together.
 
 The parts are made in the order of their needs; ``parts`` closes them in the reverse order: first the queue, which lets
 running deliveries finish, then the connections, then the timeline that both write to, then the resolver.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -59,9 +59,8 @@ async def open_post(
     accounts: Accounts,
     reactor: Any,
     parts: AsyncExitStack,
-    couriers: Mapping[str, ICourier] | None = None,
 ) -> Post:
-    """Make it; ``couriers`` replace those of the configuration, by the names of their relays, "" for the direct one."""
+    """Make it, with the couriers of the configuration."""
     hostname = config.server.hostname
     resolver = Resolver(config.dns, reactor)
     parts.push_async_callback(resolver.stop)
@@ -70,10 +69,9 @@ async def open_post(
     timeline = Timeline(store, cipher, reactor, config.queue.keep_days)
     timeline.start()
     parts.push_async_callback(timeline.stop)
-    if couriers is None:
-        threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-        outgoing = Outgoing(signing, hostname, threads, reactor)
-        couriers = _couriers(config, resolver, Remembered(store, cipher), outgoing, reactor, parts)
+    threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+    outgoing = Outgoing(signing, hostname, threads, reactor)
+    couriers = _couriers(config, resolver, Remembered(store, cipher), outgoing, reactor, parts)
     routes = Routes(config.outbound, config.queue)
     queue = Queue(store, cipher, blobs, couriers, routes, config.queue, config.outbound, timeline, reactor, local=accounts.local)
     parts.push_async_callback(queue.stop)

@@ -9,12 +9,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from attrs import define, evolve, frozen
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.task import deferLater
-from twisted.internet.threads import blockingCallFromThread
 from twisted.logger import Logger
 
 from mailx import config
@@ -116,18 +115,6 @@ class Resolver:
         else:
             waiters.append(waiter)
         return await waiter
-
-    def blocking(self, name: str, kind: str) -> Answer:
-        """``query`` for a thread other than the reactor's."""
-        kept = self._kept.get((name, kind))  # one look at a dictionary: safe from any thread
-        if kept is not None:
-            left = kept.until - self._reactor.seconds()
-            if left > 0:
-                return _told(kept, left)
-        return cast(Answer, blockingCallFromThread(self._reactor, self._deferred, name, kind))
-
-    def _deferred(self, name: str, kind: str) -> "Deferred[Any]":
-        return Deferred.fromCoroutine(self.query(name, kind))
 
     async def addresses(self, name: str) -> list[str]:
         """The IPv6 and IPv4 addresses of ``name`` as text; raises DNSFailure only if neither question was answered with some."""

@@ -102,11 +102,6 @@ def _escaped(character: str) -> str:
     return f"\\x{{{ord(character):02X}}}"
 
 
-def needs_utf8(envelope: Envelope, recipient: Address) -> bool:
-    """Whether an address of the envelope can go nowhere without SMTPUTF8."""
-    return not recipient.local.isascii() or (envelope.sender is not None and not envelope.sender.local.isascii())
-
-
 def lacking(demands: Demands, extensions: Mapping[str, str], security: str) -> Reply | None:
     """Why the session must not be used for such a message; None if it may (RFC 8689 4.2.1)."""
     if demands.require_tls and (security not in (VERIFIED, DANE) or "REQUIRETLS" not in extensions):

@@ -81,11 +81,6 @@ class Wire(Protocol):
         """Whether something can be asked."""
         return self.fault is None and not self.closing and not self._early and not self._reader.pending
 
-    @property
-    def pouring(self) -> bool:
-        """Whether content is not yet all handed over."""
-        return self._content is not None
-
     def ask(self, data: bytes, count: int, patience: float) -> "Deferred[list[Answer]]":
         """Write ``data`` and wait for ``count`` answers to it, up to ``patience`` seconds for each; fails with Broken.
 

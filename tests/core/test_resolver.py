@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.testing import MemoryReactorClock
-from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailx.config import DNS
@@ -252,13 +251,6 @@ class Remembering(TestCase):
         for number in range(150):
             await few.query(f"{number}.none.test", "A")
         self.assertEqual(len(few._kept), 100)
-
-    async def test_from_a_thread(self) -> None:
-        resolver = await dns.resolver(self, {("a.test", "A"): ["192.0.2.1"], ("b.test", "A"): dns.SERVFAIL})
-        for _ in range(2):
-            self.assertEqual((await deferToThread(resolver.blocking, "a.test", "A")).records, ("192.0.2.1",))
-            with self.assertRaises(DNSFailure):
-                await deferToThread(resolver.blocking, "b.test", "A")
 
     async def test_whoever_asked_has_gone(self) -> None:
         """What becomes of his questions is nobody's trouble any more."""
