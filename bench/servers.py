@@ -21,6 +21,7 @@ from typing import Any
 
 from bench.report import progress
 from mailx.ctl.client import NoServer, SocketClient
+from tests.system.server import free_ports
 
 DOMAIN = "example.test"
 PASSWORD = "correct horse"
@@ -46,9 +47,7 @@ def wait_for_port(port: int, seconds: float = 60.0, process: subprocess.Popen[by
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 class MailX:

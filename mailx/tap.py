@@ -58,7 +58,7 @@ from mailx.store.sqlite import StoreInUse
 log = Logger()
 
 # What keeps a server from starting and is no fault of the program: said in one line, without a traceback.
-_EXPECTED = (SchemaError, StoreInUse, KeysError, ForeignFiles, Unavailable, Unusable, SocketInUse, CannotListenError, OSError)
+_EXPECTED = (SchemaError, StoreInUse, KeysError, ForeignFiles, Unavailable, Unusable, SocketInUse, PortTaken, CannotListenError, OSError)
 
 
 _ALLOCATIONS = 10000  # more objects than before the garbage collector looks at the youngest

@@ -6,8 +6,8 @@ transaction that holds it is committed and, if it lies in a file, the file is du
 the reply for the client; then nothing of the message was kept.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -226,14 +226,13 @@ class Reception:
                 self._arrivals.refused(envelope, findings, reply)
                 raise Refused(reply)
         else:
-            try:
-                if planned is not None and self._queue is not None:
-                    self._queue.placed(planned, outcomes.rows)
+            with _guarded(envelope):  # before the queue begins, so that the notes stand in their order
                 placed = self._arrivals.placed(envelope, sealed.size, zip(reached.users.values(), outcomes, strict=True))
                 self._arrivals.count(envelope.origin.protocol, sealed.size, placed, started)
                 self._arrivals.accepted(envelope, sealed, findings, reached, outcomes)
-            except Exception:  # the message is stored: whatever is wrong now, the client must not send it again
-                log.failure("What follows a message's acceptance failed", event="reception.unfinished", message_id=envelope.id)
+            if planned is not None and self._queue is not None:
+                with _guarded(envelope):
+                    self._queue.placed(planned, outcomes.rows)
         if not each:
             replies: Mapping[Address, Reply] = dict.fromkeys(reached.recipients, OK)
         else:
@@ -387,6 +386,15 @@ def _bounded(fix: Callable[[bytes], bytes], fields: bytes) -> bytes:
     if headers.hops(fields) > HOPS:
         raise Refused(TOO_MANY_HOPS)
     return fix(fields)
+
+
+@contextmanager
+def _guarded(envelope: Envelope) -> Iterator[None]:
+    """For what follows the commit: the message is stored, so whatever is wrong now, the client must not send it again."""
+    try:
+        yield
+    except Exception:
+        log.failure("What follows a message's acceptance failed", event="reception.unfinished", message_id=envelope.id)
 
 
 def _undo(findings: Findings) -> None:

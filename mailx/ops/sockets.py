@@ -23,7 +23,7 @@ class BoundPorts:
 
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
-        self._bound: dict[tuple[str, int], socket.socket] = {}
+        self._bound: dict[tuple[str, int], tuple[str, socket.socket]] = {}  # with the setting
         directlyProvides(self, providedBy(reactor))
 
     def __getattr__(self, name: str) -> Any:
@@ -38,26 +38,31 @@ class BoundPorts:
             bound.bind((interface, port))
         except OSError as error:
             bound.close()
-            remedy = (
-                "start as root and let twistd drop its rights with --uid" if isinstance(error, PermissionError) else "stop what uses it"
-            )
-            other = f"choose another port (here or by {variable(*setting.split('.'))})"
-            raise PortTaken(f"{setting} = {port}: cannot listen on {interface} ({error.strerror}); {remedy}, or {other}") from None
+            raise _taken(setting, interface, port, error) from None
         bound.setblocking(False)
-        self._bound[interface, port] = bound
+        self._bound[interface, port] = setting, bound
 
     def listenTCP(self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = "") -> IListeningPort:
-        """As IReactorTCP.listenTCP, on the socket bound before if there is one."""
-        bound = self._bound.pop((interface, port), None)
+        """As IReactorTCP.listenTCP, on the socket bound before if there is one. Raises PortTaken: another one was quicker to listen."""
+        setting, bound = self._bound.pop((interface, port), ("", None))
         if bound is None:
             listening: IListeningPort = self.reactor.listenTCP(port, factory, backlog, interface)
             return listening
         with bound:
-            bound.listen(backlog)
+            try:
+                bound.listen(backlog)
+            except OSError as error:
+                raise _taken(setting, interface, port, error) from None
             adopted: IListeningPort = self.reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
             return adopted
 
     def release(self) -> None:
         """Give up what nobody asked for."""
         while self._bound:
-            self._bound.popitem()[1].close()
+            self._bound.popitem()[1][1].close()
+
+
+def _taken(setting: str, interface: str, port: int, error: OSError) -> PortTaken:
+    remedy = "start as root and let twistd drop its rights with --uid" if isinstance(error, PermissionError) else "stop what uses it"
+    other = f"choose another port (here or by {variable(*setting.split('.'))})"
+    return PortTaken(f"{setting} = {port}: cannot listen on {interface} ({error.strerror}); {remedy}, or {other}")

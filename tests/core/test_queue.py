@@ -66,6 +66,16 @@ class Outcomes(TestCase):
         self.assertIn(b"550 5.1.1 No such user", report)
         self.assertEqual(await here.world.store.read(lambda txn: txn.one("SELECT count(*) FROM messages")), (2,))  # with the dead letter
 
+    async def test_the_timeline_is_in_order(self) -> None:
+        """Also where the attempt is over before its message's acceptance has been told."""
+        here = await office(self)
+        await here.start()
+        here.courier.answers["example.org"] = NEVER
+        id = await here.send("you@example.org")
+        await here.settled(failed=1)
+        (trace,) = [each for each in await here.timeline.trace(id) if each.envelope == id]  # the report is found by it too
+        self.assertEqual([each.event for each in trace.events], ["accepted", "queued", "reported", "bounced"])
+
     async def test_each_recipient_by_itself(self) -> None:
         here = await office(self)
         await here.start()

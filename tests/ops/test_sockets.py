@@ -52,6 +52,13 @@ class Binding(TestCase):
             "stop what uses it, or choose another port (here or by MAILX_IMAP__PORT)",
         )
 
+    def test_a_port_that_another_listens_on_first_is_named(self) -> None:
+        """Two may bind a port as long as nobody listens."""
+        self.ports.bind("imap.port", "127.0.0.1", self.port)
+        with socket.create_server(("127.0.0.1", self.port)):
+            error = self.assertRaises(PortTaken, self.ports.listenTCP, self.port, self.factory, 50, "127.0.0.1")
+        self.assertTrue(str(error).startswith(f"imap.port = {self.port}: cannot listen on 127.0.0.1"), error)
+
     def test_it_stands_in_for_the_reactor(self) -> None:
         clock = Clock()
         ports = BoundPorts(clock)

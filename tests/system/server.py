@@ -1,6 +1,7 @@
 """A real ``twistd`` process for the system tests, in a directory of its own, on free loopback ports."""
 
 import os
+import random
 import re
 import selectors
 import shutil
@@ -60,15 +61,22 @@ def program(name: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on; taken together, so that they differ."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Ports of 127.0.0.1 that nothing uses, all different.
+
+    They lie below those that the system gives to outgoing connections: one that is free while its server restarts is not taken.
+    """
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
+            try:
+                stream.bind(("127.0.0.1", port))
+                datagram.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
+    return ports
 
 
 class Server:
