@@ -71,6 +71,7 @@ class Outcomes(TestCase):
         here = await office(self)
         await here.start()
         here.courier.answers["example.org"] = NEVER
+        await here.world.accounts.resolve(here.user.address)  # so that nobody has to wait for the directory
         id = await here.send("you@example.org")
         await here.settled(failed=1)
         (trace,) = [each for each in await here.timeline.trace(id) if each.envelope == id]  # the report is found by it too
