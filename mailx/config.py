@@ -391,6 +391,17 @@ def seconds(duration: str) -> int:
     return int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
+def endpoint(text: str, port: int) -> tuple[str, int]:
+    """Host and port of an endpoint; ``port`` where it names none: ``mail.example.org:587``, ``192.0.2.1``, ``[::1]:25``, ``::1``."""
+    host, colon, digits = text.rpartition(":")
+    bare = not colon or text.endswith("]") or (":" in host and not host.endswith("]"))
+    if bare or not (digits.isascii() and digits.isdigit()):
+        host = text
+    else:
+        port = int(digits)
+    return host.removeprefix("[").removesuffix("]"), port
+
+
 def variable(section: str, key: str) -> str:
     """The environment variable that overrides ``section.key``: ``MAILX_SMTP__PORT``."""
     return f"{VARIABLE_PREFIX}{section.upper()}__{key.upper()}"

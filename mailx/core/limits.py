@@ -1,7 +1,7 @@
 """How much may be sent: budgets of accounts, of their domains, and of the addresses that strangers' mail comes from.
 
 Each budget is a token bucket: it holds as much as its limit, fills evenly over its period, and every recipient takes one
-out. So after a pause as much as the limit may go at once, and on average no more than it. What is refused is refused for now
+out. So after a pause as much as the limit may go at once, and on average no more than it. A refusal is temporary
 (4xx), in words. A message that is not stored after all gives back what it took.
 
 Memory is bounded: of each kind the budgets used last are kept. Those of accounts and domains are filled in from the queue

@@ -237,12 +237,9 @@ def _told(kept: _Kept, left: float) -> Answer:
 
 def endpoint(text: str) -> tuple[str, int]:
     """(address, port) of ``"127.0.0.1:53"``, ``"[::1]:53"`` or an address alone; raises ValueError for a name."""
-    host, colon, port = text.rpartition(":")
-    if not colon or host.endswith(":") or (":" in host and not host.endswith("]")) or text.endswith("]"):
-        host, port = text, str(_PORT)
-    host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
+    host, port = config.endpoint(text, _PORT)
     try:
-        return str(ip_address(host)), int(port)
+        return str(ip_address("127.0.0.1" if host == "localhost" else host)), port
     except ValueError:
         raise ValueError(f"{text!r}: a name server is given by its address") from None
 

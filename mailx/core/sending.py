@@ -1,6 +1,6 @@
 """Sending: what happens while a lane has its turn. Rows are claimed, contents read, a courier tries, the outcome is settled.
 
-A courier that fails in a way nobody foresaw has made an attempt that failed for now. A destination that does not work
+A courier that fails in a way nobody foresaw has made an attempt that failed and is tried again. A destination that does not work
 is left alone: whatever else is due there is put off with it, unopened, by one statement. One that worked a moment ago, or
 a relay, which works as a rule, first rests for half a minute, then for longer, and nobody's attempts are counted. What does
 not open is held for somebody to look at. What would leave another way by now, for the routes have changed, is moved there.

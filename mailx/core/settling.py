@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 _AGAIN = 1.0  # seconds until what the store did not take is tried again, doubled each time
 _AGAIN_AT_MOST = 30.0
-_PASSES = "4.3."  # status of what is wrong with this server for now (RFC 3463 3.4): no store, no space
+_PASSES = "4.3."  # status of what is wrong with this server and passes (RFC 3463 3.4): no store, no space
 _TEXT = 200  # characters of a reply in a log line
 
 _EVENTS = {SENT: "delivered", DEFERRED: "deferred", FAILED: "bounced"}  # in the timeline

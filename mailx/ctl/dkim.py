@@ -8,7 +8,6 @@ import click
 from mailx.core.dkim import ALGORITHMS
 from mailx.ctl import output
 from mailx.ctl.session import Group, Session, pass_session
-from mailx.ctl.users import confirm
 
 
 def _path(domain: str, *more: str) -> str:
@@ -105,6 +104,6 @@ def retire(session: Session, domain: str, selector: str) -> None:
 def delete(session: Session, domain: str, selector: str, force: bool, yes: bool) -> None:
     """Delete the key SELECTOR of DOMAIN, which must not be active."""
     if not yes:
-        confirm(session, f"Delete the key {selector} of {domain}? This cannot be undone")
+        session.confirm(f"Delete the key {selector} of {domain}? This cannot be undone", "nothing was deleted")
     session.call("DELETE", _path(domain, selector), {"force": "true" if force else None})
     session.say({"deleted": selector}, f"{selector} was deleted. Its record can be removed from DNS now.")

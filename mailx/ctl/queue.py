@@ -260,7 +260,7 @@ def _change(
         entries, more, _ = _entries(session, {"state": ",".join(CHANGEABLE[action])} | wanted, 100)
         if entries:
             count = f"{len(entries)} or more entries" if more else _counted(len(entries))
-            _confirm(session, " ".join(part for part in (verb, count, how) if part) + "?")
+            session.confirm(" ".join(part for part in (verb, count, how) if part) + "?", "nothing was changed")
     answer = session.call("POST", f"/v1/queue/{action}", body=wanted | ({"all": True} if everything else {}))
     count = answer["count"]
     if not count:
@@ -280,14 +280,3 @@ def _look(wanted: dict[str, Any]) -> Iterator[str]:
 
 def _counted(count: int) -> str:
     return f"{count} entry" if count == 1 else f"{count} entries"
-
-
-def _confirm(session: Session, question: str) -> None:
-    """Ask; anything but yes ends the run."""
-    try:
-        agreed = click.confirm(question, err=True)
-    except click.Abort:
-        click.echo(err=True)
-        agreed = False
-    if not agreed:
-        raise session.failed("not_confirmed", "nothing was changed", "Answer y, or give --yes.")

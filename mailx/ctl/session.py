@@ -100,6 +100,16 @@ class Session:
         if client is not None:
             client.close()
 
+    def confirm(self, question: str, otherwise: str) -> None:
+        """Ask; anything but yes ends the run, which says ``otherwise``."""
+        try:
+            agreed = click.confirm(question, err=True)
+        except click.Abort:
+            click.echo(err=True)
+            agreed = False
+        if not agreed:
+            raise self.failed("not_confirmed", otherwise, "Answer y, or give --yes.")
+
     def failed(self, code: str, text: str, remedy: str = "") -> Failed:
         """The exception that ends the run."""
         name = set(".@") & set(text.split(" ", 1)[0])  # which keeps its letters

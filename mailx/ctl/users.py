@@ -192,17 +192,6 @@ def delete(session: Session, address: str, yes: bool) -> None:
     one = session.call("GET", path(address))
     if not yes:
         question = f"Delete {one['address']} and all its mail ({output.size(one['used'])})? This cannot be undone"
-        confirm(session, question)
+        session.confirm(question, "nothing was deleted")
     session.call("DELETE", path(address))
     session.say({"deleted": one["address"]}, f"{one['address']} was deleted.")
-
-
-def confirm(session: Session, question: str) -> None:
-    """Ask; anything but yes ends the run."""
-    try:
-        agreed = click.confirm(question, err=True)
-    except click.Abort:
-        click.echo(err=True)
-        agreed = False
-    if not agreed:
-        raise session.failed("not_confirmed", "nothing was deleted", "Answer y, or give --yes.")

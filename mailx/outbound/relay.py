@@ -12,6 +12,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from mailx import config
 from mailx.config import Relay
 from mailx.core.courier import Attempt, ICourier
 from mailx.core.resolver import DNSFailure, ascii_name, system_addresses
@@ -137,14 +138,9 @@ class RelayCourier:
 
 
 def endpoint(text: str, port: int) -> tuple[str, int]:
-    """Host and port of an endpoint setting: ``mail.example.org:587``, ``192.0.2.1``, ``[::1]:25``, ``::1``."""
-    if is_address(text):
-        return text, port
-    host, colon, digits = text.rpartition(":")
-    if not colon or not digits.isdigit():
-        host, digits = text, str(port)
-    host = host.removeprefix("[").removesuffix("]")
-    return ascii_name(host) or host.lower(), int(digits)
+    """Host (A-labels) and port of a setting; ``port`` where it names none."""
+    host, port = config.endpoint(text, port)
+    return ascii_name(host) or host.lower(), port
 
 
 def _softened(reply: Reply) -> Reply:
