@@ -9,6 +9,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from textwrap import dedent
 from types import FrameType
 from typing import Any
@@ -93,8 +95,8 @@ class Names(SynchronousTestCase):
     def test_configurations(self) -> None:
         for page in PAGES:
             for block in re.findall(r"\.\. code-block:: toml\n\n((?:    .*\n|\n)+)", page.read_text(encoding="utf-8")):
-                directory = Path(self.mktemp()).absolute()
-                directory.mkdir()
+                directory = Path(mkdtemp(prefix="mailx-"))  # not mktemp: the path of a socket must be short
+                self.addCleanup(rmtree, directory)
                 for name in re.findall(r"/etc/mailx/(\S+\.(?:pem|password))", block):
                     (directory / name).write_text("secret\n", encoding="ascii")
                 file = directory / "mailx.toml"
