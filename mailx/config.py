@@ -25,6 +25,9 @@ Form = Literal[
     "address",
     "loopback",
     "duration",
+    "host",
+    "url",
+    "mailbox",
     "store",
     "path",
     "data path",
@@ -41,6 +44,9 @@ _FORMS: dict[Form, str] = {
     "address": "an IP address with or without a port: 192.0.2.53, 127.0.0.1:53, [::1]:53",
     "loopback": "a loopback address with or without a port, or empty: 127.0.0.1, [::1]:5353",
     "duration": "a duration such as 30s, 5m, 2h or 1d",
+    "host": "a host name or IP address, or empty",
+    "url": "an http or https URL, or empty",
+    "mailbox": "a mail address",
     "store": "sqlite:FILE or postgresql://user@host/database",
     "path": "a path, relative to the configuration file",
     "data path": "a path, relative to the data directory",
@@ -56,14 +62,16 @@ def setting(
     most: int | None = None,
     choices: tuple[str, ...] = (),
     form: Form = "",
+    live: bool = False,
 ) -> Any:
     """An attrs field with the metadata that the checks, the reference page and the panel read.
 
     ``least`` and ``most`` bound a number, ``choices`` and ``form`` a text (or each of a list of texts). A
     ``"path"`` is relative to the configuration file, a ``"data path"`` to the data directory; both are absolute
-    once read. A ``secret`` is never shown, and may come from the file that its neighbour ``NAME_file`` names.
+    once read. A ``secret`` is never shown, and may come from the file that its neighbour ``NAME_file`` names. A ``live`` one may be
+    changed while the server runs: its value in the database holds where neither file nor environment sets it.
     """
-    metadata = {"help": help, "secret": secret, "least": least, "most": most, "choices": choices, "form": form}
+    metadata = {"help": help, "secret": secret, "least": least, "most": most, "choices": choices, "form": form, "live": live}
     if isinstance(default, (list, tuple)):
         return field(factory=lambda: tuple(default), metadata=metadata)
     return field(default=default, metadata=metadata, repr=not secret)
@@ -266,16 +274,19 @@ class Queue:
     warn_after: str = setting("4h", "When the sender is told that a message is late; empty: never.", form="duration")
     keep_days: int = setting(30, "Days that finished recipients, dead letters and timelines are kept.", least=1)
     shutdown_seconds: int = setting(30, "How long running deliveries may finish after SIGTERM.", least=0)
+    delivery_log: int = setting(
+        5000000, "Octets of the delivery log; the oldest entries give way.", least=100000, most=1000000000, live=True
+    )
 
 
 @frozen
 class Limits:
     """How much may be sent. A recipient counts as one message."""
 
-    account_hour: int = setting(100, "Messages an account may send an hour; more get 452; 0: no limit.", least=0)
-    account_day: int = setting(500, "Messages an account may send a day; 0: no limit.", least=0)
-    domain_hour: int = setting(0, "Messages that all accounts of a domain may send an hour; 0: no limit.", least=0)
-    address_minute: int = setting(600, "Messages taken from one client address a minute on the MX port; 0: no limit.", least=0)
+    account_hour: int = setting(100, "Messages an account may send an hour; more get 452; 0: no limit.", least=0, live=True)
+    account_day: int = setting(500, "Messages an account may send a day; 0: no limit.", least=0, live=True)
+    domain_hour: int = setting(0, "Messages that all accounts of a domain may send an hour; 0: no limit.", least=0, live=True)
+    address_minute: int = setting(600, "Messages taken from one client address a minute on the MX port; 0: no limit.", least=0, live=True)
 
 
 @frozen
@@ -318,10 +329,128 @@ class ClamAV:
 
 
 @frozen
+class Smarthost:
+    """The smart host of this server: it takes all outgoing mail that no `[[outbound.routes]]` sends another way."""
+
+    host: str = setting("", "Its name or address; empty: mail goes directly to the recipients' servers.", form="host", live=True)
+    port: int = setting(587, "Its port: 587 with `starttls`, 465 with `tls`, 25 with `plain`.", least=1, most=PORT, live=True)
+    security: str = setting(
+        "starttls",
+        "`starttls`, `tls` from the first octet, or `plain` (UNSAFE: anybody on the way can read along).",
+        choices=("starttls", "tls", "plain"),
+        live=True,
+    )
+    username: str = setting("", "Login name; empty: no login.", live=True)
+    password: str = setting("", "Password; better in `password_file` or the panel than here.", secret=True, live=True)
+    password_file: str = setting("", "File with the password, in place of `password`.", form="path")
+    timeout: int = setting(30, "Seconds until a host that cannot be reached is given up.", least=1, most=600, live=True)
+    verify: bool = setting(True, "Check the certificate. UNSAFE when false: anybody on the way can read mail and password.", live=True)
+
+
+@frozen
+class Webhook:
+    """The receiver: programs post JSON, mail goes out."""
+
+    port: int = setting(2555, "Port of the receiver; 0: off.", least=0, most=PORT)
+    tls: bool = setting(False, "Serve it by TLS with the certificates of `[tls]`; false: plain HTTP, for loopback or behind a proxy.")
+    signature: bool = setting(True, "Demand a signature. UNSAFE when false: whoever reaches the port sends mail in your name.", live=True)
+    secret: str = setting(
+        "",
+        "Shared secret that callers sign with; better in `secret_file` or the panel than here. Empty: all calls get 503.",
+        secret=True,
+        live=True,
+    )
+    secret_file: str = setting("", "File with the shared secret, in place of `secret`.", form="path")
+    header_prefix: str = setting(
+        "X-TransLife", "What the names of the signature's headers begin with: PREFIX-Timestamp, PREFIX-Signature.", live=True
+    )
+    skew: int = setting(300, "Seconds that a call's timestamp may differ from the clock here.", least=1, most=86400, live=True)
+    allowed: tuple[str, ...] = setting((), "Networks that may call; empty: all.", form="network", live=True)
+    proxies: tuple[str, ...] = setting(
+        (),
+        "Networks of reverse proxies whose X-Forwarded-For tells the caller's address; empty: none is believed.",
+        form="network",
+        live=True,
+    )
+    per_minute: int = setting(600, "Calls from one address a minute; more get 429; 0: no limit.", least=0, live=True)
+    body_size: int = setting(10485760, "Largest body of a call in octets; more gets 413.", least=1024, most=104857600, live=True)
+    public_web_url: str = setting(
+        "", "Address of your web site; links are built from it when a call has none: `https://app.example.org`.", form="url", live=True
+    )
+    sender_domain: str = setting(
+        "", "Domain that mail is sent from, one of this server's. Empty: all calls get 503.", form="domain", live=True
+    )
+    sender_local: str = setting("no-reply", "What stands before the @ of the sender when a call does not say.", live=True)
+    sender_name: str = setting("", "Display name of the sender; empty: none.", live=True)
+    local_parts: str = setting(
+        "refused",
+        "What `fromLocalPart` of a call may be: `any`, `listed` in `allowed_local_parts`, or `refused`.",
+        choices=("any", "listed", "refused"),
+        live=True,
+    )
+    allowed_local_parts: tuple[str, ...] = setting((), "What may stand before the @ when `local_parts` is `listed`.", live=True)
+    include_token: bool = setting(True, "Templates are given the token.", live=True)
+    include_expires: bool = setting(True, "Templates are given the time of expiry.", live=True)
+    include_link: bool = setting(True, "Templates are given the link.", live=True)
+    callback_url: str = setting(
+        "", "Where the fate of each message is posted to unless its call names a `callbackUrl`; empty: nowhere.", form="url", live=True
+    )
+    callback_secret: str = setting("", "Secret that callbacks are signed with; empty: that of the calls.", secret=True, live=True)
+    callback_secret_file: str = setting("", "File with the secret of callbacks, in place of `callback_secret`.", form="path")
+    callback_networks: tuple[str, ...] = setting(
+        (),
+        "Private or loopback networks that callbacks and alerts may be posted into; others of that kind are refused.",
+        form="network",
+        live=True,
+    )
+    suppress: bool = setting(True, "Refuse calls for addresses that have bounced for good, until they are taken off the list.", live=True)
+
+
+@frozen
+class Panel:
+    """The control panel and the admin API."""
+
+    port: int = setting(2580, "Port of the control panel; 0: off.", least=0, most=PORT)
+    interface: str = setting("127.0.0.1", "Address it binds to. Another than a loopback address needs `expose`.", form="interface")
+    expose: bool = setting(False, "Allow an `interface` that others reach; then `tls` must be on or `proxies` set.")
+    tls: bool = setting(False, "Serve it by TLS with the certificates of `[tls]`.")
+    proxies: tuple[str, ...] = setting(
+        (), "Networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; empty: none.", form="network"
+    )
+    hosts: tuple[str, ...] = setting(
+        (),
+        "Names that browsers may call it by, beside loopback names and `server.hostname`; others are refused (DNS rebinding).",
+        form="hostname",
+    )
+    session_hours: int = setting(12, "Hours until an administrator must log in again.", least=1, most=720, live=True)
+    idle_minutes: int = setting(30, "Minutes without a request after which a session ends.", least=1, most=1440, live=True)
+    audit_days: int = setting(730, "Days that the audit log is kept.", least=30, live=True)
+
+
+@frozen
+class Alerts:
+    """What administrators are told without asking."""
+
+    mail: tuple[str, ...] = setting(
+        (), "Addresses that alerts are mailed to; empty: they are shown in the panel only.", form="mailbox", live=True
+    )
+    url: str = setting("", "Where alerts are posted to as signed JSON; empty: nowhere.", form="url", live=True)
+    secret: str = setting("", "Secret that posted alerts are signed with.", secret=True, live=True)
+    secret_file: str = setting("", "File with that secret, in place of `secret`.", form="path")
+    queue_age: str = setting("4h", "Alert when a message has waited this long; empty: never.", form="duration", live=True)
+    queue_depth: int = setting(10000, "Alert when so many recipients wait; 0: never.", least=0, live=True)
+    failures_per_hour: int = setting(50, "Alert when so many deliveries failed for good within an hour; 0: never.", least=0, live=True)
+    quota_percent: int = setting(95, "Alert when an account has used this part of its storage; 0: never.", least=0, most=100, live=True)
+    disk_percent: int = setting(90, "Alert when the disk with the data is this full; 0: never.", least=0, most=100, live=True)
+    certificate_days: int = setting(14, "Alert so many days before a certificate expires; 0: never.", least=0, live=True)
+    logins_per_hour: int = setting(20, "Alert when so many logins of administrators failed within an hour; 0: never.", least=0, live=True)
+
+
+@frozen
 class Log:
     """The log."""
 
-    level: str = setting("info", "Lowest level written.", choices=("debug", "info", "warn", "error", "critical"))
+    level: str = setting("info", "Lowest level written.", choices=("debug", "info", "warn", "error", "critical"), live=True)
     format: str = setting(
         "auto", "`json` lines, `console` for people, or `auto`: console on a terminal, else json.", choices=("auto", "json", "console")
     )
@@ -360,8 +489,12 @@ class Config:
     outbound: Outbound = Factory(Outbound)
     queue: Queue = Factory(Queue)
     limits: Limits = Factory(Limits)
+    smarthost: Smarthost = Factory(Smarthost)
     checks: Checks = Factory(Checks)
     clamav: ClamAV = Factory(ClamAV)
+    webhook: Webhook = Factory(Webhook)
+    panel: Panel = Factory(Panel)
+    alerts: Alerts = Factory(Alerts)
     log: Log = Factory(Log)
     health: Health = Factory(Health)
     admin: Admin = Factory(Admin)
@@ -433,6 +566,8 @@ def listeners(config: Config) -> list[tuple[str, str, int]]:
         ("smtp.lmtp_port", smtp.lmtp_interface, smtp.lmtp_port),
         ("imap.port", server.interface, imap.port),
         ("imap.tls_port", server.interface, imap.tls_port),
+        ("webhook.port", server.interface, config.webhook.port),
+        ("panel.port", config.panel.interface, config.panel.port),
         ("health.port", health.interface, health.port),
     ]
     return [listener for listener in every if listener[2]]

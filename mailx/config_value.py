@@ -12,12 +12,14 @@ from difflib import get_close_matches
 from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Any
+from urllib.parse import urlsplit
 
 from attrs import Attribute, fields
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, override
 
 from mailx.config import allowed, seconds, sections, table
+from mailx.mail.address import Address
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
 _HOSTNAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\Z")
@@ -120,6 +122,12 @@ def _fits(form: str, value: str) -> bool:
             return bool(_HOSTNAME.match(value.removeprefix("*."))) and len(value) <= 255
         case "endpoint":
             return not value or _host(value) is not None
+        case "host":
+            return not value or _is_address(value) or (bool(_HOSTNAME.match(value)) and len(value) <= 255)
+        case "url":
+            return not value or _is_url(value)
+        case "mailbox":
+            return _is_mailbox(value)
         case "address":
             return not value or _is_address(_host(value) or "")
         case "loopback":
@@ -149,6 +157,24 @@ def _host(value: str) -> str | None:
     if host.startswith("[") and host.endswith("]"):
         return host[1:-1] if _is_address(host[1:-1]) else None
     return host if _HOSTNAME.match(host) else None
+
+
+def _is_url(value: str) -> bool:
+    """Whether ``value`` is an absolute http or https URL without a password."""
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018  (raises for one that is no number)
+    except ValueError:
+        return False
+    plain = value.isascii() and value.isprintable() and " " not in value
+    return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+
+
+def _is_mailbox(value: str) -> bool:
+    try:
+        return bool(Address.parse(value).domain)
+    except ValueError:
+        return False
 
 
 def _is_duration(value: str) -> bool:

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import mailx
 
 ROOT = Path(mailx.__file__).parent
-EDGES = ("smtp", "imap", "outbound")
+EDGES = ("smtp", "imap", "pop3", "outbound", "web")
 OUTSIDE = ("checks", "ops", *EDGES)
 
 # The parts of mailx that each part may import; a part may always import itself. Absent: everything.

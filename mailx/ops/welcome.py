@@ -24,6 +24,8 @@ _LABELS = {
     "smtp.lmtp_port": "LMTP",
     "imap.port": "IMAP, STARTTLS",
     "imap.tls_port": "IMAP, TLS",
+    "webhook.port": "webhook receiver (HTTP)",
+    "panel.port": "control panel (HTTP)",
     "health.port": "health and metrics (HTTP)",
 }
 

@@ -1,0 +1,1 @@
+-- Schema 7: settings that administrators change while the server runs.

@@ -1,0 +1,1 @@
+-- Schema 8: administrators, their sessions, API keys and the audit log.

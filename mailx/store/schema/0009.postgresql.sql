@@ -1,0 +1,1 @@
+-- Schema 9: calls of the webhook receiver, and mail templates.

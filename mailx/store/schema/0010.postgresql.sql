@@ -1,0 +1,1 @@
+-- Schema 10: callbacks that tell of a call's fate, and the suppression list.

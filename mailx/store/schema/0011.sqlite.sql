@@ -1,0 +1,1 @@
+-- Schema 11: the delivery log, alerts, and mailboxes on other servers.
