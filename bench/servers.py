@@ -74,7 +74,7 @@ class MailX:
         self.directory = directory
         self.users = users
         self.domain, self.interface, self.resolver = domain, interface, resolver
-        self.ports = {name: free_port() for name in ("smtp", "submission", "submissions", "lmtp", "imap", "imaps", "health")}
+        self.ports = {name: free_port() for name in ("smtp", "submission", "submissions", "lmtp", "imap", "imaps", "webhook", "panel", "health")}
         self.smtp_port = self.ports["smtp"] = smtp_port or self.ports["smtp"]
         self.imap_port = self.ports["imap"]
         self.process: subprocess.Popen[bytes] | None = None
@@ -117,8 +117,10 @@ servers = ["{self.resolver}"]
 
     def start(self) -> None:
         command = [str(BIN / "twistd"), "-n", "--pidfile=", "mailx", "--config", "mailx.toml"]
+        # By the environment, so that ``settings`` may have tables of these names.
+        ports = {f"MAILX_{name.upper()}__PORT": str(self.ports[name]) for name in ("webhook", "panel")}
         with open(self.directory / "twistd.log", "ab") as log:
-            self.process = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=log, env={**os.environ, **ports})
         wait_for_port(self.ports["imaps"], process=self.process, address=self.interface)
         wait_for_port(self.imap_port, process=self.process, address=self.interface)
         self._wait_for_administration()

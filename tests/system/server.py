@@ -22,7 +22,17 @@ from smtplib import SMTP, SMTP_SSL
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 ROOT = Path(__file__).parent.parent.parent
-PORTS = ("smtp.port", "smtp.submission_port", "smtp.submissions_port", "smtp.lmtp_port", "imap.port", "imap.tls_port", "health.port")
+PORTS = (
+    "smtp.port",
+    "smtp.submission_port",
+    "smtp.submissions_port",
+    "smtp.lmtp_port",
+    "imap.port",
+    "imap.tls_port",
+    "webhook.port",
+    "panel.port",
+    "health.port",
+)
 ADDRESS = "me@localhost.test"
 NOBODY = "127.0.0.1:1"  # where no name server answers: a test never asks one of the machine
 PATIENCE = 60.0  # seconds; only a failure takes so long
