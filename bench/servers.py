@@ -74,7 +74,9 @@ class MailX:
         self.directory = directory
         self.users = users
         self.domain, self.interface, self.resolver = domain, interface, resolver
-        self.ports = {name: free_port() for name in ("smtp", "submission", "submissions", "lmtp", "imap", "imaps", "webhook", "panel", "health")}
+        self.ports = {
+            name: free_port() for name in ("smtp", "submission", "submissions", "lmtp", "imap", "imaps", "webhook", "panel", "health")
+        }
         self.smtp_port = self.ports["smtp"] = smtp_port or self.ports["smtp"]
         self.imap_port = self.ports["imap"]
         self.process: subprocess.Popen[bytes] | None = None
