@@ -14,6 +14,7 @@ from mailx.core.accounts import Accounts, User
 from mailx.core.bounces import Report
 from mailx.core.courier import Attempt
 from mailx.core.policy import Findings
+from mailx.core.progress import DELIVERED, Progress, Step
 from mailx.core.receivers import Reached
 from mailx.core.sealing import Sealed
 from mailx.core.timeline import Timeline
@@ -34,11 +35,12 @@ _EXPANDED = Attempt(Reply(250, "2.1.5", "Passed on to several addresses"))
 class Arrivals:
     """Tells of arrivals. ``tracing`` turns on the debug line of every quota update."""
 
-    def __init__(self, directory: Accounts, timeline: Timeline | None, reactor: Any, tracing: bool) -> None:
+    def __init__(self, directory: Accounts, timeline: Timeline | None, reactor: Any, tracing: bool, progress: Progress) -> None:
         self._directory = directory
         self._timeline = timeline
         self._reactor = reactor
         self._tracing = tracing
+        self._progress = progress
         self._received: dict[str, Counter] = {}  # by protocol: looking a label up costs more than counting
 
     def placed(self, envelope: Envelope, size: int, outcomes: Iterable[tuple[User, Outcome | None]]) -> int:
@@ -77,6 +79,8 @@ class Arrivals:
         self, envelope: Envelope, sealed: Sealed, findings: Findings, reached: Reached, outcomes: Sequence[Outcome | None]
     ) -> None:
         """Note where the message came from, and where it went."""
+        if self._progress.active:
+            self._tell(envelope, sealed.size, reached, outcomes)
         timeline = self._timeline
         if timeline is None:
             return
@@ -90,6 +94,18 @@ class Arrivals:
             onward = [str(one.address) for one in reached.onward.values()]
             forwarder = {"forwarder": reached.forwarder} if reached.forwarder else {}
             timeline.note(envelope.id, "queued", onward, recipients=onward[:_NAMED], count=len(onward), **forwarder)
+
+    def _tell(self, envelope: Envelope, size: int, reached: Reached, outcomes: Sequence[Outcome | None]) -> None:
+        """Tell of the mailboxes that took the message."""
+        origin = envelope.origin
+        for user, outcome in zip(reached.users.values(), outcomes, strict=True):
+            if isinstance(outcome, Placed):
+                to = user.address
+                self._progress.tell(
+                    Step(
+                        envelope.id, 0, to, DELIVERED, _DELIVERED, "", origin.account, origin.protocol, to, envelope.sender, size, 1, 0
+                    )
+                )
 
     def successes(self, envelope: Envelope, reached: Reached, replies: Mapping[Address, Reply]) -> list[Report]:
         """The reports that the sender asked for (NOTIFY=SUCCESS, RFC 3461 5.2.7 and 5.3) and that this server owes.

@@ -247,6 +247,8 @@ class Ledger:
     def _tell(self, rows: Sequence[tuple[int, bytes, str]], event: str) -> None:
         for envelope in dict.fromkeys(envelope for _, _, envelope in rows):
             self._timeline.note(envelope, event)
+        if rows:
+            self._settling.tell_changed()
 
     def _wake(self, destinations: Iterable[bytes]) -> None:
         """Somebody wants something now for these."""

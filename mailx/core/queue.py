@@ -25,6 +25,7 @@ from mailx.core.lanes import Budget, Health, Lane, Lanes
 from mailx.core.ledger import Ledger
 from mailx.core.loading import Loading
 from mailx.core.parcels import Consignee, Parcels, new_guid
+from mailx.core.progress import Progress
 from mailx.core.router import Onward
 from mailx.core.routes import HERE, Routes, Way
 from mailx.core.sending import Sending
@@ -80,8 +81,12 @@ class Queue:
         *,
         now: Callable[[], float] = time.time,
         local: Callable[[str], bool] = lambda domain: False,
+        progress: Progress | None = None,
     ) -> None:
-        """``couriers`` by the name of their relay, "" carries directly; ``now`` is the time of day, ``local`` knows our domains."""
+        """``couriers`` by the name of their relay, "" carries directly; ``now`` is the time of day, ``local`` knows our domains.
+
+        ``progress`` hears what becomes of each recipient.
+        """
         self._home = Homecoming(blobs, partial(deferToThreadPool, reactor, reactor.getThreadPool()))
         self._routes = routes
         self._warn_after = config.seconds(settings.warn_after)
@@ -94,7 +99,9 @@ class Queue:
             outbound.connections, outbound.per_destination, outbound.per_minute, reactor.seconds, reactor.callLater
         )
         self._timetable = Timetable(store, reactor, self._node, now, self._due, self._entrusted, routes.longest, settings.keep_days)
-        self._settling = Settling(store, self._parcels, blobs, timeline, reactor, self._node, now, self._timetable.expect)
+        self._settling = Settling(
+            store, self._parcels, blobs, timeline, reactor, self._node, now, self._timetable.expect, progress or Progress()
+        )
         parcels, lanes, settling, timetable = self._parcels, self._lanes, self._settling, self._timetable
         loading, ending = Loading(store, cipher, blobs, reactor), settings.shutdown_seconds
         carriers = {**couriers, HERE: self._home}

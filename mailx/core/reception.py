@@ -25,6 +25,7 @@ from mailx.core.bounces import Bounces, Report
 from mailx.core.content import Content, Threads, with_fields
 from mailx.core.gathering import Gathering
 from mailx.core.policy import Findings, IPolicy, Policy
+from mailx.core.progress import Progress
 from mailx.core.receivers import UNKNOWN, Reached, Receivers
 from mailx.core.router import Router
 from mailx.core.sealing import Sealed, Sealing
@@ -89,11 +90,12 @@ class Reception:
         queue: "Queue | None" = None,
         timeline: Timeline | None = None,
         srs: SRS | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Sizes are in octets, see the settings of store and accounts; ``hostname`` makes missing Message-IDs.
 
         Without a ``queue`` no mail leaves; without ``srs`` forwarded mail keeps its sender. ``tracing`` turns on the
-        debug lines of every quota check and update.
+        debug lines of every quota check and update. ``progress`` hears what mailboxes took.
         """
         self._store = store
         self._cipher = cipher
@@ -113,7 +115,7 @@ class Reception:
         self._tracing = tracing
         self._inbox = lru_cache(maxsize=_INBOXES)(lambda id: name_hash(cipher, id, INBOX))  # of an account, its hash
         self._gathering = Gathering(reactor)
-        self._arrivals = Arrivals(directory, timeline, reactor, tracing)
+        self._arrivals = Arrivals(directory, timeline, reactor, tracing, progress or Progress())
 
     def bounce_with(self, bounces: Bounces) -> None:
         """Report successes, where senders ask for it, by ``bounces``."""

@@ -23,6 +23,7 @@ from mailx.core import metrics
 from mailx.core.bounces import Report
 from mailx.core.courier import Attempt
 from mailx.core.parcels import Parcels, Past
+from mailx.core.progress import Progress, Step
 from mailx.core.shipments import SPARED, UNSAID, Shipment, Verdict, Waiter, verdict
 from mailx.core.timeline import Timeline
 from mailx.mail.address import Address
@@ -70,6 +71,7 @@ class Settling:
         node: str,
         now: Callable[[], float],
         expect: Callable[[int], None],
+        progress: Progress,
     ) -> None:
         """``expect(due)`` hears when somebody waits again."""
         self._store = store
@@ -80,6 +82,7 @@ class Settling:
         self._node = node
         self._now = now
         self._expect = expect
+        self._progress = progress
         self._reports: IReports | None = None
         self._accept: Accept | None = None
         self._count = 0  # outcomes that are not durable yet
@@ -152,6 +155,11 @@ class Settling:
     def tell_put_off(self, probe: str, count: int) -> None:
         """``count`` recipients were put off for what the attempt of the envelope ``probe`` brought."""
         self._timeline.note(probe, "put_off", count=count)
+        self._progress.many()
+
+    def tell_changed(self) -> None:
+        """Rows were changed by hand."""
+        self._progress.many()
 
     async def report(self, envelope: Envelope, reports: Sequence[Report]) -> None:
         """Tell the sender of ``envelope`` something that settles nothing. Raises Refused."""
@@ -272,6 +280,8 @@ class Settling:
         elif report is not None:
             facts["report"] = report.id
         self._timeline.note(shipment.envelope.id, _EVENTS[decided.state], (facts["recipient"],), **facts)
+        if self._progress.active:
+            self._progress.tell(_step(shipment, waiter, attempt, decided))
         if decided.state == SENT:
             log.info("Message sent", event="queue.sent", message_id=shipment.envelope.id, host=attempt.host, tls=attempt.tls)
         else:
@@ -301,6 +311,25 @@ def _report(waiter: Waiter, attempt: Attempt, decided: Verdict) -> Report | None
     else:
         return None
     return Report(consignee.address, consignee.original, consignee.wish, attempt, action, decided.attempts, None)
+
+
+def _step(shipment: Shipment, waiter: Waiter, attempt: Attempt, decided: Verdict) -> Step:
+    envelope, consignee = shipment.envelope, waiter.consignee
+    return Step(
+        envelope.id,
+        waiter.id,
+        consignee.address,
+        _EVENTS[decided.state],
+        attempt,
+        shipment.way.lane,
+        envelope.origin.account,
+        envelope.origin.protocol,
+        consignee.original,
+        envelope.sender,
+        shipment.size or envelope.message.size,
+        waiter.attempts + 1,
+        decided.due,
+    )
 
 
 def _unlink_all(blobs: Blobs, names: Sequence[str]) -> None:

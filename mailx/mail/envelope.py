@@ -80,6 +80,7 @@ class Forwarding:
 WISHES_NOTHING = Wish()
 DEMANDS_NOTHING = Demands()
 GENERATED = "local"  # Origin.protocol of what this server writes itself: delivery reports
+WEBHOOK = "webhook"  # Origin.protocol of what programs post to the webhook receiver
 
 
 @frozen

@@ -16,6 +16,7 @@ from mailx.core.accounts import Accounts
 from mailx.core.bounces import Bounces
 from mailx.core.courier import Attempt, ICourier
 from mailx.core.ledger import Entry, Selection
+from mailx.core.progress import Progress
 from mailx.core.queue import Queue
 from mailx.core.reception import Reception
 from mailx.core.routes import Routes
@@ -86,6 +87,7 @@ class Office:
     bounces: Bounces
     user: User
     clock: list[float]
+    progress: Progress
 
     async def start(self) -> None:
         await self.queue.start(self.bounces, self.reception.accept)
@@ -171,6 +173,7 @@ async def office(case: TestCase, *, engine: str = "", **sections: dict[str, Any]
 
 def _office(case: TestCase, made: World, config: Config, courier: Courier, relay: Courier, user: User, clock: list[float]) -> Office:
     timeline = Timeline(made.store, made.cipher, made.reactor, config.queue.keep_days)
+    progress = Progress()
     queue = Queue(
         made.store,
         made.cipher,
@@ -183,6 +186,7 @@ def _office(case: TestCase, made: World, config: Config, courier: Courier, relay
         made.reactor,
         now=lambda: clock[0],
         local=made.accounts.local,
+        progress=progress,
     )
     reception = Reception(
         made.store,
@@ -196,6 +200,7 @@ def _office(case: TestCase, made: World, config: Config, courier: Courier, relay
         timeline=timeline,
         file_above=config.store.file_above,
         spool_above=config.store.spool_above,
+        progress=progress,
     )
     bounces = Bounces("mail.example.test", made.accounts, timeline, made.reactor)
 
@@ -204,4 +209,4 @@ def _office(case: TestCase, made: World, config: Config, courier: Courier, relay
         await timeline.stop()
 
     case.addCleanup(lambda: Deferred.fromCoroutine(stop()))
-    return Office(case, made, config, courier, relay, queue, reception, timeline, bounces, user, clock)
+    return Office(case, made, config, courier, relay, queue, reception, timeline, bounces, user, clock, progress)
