@@ -128,6 +128,16 @@ class Ledger:
         found: dict[str, int] = await self._store.read(queue_upkeep.counts, int(self._now()))
         return found
 
+    async def count(self, selection: Selection, most: int) -> int:
+        """How many rows are meant, counted up to ``most``."""
+        found: int = await self._store.read(queue_upkeep.count, self._filter(selection), most)
+        return found
+
+    async def ids(self, selection: Selection, after: int, limit: int) -> Sequence[int]:
+        """At most ``limit`` ids above ``after`` of the rows that are meant, rising."""
+        found: Sequence[int] = await self._store.read(queue_upkeep.chosen, self._filter(selection), STATES, after, limit)
+        return found
+
     async def retry(self, selection: Selection) -> int:
         """Try rows that wait, are held or failed as soon as possible, dead letters from the beginning of their schedule."""
         return await self._change(selection, (PENDING, DEFERRED, HELD, FAILED), "retried", queue_upkeep.retry, int(self._now()))

@@ -106,6 +106,13 @@ def chosen(txn: Txn, which: Filter, states: Sequence[str], after: int, limit: in
     return [id for id, *_ in _chosen(txn, which, states, after, limit, lock=False)]
 
 
+def count(txn: Txn, which: Filter, most: int) -> int:
+    """How many rows are meant, counted up to ``most``."""
+    condition, values = which.sql()
+    join = " JOIN dispatches d ON d.id = q.dispatch_id" if "d." in condition else ""
+    return _number(txn.one(f"SELECT count(*) FROM (SELECT 1 FROM queue q{join} WHERE {condition} LIMIT ?) AS meant", (0, *values, most)))
+
+
 def counts(txn: Txn, now: int) -> dict[str, int]:
     """How many rows are in each state; of those that were sent only the last day's."""
     found = dict.fromkeys(STATES, 0)

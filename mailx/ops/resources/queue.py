@@ -1,51 +1,20 @@
 """The queue: what waits to go out, what came of it, and the changes an administrator makes by hand.
 
-Addresses are sealed in the store, so a selection by sender or recipient opens the rows that the rest of it leaves, in
-slices. What is being sent at the moment is left alone.
+What is being sent at the moment is left alone.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from time import time
+from collections.abc import Mapping
 
-from attrs import evolve, frozen
-
+from mailx.core import queue_search
 from mailx.core.ledger import Entry, Ledger, Selection
 from mailx.core.parcels import Past
 from mailx.core.queue import Queue as MailQueue
-from mailx.core.users import DirectoryError, canonical_domain
+from mailx.core.queue_search import Change, Wanted
+from mailx.core.users import DirectoryError
 from mailx.ops.resources.query import JSON, Query, moment, running
 
 PAGE = 200  # entries in one answer
-_SLICE = 50  # entries opened in one go: about a millisecond
-_SEARCHED = 5000  # entries opened for one answer
-_IDS = 500  # entries changed in one call of the ledger
 _TEXTS = 10  # of a list in a body
-_TEXT_LIMIT = 500
-_FILTERS = frozenset(("id", "state", "domain", "relay", "sender", "recipient", "older", "limit", "after"))
-
-Change = Callable[[Selection], Awaitable[int]]
-
-
-@frozen
-class _Wanted:
-    """Which entries a request means."""
-
-    selection: Selection
-    domain: str = ""  # of the recipient, canonical
-    sender: str | None = None  # lower case, "" for the null sender; or @domain
-    recipient: str | None = None
-
-    @property
-    def opens(self) -> bool:
-        """Whether entries must be opened to tell."""
-        return bool(self.domain) or self.sender is not None or self.recipient is not None
-
-    def fits(self, entry: Entry) -> bool:
-        if self.domain and canonical_domain(entry.recipient.rpartition("@")[2]) != self.domain:
-            return False
-        return _matches(self.sender, entry.sender) and (
-            _matches(self.recipient, entry.recipient) or _matches(self.recipient, entry.original)
-        )
 
 
 class Queue:
@@ -71,27 +40,18 @@ class Queue:
     async def entries(self, query: Query) -> JSON:
         """A page of entries; ``next`` is the ``after`` of the next page, or null. The first page has the counts of states, too."""
         ledger = self._ledger()
-        wanted = self._wanted(query.parameters)
+        wanted = self._wanted({name: value for name, value in query.parameters.items() if name not in ("limit", "after")})
         limit = max(1, min(query.number("limit", PAGE), PAGE))
         after = query.number("after", 0)
         counts = {} if after else {"counts": await ledger.counts()}
-        found: list[Entry] = []
-        following: int | None = None
-        seen = 0
-        async for entry in _opened(ledger, wanted, after):
-            seen += 1
-            if wanted.fits(entry):
-                found.append(entry)
-            if len(found) == limit or seen == _SEARCHED:
-                following = entry.id
-                break
-        return {"entries": [_entry(entry) for entry in found], "next": following, **counts}
+        found = await queue_search.find(ledger, wanted, after, limit)
+        return {"entries": [_entry(entry) for entry in found.entries], "next": found.following, **counts}
 
     async def message(self, query: Query) -> JSON:
         """The recipients of one message, by its queue id, with all attempts that are kept."""
         ledger = self._ledger()
         id = query.path["id"]
-        entries = [entry async for entry in _opened(ledger, _Wanted(Selection(envelope=id)), 0)][: 5 * PAGE]
+        entries = await ledger.list(Selection(envelope=id), 0, 5 * PAGE)
         if not entries:
             raise _unknown(id)
         shown = [await ledger.show(entry.id) for entry in entries]
@@ -119,47 +79,18 @@ class Queue:
         """Apply ``change`` to what the body selects; how many entries it held for."""
         ledger = self._ledger()
         wanted = self._wanted({name: _listed(name, value) for name, value in query.body.items() if name != "all"})
-        if wanted == _Wanted(Selection()) and query.body.get("all") is not True:
+        if wanted.everything and query.body.get("all") is not True:
             raise DirectoryError("invalid", "nothing was selected", "Name a queue id or a filter, or say `all`.")
         selection = wanted.selection
         if selection.envelope and not await ledger.list(selection, 0, 1):
             raise _unknown(selection.envelope)
-        if not wanted.opens:
-            return {"count": await change(selection)}
-        ids = [entry.id async for entry in _opened(ledger, wanted, 0) if wanted.fits(entry)]
-        parts = [tuple(ids[start : start + _IDS]) for start in range(0, len(ids), _IDS)]
-        return {"count": sum([await change(evolve(selection, ids=part)) for part in parts])}
+        return {"count": await queue_search.change(ledger, wanted, change)}
 
-    def _wanted(self, values: Mapping[str, str]) -> _Wanted:
-        """What ``id, state, domain, relay, sender, recipient, older`` select; raises DirectoryError."""
-        unknown = sorted(set(values) - _FILTERS)
-        if unknown or any(len(value) > _TEXT_LIMIT for value in values.values()):
-            raise DirectoryError("invalid", f"there is no filter {unknown[0]}" if unknown else "a filter is too long")
-        older = values.get("older", "")
-        if older and not (older.isascii() and older.isdigit() and len(older) < 12):
-            raise DirectoryError("invalid", "older must be a number of seconds")
-        relay, domain = values.get("relay", ""), canonical_domain(values.get("domain", "").removeprefix("@"))
-        opens = bool(domain and (relay or self._routed))
-        selection = Selection(
-            states=tuple(state for state in values.get("state", "").split(",") if state),
-            destination=f"relay:{relay}" if relay else "" if opens else domain,
-            envelope=values.get("id", ""),
-            before=int(time()) - int(older) if older else None,
-        )
-        return _Wanted(selection, domain if opens else "", _address(values.get("sender")), _address(values.get("recipient")))
+    def _wanted(self, values: Mapping[str, str]) -> Wanted:
+        return queue_search.wanted(values, self._routed)
 
     def _ledger(self) -> Ledger:
         return running(self._queue, "there is no queue here").ledger
-
-
-async def _opened(ledger: Ledger, wanted: _Wanted, after: int) -> AsyncIterator[Entry]:
-    """The entries that the selection leaves above the id ``after``."""
-    while entries := await ledger.list(wanted.selection, after, _SLICE):
-        for entry in entries:
-            yield entry
-        if len(entries) < _SLICE:
-            return
-        after = entries[-1].id
 
 
 def _unknown(id: str) -> DirectoryError:
@@ -173,16 +104,6 @@ def _listed(name: str, value: JSON) -> str:
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
         return str(value)
     raise DirectoryError("invalid", f"{name} must be a text or a number")
-
-
-def _address(text: str | None) -> str | None:
-    return None if not text else text.strip().removeprefix("<").removesuffix(">").lower()
-
-
-def _matches(wanted: str | None, address: str) -> bool:
-    """Whether ``address`` is the one that is wanted, or of the domain that is."""
-    address = address.lower()
-    return wanted is None or wanted == address or (wanted.startswith("@") and address.endswith(wanted))
 
 
 def _entry(entry: Entry) -> JSON:
