@@ -19,6 +19,7 @@ from mailx.core.courier import ICourier
 from mailx.core.limits import SendLimits
 from mailx.core.outgoing import Outgoing
 from mailx.core.policy import BlockList, IPolicy, MessageSize
+from mailx.core.progress import Progress
 from mailx.core.queue import Queue
 from mailx.core.reception import Reception
 from mailx.core.remembered import Remembered
@@ -42,6 +43,7 @@ class Post:
     signing: Signing
     timeline: Timeline
     srs: SRS
+    progress: Progress
     queue: Queue
     bounces: Bounces
 
@@ -73,10 +75,23 @@ async def open_post(
     outgoing = Outgoing(signing, hostname, threads, reactor)
     couriers = _couriers(config, resolver, Remembered(store, cipher), outgoing, reactor, parts)
     routes = Routes(config.outbound, config.queue)
-    queue = Queue(store, cipher, blobs, couriers, routes, config.queue, config.outbound, timeline, reactor, local=accounts.local)
+    progress = Progress()
+    queue = Queue(
+        store,
+        cipher,
+        blobs,
+        couriers,
+        routes,
+        config.queue,
+        config.outbound,
+        timeline,
+        reactor,
+        local=accounts.local,
+        progress=progress,
+    )
     parts.push_async_callback(queue.stop)
     srs = SRS(store, cipher)
-    return Post(resolver, signing, timeline, srs, queue, Bounces(hostname, accounts, timeline, reactor, srs))
+    return Post(resolver, signing, timeline, srs, progress, queue, Bounces(hostname, accounts, timeline, reactor, srs))
 
 
 def _couriers(

@@ -222,6 +222,7 @@ class MailX(MultiService):
             queue=post.queue,
             timeline=post.timeline,
             srs=post.srs,
+            progress=post.progress,
         )
 
     def _failed(self, failure: Failure) -> None:
