@@ -24,7 +24,7 @@ from mailx.core.accounts import Accounts
 from mailx.core.policy import Findings, Policy
 from mailx.core.throttle import network
 from mailx.mail.address import Address
-from mailx.mail.envelope import GENERATED, Envelope, Origin
+from mailx.mail.envelope import GENERATED, WEBHOOK, Envelope, Origin
 from mailx.mail.reply import Reply
 from mailx.store import Row, Store, spent
 
@@ -32,6 +32,7 @@ log = Logger()
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 _PER = {MINUTE: "a minute", HOUR: "an hour", DAY: "a day"}
+_OTHERWISE = (GENERATED, WEBHOOK)  # this server's own mail has no limit, and the receiver limits its callers itself
 _SIZE = 20000  # budgets of a kind that are kept
 
 TOO_FAST = Reply(451, "4.7.1", "Too much mail from your address; try again in a minute")
@@ -135,7 +136,7 @@ class SendLimits(Policy):
     async def check(self, envelope: Envelope, findings: Findings) -> Reply | None:
         """Take the message's recipients out of the budgets, if they hold as many."""
         origin = envelope.origin
-        if envelope.filing is not None or origin.protocol == GENERATED:
+        if envelope.filing is not None or origin.protocol in _OTHERWISE:
             return None
         count = len(set(envelope.recipients)) if len(envelope.recipients) > 1 else 1
         if origin.account is not None:

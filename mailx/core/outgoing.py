@@ -19,7 +19,7 @@ from mailx.core.dkim import Signer, Unsignable
 from mailx.core.signing import Signing
 from mailx.core.users import canonical_domain
 from mailx.mail.canonical import Mail
-from mailx.mail.envelope import GENERATED, Envelope, Forwarding
+from mailx.mail.envelope import Envelope, Forwarding
 from mailx.mail.reply import Refused, Reply, Unavailable
 from mailx.mail.seven_bit import downgraded
 from mailx.store.cipher import CipherError
@@ -56,9 +56,7 @@ class Outgoing:
         content = message.content
         if not isinstance(content, bytes) or (message.eight_bit and not eight_bit):
             return None
-        if (envelope.forwarding is not None or envelope.origin.account is not None or envelope.origin.protocol == GENERATED) and (
-            self._signing.any()
-        ):
+        if (envelope.forwarding is not None or envelope.origin.ours) and self._signing.any():
             return None
         return without_return_path(content)
 
@@ -105,7 +103,7 @@ class Outgoing:
         else:
             content = without_return_path(content)
         signers: tuple[Signer, ...] = ()
-        if signs and (envelope.origin.account is not None or envelope.origin.protocol == GENERATED):
+        if signs and envelope.origin.ours:
             author = await self._threads(author_domain, content) if large else author_domain(content)
             domain = await self._signing.speaks_for(envelope, author) if author else ""
             if domain:

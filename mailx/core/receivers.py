@@ -13,7 +13,7 @@ from mailx.core.accounts import User
 from mailx.core.router import Onward, Route, Router, Way
 from mailx.core.turns import Turns
 from mailx.mail.address import Address
-from mailx.mail.envelope import GENERATED, WISHES_NOTHING, Envelope, Notify, Origin, Wish
+from mailx.mail.envelope import WISHES_NOTHING, Envelope, Notify, Origin, Wish
 from mailx.mail.reply import Refused, Reply, Unavailable
 
 NOT_OURS = Reply(550, "5.7.1", "Relaying denied")
@@ -94,7 +94,7 @@ class Receivers:
         if route.way is Way.BOUNCE:
             if sender is not None:
                 raise Refused(ONLY_BOUNCES)
-        elif origin.account is None and origin.protocol != GENERATED:
+        elif not origin.ours:
             raise Refused(NOT_OURS)
 
     async def of(self, envelope: Envelope) -> Reached:
@@ -133,7 +133,7 @@ def _pass_on(reached: Reached, envelope: Envelope, recipient: Address, users: in
     reached.passing.add(recipient)
     if several:
         reached.expanded.append(recipient)
-    if onward[0].original != onward[0].address and envelope.origin.account is None and envelope.origin.protocol != GENERATED:
+    if onward[0].original != onward[0].address and not envelope.origin.ours:
         reached.forwarder = reached.forwarder or recipient.domain
 
 

@@ -22,6 +22,7 @@ from mailx.core import headers, quota
 from mailx.core.accounts import Accounts, User
 from mailx.core.arrivals import Arrivals
 from mailx.core.bounces import Bounces, Report
+from mailx.core.calls import Posted
 from mailx.core.content import Content, Threads, with_fields
 from mailx.core.gathering import Gathering
 from mailx.core.policy import Findings, IPolicy, Policy
@@ -160,14 +161,17 @@ class Reception:
             fix = partial(headers.incoming, hostname="" if "LMTP" in origin.protocol else self._hostname)
         return Content(head, limit, fix and partial(_bounded, fix), self._blobs, self._threads, self._spool_above)
 
-    async def accept(self, envelope: Envelope, each: bool = False, settling: Settlement | None = None) -> Mapping[Address, Reply]:
+    async def accept(
+        self, envelope: Envelope, each: bool = False, settling: Settlement | None = None, call: Posted | None = None
+    ) -> Mapping[Address, Reply]:
         """Store the message for every recipient; the reply for each. Returns after COMMIT and fsync.
 
         With ``each`` (LMTP) every recipient has its own verdict, so the mapping may hold refusals. Without, there is one
         verdict for all: Refused is raised when nobody took it, or when one recipient has gone since RCPT (451: the next
         try learns which); an account that became full meanwhile is still served beside one that is not.
         Refused by policies, Unavailable and a full disk are raised in either case. ``settling`` is written in the same
-        transaction, if the message is.
+        transaction, if the message is; so is the record of ``call``, unless it repeats an earlier call: then nothing is
+        stored, and ``call.entered`` is the earlier record.
         """
         started = self._reactor.seconds()
         findings = Findings()
@@ -199,11 +203,18 @@ class Reception:
                 self._arrivals.refused(envelope, findings, error.reply)
             raise
         try:
-            (outcomes,) = await self._store_all(Consignment((delivery,), each, settling), [sealed])
+            (outcomes,) = await self._store_all(Consignment((delivery,), each, settling, None if call is None else call.record), [sealed])
         except Exception:
             _undo(findings)
             self._drop(planned)
             raise
+        if call is not None:
+            call.entered = outcomes.call
+            if call.repeats:
+                _undo(findings)
+                self._drop(planned)
+                await self._discard(sealed.file)
+                return dict.fromkeys(reached.recipients, OK)
         return await self._concluded(envelope, sealed, findings, reached, outcomes, planned, started, each)
 
     async def _concluded(

@@ -117,7 +117,7 @@ class Signing:
         from an account of that domain or from this server itself: else one customer could speak as another.
         """
         origin = envelope.origin
-        if origin.account is None and origin.protocol != GENERATED:
+        if not origin.ours:
             return ""
         domain = author
         while domain and domain not in self._active:

@@ -10,7 +10,7 @@ from email.utils import formatdate
 from functools import lru_cache
 
 from mailx.mail.address import Address
-from mailx.mail.envelope import Origin
+from mailx.mail.envelope import WEBHOOK, Origin
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}\Z")  # A-labels: EHLO comes before SMTPUTF8 is asked for (RFC 6531 3.7.1)
 _LITERAL = re.compile(r"\[[A-Za-z0-9.:_-]{1,100}\]\Z")
@@ -38,10 +38,11 @@ def received(
     (RFC 3848, RFC 6531); a cipher suite in ``origin.tls`` that has its registered name becomes the ``tls`` clause of
     RFC 8314 7.4, one that has OpenSSL's name stands in a comment. The ``for`` clause stands only with a
     single recipient, so that no recipient learns of another (RFC 5321 7.2). An authenticated client's address is
-    not given away: what a person submits tells the world only that it was authenticated.
+    not given away: what a person or a program submits tells the world only that it was authenticated.
     """
     version, _, suite = origin.tls.partition(" ")
-    words = [*_client(origin.account is not None, origin.helo, origin.address), f"by {hostname}", f"with {origin.protocol}"]
+    known = origin.account is not None or origin.protocol == WEBHOOK
+    words = [*_client(known, origin.helo, origin.address), f"by {hostname}", f"with {origin.protocol}"]
     if origin.tls:
         words.append(f"({_COMMENT.sub('', version if _SUITE.match(suite) else origin.tls)})")
     words.append(f"id {envelope_id}")

@@ -22,13 +22,18 @@ def new_id() -> str:
 class Origin:
     """How something came: through which door, from where, by whom, under which protection."""
 
-    protocol: str  # "SMTP", "ESMTP", "ESMTPS", "ESMTPSA", "LMTP", "IMAP", ...: RFC 3848 keywords; or GENERATED
+    protocol: str  # "SMTP", "ESMTP", "ESMTPS", "ESMTPSA", "LMTP", "IMAP", ...: RFC 3848 keywords; or one of those below
     connection: str  # id of the connection, in every log line of its session
     address: str = ""  # the client's IP address
     port: int = 0  # the port it came in by
     helo: str = ""
     account: int | None = None  # id of the authenticated account
     tls: str = ""  # "TLSv1.3 TLS_AES_256_GCM_SHA384" or ""
+
+    @property
+    def ours(self) -> bool:
+        """Whether who brings it may speak for a domain of this server, and send mail anywhere: an account, or this server itself."""
+        return self.account is not None or self.protocol == GENERATED or self.protocol == WEBHOOK
 
 
 @frozen
@@ -79,6 +84,7 @@ class Forwarding:
 
 WISHES_NOTHING = Wish()
 DEMANDS_NOTHING = Demands()
+WEBHOOK = "HTTP"  # Origin.protocol of what a program posts to the webhook receiver
 GENERATED = "local"  # Origin.protocol of what this server writes itself: delivery reports
 WEBHOOK = "webhook"  # Origin.protocol of what programs post to the webhook receiver
 

@@ -14,7 +14,7 @@ from typing import Any
 from attrs import Factory, define, frozen
 
 from mailx.mail.mailbox import Change, Flag
-from mailx.store import Row, Txn, batched, queue
+from mailx.store import Row, Txn, batched, calls, queue
 from mailx.store.messages import charge, release, retain
 from mailx.store.queue import Parcel, Settlement
 
@@ -74,11 +74,14 @@ class Consignment:
     message fits none of its targets; full targets beside one that has room, or beside a parcel, are served all the same.
     ``settling`` is what came of an attempt that the message reports: it is written if and only if the message is placed,
     and nothing is placed where it holds for no row any more, for then somebody else has decided, or told already.
+    ``call`` is the record of the call that asks for the message: it enters if and only if the message is placed, and nothing
+    is placed where it repeats one that has entered.
     """
 
     deliveries: tuple[Delivery, ...]
     each: bool = False
     settling: Settlement | None = None
+    call: calls.Call | None = None
 
 
 @frozen
@@ -98,14 +101,16 @@ Outcome = Placed | Problem
 class Outcomes(list["Outcome | None"]):
     """What became of each target of a delivery, in their order.
 
-    ``rows`` are the ids of its parcel's rows in the queue; none if it was not placed.
+    ``rows`` are the ids of its parcel's rows in the queue; none if it was not placed. ``call`` is the record that its call
+    has now: the new one, or the one of an earlier call that it repeats; None if it was not placed.
     """
 
-    __slots__ = ("rows",)
+    __slots__ = ("call", "rows")
 
     def __init__(self, outcomes: Iterable["Outcome | None"]) -> None:
         super().__init__(outcomes)
         self.rows: Sequence[int] = ()
+        self.call: calls.Call | None = None
 
 
 @define
@@ -141,28 +146,49 @@ class _Plan:
 
 
 @batched
-def deliver(txn: Txn, calls: list[Any]) -> list[Any]:
+def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
     """Place each :class:`Consignment`; answers, for each of its deliveries, its Outcomes.
 
     An outcome is Placed, a Problem, or None where nothing stood against a target whose consignment fell.
     """
-    boxes = _boxes(txn, calls)
+    boxes = _boxes(txn, consignments)
+    register = calls.Register(txn, [each.call for each in consignments if each.call is not None])
     answers = []
     plans: list[_Plan] = []
-    for call in calls:
-        outcomes, planned = _plan(call, boxes)
+    for consignment in consignments:
+        outcomes, planned = _plan(consignment, boxes)
         answers.append(outcomes)
-        if call.settling is not None and planned and queue.settle(txn, [call.settling]) == [len(call.settling.rows)]:
-            for plan in planned:
-                _charge(plan, -charge(plan.delivery.size))
-            planned = []
+        settling = consignment.settling
+        if settling is not None and planned and queue.settle(txn, [settling]) == [len(settling.rows)]:
+            planned = _undone(planned)
+        if consignment.call is not None and planned:
+            planned = _entered(register, consignment.call, planned)
         plans += planned
+    register.write()
     if plans:
         _insert(txn, plans)
         added = [box for box in boxes.values() if box.added]
         if added:
             _count(txn, added)
     return answers
+
+
+def _entered(register: calls.Register, call: calls.Call, plans: list[_Plan]) -> list[_Plan]:
+    """``plans`` with the record of the call that asks for them; none if an earlier call did."""
+    known = register.known(call)
+    if known is None:
+        local = all(plan.delivery.parcel is None for plan in plans)
+        entered = register.enter(call, calls.DELIVERED if local else calls.QUEUED)
+    for plan in plans:
+        plan.outcomes.call = known or entered
+    return _undone(plans) if known else plans
+
+
+def _undone(plans: Sequence[_Plan]) -> list[_Plan]:
+    """Take back what ``plans`` were charged: nothing of them is placed."""
+    for plan in plans:
+        _charge(plan, -charge(plan.delivery.size))
+    return []
 
 
 def junk(txn: Txn, accounts: Sequence[int]) -> dict[int, bytes]:
@@ -177,9 +203,11 @@ def junk(txn: Txn, accounts: Sequence[int]) -> dict[int, bytes]:
     return found
 
 
-def _boxes(txn: Txn, calls: Iterable[Consignment]) -> dict[tuple[int, bytes], _Box]:
+def _boxes(txn: Txn, consignments: Iterable[Consignment]) -> dict[tuple[int, bytes], _Box]:
     """Every mailbox that the calls name and that exists, its row and its account's row locked."""
-    wanted = sorted({(target.account, target.mailbox) for call in calls for delivery in call.deliveries for target in delivery.targets})
+    wanted = sorted(
+        {(target.account, target.mailbox) for each in consignments for delivery in each.deliveries for target in delivery.targets}
+    )
     accounts: dict[int, _Account] = {}
     boxes = {}
     for place, id, uidvalidity, uidnext, modseq, quota, used in _matching(txn, _BOX_COLUMNS, _BOXES, _LOCK, wanted):
@@ -203,9 +231,7 @@ def _plan(call: Consignment, boxes: dict[tuple[int, bytes], _Box]) -> tuple[list
             served = _served(delivery.together, outcomes)
             taken = [index for index, outcome in enumerate(outcomes) if outcome is None or index in served]
         elif Problem.GONE in outcomes or (None not in outcomes and delivery.parcel is None):
-            for plan in plans:
-                _charge(plan, -charge(plan.delivery.size))
-            return verdicts, []
+            return verdicts, _undone(plans)
         else:
             taken = list(range(len(outcomes)))
         targets = delivery.targets
