@@ -29,6 +29,7 @@ from mailx.config import Config, StoreSettings, listeners
 from mailx.config_file import ConfigError, find, load
 from mailx.core.access import Access
 from mailx.core.accounts import Accounts
+from mailx.core.audit import Recording
 from mailx.core.changes import Changes
 from mailx.core.index import Index
 from mailx.core.indexer import Indexer
@@ -137,9 +138,10 @@ class MailX(MultiService):
 
         tls = Certificates(config.tls, data, server.hostname)
         health = self._open_health()
-        store = await _open_store(config.store, reactor)
-        parts.push_async_callback(store.close)
-        cipher = Cipher(await load_or_create(server.secret_file, store))
+        plain = await _open_store(config.store, reactor)
+        parts.push_async_callback(plain.close)
+        cipher = Cipher(await load_or_create(server.secret_file, plain))
+        store = Recording(plain, cipher)
         blobs = Blobs(str(data / "blobs"), cipher)
         blobs.claim()
 
