@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from mailx import config
 from mailx.core.cache import Cache
+from mailx.core.catalogue import Catalogue
 from mailx.core.passwords import PasswordError, Passwords, Verifiers
 from mailx.core.users import (
     ACTIVE,
@@ -79,6 +80,7 @@ class Accounts:
         self._decoy_sealed = cipher.seal(_CREDENTIALS, self._decoy_guid, self._decoy.encode())
         self._pardons: list[Callable[[str], None]] = []
         self._revocations: list[Callable[[int], None]] = []
+        self.catalogue = Catalogue(store, cipher, self._details)
 
     async def load(self) -> None:
         """Read the domains and finish deletions that a crash interrupted. Call once, before anything else."""
@@ -372,43 +374,38 @@ class Accounts:
 
     async def aliases(self, domain: str | None = None) -> list[Alias]:
         """Every alias, by domain and name."""
-        found: dict[Address, list[Address]] = {}
-        created: dict[Address, int] = {}
-        rows, elsewhere = await self._store.read(_all_aliases, self._cipher, None if domain is None else domain_name(domain))
-        for local, name, made, target, target_domain in rows:
-            alias = Address(local, name)
-            targets = found.setdefault(alias, [])
-            if target is not None:
-                targets.append(Address(target, target_domain))
-            created[alias] = int(made)
-        remotes: dict[Address, list[Address]] = {}
-        for local, name, text in elsewhere:
-            remotes.setdefault(Address(local, name), []).append(Address.parse(text))
-        return [
-            Alias(alias, (*targets, *remotes.get(alias, ())), created[alias], tuple(remotes.get(alias, ())))
-            for alias, targets in found.items()
-        ]
+        return await self.catalogue.every_alias(domain)
 
     async def add_alias(self, alias: str | Address, targets: Sequence[str | Address]) -> Alias:
         """Make ``alias`` (``*@domain``: everything else of the domain) reach ``targets``: accounts, and addresses elsewhere."""
         name = parse(str(alias))
-        if not targets:
-            raise DirectoryError("invalid", "an alias needs at least one target", "Name the account or the address that it reaches.")
-        if len(targets) > ALIAS_TARGETS:
-            raise DirectoryError("limit", f"an alias reaches at most {ALIAS_TARGETS} addresses", "A mailing list does this better.")
         separator = self._settings.separator
         if separator and separator in name.local:
             text = f"{name} has the subaddress separator {separator!r}"
             raise DirectoryError("invalid", text, "Mail to it reaches the name before the separator anyway.")
+        users, remotes = await self._reached(targets)
+        made = Alias(name, tuple(user.address for user in users) + remotes, self._now(), remotes)
+        await self._change(aliases.add, self._cipher, name.local, name.domain, *_keys(users, remotes), made.created)
+        log.info("Alias added", event="alias.added", alias=str(name), targets=_texts(users), forwards=len(remotes))
+        return made
+
+    async def change_alias(self, alias: str | Address, targets: Sequence[str | Address]) -> None:
+        """Make an alias that exists reach ``targets`` and nothing else."""
+        name = parse(str(alias))
+        users, remotes = await self._reached(targets)
+        await self._change(aliases.replace, self._cipher, name.local, name.domain, *_keys(users, remotes))
+        log.info("Alias changed", event="alias.changed", alias=str(name), targets=_texts(users), forwards=len(remotes))
+
+    async def _reached(self, targets: Sequence[str | Address]) -> tuple[tuple[User, ...], tuple[Address, ...]]:
+        """The accounts and the addresses elsewhere that an alias is to reach."""
+        if not targets:
+            raise DirectoryError("invalid", "an alias needs at least one target", "Name the account or the address that it reaches.")
+        if len(targets) > ALIAS_TARGETS:
+            raise DirectoryError("limit", f"an alias reaches at most {ALIAS_TARGETS} addresses", "A mailing list does this better.")
         wanted = dict.fromkeys(alias_target(str(target)) for target in targets)
         remotes = tuple(target for target in wanted if not self.local(target.domain))
         users = [(await self.find(target)).user for target in wanted if self.local(target.domain)]
-        now = self._now()
-        texts = [str(remote) for remote in remotes]
-        await self._change(aliases.add, self._cipher, name.local, name.domain, [user.id for user in users], texts, now)
-        reached = tuple(dict.fromkeys(user.address for user in users))
-        log.info("Alias added", event="alias.added", alias=str(name), targets=[str(each) for each in reached], forwards=len(remotes))
-        return Alias(name, reached + remotes, now, remotes)
+        return tuple({user.id: user for user in users}.values()), remotes
 
     async def delete_alias(self, alias: str | Address) -> None:
         """Remove an alias."""
@@ -447,9 +444,13 @@ _REMEDIES = {
 }
 
 
-def _all_aliases(txn: Txn, cipher: Cipher, domain: str | None) -> tuple[list[Row], list[tuple[str, str, str]]]:
-    """Aliases with the accounts they reach, and with the addresses elsewhere, as of one moment."""
-    return aliases.overview(txn, domain), aliases.elsewhere(txn, cipher, domain)
+def _keys(users: Iterable[User], remotes: Iterable[Address]) -> tuple[list[int], list[str]]:
+    """What the store keeps of an alias's targets."""
+    return [user.id for user in users], [str(remote) for remote in remotes]
+
+
+def _texts(users: Iterable[User]) -> list[str]:
+    return [str(user.address) for user in users]
 
 
 def _article(kind: str) -> str:

@@ -8,14 +8,26 @@ row itself. What a crash leaves between them, ``unfinished`` finds.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from attrs import frozen
+
 from mailx.mail.mailbox import Change
 from mailx.store import Row, Txn, aliases, entries
 from mailx.store.cipher import Cipher
-from mailx.store.names import Missing, claim, lock
+from mailx.store.names import Missing, claim, listed, lock
 
 _COLUMNS = "a.id, a.local, d.name, a.role, a.state, a.quota, a.used, a.credentials_guid"
 _FROM = "FROM accounts a JOIN domains d ON d.id = a.domain_id"
 _SLICE = 1000  # rows
+
+
+@frozen
+class Which:
+    """Which accounts are meant; what is empty does not matter."""
+
+    domain: str | None = None
+    text: str = ""  # somewhere in the address
+    role: str = ""
+    state: str = ""
 
 
 def add(txn: Txn, local: str, domain: str, role: str, quota: int | None, sealed: bytes, guid: bytes, now: int) -> tuple[int, str]:
@@ -61,6 +73,34 @@ def page(txn: Txn, domain: str | None, after: int, limit: int) -> list[Row]:
         f"SELECT {_COLUMNS}, a.created, a.last_login {_FROM} WHERE a.id > ? AND a.state <> 'deleted'{where} ORDER BY a.id LIMIT ?",
         [after, *parameters, limit],
     )
+
+
+def search(txn: Txn, which: Which, after: tuple[str, str], limit: int) -> list[Row]:
+    """At most ``limit`` accounts behind ``after`` (domain, local), by domain and name; rows as of :func:`by_name`."""
+    conditions, parameters = listed("a", which.domain, which.text, after)
+    for column, value in (("role", which.role), ("state", which.state)):
+        if value:
+            conditions += f" AND a.{column} = ?"
+            parameters.append(value)
+    return txn.all(
+        f"SELECT {_COLUMNS}, a.created, a.last_login FROM domains d CROSS JOIN accounts a"
+        f" WHERE a.domain_id = d.id AND a.state <> 'deleted'{conditions} ORDER BY d.name, a.local LIMIT ?",
+        [*parameters, limit],
+    )
+
+
+def belongings(txn: Txn, id: int) -> tuple[int, int, int, list[tuple[str, str]]]:
+    """What goes with an account: how many mailboxes, messages and blocks, and the aliases (local, domain) that reach nobody else."""
+    mailboxes = txn.one("SELECT count(*), coalesce(sum(messages), 0) FROM mailboxes WHERE account_id = ?", (id,))
+    blocks = txn.one("SELECT count(*) FROM blocks WHERE account_id = ?", (id,))
+    assert mailboxes is not None and blocks is not None
+    names = txn.all(
+        "SELECT l.local, d.name FROM alias_targets x JOIN aliases l ON l.id = x.alias_id JOIN domains d ON d.id = l.domain_id"
+        " WHERE x.account_id = ? AND NOT EXISTS (SELECT 1 FROM alias_targets y WHERE y.alias_id = l.id AND y.account_id <> ?)"
+        " AND NOT EXISTS (SELECT 1 FROM alias_remotes z WHERE z.alias_id = l.id) ORDER BY d.name, l.local",
+        (id, id),
+    )
+    return int(mailboxes[0]), int(mailboxes[1]), int(blocks[0]), [(str(local), str(name)) for local, name in names]
 
 
 def totals(txn: Txn) -> tuple[int, int]:

@@ -1,7 +1,14 @@
 """Local domains: the rows of ``domains``."""
 
 from mailx.store import Row, Txn
-from mailx.store.names import Missing, Taken, lock
+from mailx.store.names import Missing, Taken, containing, lock
+
+_OVERVIEW = (
+    "SELECT d.name, d.created,"
+    " (SELECT count(*) FROM accounts a WHERE a.domain_id = d.id AND a.state <> 'deleted'),"
+    " (SELECT count(*) FROM aliases l WHERE l.domain_id = d.id)"
+    " FROM domains d"
+)
 
 
 class InUse(Exception):
@@ -26,12 +33,17 @@ def names(txn: Txn) -> list[str]:
 
 def overview(txn: Txn) -> list[Row]:
     """(name, created, accounts, aliases) of every domain, by name."""
-    return txn.all(
-        "SELECT d.name, d.created,"
-        " (SELECT count(*) FROM accounts a WHERE a.domain_id = d.id AND a.state <> 'deleted'),"
-        " (SELECT count(*) FROM aliases l WHERE l.domain_id = d.id)"
-        " FROM domains d ORDER BY d.name"
-    )
+    return txn.all(f"{_OVERVIEW} ORDER BY d.name")
+
+
+def page(txn: Txn, text: str, after: str, limit: int) -> list[Row]:
+    """As :func:`overview`, at most ``limit`` of those behind ``after`` with ``text`` in their names."""
+    return txn.all(f"{_OVERVIEW} WHERE d.name > ? AND d.name LIKE ? ESCAPE '!' ORDER BY d.name LIMIT ?", (after, containing(text), limit))
+
+
+def one(txn: Txn, name: str) -> Row | None:
+    """As :func:`overview`, of the domain ``name``; None when there is none."""
+    return txn.one(f"{_OVERVIEW} WHERE d.name = ?", (name,))
 
 
 def delete(txn: Txn, name: str) -> None:

@@ -40,3 +40,26 @@ def claim(txn: Txn, domain_id: int, local: str, domain: str) -> None:
     for kind, table in (("account", "accounts"), ("alias", "aliases")):
         if txn.one(f"SELECT 1 FROM {table} WHERE domain_id = ? AND local = ?", (domain_id, local)):
             raise Taken(kind, f"{local}@{domain}")
+
+
+def listed(table: str, domain: str | None, text: str, after: tuple[str, str]) -> tuple[str, list[object]]:
+    """More conditions on ``domains d`` and a ``table`` of names, and their parameters: those of a page of names.
+
+    They are behind ``after`` (domain, local), of ``domain`` unless it is None, and have ``text`` somewhere in their address.
+    """
+    conditions = f" AND d.name >= ? AND (d.name > ? OR {table}.local > ?)"
+    parameters: list[object] = [after[0], *after]
+    if domain is not None:
+        conditions += " AND d.name = ?"
+        parameters.append(domain)
+    if text:
+        conditions += f" AND {table}.local || '@' || d.name LIKE ? ESCAPE '!'"
+        parameters.append(containing(text))
+    return conditions, parameters
+
+
+def containing(text: str) -> str:
+    """The pattern of LIKE, with ``ESCAPE '!'``, for what has ``text`` in it."""
+    for special in "!%_":
+        text = text.replace(special, "!" + special)
+    return f"%{text}%"
