@@ -220,16 +220,9 @@ VALUES = st.recursive(
 
 class Cleaning(SynchronousTestCase):
     def test_secrets_are_hidden(self) -> None:
-        given = {
-            "smarthost.password": "p",
-            "webhook.secret": "s",
-            "webhook.secret_file": "/x",
-            "session_token": ["t"],
-            "secret": "",
-            "codes": 10,
-        }
-        hidden = {key: audit.HIDDEN for key in given} | {"a.secret_file": "/x", "secret": ""}
-        self.assertEqual(clean(given), hidden)
+        shown = {"a.secret_file": "/x", "secret": ""}
+        secret = {"smarthost.password": "p", "webhook.secret": "s", "session_token": ["t"], "codes": 1}
+        self.assertEqual(clean(shown | secret), shown | {key: audit.HIDDEN for key in secret})
         self.assertEqual(clean({"a": {"password": {"x": 1}}}), {"a": {"password": audit.HIDDEN}})
         self.assertEqual(clean({"password": False}), {"password": False})
 
