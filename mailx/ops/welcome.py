@@ -24,8 +24,8 @@ _LABELS = {
     "smtp.lmtp_port": "LMTP",
     "imap.port": "IMAP, STARTTLS",
     "imap.tls_port": "IMAP, TLS",
-    "webhook.port": "webhook receiver (HTTP)",
-    "panel.port": "control panel (HTTP)",
+    "webhook.port": "webhook receiver",
+    "panel.port": "control panel",
     "health.port": "health and metrics (HTTP)",
 }
 
@@ -50,23 +50,42 @@ async def first_account(accounts: Accounts, domain: str) -> FirstAccount | None:
     return first
 
 
-def notice(config: Config, certificate: Path | None, first: FirstAccount | None) -> str:
-    """What listens where; after a first start also the account and what to try. ``certificate``: the self-signed one."""
+def notice(config: Config, certificate: Path | None, first: FirstAccount | None, code: str = "") -> str:
+    """What listens where; after a first start also the account and what to try.
+
+    ``certificate`` is the self-signed one. ``code`` sets up the first administrator; empty: there is one.
+    """
     lines = ["", f"MailX {__version__} is running.", ""]
-    lines += [f"  {_LABELS[setting]:<30} {_where(interface, port)}" for setting, interface, port in listeners(config)]
+    lines += [f"  {_label(config, setting):<30} {_where(interface, port)}" for setting, interface, port in listeners(config)]
     lines += ["", f"  {'data':<30} {_short(config.server.data)}"]
     if certificate is not None:
         lines.append(f"  {'certificate (self-signed)':<30} {_short(certificate)}")
     if first is not None:
         lines.append(f"  {'secret':<30} {_short(config.server.secret_file)}  (keep a copy: without it the mail cannot be opened)")
         lines += ["", f"  {'account':<30} {first.address}", f"  {'password':<30} {first.password}  (shown this once)"]
+    if code and config.panel.port:
+        lines += ["", f"  {'set up the administrator at':<30} {panel_url(config)}", f"  {'with the code':<30} {code}"]
+    if first is not None:
         lines += ["", "Try it in another terminal:", "", *_commands(config, certificate, first)]
     return "\n".join([*lines, "", ""])
 
 
+def panel_url(config: Config) -> str:
+    """Where a browser on this machine, or one that knows the server's name, finds the control panel."""
+    scheme = "https" if config.panel.tls else "http"
+    return f"{scheme}://{_host(config, config.panel.interface)}:{config.panel.port}/"
+
+
+def _label(config: Config, setting: str) -> str:
+    section = setting.partition(".")[0]
+    if section not in ("webhook", "panel"):
+        return _LABELS[setting]
+    return f"{_LABELS[setting]} ({'HTTPS' if getattr(config, section).tls else 'HTTP'})"
+
+
 def _commands(config: Config, certificate: Path | None, first: FirstAccount) -> Sequence[str]:
     """Commands to paste: send, read, and where the documentation is."""
-    host = _host(config) if certificate is not None else config.server.hostname
+    host = _host(config, config.server.interface) if certificate is not None else config.server.hostname
     trust = f" --cacert {_short(certificate)}" if certificate is not None else ""
     login = f"--user '{first.address}:{first.password}'"
     lines = []
@@ -85,10 +104,10 @@ def _commands(config: Config, certificate: Path | None, first: FirstAccount) -> 
     return [*lines, "  # learn more", f"  {learn}"]
 
 
-def _host(config: Config) -> str:
-    """What leads to the listeners on this machine; the self-signed certificate is for localhost and the name of the server."""
-    interface = ip_address(config.server.interface)
-    return "localhost" if interface.is_unspecified or interface in _LOCALHOST else config.server.hostname
+def _host(config: Config, interface: str) -> str:
+    """What leads to a listener on ``interface``; the self-signed certificate is for localhost and the name of the server."""
+    address = ip_address(interface)
+    return "localhost" if address.is_unspecified or address in _LOCALHOST else config.server.hostname
 
 
 def _where(interface: str, port: int) -> str:

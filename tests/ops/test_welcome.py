@@ -6,7 +6,7 @@ from pathlib import Path
 from attrs import define, evolve, frozen
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailx.config import SMTP, Config, Health, Server
+from mailx.config import SMTP, Config, Health, Panel, Server
 from mailx.ops.welcome import FirstAccount, first_account, notice
 
 
@@ -75,7 +75,7 @@ class Notice(SynchronousTestCase):
 
     def test_every_listener_is_named_once(self) -> None:
         text = notice(self.config, None, None)
-        for port in (2525, 2587, 2465, 2143, 2993, 2581):
+        for port in (2525, 2587, 2465, 2143, 2993, 2555, 2580, 2581):
             self.assertEqual(text.count(f"127.0.0.1:{port}\n"), 1)
         self.assertNotIn("LMTP", text)
         self.assertNotIn("password", text)
@@ -96,6 +96,15 @@ class Notice(SynchronousTestCase):
         self.assertEqual(text.count("pass-word"), 3)
         self.assertIn("--cacert var/tls/self-signed.crt", text)
         self.assertIn("smtps://localhost:2465", text)
+
+    def test_the_set_up_of_an_administrator(self) -> None:
+        text = notice(self.config, None, None, "a-code")
+        self.assertRegex(text, r"(?m)^  set up the administrator at +http://localhost:2580/\n  with the code +a-code$")
+        self.assertNotIn("set up", notice(self.config, None, None))
+        self.assertNotIn("a-code", notice(evolve(self.config, panel=Panel(port=0)), None, None, "a-code"))
+        exposed = evolve(self.config, panel=Panel(interface="192.0.2.1", expose=True, tls=True))
+        self.assertIn(" https://mail.example.test:2580/\n", notice(exposed, None, None, "a-code"))
+        self.assertIn("control panel (HTTPS)", notice(exposed, None, None))
 
     def test_localhost_is_named_where_it_leads_here(self) -> None:
         for interface, host in (("127.0.0.1", "localhost"), ("::", "localhost"), ("192.0.2.1", "mail.example.test")):

@@ -44,7 +44,7 @@ class Installed(SynchronousTestCase):
         self.assertIn("twisted/plugins/mailx_plugin.py", names)
         self.assertNotIn("twisted/plugins/__init__.py", names)
         self.assertNotIn("twisted/__init__.py", names)
-        for path in [*(ROOT / "mailx").rglob("*.py"), *(ROOT / "mailx").rglob("*.sql")]:
+        for path in [found for kind in ("py", "sql", "html", "css", "js", "svg") for found in (ROOT / "mailx").rglob(f"*.{kind}")]:
             self.assertIn(str(path.relative_to(ROOT)), names)
         self.assertFalse([name for name in names if name.startswith(("tests/", "bench/", "docs/"))])
         self.assertRegex(self.twistd(directory, "--help", path=unpacked), r"\n +mailx +A mail system")
