@@ -5,11 +5,13 @@ here; :mod:`mailx.config_file` reads files and environment into these classes.
 """
 
 import re
+from ipaddress import ip_address
 from typing import Any, Literal, get_args
 
 from attrs import Attribute, Factory, field, fields, frozen, has
 
 PORT = 65535
+SMARTHOST = "smarthost"  # what routes and the queue call the relay of [smarthost]
 VARIABLE_PREFIX = "MAILX_"
 
 # What a text may be beyond being text, in words; mailx.config_file checks each.
@@ -63,15 +65,18 @@ def setting(
     choices: tuple[str, ...] = (),
     form: Form = "",
     live: bool = False,
+    reread: bool = False,
 ) -> Any:
     """An attrs field with the metadata that the checks, the reference page and the panel read.
 
     ``least`` and ``most`` bound a number, ``choices`` and ``form`` a text (or each of a list of texts). A
     ``"path"`` is relative to the configuration file, a ``"data path"`` to the data directory; both are absolute
     once read. A ``secret`` is never shown, and may come from the file that its neighbour ``NAME_file`` names. A ``live`` one may be
-    changed while the server runs: its value in the database holds where neither file nor environment sets it.
+    changed while the server runs: its value in the database holds where neither file nor environment sets it. A change of
+    one that is ``reread`` (or live) in the file acts when the running server reads that again; others need a restart.
     """
-    metadata = {"help": help, "secret": secret, "least": least, "most": most, "choices": choices, "form": form, "live": live}
+    metadata = {"help": help, "secret": secret, "least": least, "most": most, "choices": choices, "form": form}
+    metadata |= {"live": live, "reread": live or reread}
     if isinstance(default, (list, tuple)):
         return field(factory=lambda: tuple(default), metadata=metadata)
     return field(default=default, metadata=metadata, repr=not secret)
@@ -120,7 +125,9 @@ class Certificate:
 class TLS:
     """Certificates and versions. Without any certificate a self-signed one is made in `data`."""
 
-    certificates: tuple[Certificate, ...] = setting((), "Certificates; the first also answers clients that send no known name.")
+    certificates: tuple[Certificate, ...] = setting(
+        (), "Certificates; the first also answers clients that send no known name.", reread=True
+    )
     minimum: str = setting("1.2", "Lowest TLS version offered.", choices=("1.2", "1.3"))
 
 
@@ -258,8 +265,8 @@ class Outbound:
     mta_sts: bool = setting(True, "Fetch and obey MTA-STS policies (RFC 8461).")
     dane: bool = setting(True, "Obey TLSA records (RFC 7672); needs `dns.validating`.")
     loopback: bool = setting(False, "Deliver to servers on loopback addresses too: only for tests, for their records may lie.")
-    relays: tuple[Relay, ...] = setting((), "Smart hosts.")
-    routes: tuple[Route, ...] = setting((), "Which mail goes which way; what fits none goes directly.")
+    relays: tuple[Relay, ...] = setting((), "Smart hosts.", reread=True)
+    routes: tuple[Route, ...] = setting((), "Which mail goes which way; what fits none goes directly.", reread=True)
 
 
 @frozen
@@ -270,8 +277,9 @@ class Queue:
         ("5m", "15m", "30m", "1h", "2h", "4h", "8h", "16h", "24h"),
         "Waits between attempts; after the attempt that follows the last one the message bounces.",
         form="duration",
+        reread=True,
     )
-    warn_after: str = setting("4h", "When the sender is told that a message is late; empty: never.", form="duration")
+    warn_after: str = setting("4h", "When the sender is told that a message is late; empty: never.", form="duration", reread=True)
     keep_days: int = setting(30, "Days that finished recipients, dead letters and timelines are kept.", least=1)
     shutdown_seconds: int = setting(30, "How long running deliveries may finish after SIGTERM.", least=0)
     delivery_log: int = setting(
@@ -342,7 +350,7 @@ class Smarthost:
     )
     username: str = setting("", "Login name; empty: no login.", live=True)
     password: str = setting("", "Password; better in `password_file` or the panel than here.", secret=True, live=True)
-    password_file: str = setting("", "File with the password, in place of `password`.", form="path")
+    password_file: str = setting("", "File with the password, in place of `password`.", form="path", reread=True)
     timeout: int = setting(30, "Seconds until a host that cannot be reached is given up.", least=1, most=600, live=True)
     verify: bool = setting(True, "Check the certificate. UNSAFE when false: anybody on the way can read mail and password.", live=True)
 
@@ -360,7 +368,7 @@ class Webhook:
         secret=True,
         live=True,
     )
-    secret_file: str = setting("", "File with the shared secret, in place of `secret`.", form="path")
+    secret_file: str = setting("", "File with the shared secret, in place of `secret`.", form="path", reread=True)
     header_prefix: str = setting(
         "X-TransLife", "What the names of the signature's headers begin with: PREFIX-Timestamp, PREFIX-Signature.", live=True
     )
@@ -396,7 +404,7 @@ class Webhook:
         "", "Where the fate of each message is posted to unless its call names a `callbackUrl`; empty: nowhere.", form="url", live=True
     )
     callback_secret: str = setting("", "Secret that callbacks are signed with; empty: that of the calls.", secret=True, live=True)
-    callback_secret_file: str = setting("", "File with the secret of callbacks, in place of `callback_secret`.", form="path")
+    callback_secret_file: str = setting("", "File with the secret of callbacks, in place of `callback_secret`.", form="path", reread=True)
     callback_networks: tuple[str, ...] = setting(
         (),
         "Private or loopback networks that callbacks and alerts may be posted into; others of that kind are refused.",
@@ -436,7 +444,7 @@ class Alerts:
     )
     url: str = setting("", "Where alerts are posted to as signed JSON; empty: nowhere.", form="url", live=True)
     secret: str = setting("", "Secret that posted alerts are signed with.", secret=True, live=True)
-    secret_file: str = setting("", "File with that secret, in place of `secret`.", form="path")
+    secret_file: str = setting("", "File with that secret, in place of `secret`.", form="path", reread=True)
     queue_age: str = setting("4h", "Alert when a message has waited this long; empty: never.", form="duration", live=True)
     queue_depth: int = setting(10000, "Alert when so many recipients wait; 0: never.", least=0, live=True)
     failures_per_hour: int = setting(50, "Alert when so many deliveries failed for good within an hour; 0: never.", least=0, live=True)
@@ -533,6 +541,30 @@ def endpoint(text: str, port: int) -> tuple[str, int]:
     else:
         port = int(digits)
     return host.removeprefix("[").removesuffix("]"), port
+
+
+def smarthost_relay(smarthost: Smarthost) -> Relay:
+    """The host of ``[smarthost]`` as a relay."""
+    host = f"[{smarthost.host}]" if ":" in smarthost.host else smarthost.host
+    return Relay(
+        SMARTHOST,
+        (f"{host}:{smarthost.port}",),
+        smarthost.security,
+        smarthost.username,
+        smarthost.password,
+        timeout=smarthost.timeout,
+        verify=smarthost.verify,
+    )
+
+
+def relays(config: Config) -> tuple[Relay, ...]:
+    """Every relay that mail may go through, that of ``[smarthost]`` among them."""
+    return (*config.outbound.relays, *([smarthost_relay(config.smarthost)] if config.smarthost.host else []))
+
+
+def is_loopback(interface: str) -> bool:
+    """Whether only this machine reaches what binds to ``interface``."""
+    return ip_address(interface).is_loopback
 
 
 def variable(section: str, key: str) -> str:

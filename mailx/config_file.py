@@ -1,13 +1,14 @@
 """Reads the configuration: the TOML file, then the environment, into the classes of :mod:`mailx.config`.
 
 Every key may be overridden by ``MAILX_SECTION__KEY``. Whatever is wrong is found in one reading: ``ConfigError``
-carries all problems, each with the file or variable, the key, its value, what is allowed and the remedy.
+carries all problems, each with the file or variable, the key, its value, what is allowed and the remedy. ``Sources``
+remembers what file and environment set, and puts the values that administrators keep in the database below them.
 """
 
-import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from typing import Any
 from attrs import evolve, fields, frozen, has
 from cattrs import AttributeValidationNote, BaseValidationError, IterableValidationNote
 
-from mailx.config import VARIABLE_PREFIX, Config, listeners, sections, table, variable
+from mailx.config import VARIABLE_PREFIX, Config, sections, table, variable
 from mailx.config_value import CONVERTER, Wrong, from_text, holds_password
+from mailx.config_whole import check, check_files
 
 DEFAULT_NAME = "mailx.toml"
 
-_SOCKET_LIMIT = 107  # sockaddr_un holds 108 octets with the final NUL
+FILE, ENVIRONMENT = "file", "environment"
 
 Raw = dict[str, Any]
 
@@ -61,18 +63,98 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
 
     All paths in the result are absolute and secrets are read from their files. Raises ConfigError.
     """
-    problems: list[Problem] = []
-    raw = _read(path, problems)
-    reading = _Reading(str(path) if path else "defaults", raw, problems)
-    reading.drop_unknown()
-    reading.override(environ)
-    config = reading.structure()
-    base = path.parent if path else Path.cwd()
-    config = _secrets(_absolute(config, base.absolute()), reading)
-    _check_whole(config, reading)
-    if problems:
-        raise ConfigError(problems)
+    return Sources(path, environ).config
+
+
+@frozen
+class Fixed:
+    """A setting that no administrator changes while the server runs. ``name`` is that of the file or the variable."""
+
+    origin: str  # FILE or ENVIRONMENT
+    name: str
+
+
+class Sources:
+    """File and environment, as they were read at one time. Raises ConfigError when something is wrong with them.
+
+    ``config`` is what they and the defaults make, ``fixed`` tells for each "section.key" that they set which of them did.
+    """
+
+    def __init__(self, path: Path | None, environ: Mapping[str, str]) -> None:
+        self.path = path
+        self._environ = {name: value for name, value in environ.items() if name.startswith(VARIABLE_PREFIX)}
+        self._base = (path.parent if path else Path.cwd()).absolute()
+        problems: list[Problem] = []
+        raw = _read(path, problems)
+        reading = _Reading(str(path) if path else "defaults", raw, problems)
+        reading.drop_unknown()
+        written = {f"{section}.{name}" for section, given in raw.items() for name in given}
+        reading.override(self._environ)
+        self._raw = deepcopy(raw)
+        self._secrets: dict[str, str] = {}  # by the path of the file; a running server may have lost the right to read them
+        self.config = _finished(reading, self._base, self._secrets)
+        check_files(self.config, reading.problem)
+        if problems:
+            raise ConfigError(problems)
+        self.fixed = {key: Fixed(FILE, str(path)) for key in written}
+        self.fixed.update({key: Fixed(ENVIRONMENT, name) for key, name in reading.variables.items()})
+        self._fix_secrets()
+
+    @classmethod
+    def of(cls, config: Config) -> "Sources":
+        """Sources of which nothing is fixed, and which make ``config``."""
+        sources = cls.__new__(cls)
+        sources.path, sources._environ, sources._base, sources._secrets = None, {}, Path("/"), {}
+        sources.config, sources.fixed, sources._raw = config, {}, _raw(config)
+        return sources
+
+    def again(self) -> "Sources":
+        """The same file and environment, read now. Raises ConfigError."""
+        return Sources(self.path, self._environ)
+
+    def over(self, values: Mapping[str, Any]) -> Config:
+        """What comes out when ``values`` ("section.key" -> as TOML gives it) hold where nothing is fixed. Raises ConfigError."""
+        problems: list[Problem] = []
+        reading = _Reading("settings", deepcopy(self._raw), problems)
+        for key, value in values.items():
+            section, _, name = key.partition(".")
+            if key not in self.fixed:
+                reading.raw.setdefault(section, {})[name] = deepcopy(value)
+        reading.drop_unknown()
+        config = _finished(reading, self._base, self._secrets)
+        if problems:
+            raise ConfigError(problems)
+        return config
+
+    def _fix_secrets(self) -> None:
+        """Who names the file of a secret sets the secret."""
+        for section, kind in sections().items():
+            for attribute in fields(kind):
+                file = f"{section}.{attribute.name}_file"
+                if attribute.metadata["secret"] and file in self.fixed and getattr(getattr(self.config, section), f"{attribute.name}_file"):
+                    self.fixed.setdefault(f"{section}.{attribute.name}", self.fixed[file])
+
+
+def _finished(reading: "_Reading", base: Path, secrets: dict[str, str]) -> Config:
+    """The Config of what was read, checked as a whole; problems are noted in ``reading``."""
+    config = _with_all_secrets(_absolute(reading.structure(), base), reading, secrets)
+    check(config, reading.problem, reading.wrong)
     return config
+
+
+def _raw(value: Any) -> Any:
+    """``value`` (a Config, a section, a setting) as TOML gives it, without what is as by default."""
+    if isinstance(value, tuple):
+        return [_raw(one) for one in value]
+    if not has(type(value)):
+        return value
+    plain = type(value)()
+    kept = {}
+    for attribute in fields(type(value)):
+        one = getattr(value, attribute.name)
+        if one != getattr(plain, attribute.name):
+            kept[attribute.name] = _raw(one)
+    return kept
 
 
 def _read(path: Path | None, problems: list[Problem]) -> Raw:
@@ -242,18 +324,18 @@ def _absolute(config: Config, base: Path) -> Config:
     return evolve(config, **{name: resolve(getattr(config, name)) for name in sections()})
 
 
-def _secrets(config: Config, reading: _Reading) -> Config:
-    """``config`` with the secrets read that come from files: ``password_file`` fills ``password``."""
-    return evolve(config, **{name: _with_secrets(getattr(config, name), name, reading) for name in sections()})
+def _with_all_secrets(config: Config, reading: _Reading, read: dict[str, str]) -> Config:
+    """``config`` with the secrets from files: ``password_file`` fills ``password``. ``read`` holds those that were read."""
+    return evolve(config, **{name: _with_secrets(getattr(config, name), name, reading, read) for name in sections()})
 
 
-def _with_secrets(section: Any, where: str, reading: _Reading) -> Any:
-    """One section or table with the secrets read that come from files."""
+def _with_secrets(section: Any, where: str, reading: _Reading, read: dict[str, str]) -> Any:
+    """One section or table with the secrets that come from files."""
     changes: Raw = {}
     for attribute in fields(type(section)):
         value = getattr(section, attribute.name)
         if table(attribute) is not None:
-            tables = [_with_secrets(one, f"{where}.{attribute.name}[{place}]", reading) for place, one in enumerate(value)]
+            tables = [_with_secrets(one, f"{where}.{attribute.name}[{place}]", reading, read) for place, one in enumerate(value)]
             changes[attribute.name] = tuple(tables)
         path = getattr(section, f"{attribute.name}_file", "") if attribute.metadata["secret"] else ""
         if not path:
@@ -263,58 +345,10 @@ def _with_secrets(section: Any, where: str, reading: _Reading) -> Any:
             reading.problem(key, path, f"and {attribute.name} are both set", "keep one of the two")
             continue
         try:
-            changes[attribute.name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+            if path not in read:
+                read[path] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+            changes[attribute.name] = read[path]
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             reading.problem(key, path, f"cannot be read ({reason})", "name a file that this user may read")
     return evolve(section, **changes)
-
-
-def _check_whole(config: Config, reading: _Reading) -> None:
-    """What only the settings together can tell."""
-    _check_ports(config, reading)
-    for place, certificate in enumerate(config.tls.certificates):
-        for name in ("certificate_file", "key_file"):
-            path = getattr(certificate, name)
-            key = f"tls.certificates[{place}].{name}"
-            if not path:
-                reading.problem(key, path, "is missing", "name the PEM file")
-            elif not Path(path).is_file():
-                reading.problem(key, path, "is no file", "name an existing PEM file")
-    _check_routes(config, reading)
-    for key, path in (("smtp.lmtp_socket", config.smtp.lmtp_socket), ("admin.socket", config.admin.socket)):
-        if len(os.fsencode(path)) > _SOCKET_LIMIT:
-            reading.problem(key, path, f"is longer than the {_SOCKET_LIMIT} octets of a socket's path", "set it to a short absolute path")
-    secret, data = Path(config.server.secret_file), Path(config.server.data)
-    if secret.resolve().is_relative_to(data.resolve()):
-        remedy = "put it elsewhere: whoever copies the data must not get its key"
-        reading.problem("server.secret_file", config.server.secret_file, "lies in the data directory", remedy)
-
-
-def _check_routes(config: Config, reading: _Reading) -> None:
-    """Relays have hosts and a name of their own; routes name relays that exist."""
-    names: set[str] = set()
-    for place, relay in enumerate(config.outbound.relays):
-        where = f"outbound.relays[{place}]"
-        if not relay.name or relay.name in names:
-            wrong = "is the name of another relay" if relay.name else "is missing"
-            reading.problem(f"{where}.name", relay.name or None, wrong, "give each relay a name of its own")
-        names.add(relay.name)
-        if not relay.hosts:
-            reading.problem(f"{where}.hosts", None, "is missing", 'name at least one: hosts = ["smtp.example.org"]')
-        if bool(relay.username) != bool(relay.password) and f"{where}.password_file" not in reading.wrong:
-            missing = "password" if relay.username else "username"
-            reading.problem(f"{where}.{missing}", None, "is missing", "set username and password, or neither")
-    for place, route in enumerate(config.outbound.routes):
-        if route.relay and route.relay not in names:
-            known = ", ".join(sorted(names)) or "none is configured"
-            reading.problem(f"outbound.routes[{place}].relay", route.relay, "is no relay", f"use one of outbound.relays ({known})")
-
-
-def _check_ports(config: Config, reading: _Reading) -> None:
-    """No two listeners may claim one port."""
-    taken: dict[int, str] = {}
-    for key, _, port in listeners(config):
-        if port in taken and key not in reading.wrong:
-            reading.problem(key, port, f"is also the port of {taken[port]}", "give each listener its own port, or 0 to turn one off")
-        taken.setdefault(port, key)

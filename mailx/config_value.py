@@ -22,6 +22,10 @@ from mailx.config import allowed, seconds, sections, table
 from mailx.mail.address import Address
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_LARGEST = 2**53  # beyond, JSON's numbers are not exact
+_LONGEST = 4096  # characters of a text
+_MANY = 1000  # values of a list
 _HOSTNAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\Z")
 
 
@@ -60,7 +64,7 @@ def _number(attribute: "Attribute[Any]", value: object, _type: object) -> int:
         quoted = isinstance(value, str) and re.fullmatch(r"-?[0-9]+", value)
         remedy = f"write {attribute.name} = {value}, without quotes" if quoted else f"for example {attribute.name} = {attribute.default}"
         raise Wrong(f"must be {allowed(attribute)}", remedy)
-    if (least is not None and value < least) or (most is not None and value > most):
+    if (least is not None and value < least) or abs(value) > (_LARGEST if most is None else most):
         raise Wrong(f"must be {allowed(attribute)}", f"for example {attribute.name} = {attribute.default}")
     return value
 
@@ -80,7 +84,9 @@ def _text(attribute: "Attribute[Any]", value: object, _type: object) -> str:
         raise Wrong(
             f"must be {allowed(attribute)}", f"did you mean {close[0]}?" if close else f'for example {attribute.name} = "{choices[0]}"'
         )
-    if "\0" in value or not _fits(form, value):
+    if len(value) > _LONGEST or _CONTROL.search(value):
+        raise Wrong(f"must have at most {_LONGEST} characters, and no control characters", "shorten or mend it")
+    if not _fits(form, value):
         example = attribute.default if isinstance(attribute.default, str) and attribute.default else None
         raise Wrong(f"must be {allowed(attribute)}", f'for example {attribute.name} = "{example}"' if example else "mend or remove it")
     if form == "store" and holds_password(value):
@@ -97,9 +103,12 @@ def _texts(attribute: "Attribute[Any]", value: object, _type: object) -> tuple[s
     if not isinstance(value, list):
         remedy = f'write {attribute.name} = ["{value}"]' if isinstance(value, str) else f"write {attribute.name} = []"
         raise Wrong(f"must be {allowed(attribute)}", remedy)
+    if len(value) > _MANY:
+        raise Wrong(f"must have at most {_MANY} values", "shorten it")
     for one in value:
-        if not isinstance(one, str) or not one or not _fits(attribute.metadata["form"], one):
-            raise Wrong(f"must be {allowed(attribute)}", f"mend or remove {one!r}")
+        good = isinstance(one, str) and 0 < len(one) <= _LONGEST and not _CONTROL.search(one)
+        if not good or not _fits(attribute.metadata["form"], one):
+            raise Wrong(f"must be {allowed(attribute)}", f"mend or remove {str(one)[:80]!r}")
     return tuple(value)
 
 

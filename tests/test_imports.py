@@ -25,8 +25,9 @@ PURE = {"mail": {"attr", "attrs"}, "config": {"attr", "attrs", "cattrs"}}  # thi
 
 
 def part(module: str) -> str:
-    """``mailx.store.sqlite`` belongs to ``store``; ``mailx.config_value`` to ``config_value``."""
-    return module.split(".")[1] if "." in module else ""
+    """``mailx.store.sqlite`` belongs to ``store``, ``mailx.config_value`` to ``config``."""
+    name = module.split(".")[1] if "." in module else ""
+    return "config" if name.startswith("config_") else name
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
@@ -47,7 +48,7 @@ class ImportRules(SynchronousTestCase):
 
     def offences(self) -> Iterator[str]:
         for path in sorted(ROOT.rglob("*.py")):
-            home = path.relative_to(ROOT).with_suffix("").parts[0]
+            home = part(f"mailx.{path.relative_to(ROOT).with_suffix('').parts[0]}")
             for line, module in imports(path):
                 where = f"{path.relative_to(ROOT.parent)}:{line}: {module}"
                 top = module.split(".")[0]

@@ -2,12 +2,11 @@
 
 import json
 import tomllib
-from collections.abc import Iterator
 
 import click
 
 from mailx import config_file, config_reference
-from mailx.config import Config
+from mailx.core.dangers import dangers
 from mailx.ctl.session import Group, Session, pass_session
 
 
@@ -43,27 +42,10 @@ def show(session: Session, key: str | None, running: bool) -> None:
 def check(session: Session) -> None:
     """Check the configuration; lists all that is wrong with it, and what is unsafe."""
     path = config_file.find(session.config_option)
-    dangers = list(unsafe(session.config))  # reading it is the check
+    found = [str(danger) for danger in dangers(session.config)]  # reading it is the check
     where = str(path) if path else "no file: the defaults and the environment"
-    answer = {"valid": True, "file": str(path) if path else None, "unsafe": dangers}
-    session.say(answer, f"The configuration is good ({where}).", *(f"UNSAFE: {danger}" for danger in dangers))
-
-
-def unsafe(config: Config) -> Iterator[str]:
-    """What is allowed, but leaves mail or passwords open to others on the way."""
-    outbound = config.outbound
-    if outbound.tls == "off":
-        yield "outbound.tls = off: all mail to the recipients' servers goes unencrypted."
-    for place, relay in enumerate(outbound.relays):
-        key = f"outbound.relays[{place}] ({relay.name})"
-        if relay.security == "plain" and relay.username:
-            yield f"{key}: the password goes unencrypted."
-        elif relay.security == "plain":
-            yield f"{key}: the mail goes unencrypted."
-        elif not relay.verify:
-            yield f"{key}: the certificate is not checked, so anybody on the way can read mail and password."
-    if config.imap.plaintext_login:
-        yield "imap.plaintext_login = true: passwords may be sent without TLS."
+    answer = {"valid": True, "file": str(path) if path else None, "unsafe": found}
+    session.say(answer, f"The configuration is good ({where}).", *(f"UNSAFE: {danger}" for danger in found))
 
 
 @config.command()
