@@ -99,6 +99,11 @@ def is_address(name: str) -> bool:
     return True
 
 
+def is_loopback(address: str) -> bool:
+    """Whether the IP address ``address`` is this machine itself."""
+    return ip_address(address).is_loopback
+
+
 def matches(certificate: Any, names: tuple[str, ...]) -> bool:
     """Whether the certificate holds one of ``names`` (RFC 9525; the common name is not looked at)."""
     for name in names:

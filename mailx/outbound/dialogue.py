@@ -5,13 +5,14 @@ Nothing said before TLS counts after it (RFC 3207 4.2), and a login is never sen
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import field, frozen
 from twisted.logger import Logger
 
 from mailx.core import courier
+from mailx.core.probing import repeats
 from mailx.mail.reply import Reply
 from mailx.outbound import sasl
 from mailx.outbound.answers import Answer, clean
@@ -195,16 +196,6 @@ class Opening:
         elif answer.good:
             raise sasl.SASLError("an answer that AUTH does not have")
         return answer
-
-
-def repeats(text: str, secrets: Sequence[str]) -> bool:
-    """Whether ``text`` holds eight characters in a row of a secret, or the whole of a shorter one, in capitals or not."""
-    text = text.lower()
-    return any(
-        secret[start : start + 8] in text
-        for secret in (each.lower() for each in secrets if each)
-        for start in range(max(1, len(secret) - 7))
-    )
 
 
 def announced(answer: Answer) -> dict[str, str]:
