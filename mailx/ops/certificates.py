@@ -9,6 +9,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from OpenSSL.crypto import X509, PKey
 from OpenSSL.SSL import Connection, Context
@@ -54,6 +55,24 @@ class Pair:
         return any(name.verify(pattern) for pattern in self.patterns)
 
 
+@frozen
+class Overview:
+    """One certificate as its administrator sees it. Times are seconds since 1970."""
+
+    names: tuple[str, ...]
+    subject: str
+    issuer: str
+    serial: str  # hexadecimal
+    fingerprint: str  # SHA-256, hexadecimal
+    begins: float
+    expires: float
+    certificate_file: str
+    key_file: str
+    self_signed: bool
+    generated: bool  # by this server, for itself
+    problem: str  # why the files were not read again; empty: they were
+
+
 @implementer(IOpenSSLServerConnectionCreator)
 class Certificates:
     """All certificates of the server; what a TLS listener or ``startTLS`` is given.
@@ -71,6 +90,7 @@ class Certificates:
         self._stamps = [_stamp(certificate) for certificate in certificates]
         self._certificates = certificates
         self._pairs = [self._read(certificate) for certificate in certificates]
+        self._problems = [""] * len(certificates)
         if not any(pair.covers(DNS_ID(hostname)) for pair in self._pairs):
             log.warn(
                 "No certificate names this host: clients that verify will refuse it", event="tls.hostname_uncovered", hostname=hostname
@@ -89,15 +109,31 @@ class Certificates:
         """Read again what has changed on disk. Two ``stat`` calls a certificate, so it may run at every connection."""
         for place, certificate in enumerate(self._certificates):
             stamp = _stamp(certificate)
-            if stamp == self._stamps[place]:
-                continue
-            self._stamps[place] = stamp
-            try:
-                self._pairs[place] = self._read(certificate)
-            except Unusable as error:
-                log.error("Certificate not reloaded: {reason}", event="tls.reload_failed", reason=str(error))
-            else:
-                log.info("Certificate reloaded", event="tls.reloaded", name=self._pairs[place].label)
+            if stamp != self._stamps[place]:
+                self._stamps[place] = stamp
+                self._renew(place)
+
+    def reload(self) -> list[str]:
+        """Read everything again, changed or not; returns what is wrong. What cannot be read leaves the certificate before it served."""
+        for place, certificate in enumerate(self._certificates):
+            self._stamps[place] = _stamp(certificate)
+            self._renew(place)
+        return [problem for problem in self._problems if problem]
+
+    def overview(self) -> list[Overview]:
+        """What is served, the default first."""
+        self.refresh()
+        return [_overview(*each, self.generated is not None) for each in zip(self._certificates, self._pairs, self._problems, strict=True)]
+
+    def _renew(self, place: int) -> None:
+        self._problems[place] = ""
+        try:
+            self._pairs[place] = self._read(self._certificates[place])
+        except Unusable as error:
+            self._problems[place] = str(error)
+            log.error("Certificate not reloaded: {reason}", event="tls.reload_failed", reason=str(error))
+        else:
+            log.info("Certificate reloaded", event="tls.reloaded", name=self._pairs[place].label)
 
     def _read(self, certificate: Certificate) -> Pair:
         chain = _chain(certificate.certificate_file)
@@ -138,6 +174,30 @@ class Certificates:
         except ValueError:
             return None
         return next((pair for pair in self._pairs if pair.covers(name)), None)
+
+
+def _overview(files: Certificate, pair: Pair, problem: str, generated: bool) -> Overview:
+    certificate = x509.load_der_x509_certificate(pair.certificate)
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        named = [*found.get_values_for_type(x509.DNSName), *[str(address) for address in found.get_values_for_type(x509.IPAddress)]]
+    except (x509.ExtensionNotFound, ValueError):
+        named = []
+    subject, issuer = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
+    return Overview(
+        names=files.names or tuple(named),
+        subject=subject,
+        issuer=issuer,
+        serial=f"{certificate.serial_number:x}",
+        fingerprint=certificate.fingerprint(SHA256()).hex(),
+        begins=certificate.not_valid_before_utc.timestamp(),
+        expires=pair.expires,
+        certificate_file=files.certificate_file,
+        key_file=files.key_file,
+        self_signed=subject == issuer,
+        generated=generated,
+        problem=problem,
+    )
 
 
 def _stamp(certificate: Certificate) -> tuple[tuple[int, int, int] | None, ...]:

@@ -181,3 +181,45 @@ class Files(SynchronousTestCase):
         self.assertEqual(key.stat().st_mode & 0o777, 0o600)
         self_signed(self.directory, "b.test")
         self.assertNotEqual(certificate.read_bytes(), before)
+
+
+class Looking(SynchronousTestCase):
+    """What administrators see, and reading again by hand."""
+
+    def test_overview(self) -> None:
+        directory = Path(self.mktemp())
+        certificates = Certificates(
+            TLS(certificates=(issue(directory, "mail.example.test", "*.example.test"),)), directory, "mail.example.test"
+        )
+        (shown,) = certificates.overview()
+        self.assertEqual(shown.names, ("mail.example.test", "*.example.test"))
+        self.assertEqual(shown.issuer, "CN=mail.example.test")
+        self.assertTrue(shown.self_signed)
+        self.assertFalse(shown.generated)
+        self.assertAlmostEqual(shown.expires - shown.begins, timedelta(days=9).total_seconds())
+        self.assertEqual(shown.problem, "")
+
+    def test_generated(self) -> None:
+        (shown,) = Certificates(TLS(), Path(self.mktemp()), "mail.example.test").overview()
+        self.assertTrue(shown.generated and shown.self_signed)
+        self.assertIn("mail.example.test", shown.names)
+
+    def test_reload(self) -> None:
+        directory = Path(self.mktemp())
+        files = issue(directory, "mail.example.test")
+        certificates = Certificates(TLS(certificates=(files,)), directory, "mail.example.test")
+        before = certificates.overview()[0].serial
+        issue(directory, "mail.example.test")
+        self.assertEqual(certificates.reload(), [])
+        self.assertNotEqual(certificates.overview()[0].serial, before)
+
+    def test_broken(self) -> None:
+        directory = Path(self.mktemp())
+        files = issue(directory, "mail.example.test")
+        certificates = Certificates(TLS(certificates=(files,)), directory, "mail.example.test")
+        before = certificates.overview()[0].serial
+        Path(files.key_file).write_text("nothing")
+        (problem,) = certificates.reload()
+        self.assertIn(files.key_file, problem)
+        (shown,) = certificates.overview()
+        self.assertEqual((shown.serial, shown.problem), (before, problem))
