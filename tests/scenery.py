@@ -20,11 +20,13 @@ from twisted.trial.unittest import TestCase
 from mailx.config import Config
 from mailx.core.access import Access
 from mailx.core.accounts import Accounts, User
+from mailx.core.audit import Recording
 from mailx.core.changes import Changes
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.passwords import Passwords
 from mailx.core.policy import BlockList, MessageSize
 from mailx.core.reception import Reception
+from mailx.core.settings import Settings
 from mailx.core.sweep import Sweep
 from mailx.core.trace import received
 from mailx.mail.address import Address
@@ -50,6 +52,7 @@ class World:
 
     directory: str
     config: Config
+    settings: Settings
     reactor: Any
     store: Any
     cipher: Cipher
@@ -128,8 +131,9 @@ async def world(test_case: TestCase, *, engine: str = "", reactor: Any = None, *
         from twisted.internet import reactor
     config = configured(**sections)
     directory = test_case.mktemp()
-    store, keep = await _store(test_case, engine or os.environ.get("WORLD_ENGINE", "sqlite"), directory, config, reactor)
-    cipher = Cipher(await load_or_create(os.path.join(directory, "secret"), store))
+    plain, keep = await _store(test_case, engine or os.environ.get("WORLD_ENGINE", "sqlite"), directory, config, reactor)
+    cipher = Cipher(await load_or_create(os.path.join(directory, "secret"), plain))
+    store = Recording(plain, cipher)
     blobs = Blobs(os.path.join(directory, "blobs"), cipher)
     passwords = Passwords(reactor, cost=4, iterations=4096)
     accounts = Accounts(store, cipher, config.accounts, passwords, reactor)
@@ -139,6 +143,7 @@ async def world(test_case: TestCase, *, engine: str = "", reactor: Any = None, *
     made = World(
         directory,
         config,
+        Settings(config),
         reactor,
         store,
         cipher,

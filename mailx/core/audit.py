@@ -125,6 +125,7 @@ class Recording:
         self._store = store
         self._cipher = cipher
         self._now = now
+        self.node = str(getattr(store, "node", ""))  # one of several servers on a database; empty: the only one
 
     def read(self, job: Callable[..., Any], *args: Any, **kwargs: Any) -> "Deferred[Any]":
         """As the store's."""

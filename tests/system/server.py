@@ -119,6 +119,7 @@ class Server:
         }
         self.environ: dict[str, str] = {}  # further variables of its environment
         self.password = ""
+        self.code = ""  # sets up the first administrator
         self.process: subprocess.Popen[bytes] | None = None
         self.write_configuration()
         case.addCleanup(self.stop, signal.SIGKILL)
@@ -158,9 +159,10 @@ class Server:
                 self.case.assertTrue(more, f"ended instead of starting: {said.decode()}")
                 said += more
         notice = said.decode()
-        found = re.search(r"^  password +(\S+)", notice, re.M)
-        if found:
+        if found := re.search(r"^  password +(\S+)", notice, re.M):
             self.password = found[1]
+        if found := re.search(r"^  with the code +(\S+)", notice, re.M):
+            self.code = found[1]
         return notice
 
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int | None:
