@@ -34,6 +34,7 @@ _PAGE = 1024  # notes that make a page at once
 _DELAY = 1.0  # seconds after which fewer do
 _LONGEST_DELAY = 30.0  # between attempts while the store does not answer
 _LIMIT = 65536  # notes that wait at most
+_RECENT = 100  # newest pages that are looked through for the newest messages
 _SCANNED = 200  # pages looked through by one job
 _EVENTS = 1000  # of one message that a search tells of, the newest
 _DAY = 86400
@@ -146,6 +147,22 @@ class Timeline:
             return len(found) >= limit
 
         await self._visit([key], lambda story: finds(story[0], story[1]))
+        return await self._told(found)
+
+    async def recent(self, limit: int = TRACES) -> list[Trace]:
+        """The timelines of at most ``limit`` messages of which something was noted last, oldest first. Raises Unavailable."""
+        await self.flush()
+        found: dict[str, list[Event]] = {}
+        for id in await self._store.read(pages.newest, _RECENT):
+            for story in await self._stories(id):
+                if len(found) < limit:
+                    found.setdefault(story[0], [])
+            if len(found) >= limit:
+                break
+        return await self._told(found)
+
+    async def _told(self, found: dict[str, list[Event]]) -> list[Trace]:
+        """Everything that is kept of the messages ``found``."""
         if not found:
             return []
 

@@ -7,20 +7,10 @@ from urllib.parse import quote
 import click
 
 from mailx.config import seconds
+from mailx.core.queue_states import CHANGEABLE, MEANT, STATES, WAITING
 from mailx.ctl import output
 from mailx.ctl.session import Group, Session, pass_session
 
-STATES = ("pending", "sending", "deferred", "held", "sent", "failed")
-WAITING = ("pending", "sending", "deferred", "held")
-CHANGEABLE = {  # the states in which a command finds something to do
-    "retry": ("pending", "deferred", "held", "failed"),
-    "hold": ("pending", "deferred"),
-    "release": ("held",),
-    "bounce": ("pending", "deferred", "held"),
-    "delete": ("pending", "deferred", "held", "sent", "failed"),
-}
-# What a filter or --all means where no --state says it: the senders of dead letters were told, and what is held is held for a reason.
-MEANT = {"retry": ("pending", "deferred")}
 F = TypeVar("F", bound=Callable[..., Any])
 
 

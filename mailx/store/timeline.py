@@ -148,6 +148,11 @@ def scan(txn: Txn, wanted: Collection[int], before: int | None, limit: int) -> t
     return found, int(rows[-1][0]) if len(rows) == limit else None
 
 
+def newest(txn: Txn, limit: int) -> list[int]:
+    """The ids of the ``limit`` newest pages, the newest first."""
+    return [int(id) for (id,) in txn.all("SELECT id FROM timeline ORDER BY id DESC LIMIT ?", (limit,))]
+
+
 def _holds(hashes: bytes, wanted: Collection[int]) -> bool:
     numbers = array("I", hashes)
     if sys.byteorder == "big":

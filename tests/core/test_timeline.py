@@ -105,6 +105,25 @@ class Tracing(Base):
         self.assertEqual([trace.envelope for trace in await timeline.trace("ada@example.org", 3)], ["id27", "id28", "id29"])
         await timeline.stop()
 
+    async def test_the_newest_messages(self) -> None:
+        timeline = await self.open()
+        self.assertEqual(await timeline.recent(), [])
+        for number in range(5):
+            timeline.note(f"id{number}", "accepted", [f"a{number}@example.org"])
+            await timeline.flush()
+            self.reactor.clock.advance(1)
+        timeline.note("id1", "delivered")
+        traces = await timeline.recent(3)
+        self.assertEqual(
+            [(trace.envelope, self.events(trace)) for trace in traces],
+            [
+                ("id1", ["accepted", "delivered"]),
+                ("id3", ["accepted"]),
+                ("id4", ["accepted"]),
+            ],
+        )
+        await timeline.stop()
+
     async def test_a_hash_that_lies(self) -> None:
         timeline = await self.open()
         timeline.note("id", "accepted", ["ada@example.org"])
