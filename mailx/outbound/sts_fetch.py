@@ -3,23 +3,19 @@
 Names are looked up by this server's own resolver. Failure is :class:`NotFetched`.
 """
 
+from functools import partial
 from typing import Any
 
-import treq
 from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed, NoRouteError
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.ssl import optionsForClientTLS, platformTrust
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.web.client import Agent, ResponseFailed
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory
-from zope.interface import implementer
+from twisted.web.client import ResponseFailed
 
-from mailx import __version__
+from mailx.core.http_exchange import Exchange, TooLarge
 from mailx.core.resolver import DNSFailure, Resolver
 from mailx.outbound.mx import reachable
 from mailx.outbound.sts import FETCH_ERROR, INVALID, WEBPKI_INVALID, NotFetched
@@ -27,7 +23,6 @@ from mailx.outbound.sts import FETCH_ERROR, INVALID, WEBPKI_INVALID, NotFetched
 PORT = 443
 TIMEOUT = 20.0  # seconds for all of it; RFC 8461 3.3 suggests a minute
 OCTETS_LIMIT = 65536  # of a policy
-_RECEIVED_LIMIT = 2 * OCTETS_LIMIT  # with header fields and the marks of chunks
 _ADDRESSES = 4  # tried
 _CONNECT_TIMEOUT = 5.0  # seconds for each
 
@@ -45,36 +40,26 @@ class Fetcher:
     async def fetch(self, domain: str) -> str:
         """The text at the well-known place of ``domain`` (A-labels); raises NotFetched."""
         host = f"mta-sts.{domain}"
-        way = _Way(host, self._port, self)
-        running = Deferred.fromCoroutine(self._get(host, way))
+        exchange = Exchange(self._reactor, partial(self.connect, host, self._port), OCTETS_LIMIT)
+        running = Deferred.fromCoroutine(self._get(host, exchange))
         running.addTimeout(TIMEOUT, self._reactor)
         try:
             return await running
         except (TimeoutError, CancelledError, ConnectingCancelledError):
             raise NotFetched(FETCH_ERROR, "timeout") from None
         finally:
-            way.end()
+            exchange.end()
 
-    async def _get(self, host: str, way: "_Way") -> str:
-        agent = Agent.usingEndpointFactory(self._reactor, way)
-        url = f"https://{host}/.well-known/mta-sts.txt".encode()
+    async def _get(self, host: str, exchange: Exchange) -> str:
         try:
-            response: Any = await agent.request(b"GET", url, Headers({b"User-Agent": [f"MailX/{__version__}".encode()]}))
-            if response.code != 200:
-                raise NotFetched(FETCH_ERROR, f"status {response.code}")
-            kind = (response.headers.getRawHeaders(b"Content-Type") or [b""])[0].partition(b";")[0].strip().lower()
-            if kind != b"text/plain":
+            answer = await exchange.ask("GET", f"https://{host}/.well-known/mta-sts.txt")
+            if answer.status != 200:
+                raise NotFetched(FETCH_ERROR, f"status {answer.status}")
+            if answer.kind != "text/plain":
                 raise NotFetched(INVALID, "not text/plain")
-            received = bytearray()
-
-            def take(data: bytes) -> None:
-                if len(received) + len(data) > OCTETS_LIMIT:
-                    way.end()
-                    raise NotFetched(INVALID, "too large")
-                received.extend(data)
-
-            await treq.collect(response, take)
-            return received.decode("utf-8")
+            return (await exchange.body(answer)).decode("utf-8")
+        except TooLarge:
+            raise NotFetched(INVALID, "too large") from None
         except UnicodeDecodeError:
             raise NotFetched(INVALID, "not UTF-8") from None
         except ResponseFailed as error:
@@ -103,61 +88,3 @@ class Fetcher:
             else:
                 return made
         raise failure
-
-
-@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
-class _Way:
-    """The one connection of a fetch, which is ended when the server has sent too much."""
-
-    def __init__(self, host: str, port: int, fetcher: Fetcher) -> None:
-        self._host = host
-        self._port = port
-        self._fetcher = fetcher
-        self._connections: list[_Bounded] = []
-
-    def endpointForURI(self, uri: object) -> IStreamClientEndpoint:
-        return self
-
-    def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[Any]":
-        return Deferred.fromCoroutine(self._connected(protocolFactory))
-
-    async def _connected(self, inner: IProtocolFactory) -> IProtocol:
-        factory = _Bounding(inner, self._connections)
-        wrapper: Any = await self._fetcher.connect(self._host, self._port, factory)
-        made: IProtocol = wrapper.wrappedProtocol
-        return made
-
-    def end(self) -> None:
-        """Close what is open."""
-        for connection in self._connections:
-            if connection.transport is not None:
-                connection.transport.abortConnection()
-
-
-class _Bounded(ProtocolWrapper):
-    """Passes on so many octets, then ends the connection."""
-
-    transport: Any
-    _left = _RECEIVED_LIMIT
-
-    def dataReceived(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left < 0:
-            self.transport.abortConnection()
-        else:
-            ProtocolWrapper.dataReceived(self, data)
-
-
-class _Bounding(WrappingFactory):
-    """Makes bounded connections and adds them to ``made``."""
-
-    noisy = False
-
-    def __init__(self, inner: IProtocolFactory, made: list[_Bounded]) -> None:
-        super().__init__(inner)  # type: ignore[no-untyped-call]
-        self._made = made
-
-    def buildProtocol(self, addr: object) -> _Bounded:
-        bounded = _Bounded(self, self.wrappedFactory.buildProtocol(addr))  # type: ignore[arg-type]
-        self._made.append(bounded)
-        return bounded
