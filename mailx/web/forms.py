@@ -1,0 +1,182 @@
+"""What a browser's form brought: texts and files within limits, and what is wrong with them.
+
+Every limit that is passed, and every octet that is no UTF-8, raises BadForm: no browser sends such a form of ours. What
+a person can get wrong raises FormError, which names the field; the page is then shown again with what was typed.
+"""
+
+from collections.abc import Mapping
+from io import BytesIO
+from urllib.parse import parse_qsl
+
+from attrs import Factory, evolve, frozen
+from multipart import MultipartError, MultipartParser, parse_options_header
+
+FIELDS = 2000  # fields of one form, chosen rows of a table among them
+NAME = 100  # characters of a field's name
+FILES = 10
+
+
+class BadForm(Exception):
+    """The form is none of ours. The text is safe to show."""
+
+
+class FormError(Exception):
+    """What is wrong with a form: field to text, both safe to show; "" is the form as a whole."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("; ".join(problems.values()))
+        self.problems = dict(problems)
+
+
+@frozen
+class Upload:
+    """A file that the form brought."""
+
+    name: str  # as the browser told it; never a path here
+    content: bytes
+
+
+@frozen
+class Form:
+    """The fields of one form. ``problems`` is set where it is shown again."""
+
+    values: Mapping[str, tuple[str, ...]] = Factory(dict)
+    files: Mapping[str, tuple[Upload, ...]] = Factory(dict)
+    problems: Mapping[str, str] = Factory(dict)
+
+    def text(self, name: str, default: str = "", limit: int = 1000) -> str:
+        """The field ``name`` without white space around it; raises FormError when it is longer than ``limit`` characters."""
+        return self.exact(name, default, limit).strip()
+
+    def exact(self, name: str, default: str = "", limit: int = 1000) -> str:
+        """The field ``name`` to the letter (passwords, templates); lines end with LF."""
+        values = self.values.get(name)
+        if values is None:
+            return default
+        if len(values[-1]) > limit:
+            raise FormError({name: f"This is longer than {limit} characters."})
+        return values[-1]
+
+    def needed(self, name: str, limit: int = 1000) -> str:
+        """As ``text``; raises FormError when it is empty."""
+        text = self.text(name, limit=limit)
+        if not text:
+            raise FormError({name: "Fill this in."})
+        return text
+
+    def texts(self, name: str, limit: int = 1000) -> tuple[str, ...]:
+        """All values of ``name``: the chosen rows of a table."""
+        values = self.values.get(name, ())
+        if any(len(value) > limit for value in values):
+            raise FormError({name: f"One of these is longer than {limit} characters."})
+        return values
+
+    def lines(self, name: str, limit: int = 20000) -> tuple[str, ...]:
+        """The lines of a text area, without empty ones."""
+        return tuple(line.strip() for line in self.exact(name, limit=limit).split("\n") if line.strip())
+
+    def number(self, name: str, least: int, most: int) -> int:
+        """The whole number ``name``; raises FormError when it is none from ``least`` to ``most``."""
+        text = self.text(name, limit=30)
+        try:
+            number = int(text) if text.isascii() else least - 1
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise FormError({name: f"Give a whole number from {least} to {most}."})
+        return number
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str:
+        """One of ``choices``; raises FormError when it is none."""
+        text = self.text(name)
+        if text not in choices:
+            raise FormError({name: "Choose one of the list."})
+        return text
+
+    def ticked(self, name: str) -> bool:
+        """Whether the box ``name`` was ticked."""
+        return bool(self.values.get(name))
+
+    def file(self, name: str) -> Upload | None:
+        """The file ``name``; None when none was chosen."""
+        files = self.files.get(name, ())
+        return files[0] if files and (files[0].name or files[0].content) else None
+
+    # For templates: a form that is shown again keeps what was typed.
+
+    def shown(self, name: str, default: object = "") -> str:
+        """What the field shows: what was typed, or ``default``."""
+        values = self.values.get(name)
+        return str(default) if values is None else values[-1]
+
+    def chosen(self, name: str, value: object, default: bool = False) -> bool:
+        """Whether the box ``name`` with ``value`` is ticked: as sent, or ``default`` where nothing was sent."""
+        return str(value) in self.values.get(name, ()) if self.values else default
+
+    def problem(self, name: str) -> str:
+        """What is wrong with the field; "" when nothing is."""
+        return self.problems.get(name, "")
+
+    def with_problems(self, problems: Mapping[str, str]) -> "Form":
+        """The same form, to be shown again."""
+        return evolve(self, problems=problems)
+
+
+def parse_urlencoded(body: bytes) -> Form:
+    """The form in ``body``; raises BadForm."""
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=FIELDS, errors="strict")
+    except ValueError:
+        raise BadForm("The form cannot be read.") from None
+    return Form(_gathered(pairs))
+
+
+def parse_multipart(content_type: str, body: bytes) -> Form:
+    """The form with files in ``body``; raises BadForm. Takes its time: call it in a thread."""
+    kind, options = parse_options_header(content_type)
+    boundary = options.get("boundary", "")
+    if kind != "multipart/form-data" or not 0 < len(boundary) <= 200:
+        raise BadForm("The form cannot be read.")
+    texts: list[tuple[str, str]] = []
+    files: dict[str, list[Upload]] = {}
+    count = 0
+    try:
+        parser = MultipartParser(
+            BytesIO(body),
+            boundary,
+            content_length=len(body),
+            part_limit=FIELDS,
+            header_limit=8,
+            headersize_limit=4096,
+            memory_limit=2 * len(body) + 65536,
+            disk_limit=0,
+            spool_limit=len(body) + 1,
+            strict=True,
+        )
+        for part in parser:
+            if part.filename is None:
+                texts.append((part.name, part.raw.decode("utf-8")))
+                continue
+            count += 1
+            if count > FILES or len(part.name) > NAME:
+                raise BadForm("The form has too many files.")
+            files.setdefault(part.name, []).append(Upload(_base_name(part.filename), part.raw))
+    except (MultipartError, ValueError):
+        raise BadForm("The form cannot be read.") from None
+    return Form(_gathered(texts), {name: tuple(uploads) for name, uploads in files.items()})
+
+
+def _gathered(pairs: list[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    """Field to its values. Browsers send lines that end with CRLF; NUL is in no text."""
+    values: dict[str, tuple[str, ...]] = {}
+    for name, value in pairs:
+        if len(name) > NAME or "\0" in value or "\0" in name:
+            raise BadForm("The form cannot be read.")
+        values[name] = (*values.get(name, ()), value.replace("\r\n", "\n").replace("\r", "\n"))
+    return values
+
+
+def _base_name(name: str) -> str:
+    """The last part of a file's name, without what a path or a header could make of it."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(letter for letter in last if letter.isprintable())[:200]

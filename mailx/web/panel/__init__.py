@@ -1,0 +1,1 @@
+"""The control panel: pages for administrators, rendered on the server."""

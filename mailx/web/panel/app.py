@@ -1,0 +1,239 @@
+"""The frame of the panel: one way for every request from the socket to a page and back.
+
+In this order: Host, static files, the admin API, origin, session, form, CSRF token, page. Whoever is not logged in gets
+/login for every path, so that strangers do not learn which exist. Whatever goes wrong becomes a page with a remedy and
+without internals; the traceback goes to the log.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeAlias
+
+from attrs import evolve
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from mailx.core.audit import Actor, acting
+from mailx.core.passwords import Busy
+from mailx.core.users import DirectoryError
+from mailx.mail.reply import Unavailable
+from mailx.web.forms import BadForm, Form, FormError, parse_multipart, parse_urlencoded
+from mailx.web.panel.page import FORM_LIMIT, Admin, Download, Outcome, Page, Redirect, Route, View, Visit
+from mailx.web.panel.pages import PAGES
+from mailx.web.panel.parts import Parts
+from mailx.web.panel.session import SCHEME, SCHEMES, SESSION, Tokens, cookie, drop_cookie, equal, set_cookie
+from mailx.web.panel.shell import Shell
+from mailx.web.protection import host_known, networks, place, same_origin
+from mailx.web.rendering import Rendering
+from mailx.web.requests import Answer, Asked
+from mailx.web.server import Stream, WebSite
+
+log = Logger()
+
+BODY_LIMIT = 16 << 20  # octets; each page has a limit of its own below that
+_YEAR = 31536000
+
+Inside: TypeAlias = Callable[[Asked, Any], Awaitable[Answer]]  # what answers a request within a session
+
+
+class API(Protocol):
+    """The admin API over HTTP."""
+
+    async def answer(self, asked: Asked) -> Answer: ...
+
+
+class TooLarge(Exception):
+    """The form is larger than its page takes."""
+
+
+class Panel:
+    """Everything at the panel's port. ``key`` signs what browsers keep for us; ``api`` answers below /api/."""
+
+    def __init__(self, parts: Parts, key: bytes, *, pages: Sequence[type[Page]] = PAGES, api: API | None = None) -> None:
+        config = parts.settings.current
+        self._parts = parts
+        self._api = api
+        self._names = frozenset(name.lower() for name in (config.server.hostname, *config.panel.hosts))
+        self._proxies = networks(config.panel.proxies)
+        self._threads = partial(deferToThreadPool, parts.reactor, parts.reactor.getThreadPool())
+        self._tokens = Tokens(key)
+        self.pages = [page(parts) for page in pages]
+        self._shell = Shell(Rendering(), self._tokens, config.server.hostname, self.pages)
+
+    def site(self) -> WebSite:
+        """The factory for a listener."""
+        return WebSite(self.resource(), self._parts.reactor, body_limit=BODY_LIMIT, too_large=self._too_large, proxies=self._proxies)
+
+    def resource(self) -> Any:
+        """The tree of resources: every route of every page, and one place for all that is none."""
+        app = Klein()
+        app.url_map.merge_slashes = False
+        for page in self.pages:
+            for route in page.routes():
+                self._add(app, page, route)
+
+        @app.route("/scheme", methods=["POST"])
+        async def colours(request: IRequest) -> bytes:
+            return await self._respond(request, self._colours)
+
+        @app.handle_errors(HTTPException)
+        async def elsewhere(request: IRequest, failure: Failure) -> bytes:
+            status = 405 if isinstance(failure.value, MethodNotAllowed) else 404
+            return await self._respond(request, partial(self._nowhere, status))
+
+        return app.resource()
+
+    def _add(self, app: Klein, page: Page, route: Route) -> None:
+        methods = ["GET", "HEAD"] if route.method == "GET" else [route.method]
+
+        @app.route(route.path, methods=methods, endpoint=f"{route.method} {route.path}")
+        async def perform(request: IRequest, **names: str) -> bytes:
+            return await self._respond(request, partial(self._visit, page, route, names))
+
+    async def _respond(self, request: Any, inside: Inside) -> bytes:
+        """Answer the request; what it began goes on when the browser goes away."""
+        asked = request.asked()
+        done: Deferred[Answer] = Deferred()
+        Deferred.fromCoroutine(self._answer(asked, inside)).chainDeferred(done)
+        answer = await done
+        request.answer(answer, asked.secure)
+        if not isinstance(answer.body, bytes):
+            await Stream(request, answer.body, self._parts.reactor).run()
+        return b""
+
+    async def _answer(self, asked: Asked, inside: Inside) -> Answer:
+        """Never raises."""
+        session = None
+        try:
+            if not host_known(asked.host, self._names):
+                return self._shell.error(asked, None, 421)
+            if asked.path.startswith("/static/"):
+                return self._shell.static(asked) or Answer(404)
+            if asked.path.startswith("/api/") and self._api is not None:
+                return await self._api.answer(asked)
+            if asked.method == "POST" and not same_origin(asked.headers, asked.header("host"), asked.secure):
+                return self._shell.error(asked, None, 403)
+            session = await self._session(asked)
+            if session is None:
+                return self._stranger(asked)
+            return await inside(asked, session)
+        except (Unavailable, Busy) as error:
+            log.error("Page not shown", event="panel.unavailable", path=asked.path, error=getattr(error, "reason", "busy"))
+            return self._shell.error(asked, session, 503)
+        except Exception:
+            log.failure("Page failed", failure=Failure(), event="panel.failed", path=asked.path)
+            return self._shell.error(asked, session, 500)
+
+    async def _session(self, asked: Asked) -> Any:
+        token = cookie(asked, SESSION)
+        return await self._parts.sessions.find(token, asked.address) if token else None
+
+    def _stranger(self, asked: Asked) -> Answer:
+        """The answer to whoever is not logged in."""
+        if self._parts.admins.empty:
+            return self._shell.redirect(asked, "/setup")
+        return self._shell.to_login(asked)
+
+    async def _visit(self, page: Page, route: Route, names: Mapping[str, str], asked: Asked, session: Any) -> Answer:
+        """One request to a page."""
+        visit = Visit(
+            Admin(session.admin_id, session.name),
+            asked.address,
+            asked.query,
+            path=names,
+            session=session,
+            secure=asked.secure,
+            agent=asked.header("user-agent")[:300],
+        )
+        if route.method == "GET":
+            try:
+                return await self._outcome(asked, session, page, await getattr(page, route.name)(visit))
+            except DirectoryError as error:
+                return self._shell.error(asked, session, 404 if error.code == "not_found" else 400, error.text, error.remedy)
+        try:
+            form = await self._form(asked, session, route.files or FORM_LIMIT, bool(route.files))
+        except BadForm as error:
+            return self._shell.error(asked, session, 400, str(error), "Go back, reload the page and try again.")
+        except TooLarge:
+            return self._shell.error(asked, session, 413)
+        if form is None:
+            return self._shell.error(asked, session, 403)
+        return await self._change(page, route, evolve(visit, form=form), asked, session)
+
+    async def _change(self, page: Page, route: Route, visit: Visit, asked: Asked, session: Any) -> Answer:
+        method = getattr(page, route.name)
+        try:
+            if not route.action:
+                return await self._outcome(asked, session, page, await method(visit))
+            with acting(Actor("admin", visit.admin.name, visit.address), route.action):
+                outcome = await method(visit)
+            return await self._outcome(asked, session, page, outcome)
+        except FormError as error:
+            problems = error.problems
+        except DirectoryError as error:
+            problems = {"": " ".join(filter(None, (_sentence(error.text), error.remedy)))}
+        form = visit.form.with_problems(problems)
+        try:
+            outcome = await getattr(page, route.shown)(evolve(visit, form=form))
+        except DirectoryError as error:  # what it was about is gone
+            return self._shell.error(asked, session, 404, error.text, error.remedy)
+        return await self._outcome(asked, session, page, outcome, form, 422)
+
+    async def _outcome(self, asked: Asked, session: Any, page: Page, outcome: Outcome, form: Form | None = None, status: int = 0) -> Answer:
+        if isinstance(outcome, View):
+            return self._shell.page(asked, session, outcome, page=page, form=form, status=status)
+        if isinstance(outcome, Redirect):
+            return self._shell.redirect(asked, outcome.location, message=outcome.message, kind=outcome.kind, owner=session.csrf)
+        return _download(outcome)
+
+    async def _form(self, asked: Asked, session: Any, limit: int, files: bool) -> Form | None:
+        """The form of the request; None when its CSRF token is not the session's. Raises BadForm and TooLarge."""
+        if len(asked.body) > limit:
+            raise TooLarge()
+        kind = asked.header("content-type").partition(";")[0].strip().lower()
+        if kind == "multipart/form-data" and files:
+            form = await self._threads(parse_multipart, asked.header("content-type"), asked.body)
+        elif kind == "application/x-www-form-urlencoded" or not asked.body:
+            form = parse_urlencoded(asked.body)
+        else:
+            raise BadForm("The form came in a way that this page does not take.")
+        return form if equal(form.exact("csrf", limit=1000), session.csrf) else None
+
+    async def _colours(self, asked: Asked, session: Any) -> Answer:
+        """Light, dark, or what the system says: kept by the browser."""
+        form = await self._form(asked, session, FORM_LIMIT, False)
+        if form is None:
+            return self._shell.error(asked, session, 403)
+        chosen = form.text("scheme")
+        kept = set_cookie(SCHEME, chosen, asked.secure, _YEAR) if chosen in SCHEMES else drop_cookie(SCHEME, asked.secure)
+        return self._shell.redirect(asked, place(form.text("back")), cookies=[kept])
+
+    async def _nowhere(self, status: int, asked: Asked, session: Any) -> Answer:
+        return self._shell.error(asked, session, status)
+
+    def _too_large(self, asked: Asked) -> Answer:
+        return self._shell.error(asked, None, 413)
+
+
+def _sentence(text: str) -> str:
+    """``text`` with a full stop."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _download(outcome: Download) -> Answer:
+    name = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "_" for letter in outcome.name)
+    return Answer(
+        200,
+        outcome.body,
+        {
+            "content-type": outcome.content_type,
+            "content-disposition": f'attachment; filename="{name}"',
+            "cache-control": "no-store",
+            "content-security-policy": "default-src 'none'; sandbox",
+        },
+    )

@@ -1,0 +1,109 @@
+"""What every answer carries, and which requests are no business of ours: headers against misuse by other sites.
+
+Pure: names, networks and headers in, a verdict out.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
+
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; form-action 'self';"
+    " frame-ancestors 'none'; base-uri 'none'; connect-src 'self'"
+)
+_HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+_SECURE_HEADERS = _HEADERS | {"strict-transport-security": "max-age=31536000"}
+
+_PLACE = re.compile(r"/(?![/\\])[A-Za-z0-9._~!$&'()*+,;=:@%/?-]{0,1000}\Z")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?\Z")
+
+
+def headers(secure: bool) -> Mapping[str, str]:
+    """The headers of every answer; ``secure``: the browser came by TLS."""
+    return _SECURE_HEADERS if secure else _HEADERS
+
+
+def networks(texts: Iterable[str]) -> Networks:
+    """The networks that a setting lists; they were checked when it was read."""
+    return tuple(ip_network(text, strict=False) for text in texts)
+
+
+def within(address: str, known: Networks) -> bool:
+    """Whether ``address`` lies in one of ``known``; an IPv4 address may come in IPv6 clothes."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+    return any(parsed.version == network.version and parsed in network for network in known)
+
+
+def client(peer: str, forwarded: str, proxies: Networks) -> str:
+    """Who asks: ``peer``, or what trusted proxies tell in X-Forwarded-For, read from its end.
+
+    Each trusted proxy added the address that it saw; what stands before the first address that is no proxy's could
+    have been written by anybody.
+    """
+    if not proxies or not within(peer, proxies):
+        return peer
+    address = peer
+    for text in reversed([part.strip() for part in forwarded.split(",")[-20:]]):
+        try:
+            address = str(ip_address(text.removeprefix("[").removesuffix("]")))
+        except ValueError:
+            return address
+        if not within(address, proxies):
+            return address
+    return address
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, in lower case and without the port; "" when it is none."""
+    found = _HOST.match(host)
+    return "" if found is None else found[1].strip("[]").lower().removesuffix(".")
+
+
+def host_known(name: str, names: Iterable[str]) -> bool:
+    """Whether a browser may call us ``name``: a name of ours, ``localhost``, or an address, which DNS cannot rebind.
+
+    A page elsewhere whose name suddenly leads here (DNS rebinding) sends that name.
+    """
+    if name == "localhost" or name.endswith(".localhost") or name in names:
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def same_origin(headers: Mapping[str, str], host: str, secure: bool) -> bool:
+    """Whether a POST comes from a page of ours, as far as its browser tells; programs tell nothing and pass.
+
+    ``host`` is the Host header as sent. Opaque origins ("null") are nobody's.
+    """
+    origin = headers.get("origin")
+    if origin is not None:
+        return origin.lower() == f"{'https' if secure else 'http'}://{host.lower()}"
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    referer = headers.get("referer")
+    return referer is None or urlsplit(referer).netloc.lower() == host.lower()
+
+
+def place(text: str) -> str:
+    """``text`` if it is a path within the panel, else "/": no ``next`` ever leads elsewhere."""
+    return text if _PLACE.match(text) else "/"
