@@ -86,7 +86,6 @@ WISHES_NOTHING = Wish()
 DEMANDS_NOTHING = Demands()
 WEBHOOK = "HTTP"  # Origin.protocol of what a program posts to the webhook receiver
 GENERATED = "local"  # Origin.protocol of what this server writes itself: delivery reports
-WEBHOOK = "webhook"  # Origin.protocol of what programs post to the webhook receiver
 
 
 @frozen
