@@ -83,7 +83,7 @@ class Sources:
     def __init__(self, path: Path | None, environ: Mapping[str, str]) -> None:
         self.path = path
         self._environ = {name: value for name, value in environ.items() if name.startswith(VARIABLE_PREFIX)}
-        self._base = (path.parent if path else Path.cwd()).absolute()
+        self._base: Path | None = (path.parent if path else Path.cwd()).absolute()
         problems: list[Problem] = []
         raw = _read(path, problems)
         reading = _Reading(str(path) if path else "defaults", raw, problems)
@@ -104,13 +104,13 @@ class Sources:
     def of(cls, config: Config) -> "Sources":
         """Sources of which nothing is fixed, and which make ``config``."""
         sources = cls.__new__(cls)
-        sources.path, sources._environ, sources._base, sources._secrets = None, {}, Path("/"), {}
+        sources.path, sources._environ, sources._base, sources._secrets = None, {}, None, {}
         sources.config, sources.fixed, sources._raw = config, {}, _raw(config)
         return sources
 
     def again(self) -> "Sources":
         """The same file and environment, read now. Raises ConfigError."""
-        return Sources(self.path, self._environ)
+        return Sources(self.path, self._environ) if self._base is not None else self
 
     def over(self, values: Mapping[str, Any]) -> Config:
         """What comes out when ``values`` ("section.key" -> as TOML gives it) hold where nothing is fixed. Raises ConfigError."""
@@ -135,9 +135,10 @@ class Sources:
                     self.fixed.setdefault(f"{section}.{attribute.name}", self.fixed[file])
 
 
-def _finished(reading: "_Reading", base: Path, secrets: dict[str, str]) -> Config:
-    """The Config of what was read, checked as a whole; problems are noted in ``reading``."""
-    config = _with_all_secrets(_absolute(reading.structure(), base), reading, secrets)
+def _finished(reading: "_Reading", base: Path | None, secrets: dict[str, str]) -> Config:
+    """The Config of what was read, checked as a whole; problems are noted in ``reading``. ``base`` None: its paths are as they are."""
+    config = reading.structure()
+    config = _with_all_secrets(config if base is None else _absolute(config, base), reading, secrets)
     check(config, reading.problem, reading.wrong)
     return config
 

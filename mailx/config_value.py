@@ -77,7 +77,8 @@ def _truth(attribute: "Attribute[Any]", value: object, _type: object) -> bool:
 
 def _text(attribute: "Attribute[Any]", value: object, _type: object) -> str:
     if not isinstance(value, str):
-        raise Wrong(f"must be {allowed(attribute)}", f'write it in quotes: {attribute.name} = "{value}"')
+        example = "..." if attribute.metadata["secret"] else value
+        raise Wrong(f"must be {allowed(attribute)}", f'write it in quotes: {attribute.name} = "{example}"')
     choices, form = attribute.metadata["choices"], attribute.metadata["form"]
     if choices and value not in choices:
         close = get_close_matches(value, choices, 1)
