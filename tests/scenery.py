@@ -143,7 +143,7 @@ async def world(test_case: TestCase, *, engine: str = "", reactor: Any = None, *
     made = World(
         directory,
         config,
-        Settings(config),
+        Settings(config, None, store, cipher, reactor),
         reactor,
         store,
         cipher,
