@@ -84,6 +84,11 @@ class Transcript:
             self._lines.append("-- more is not shown")
 
 
+def clean(text: str) -> bool:
+    """Whether ``text`` has no control characters: names and passwords with some are never sent."""
+    return not any(ord(each) < 32 or ord(each) == 127 for each in text)
+
+
 def clear(line: str) -> str:
     """``line`` of bounded length, in which nothing steers a terminal or a text's direction."""
     line = line[:_LINE]

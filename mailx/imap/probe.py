@@ -15,7 +15,7 @@ from mailx.core import faults
 from mailx.core.client_tls import is_loopback
 from mailx.core.conversation import Call, Caller, Trust
 from mailx.core.faults import Fault
-from mailx.core.probing import IMAPS, Probe, Transcript
+from mailx.core.probing import IMAPS, Probe, Transcript, clean
 from mailx.core.reaching import Addresses
 
 log = Logger()
@@ -109,7 +109,7 @@ class _Session:
         return frozenset(found)
 
     async def _log_in(self, username: str, password: str, capabilities: frozenset[str]) -> None:
-        if any(ord(each) < 32 or ord(each) == 127 for each in username + password):
+        if not clean(username + password):
             raise Fault(faults.WRONG_CREDENTIALS)
         plain = username.isascii() and password.isascii()
         if "AUTH=PLAIN" in capabilities and (not plain or "LOGINDISABLED" in capabilities):

@@ -14,7 +14,7 @@ from mailx.core import faults
 from mailx.core.client_tls import is_loopback
 from mailx.core.conversation import Call, Caller, Trust
 from mailx.core.faults import Fault
-from mailx.core.probing import POP3S, Probe, Transcript
+from mailx.core.probing import POP3S, Probe, Transcript, clean
 from mailx.core.reaching import Addresses
 
 log = Logger()
@@ -88,7 +88,7 @@ class _Session:
         raise Fault(faults.FLOOD)
 
     async def _log_in(self, username: str, password: str, capabilities: dict[str, str]) -> None:
-        if any(ord(each) < 32 or ord(each) == 127 for each in username + password):
+        if not clean(username + password):
             raise Fault(faults.WRONG_CREDENTIALS)
         plain = username.isascii() and password.isascii()
         if "PLAIN" in capabilities.get("SASL", "").split() and (not plain or "USER" not in capabilities):
