@@ -3,10 +3,12 @@
 Asks the resolver, compares each record by its own rule, and never fails: what DNS does not answer cannot be checked.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from ipaddress import ip_address
+from typing import Any, TypeVar
 
 from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred
 
 from mailx.core import spf_reading
 from mailx.core.dkim import publishes
@@ -15,6 +17,8 @@ from mailx.core.signing import Key
 from mailx.mail import dmarc
 from mailx.mail.records import THIS_SERVER, UNWANTED, Page, Record, quoted
 from mailx.mail.tags import MalformedTags, parse
+
+T = TypeVar("T")
 
 OK, MISSING, DIFFERENT, UNNECESSARY, UNKNOWN = "ok", "missing", "different", "unnecessary", "cannot be checked"
 
@@ -57,12 +61,24 @@ class Published:
             "unwanted": self._unwanted,
         }
 
-    async def check(self, page: Page) -> list[Finding]:
-        """A finding for each record of ``page``, and for the reverse names of this server's addresses."""
+    async def check(self, page: Page, until: "Deferred[None] | None" = None) -> list[Finding]:
+        """A finding for each record of ``page``, and for the reverse names of this server's addresses.
+
+        What is not answered when ``until`` fires cannot be checked.
+        """
         self._resolver.clear()  # whoever asks has just changed something
-        findings = [await self._one(record) for record in page.records]
-        findings[2:2] = [await self._one(record) for record in await self._reverse()]
-        return findings
+        asked: list[Deferred[Any]] = []
+        if until is not None:
+            until.addCallback(lambda _: [each.cancel() for each in asked])
+
+        def ask(work: Coroutine[Any, Any, T]) -> "Deferred[T]":
+            asked.append(asking := Deferred.fromCoroutine(work))
+            return asking
+
+        findings = [ask(self._one(record)) for record in page.records]
+        reverse = await ask(self._reverse())
+        findings[2:2] = [ask(self._one(record)) for record in reverse]
+        return [await finding for finding in findings]
 
     async def lacks(self, keys: Sequence[Key]) -> list[Key]:
         """Those of ``keys`` whose records the world does not see as they should be; raises DNSFailure."""
@@ -74,11 +90,13 @@ class Published:
             return await self._rules[record.rule](record)
         except DNSFailure:
             return Finding(record, UNKNOWN, remark="DNS gives no answer.")
+        except CancelledError:
+            return Finding(record, UNKNOWN, remark="DNS gave no answer in time.")
 
     async def _reverse(self) -> list[Record]:
         try:
             addresses = await self._resolver.addresses(self._host)
-        except DNSFailure:
+        except (DNSFailure, CancelledError):
             return []
         purpose = "The name of this server's address: many refuse mail without it. Whoever gives out the address sets it."
         return [Record(reverse_name(address), "PTR", f"{self._host}.", purpose, "required", "ptr") for address in addresses[:_ADDRESSES]]

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from twisted.internet.defer import Deferred
 
 from mailx.config import Config
 from mailx.core.published import Finding, Published
@@ -50,9 +51,9 @@ class Records:
         )
         return Page(domain, records, f"https://mta-sts.{domain}/.well-known/mta-sts.txt", policy)
 
-    async def check(self, domain: str) -> list[Finding]:
-        """What the world sees of each record of the page, and of the reverse names of this server's addresses."""
-        return await self._published.check(await self.expected(domain))
+    async def check(self, domain: str, until: "Deferred[None] | None" = None) -> list[Finding]:
+        """What the world sees of each record of the page, and of the reverse names of this server's addresses; until that fires."""
+        return await self._published.check(await self.expected(domain), until)
 
     async def lacks(self, keys: Sequence[Key]) -> list[Key]:
         """Those of ``keys`` whose records the world does not see as they should be; raises DNSFailure."""
