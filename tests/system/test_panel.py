@@ -1,0 +1,194 @@
+"""Every page of the control panel in a real browser: found by its links, in light and dark, on a phone, without JavaScript, by keyboard.
+
+Pictures of all of them are kept, see :mod:`tests.system.browser`.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from html import unescape
+from http.client import HTTPConnection
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule
+
+from mailx.web.panel.page import Route
+from mailx.web.panel.pages import PAGES
+from tests.system.administrator import Administrator, Client
+from tests.system.browser import PAGE_LIMIT, PHONE
+from tests.system.server import PATIENCE, Server
+
+SECRET = "a secret that two programs share"
+SETTINGS = {
+    "webhook.secret": f'"{SECRET}"',
+    "webhook.sender_domain": '"localhost.test"',
+    "outbound.loopback": "true",
+}
+UNLINKED = {"/api/v1/openapi.json"}  # for programs
+
+# Stops at every element that the Tab key reaches, and tells those that do not show that they have the focus.
+_FOCUS = """() => {
+    const one = document.activeElement;
+    if (!one || one === document.body) return null;
+    const style = getComputedStyle(one), shown = one.getClientRects().length > 0;
+    const ring = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2;
+    one.dataset.seen = 'yes';
+    return {what: one.outerHTML.slice(0, 120), visible: shown && (ring || style.boxShadow !== 'none')};
+}"""
+_MISSED = """() => [...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, textarea, summary')]
+    .filter(one => one.getClientRects().length && !one.disabled && !one.dataset.seen && !(one.type === 'radio' && !one.checked))
+    .map(one => one.outerHTML.slice(0, 120))"""
+
+
+def routes() -> list[Route]:
+    """All routes of all pages."""
+    return [route for page in PAGES for route in page.routes()]
+
+
+def post_call(server: Server, **fields: str) -> Any:
+    """What the receiver answers a signed call."""
+    body = json.dumps({"type": "message", "to": "ada@example.net", "subject": "Hello", "text": "Hello.", **fields}).encode()
+    timestamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    signature = hmac.new(SECRET.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+    connection = HTTPConnection("127.0.0.1", server.ports["webhook.port"], timeout=PATIENCE)
+    headers = {"Content-Type": "application/json", "X-TransLife-Timestamp": timestamp, "X-TransLife-Signature": signature}
+    connection.request("POST", "/webhook/outbound-email", body, headers)
+    answer = json.loads(connection.getresponse().read())
+    connection.close()
+    return answer
+
+
+def furnish(server: Server) -> None:
+    """Something for every page to show."""
+    server.ctl("domain", "add", "example.test")
+    server.ctl("user", "add", "you@example.test", "--generate")
+    server.ctl("alias", "add", "everybody@example.test", "you@example.test")
+    server.ctl("dkim", "create", "example.test")
+    server.ctl("suppression", "add", "gone@example.net")
+    server.submit("ada@example.net", "waits")
+    server.submit(server.account, "here")
+    post_call(server)
+    post_call(server, to=server.account, subject="A call that is delivered")
+
+
+class Crawler:
+    """Finds one address of each GET route by following links from the dashboard."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._map = Map([Rule(route.path, endpoint=route.path) for route in routes() if route.method == "GET"], merge_slashes=False)
+        self.found: dict[str, str] = {}  # route to address
+        self.dead: list[str] = []  # links that lead nowhere
+
+    def run(self) -> None:
+        waiting = ["/"]
+        while waiting:
+            path = waiting.pop(0)
+            route = self._route(path)
+            if route is None:
+                if self._client.get(path).status >= 400:
+                    self.dead.append(path)
+            elif route not in self.found:
+                self.found[route] = path
+                page = self._client.get(path)
+                if page.status != 200:
+                    self.dead.append(f"{path}: {page.status}")
+                if page.headers["Content-Type"].startswith("text/html"):
+                    waiting += list(dict.fromkeys(self._links(page.text)))
+
+    def _links(self, text: str) -> Iterator[str]:
+        for link in re.findall(r'<a\b[^>]*?\bhref="(/[^"#]*)', text):
+            yield unescape(link)
+
+    def _route(self, path: str) -> str | None:
+        try:
+            return str(self._map.bind("localhost").match(path.partition("?")[0], "GET")[0])
+        except HTTPException:
+            return None
+
+
+class EveryPage(SynchronousTestCase):
+    """One server with something on every page."""
+
+    def setUp(self) -> None:
+        self.server = Server(self, dict(SETTINGS))
+        self.server.start()
+        self.client = Client(self, self.server)
+        self.client.set_up(self.server)
+        furnish(self.server)
+        self.crawler = Crawler(self.client)
+        self.crawler.run()
+
+    def test_pages(self) -> None:
+        """No dead link; light and dark without a violation of accessibility; small; nothing from elsewhere; fit for a phone."""
+        self.assertEqual(self.crawler.dead, [])
+        reached = set(self.crawler.found) | UNLINKED
+        self.assertEqual({route.path for route in routes() if route.method == "GET"} - reached, set())
+        browser = Administrator(self, self.server)
+        browser.log_in()
+        problems: list[str] = []
+        for route, path in sorted(self.crawler.found.items()):
+            if self.client.get(path).headers["Content-Type"].startswith("text/html"):
+                problems += self.look(browser, route, path)
+        self.assertEqual("\n".join(problems), "")
+        browser.check()
+
+    def look(self, browser: Administrator, route: str, path: str) -> Iterator[str]:
+        name = re.sub(r"\W+", "-", route).strip("-") or "dashboard"
+        browser.go(path)
+        if browser.loaded() > PAGE_LIMIT:
+            yield f"{path}: {browser.loaded()} octets"
+        browser.shoot(f"{name}-light")
+        browser.page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        yield from browser.violations()
+        browser.page.emulate_media(color_scheme="dark")
+        yield from (f"dark {each}" for each in browser.violations())
+        browser.page.set_viewport_size({"width": PHONE, "height": 800})
+        if browser.overflow() > 0:
+            yield f"{path}: {browser.overflow()} pixels too wide for a phone"
+        browser.go(path)
+        browser.shoot(f"{name}-dark-phone")
+        browser.page.emulate_media(color_scheme="light")
+        browser.page.set_viewport_size({"width": 1280, "height": 800})
+
+    def test_keyboard(self) -> None:
+        """Tab reaches everything that can be used, and shows where it is."""
+        browser = Administrator(self, self.server)
+        browser.go("/login")
+        browser.page.focus('[name="name"]')
+        for text in ("ada", "a horse that is correct"):
+            browser.page.keyboard.type(text)
+            browser.page.keyboard.press("Tab")
+        with browser.page.expect_navigation():
+            browser.page.keyboard.press("Enter")
+        self.assertEqual(browser.path, "/")
+        problems = []
+        for path in sorted(self.crawler.found.values()):
+            if self.client.get(path).headers["Content-Type"].startswith("text/html"):
+                problems += self.walk(browser, path)
+        self.assertEqual("\n".join(problems), "")
+
+    def walk(self, browser: Administrator, path: str) -> Iterator[str]:
+        browser.go(path)
+        for _ in range(1000):
+            browser.page.keyboard.press("Tab")
+            stop = browser.page.evaluate(_FOCUS)
+            if stop is None:
+                break
+            if not stop["visible"]:
+                yield f"{path}: no focus to be seen at {stop['what']}"
+        for missed in browser.page.evaluate(_MISSED):
+            yield f"{path}: the Tab key does not reach {missed}"
+
+    def test_without_scripts(self) -> None:
+        """Every page is whole without JavaScript, and shows the same buttons."""
+        plain, full = (Administrator(self, self.server, scripts=scripts) for scripts in (False, True))
+        for browser in (plain, full):
+            browser.log_in()
+        plain.go("/")
+        self.assertIn("Dashboard", plain.text())
