@@ -158,6 +158,13 @@ class Passwords:
         keys = derive(normal, secrets.token_bytes(_SALT_OCTETS), self._iterations)
         return Verifiers(hashed, keys, normal if self.reversible else None)
 
+    async def hash(self, password: str) -> bytes:
+        """The bcrypt hash of a new password alone, for logins that are never answered by proofs; raises PasswordError, Busy."""
+        opaque = prepare(password)
+        if len(opaque) > BCRYPT_LIMIT:
+            raise PasswordError(f"the password is longer than {BCRYPT_LIMIT} octets")
+        return await self._run(lambda: bcrypt.hashpw(opaque, bcrypt.gensalt(self._cost)))
+
     async def verify(self, hashed: bytes, password: str) -> bool:
         """Whether ``password`` has the bcrypt hash ``hashed``; costs the same whatever the password. Raises Busy."""
         try:

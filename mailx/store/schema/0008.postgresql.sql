@@ -1,6 +1,7 @@
 -- MailX schema 8: administrators, their sessions, API keys and the audit log.
 --   admins.password       Cipher.seal(b"admin", admins.guid, bcrypt hash)
 --   admins.totp           Cipher.seal(b"admin", admins.guid, secret of the one-time passwords)
+--   admins.places         Cipher.seal(b"admin", admins.guid, JSON list)
 --   admin_codes.hash      Cipher.hash(b"recovery", admins.guid, recovery code)
 --   panel_secret.sealed   Cipher.seal(b"panel", guid, 32 octets); tokens are hashed under it, so that a new one ends every session
 --   admin_sessions.hash   HMAC-SHA-256 of the token under the panel's secret
@@ -18,6 +19,7 @@ CREATE TABLE admins (
     totp BYTEA,                                  -- sealed; NULL: no second factor
     totp_pending BYTEA,                          -- sealed; a secret that waits for its first code
     totp_step BIGINT NOT NULL DEFAULT 0,       -- of the last code that was used: none is used twice
+    places BYTEA,                                -- sealed; networks that the owner logged in from
     created BIGINT NOT NULL,
     last_login BIGINT
 );
