@@ -25,6 +25,7 @@ from mailx.core.reception import Reception
 from mailx.core.remembered import Remembered
 from mailx.core.resolver import Resolver
 from mailx.core.routes import Routes
+from mailx.core.settings import Settings
 from mailx.core.signing import Signing
 from mailx.core.srs import SRS
 from mailx.core.timeline import Timeline
@@ -40,6 +41,7 @@ class Post:
     """Everything that mail out consists of. It runs from ``start`` on."""
 
     resolver: Resolver
+    outgoing: Outgoing
     signing: Signing
     timeline: Timeline
     srs: SRS
@@ -54,15 +56,17 @@ class Post:
 
 
 async def open_post(
-    config: Config,
+    settings: Settings,
     store: Store,
     cipher: Cipher,
     blobs: Blobs,
     accounts: Accounts,
+    progress: Progress,
     reactor: Any,
     parts: AsyncExitStack,
 ) -> Post:
-    """Make it, with the couriers of the configuration."""
+    """Make it, with the couriers of the configuration; ``progress`` hears of every delivery."""
+    config = settings.current
     hostname = config.server.hostname
     resolver = Resolver(config.dns, reactor)
     parts.push_async_callback(resolver.stop)
@@ -75,7 +79,6 @@ async def open_post(
     outgoing = Outgoing(signing, hostname, threads, reactor)
     couriers = _couriers(config, resolver, Remembered(store, cipher), outgoing, reactor, parts)
     routes = Routes(config.outbound, config.queue)
-    progress = Progress()
     queue = Queue(
         store,
         cipher,
@@ -91,7 +94,7 @@ async def open_post(
     )
     parts.push_async_callback(queue.stop)
     srs = SRS(store, cipher)
-    return Post(resolver, signing, timeline, srs, progress, queue, Bounces(hostname, accounts, timeline, reactor, srs))
+    return Post(resolver, outgoing, signing, timeline, srs, progress, queue, Bounces(hostname, accounts, timeline, reactor, srs))
 
 
 def _couriers(
@@ -117,9 +120,10 @@ def _couriers(
 
 
 def policies(
-    config: Config, store: Store, accounts: Accounts, resolver: Resolver, reactor: Any, parts: AsyncExitStack
+    settings: Settings, store: Store, accounts: Accounts, resolver: Resolver, reactor: Any, parts: AsyncExitStack
 ) -> Sequence[IPolicy]:
     """What may object to mail, in the order of asking."""
+    config = settings.current
     every: list[IPolicy] = [MessageSize(config.smtp.message_size), BlockList(accounts)]
     checks = config.checks
     if checks.spf != "off" or checks.dmarc != "off" or checks.dkim:
@@ -132,6 +136,7 @@ def policies(
         from mailx.checks.clamav import ClamAV
 
         every.append(ClamAV(config.clamav, reactor))
-    # Last, because what is refused by others does not count.
-    every.append(SendLimits(config.limits, checks.trusted, accounts, store, reactor))
+    limits = SendLimits(config.limits, checks.trusted, accounts, store, reactor)
+    settings.watch(["limits"], lambda config: limits.renew(config.limits))
+    every.append(limits)  # last, because what is refused by others does not count
     return every

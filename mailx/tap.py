@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from mailx import __version__
 from mailx.composition import Post, open_post, policies
 from mailx.config import Config, StoreSettings, listeners
-from mailx.config_file import ConfigError, find, load
+from mailx.config_file import ConfigError, Sources, find
 from mailx.core.access import Access
 from mailx.core.accounts import Accounts
 from mailx.core.audit import Recording
@@ -35,9 +35,12 @@ from mailx.core.index import Index
 from mailx.core.indexer import Indexer
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.passwords import Passwords
+from mailx.core.progress import Progress
 from mailx.core.reception import Reception
 from mailx.core.records import Records
+from mailx.core.settings import Settings, SettingsError
 from mailx.core.sweep import Sweep
+from mailx.core.tracing import Tracing
 from mailx.core.unix import SocketInUse
 from mailx.mail.reply import Unavailable
 from mailx.ops.admin import AdminService
@@ -59,8 +62,19 @@ from mailx.store.sqlite import StoreInUse
 log = Logger()
 
 # What keeps a server from starting and is no fault of the program: said in one line, without a traceback.
-_EXPECTED = (SchemaError, StoreInUse, KeysError, ForeignFiles, Unavailable, Unusable, SocketInUse, PortTaken, CannotListenError, OSError)
-
+_EXPECTED = (
+    ConfigError,
+    SchemaError,
+    StoreInUse,
+    KeysError,
+    ForeignFiles,
+    Unavailable,
+    Unusable,
+    SocketInUse,
+    PortTaken,
+    CannotListenError,
+    OSError,
+)
 
 _ALLOCATIONS = 10000  # more objects than before the garbage collector looks at the youngest
 
@@ -78,23 +92,26 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     try:
-        config = load(find(options["config"]), os.environ)
+        sources = Sources(find(options["config"]), os.environ)
     except ConfigError as error:
         raise SystemExit(f"mailx: the configuration cannot be used:\n{error}") from None
-    return MailX(config, reactor)
+    return MailX(sources, reactor)
 
 
 class MailX(MultiService):
     """The whole server. Ports are bound with the rights the process began with, everything else is opened after."""
 
-    def __init__(self, config: Config, reactor: Any) -> None:
+    def __init__(self, sources: Sources, reactor: Any) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._config = config
+        self._sources = sources
+        self._config = config = sources.config
         self._ports = BoundPorts(reactor)
         self._reactor: Any = self._ports
         self._parts = AsyncExitStack()
         self._opening: Deferred[None] | None = None
         self._observer = observer(config.log)
+        self._tracing = Tracing(config.log.level == "debug")
+        self._settings: Settings | None = None  # before the store is open
 
     def setServiceParent(self, parent: Any) -> None:
         """The application logs the way the configuration says."""
@@ -124,8 +141,11 @@ class MailX(MultiService):
         self._opening.addErrback(self._failed)
 
     def _reload(self) -> None:
+        """SIGHUP: what rotates logs, renews certificates or edits the configuration sends it."""
         self._observer.reopen()
         log.info("Log file reopened", event="server.reload")
+        if self._settings is not None:
+            Deferred.fromCoroutine(self._settings.reload()).addErrback(lambda failure: failure.trap(SettingsError))
 
     async def _open(self) -> None:
         """Everything, in the order of its needs."""
@@ -142,6 +162,8 @@ class MailX(MultiService):
         parts.push_async_callback(plain.close)
         cipher = Cipher(await load_or_create(server.secret_file, plain))
         store = Recording(plain, cipher)
+        settings = await self._open_settings(store, cipher, tls)
+        config = self._config = settings.current
         blobs = Blobs(str(data / "blobs"), cipher)
         blobs.claim()
 
@@ -150,8 +172,9 @@ class MailX(MultiService):
         mailboxes = Mailboxes(store, cipher, blobs, Changes(store), reactor, config.accounts.quota)
         await mailboxes.resume()
         indexer = await self._open_index(store, cipher, blobs, mailboxes)
-        post = await open_post(config, store, cipher, blobs, accounts, reactor, parts)
-        reception = self._open_reception(store, cipher, blobs, accounts, post)
+        progress = Progress()
+        post = await open_post(settings, store, cipher, blobs, accounts, progress, reactor, parts)
+        reception = self._open_reception(settings, store, cipher, blobs, accounts, post)
         await post.start(reception)
         first = await first_account(accounts, server.first_domain)
         for task in (Delay(reactor), Census(accounts, reactor)):
@@ -160,7 +183,7 @@ class MailX(MultiService):
 
         edges = MultiService()
         parts.push_async_callback(edges.stopService)
-        for edge in _edges(config, mailboxes, reception, access, tls, reactor):
+        for edge in _edges(config, mailboxes, reception, access, tls, reactor, self._tracing):
             edge.setServiceParent(edges)
         records = Records(config, post.signing, post.resolver, tls.certificate_for)
         administration = Administration(
@@ -173,6 +196,22 @@ class MailX(MultiService):
         _collect_less()
         log.info("Server started", event="server.started", version=__version__)
         _tell(notice(config, tls.generated, first))
+
+    async def _open_settings(self, store: Any, cipher: Cipher, tls: Certificates) -> Settings:
+        settings = Settings(self._config, self._sources, store, cipher, self._reactor)
+        await settings.load()
+        self._keep_log(settings.current)
+        settings.watch(["log"], self._keep_log)
+        settings.watch(["tls"], lambda config: _renew(tls, config))
+        settings.reload_also(tls.reload)
+        settings.start()
+        self._parts.push_async_callback(settings.stop)
+        self._settings = settings
+        return settings
+
+    def _keep_log(self, config: Config) -> None:
+        self._observer.keep(config.log.level)
+        self._tracing.on = config.log.level == "debug"
 
     def _open_health(self) -> Health:
         settings = self._config.health
@@ -204,7 +243,7 @@ class MailX(MultiService):
         mailboxes.search_with(index)
         return indexer
 
-    def _open_reception(self, store: Any, cipher: Cipher, blobs: Blobs, accounts: Accounts, post: Post) -> Reception:
+    def _open_reception(self, settings: Settings, store: Any, cipher: Cipher, blobs: Blobs, accounts: Accounts, post: Post) -> Reception:
         config, reactor = self._config, self._reactor
         sweep = Sweep(store, blobs, reactor)
         sweep.start()
@@ -214,13 +253,13 @@ class MailX(MultiService):
             cipher,
             blobs,
             accounts,
-            policies(config, store, accounts, post.resolver, reactor, self._parts),
+            policies(settings, store, accounts, post.resolver, reactor, self._parts),
             reactor,
             hostname=config.server.hostname,
             default_quota=config.accounts.quota,
             file_above=config.store.file_above,
             spool_above=config.store.spool_above,
-            tracing=config.log.level == "debug",
+            tracing=self._tracing,
             queue=post.queue,
             timeline=post.timeline,
             srs=post.srs,
@@ -230,6 +269,8 @@ class MailX(MultiService):
     def _failed(self, failure: Failure) -> None:
         if failure.check(*_EXPECTED):
             reason = getattr(failure.value, "reason", None) or str(failure.value)
+            if failure.check(ConfigError):
+                reason = f"the configuration cannot be used:\n{reason}"
             log.critical("Server not started: {reason}", event="server.failed", reason=reason)
             _tell(f"mailx: {reason}")
         else:
@@ -277,11 +318,10 @@ async def _open_index_store(path: Path, reactor: Any) -> Any:
 
 
 def _edges(
-    config: Config, mailboxes: Mailboxes, reception: Reception, access: Access, tls: Certificates, reactor: Any
+    config: Config, mailboxes: Mailboxes, reception: Reception, access: Access, tls: Certificates, reactor: Any, tracing: Tracing
 ) -> Iterator[IService]:
     """The protocols that the configuration turns on; the others are not even imported."""
     smtp, imap = config.smtp, config.imap
-    tracing = config.log.level == "debug"
     if smtp.port or smtp.submission_port or smtp.submissions_port or smtp.lmtp_port or smtp.lmtp_socket:
         from mailx.smtp.server import SMTPService
 
@@ -290,6 +330,14 @@ def _edges(
         from mailx.imap.server import IMAPService
 
         yield IMAPService(imap, config.server, mailboxes, reception, access, tls, reactor, tracing)
+
+
+def _renew(tls: Certificates, config: Config) -> None:
+    """Other certificates are to be served. Raises SettingsError."""
+    try:
+        tls.renew(config.tls)
+    except Unusable as error:
+        raise SettingsError({"tls.certificates": str(error)}) from None
 
 
 def _collect_less() -> None:

@@ -18,6 +18,7 @@ from mailx.core.progress import DELIVERED, Progress, Step
 from mailx.core.receivers import Reached
 from mailx.core.sealing import Sealed
 from mailx.core.timeline import Timeline
+from mailx.core.tracing import Tracing
 from mailx.mail import dsn
 from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope, Notify
@@ -35,7 +36,7 @@ _EXPANDED = Attempt(Reply(250, "2.1.5", "Passed on to several addresses"))
 class Arrivals:
     """Tells of arrivals. ``tracing`` turns on the debug line of every quota update."""
 
-    def __init__(self, directory: Accounts, timeline: Timeline | None, reactor: Any, tracing: bool, progress: Progress) -> None:
+    def __init__(self, directory: Accounts, timeline: Timeline | None, reactor: Any, tracing: bool | Tracing, progress: Progress) -> None:
         self._directory = directory
         self._timeline = timeline
         self._reactor = reactor
@@ -102,9 +103,7 @@ class Arrivals:
             if isinstance(outcome, Placed):
                 to = user.address
                 self._progress.tell(
-                    Step(
-                        envelope.id, 0, to, DELIVERED, _DELIVERED, "", origin.account, origin.protocol, to, envelope.sender, size, 1, 0
-                    )
+                    Step(envelope.id, 0, to, DELIVERED, _DELIVERED, "", origin.account, origin.protocol, to, envelope.sender, size, 1, 0)
                 )
 
     def successes(self, envelope: Envelope, reached: Reached, replies: Mapping[Address, Reply]) -> list[Report]:

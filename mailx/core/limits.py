@@ -67,18 +67,40 @@ class Budgets:
     """The budgets of one kind, by key; each has a bucket for every (limit, period), of which none limits by 0."""
 
     def __init__(self, limits: Sequence[tuple[int, int]], size: int = _SIZE) -> None:
-        self.limits = [(limit, period) for limit, period in limits if limit]
+        self.limits: list[tuple[int, int]] = []
         self._size = size
         self._buckets: OrderedDict[Hashable, tuple[Bucket, ...]] = OrderedDict()
+        self.renew(limits)
+
+    def renew(self, limits: Sequence[tuple[int, int]]) -> None:
+        """From now on these hold. What was used of a budget stays used; the buckets of a key are made anew when it comes next."""
+        self.limits = [(limit, period) for limit, period in limits if limit]
 
     def get(self, key: Hashable, now: float) -> tuple[Bucket, ...] | None:
         """The buckets of ``key``, filled up to ``now``; None if they are not in memory."""
         buckets = self._buckets.get(key)
-        if buckets is not None:
-            self._buckets.move_to_end(key)
-            for bucket in buckets:
-                bucket.fill(now)
+        if buckets is None:
+            return None
+        self._buckets.move_to_end(key)
+        for bucket in buckets:
+            bucket.fill(now)
+        if [(bucket.limit, bucket.period) for bucket in buckets] != self.limits:
+            renewed = self._renewed({bucket.period: bucket for bucket in buckets})
+            if renewed is None:
+                del self._buckets[key]
+                return None
+            buckets = self._buckets[key] = renewed
         return buckets
+
+    def _renewed(self, before: dict[int, Bucket]) -> tuple[Bucket, ...] | None:
+        """The buckets of the present limits after those ``before``; None when there was none of a period."""
+        renewed = []
+        for limit, period in self.limits:
+            bucket = before.get(period)
+            if bucket is None:
+                return None
+            renewed.append(Bucket(limit, period, limit - (bucket.limit - bucket.level), bucket.at, bucket.told))
+        return tuple(renewed)
 
     def begin(self, key: Hashable, now: float, past: Sequence[tuple[float, int]] = ()) -> tuple[Bucket, ...]:
         """Keep buckets for ``key`` that are as full as they are after ``past``: (time, recipients), in order."""
@@ -120,11 +142,16 @@ class SendLimits(Policy):
         self._store = store
         self._seconds: Callable[[], float] = reactor.seconds
         self._wall = wall
-        self._by_account = Budgets([(settings.account_hour, HOUR), (settings.account_day, DAY)], size)
-        self._by_domain = Budgets([(settings.domain_hour, HOUR)], size)
-        self._by_address = Budgets([(settings.address_minute, MINUTE)], size)
+        self._by_account, self._by_domain, self._by_address = Budgets((), size), Budgets((), size), Budgets((), size)
+        self.renew(settings)
         networks = [ip_network(text, strict=False) for text in trusted]
         self._trusts = lru_cache(maxsize=4096)(lambda address: _within(address, networks))
+
+    def renew(self, settings: config.Limits) -> None:
+        """Keep to ``settings`` from now on."""
+        self._by_account.renew([(settings.account_hour, HOUR), (settings.account_day, DAY)])
+        self._by_domain.renew([(settings.domain_hour, HOUR)])
+        self._by_address.renew([(settings.address_minute, MINUTE)])
 
     async def sender(self, origin: Origin, sender: Address | None, size: int | None) -> Reply | None:
         """Refuse at once who may not send a single message now."""

@@ -32,6 +32,7 @@ from mailx.core.router import Router
 from mailx.core.sealing import Sealed, Sealing
 from mailx.core.srs import SRS
 from mailx.core.timeline import Timeline
+from mailx.core.tracing import Tracing
 from mailx.core.users import canonical_domain
 from mailx.mail.address import Address
 from mailx.mail.envelope import GENERATED, WISHES_NOTHING, Envelope, Filing, Forwarding, Origin
@@ -87,7 +88,7 @@ class Reception:
         default_quota: int = 0,
         file_above: int = 131072,
         spool_above: int = 1048576,
-        tracing: bool = False,
+        tracing: bool | Tracing = False,
         queue: "Queue | None" = None,
         timeline: Timeline | None = None,
         srs: SRS | None = None,

@@ -75,6 +75,7 @@ class Settings:
         self._rows: dict[str, bytes] = {}
         self._values: dict[str, JSON] = {}  # of the rows, as TOML gives them
         self._watchers: list[tuple[frozenset[str], Callable[[Config], object]]] = []
+        self._also: list[Callable[[], Sequence[str]]] = []
         self._lock = DeferredLock()
         self._timer: Any = None
         self._stopped = False
@@ -121,6 +122,10 @@ class Settings:
         """After a change that touched one of these sections ``call(config)``, which may be a coroutine function."""
         self._watchers.append((frozenset(wanted), call))
 
+    def reload_also(self, call: Callable[[], Sequence[str]]) -> None:
+        """With each ``reload`` also ``call()``, which answers with what went wrong, in words."""
+        self._also.append(call)
+
     async def change(self, values: Mapping[str, JSON]) -> None:
         """Set "section.key" to values as TOML would give them; None: no longer set here. All or nothing, audited.
 
@@ -155,7 +160,7 @@ class Settings:
             mixed = self._mixed(config)
             changed = _different(self.current, mixed)
             self._sources = sources
-            failed = await self._apply(mixed)
+            failed = [*await self._apply(mixed), *[problem for call in self._also for problem in call()]]
         finally:
             self._lock.release()
         log.info("Configuration read again", event="settings.reloaded", changed=changed, restart=restart)

@@ -20,6 +20,7 @@ from mailx.core.connections import Gate
 from mailx.core.listening import BACKLOG, Edge, Ending, TLSProvider
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.reception import Reception
+from mailx.core.tracing import Tracing
 from mailx.imap.protocol import IMAPServer
 from mailx.imap.session import Services, Sessions, log
 
@@ -121,7 +122,7 @@ class IMAPService(Edge[IMAPListener]):
         access: Access,
         tls: TLSProvider,
         reactor: Any,
-        tracing: bool = False,
+        tracing: bool | Tracing = False,
     ) -> None:
         super().__init__(reactor, settings.shutdown_seconds)
         self._settings = settings

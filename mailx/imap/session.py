@@ -15,6 +15,7 @@ from mailx.core.accounts import User
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.reception import Reception
 from mailx.core.selected import Selected
+from mailx.core.tracing import Tracing
 from mailx.imap import text
 from mailx.imap.arrival import BEFORE_LOGIN, Farewell, Limits, after_login
 from mailx.imap.input import Hangup, Input
@@ -123,7 +124,7 @@ class Services:
     access: Access
     reactor: Any
     sessions: Sessions
-    tracing: bool = False  # log every command
+    tracing: bool | Tracing = False  # log every command
 
 
 class Session:

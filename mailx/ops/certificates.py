@@ -82,14 +82,21 @@ class Certificates:
 
     def __init__(self, settings: TLS, data: Path, hostname: str) -> None:
         self._minimum = _VERSIONS[settings.minimum]
+        self._data = data
+        self._hostname = hostname
         self.generated: Path | None = None  # the self-signed certificate, if that is what is served
-        certificates = settings.certificates
+        self._certificates: tuple[Certificate, ...] = ()
+        self.renew(settings)
+
+    def renew(self, settings: TLS) -> None:
+        """Serve the certificates of ``settings`` from now on. Raises Unusable: then those before go on being served."""
+        certificates, generated, hostname = settings.certificates, None, self._hostname
         if not certificates:
-            self.generated, key = self_signed(data / "tls", hostname)
-            certificates = (Certificate(str(self.generated), str(key)),)
-        self._stamps = [_stamp(certificate) for certificate in certificates]
-        self._certificates = certificates
-        self._pairs = [self._read(certificate) for certificate in certificates]
+            generated, key = self_signed(self._data / "tls", hostname)
+            certificates = (Certificate(str(generated), str(key)),)
+        stamps = [_stamp(certificate) for certificate in certificates]
+        pairs = [self._read(certificate) for certificate in certificates]
+        self._certificates, self._stamps, self._pairs, self.generated = certificates, stamps, pairs, generated
         self._problems = [""] * len(certificates)
         if not any(pair.covers(DNS_ID(hostname)) for pair in self._pairs):
             log.warn(

@@ -65,6 +65,10 @@ class Observer:
         elif first:
             self._reactor.callLater(DELAY, self.flush)
 
+    def keep(self, level: str) -> None:
+        """From now on write events of ``level`` and above."""
+        self._least = _RANKS[level]
+
     def flush(self) -> None:
         """Write what waits."""
         with self._lock:

@@ -13,6 +13,7 @@ from mailx.config import SMTP, Server
 from mailx.core import metrics
 from mailx.core.connections import Gate
 from mailx.core.listening import TLSProvider
+from mailx.core.tracing import Tracing
 from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope, Origin
 from mailx.mail.reply import Reply
@@ -77,7 +78,7 @@ class SMTPListener(SMTPFactory):
         self.domain = server.hostname.encode()
         self.gate = Gate(settings.max_connections, settings.max_per_address)
         self.sessions: set[Session] = set()
-        self.tracing = False
+        self.tracing: bool | Tracing = False
         self._draining = False
         self.commands = dict(_COMMANDS)
         if door.lmtp:

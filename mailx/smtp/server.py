@@ -17,6 +17,7 @@ import mailx
 from mailx.config import SMTP, Server
 from mailx.core import proxy
 from mailx.core.listening import BACKLOG, Edge, Ending, TLSProvider
+from mailx.core.tracing import Tracing
 from mailx.core.unix import make_room
 from mailx.smtp.authentication import Access
 from mailx.smtp.door import LMTP, MX, SUBMISSION, SUBMISSIONS, Door
@@ -42,7 +43,7 @@ class SMTPService(Edge[SMTPListener]):
         access: Access,
         tls: TLSProvider,
         reactor: Any,
-        tracing: bool = False,
+        tracing: bool | Tracing = False,
     ) -> None:
         super().__init__(reactor, settings.shutdown_seconds)
         self._settings = settings

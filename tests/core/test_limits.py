@@ -65,6 +65,19 @@ class BucketTests(SynchronousTestCase):
     def test_off(self) -> None:
         self.assertEqual(Budgets([(0, HOUR)]).begin("k", 0.0), ())
 
+    def test_new_limits_leave_what_was_used(self) -> None:
+        budgets = Budgets([(10, HOUR)])
+        (bucket,) = budgets.begin("k", 0.0)
+        bucket.take(8)
+        budgets.renew([(5, HOUR)])
+        self.assertEqual([(each.limit, each.level) for each in budgets.get("k", 0.0) or ()], [(5, -3)])
+        budgets.renew([(100, HOUR)])
+        self.assertEqual([(each.limit, each.level) for each in budgets.get("k", 0.0) or ()], [(100, 92)])
+        budgets.renew([(100, HOUR), (500, DAY)])
+        self.assertIsNone(budgets.get("k", 0.0), "the queue tells what was used of the day's")
+        budgets.renew([(0, HOUR)])
+        self.assertEqual(budgets.begin("k", 0.0), ())
+
 
 class Base(TestCase):
     engine = "sqlite"
@@ -98,6 +111,17 @@ class Base(TestCase):
 
 
 class AccountTests(Base):
+    async def test_new_limits_hold_at_once(self) -> None:
+        limits = await self.begin(account_hour=10)
+        self.assertEqual(await self.verdict(limits, 10, account=1), "ok")
+        limits.renew(config.Limits(account_hour=12, account_day=0, domain_hour=0, address_minute=0))
+        self.assertEqual(await self.verdict(limits, 2, account=1), "ok")
+        self.assertIn("limit of 12 recipients", await self.verdict(limits, 1, account=1))
+        limits.renew(config.Limits(account_hour=0, account_day=0, domain_hour=0, address_minute=3))
+        self.assertEqual(await self.verdict(limits, 100, account=1), "ok")
+        self.assertEqual(await self.verdict(limits, 3), "ok")
+        self.assertIn("Too much mail", await self.verdict(limits, 1))
+
     async def test_hour_and_day(self) -> None:
         limits = await self.begin(account_hour=10, account_day=15)
         for count, want in (
