@@ -14,6 +14,7 @@ from attrs import define, frozen
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from mailx.core.posting import target
 from mailx.mail.reply import Unavailable
 from mailx.store import Store, calls
 from mailx.store.calls import BOUNCED, DEFERRED, DELIVERED, QUEUED, STATES
@@ -44,6 +45,7 @@ class Call:
     callback: str  # URL that its fate is posted to; empty: the one of the settings, or nowhere
     queued_at: str
     digest: bytes  # of the body
+    secret: str = ""  # fingerprint of the one that the call was signed with; empty: it was not
 
 
 @define
@@ -90,6 +92,22 @@ class Calls:
         """By which two bodies under one idempotency key are compared."""
         return self._cipher.hash(b"call body", b"", body)
 
+    def fingerprint(self, secret: str) -> str:
+        """What calls that were signed with one secret share."""
+        return self._cipher.hash(b"webhook secret", b"", secret.encode())[:8].hex()
+
+    def host_key(self, url: str) -> bytes:
+        """What callbacks to one server share; of "" what those share that go where the settings say. Never fails."""
+        try:
+            origin = target(url).origin if url else ""
+        except ValueError:
+            origin = url
+        return self._cipher.hash(b"callback host", b"", origin.encode())
+
+    def fingerprint(self, secret: str) -> str:
+        """By which calls under one secret are told from those under another."""
+        return self._cipher.hash(b"webhook secret", b"", secret.encode())[:8].hex()
+
     def posted(
         self,
         envelope: str,
@@ -102,18 +120,23 @@ class Calls:
         created: int,
         digest: bytes,
         callback: str = "",
+        host: bytes | None = None,
+        secret: str = "",
         replay: bytes | None = None,
         idempotency: bytes | None = None,
     ) -> Posted:
-        """What to hand to ``Reception.accept`` with the message ``envelope``."""
-        values = [to, subject, sender, callback, queued_at, digest.hex()]
+        """What to hand to ``Reception.accept`` with the message ``envelope``.
+
+        ``host`` is the ``host_key`` of ``callback`` when what becomes of the call is to be posted to it, or to the URL of the settings.
+        """
+        values = [to, subject, sender, callback, queued_at, digest.hex(), secret]
         details = self._cipher.seal(b"call", envelope.encode(), json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode())
-        return Posted(calls.Call(0, envelope, replay, idempotency, created, type, QUEUED, created, details))
+        return Posted(calls.Call(0, envelope, replay, idempotency, created, type, QUEUED, created, details, host))
 
     def opened(self, record: calls.Call) -> Call:
         """A record with its details. Raises CipherError."""
         values = json.loads(self._cipher.open(b"call", record.envelope.encode(), record.details))
-        to, subject, sender, callback, queued_at, digest = values
+        to, subject, sender, callback, queued_at, digest, secret = values
         return Call(
             record.id,
             record.envelope,
@@ -127,6 +150,8 @@ class Calls:
             callback,
             queued_at,
             bytes.fromhex(digest),
+            secret,
+            secret,
         )
 
     async def find(self, replay: bytes | None, idempotency: bytes | None) -> Call | None:

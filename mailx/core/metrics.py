@@ -88,3 +88,6 @@ CHECK_SECONDS = Histogram(
     "mailx_check_seconds", "Time that SPF, DKIM, ARC and DMARC of a message took.", buckets=_SECONDS, registry=REGISTRY
 )
 SCANS = Counter("mailx_virus_scans", "Messages that the virus scanner was asked about.", ["outcome"], registry=REGISTRY)
+
+# Callbacks of the webhook. outcome: posted, failed (it is tried again), given_up.
+CALLBACKS = Counter("mailx_callbacks", "Attempts to post what became of a call.", ["outcome"], registry=REGISTRY)

@@ -219,10 +219,11 @@ def claim(txn: Txn, now: int, limit: int, free: Mapping[bytes, int], lease: int 
     return taken
 
 
-def due(txn: Txn) -> int | None:
-    """When the first one is due; None: none waits."""
-    row = txn.one("SELECT min(due) FROM callbacks WHERE state = 'waiting'")
-    return row[0] if row is not None else None
+def due(txn: Txn, now: int) -> tuple[bool, int | None]:
+    """Whether any is due; when the first of the others is."""
+    some = txn.one("SELECT 1 FROM callbacks WHERE state = 'waiting' AND due <= ? LIMIT 1", (now,)) is not None
+    row = txn.one("SELECT min(due) FROM callbacks WHERE state = 'waiting' AND due > ?", (now,))
+    return some, row[0] if row is not None else None
 
 
 @batched
@@ -256,6 +257,22 @@ def put_off(txn: Txn, host: bytes, now: int, waits: Sequence[int], line: str) ->
         f" WHERE id IN (SELECT id FROM callbacks WHERE state = 'waiting' AND host = ? AND due <= ? AND attempts < ? LIMIT {SLICE})",
         (now, line + "\n", host, now, len(waits)),
     )
+
+
+def give_up(txn: Txn, host: bytes, now: int, waits: int, line: str) -> int:
+    """The host does not work: give up a slice of what is due there and has no wait left; how many."""
+    rows = txn.all(
+        f"SELECT id, call_id FROM callbacks WHERE state = 'waiting' AND host = ? AND due <= ? AND attempts >= ? LIMIT {SLICE}",
+        (host, now, waits),
+    )
+    for id, _ in rows:
+        txn.execute(
+            "UPDATE callbacks SET state = 'given_up', due = ?, attempts = attempts + 1, history = history || ? WHERE id = ?",
+            (now, line + "\n", id),
+        )
+    for call in dict.fromkeys(call for _, call in rows):
+        _next(txn, call, now)
+    return len(rows)
 
 
 def again(txn: Txn, id: int, now: int) -> bool:

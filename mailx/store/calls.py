@@ -29,6 +29,7 @@ class Call:
     state: str
     changed: int
     details: bytes  # sealed
+    host: bytes | None = None  # of a call that enters: where its callbacks go, hashed; None: it has none
 
 
 class Register:
@@ -38,6 +39,7 @@ class Register:
         """``calls`` are all that may come: those that are known already are found at once."""
         self._txn = txn
         self._fresh: list[Call] = []
+        self.called_back: list[tuple[int, str, bytes, int]] = []  # of those that have callbacks: number, state, host, created
         self._known: dict[tuple[str, bytes], Call] = {}
         for name in ("replay", "idempotency"):
             hashes = list({value for call in calls if (value := getattr(call, name)) is not None})
@@ -66,6 +68,8 @@ class Register:
             ((id,),) = self._txn.insert_many(f"INSERT INTO calls ({columns}) VALUES ? RETURNING id", [values])
             entered = evolve(call, id=id, state=state)
         self._remember(entered)
+        if call.host is not None:
+            self.called_back.append((entered.id, state, call.host, call.created))
         return entered
 
     def write(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from attrs import Factory, define, frozen
 
 from mailx.mail.mailbox import Change, Flag
-from mailx.store import Row, Txn, batched, calls, queue
+from mailx.store import Row, Txn, batched, callbacks, calls, queue
 from mailx.store.messages import charge, release, retain
 from mailx.store.queue import Parcel, Settlement
 
@@ -165,6 +165,7 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
             planned = _entered(register, consignment.call, planned)
         plans += planned
     register.write()
+    callbacks.begin(txn, register.called_back)
     if plans:
         _insert(txn, plans)
         added = [box for box in boxes.values() if box.added]

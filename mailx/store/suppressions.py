@@ -41,6 +41,12 @@ def find(txn: Txn, hash: bytes) -> Suppression | None:
     return None if row is None else _entry(*row)
 
 
+def show(txn: Txn, id: int) -> Suppression | None:
+    """The entry with this id."""
+    row = txn.one("SELECT hash, sealed, reason, id, created FROM suppressions WHERE id = ?", (id,))
+    return None if row is None else _entry(*row)
+
+
 def page(txn: Txn, before: int, limit: int) -> list[Suppression]:
     """At most ``limit`` entries, the latest first, with ids below ``before`` (0: from the latest on)."""
     where, values = (" WHERE id < ?", [before]) if before else ("", [])
