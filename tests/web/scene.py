@@ -8,13 +8,17 @@
 """
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import define
 from twisted.trial.unittest import TestCase
 
-from mailx.core.settings import Settings
+from mailx.core.admin_sessions import Sessions
+from mailx.core.admins import Admins
+from mailx.core.audit import Log
+from mailx.core.passwords import Passwords
 from mailx.web.panel.app import Panel
 from mailx.web.panel.page import Page as PanelPage
 from mailx.web.panel.pages import PAGES
@@ -42,6 +46,15 @@ class Scene:
         """Send a form as the page itself does: with its CSRF token."""
         return await self.browser.send(path, {"csrf": self.csrf, **(fields or {})}, **headers)
 
+    async def log_in(self, name: str, password: str) -> None:
+        """Come in by the login page."""
+        guest = csrf_of(await self.get("/login"))
+        page = await self.browser.send("/login", {"csrf": guest, "name": name, "password": password})
+        assert page.status == 303, page.text
+        token = self.browser.cookies["mailx-session"]
+        session = await self.parts.sessions.find(token)
+        self.csrf = session.csrf
+
     async def follow(self, page: Page) -> Page:
         """The page that a redirect leads to."""
         assert page.status == 303, f"{page.status}: {page.text}"
@@ -49,49 +62,43 @@ class Scene:
 
 
 async def scene_of(
-    case: TestCase, *, pages: Sequence[type[PanelPage]] = PAGES, parts: Mapping[str, Any] | None = None, **sections: dict[str, Any]
+    case: TestCase,
+    *,
+    pages: Sequence[type[PanelPage]] = PAGES,
+    parts: Mapping[str, Any] | None = None,
+    in_world: World | None = None,
+    logged_in: bool = True,
+    **sections: dict[str, Any],
 ) -> Scene:
-    """A panel over a world of its own, and an administrator at it."""
-    made = await world(case, **sections)
+    """A panel over a world of its own (or ``in_world``) and a browser at it; unless ``logged_in``, nobody is an administrator yet."""
+    made = in_world or await world(case, **sections)
     given: dict[str, Any] = {
-        "settings": Settings(made.config),
+        "settings": made.settings,
         "accounts": made.accounts,
         "reactor": made.reactor,
         "reception": made.reception,
-        **await _people(case, made),
+        "started": time.time(),
+        **await people(case, made),
         **(parts or {}),
     }
     every = Parts(**given)
-    panel = Panel(every, b"k" * 32, pages=pages)
+    panel = Panel(every, pages=pages)
     scene = Scene(made, every, panel, Browser(panel.site()))
-    await _log_in(scene)
+    if logged_in:
+        await every.admins.add(ADMIN, PASSWORD)
+        await scene.log_in(ADMIN, PASSWORD)
     return scene
 
 
-@define
-class _Session:
-    id: int = 1
-    admin_id: int = 1
-    name: str = ADMIN
-    csrf: str = "c" * 32
-
-
-class _Sessions:
-    async def find(self, token: str, address: str) -> Any:
-        return _Session() if token == "t" else None
-
-
-class _Admins:
-    empty = False
-
-
-async def _people(case: TestCase, made: World) -> dict[str, Any]:
-    return {"admins": _Admins(), "sessions": _Sessions()}
-
-
-async def _log_in(scene: Scene) -> None:
-    scene.browser.cookies["mailx-session"] = "t"
-    scene.csrf = "c" * 32
+async def people(case: TestCase, made: World) -> dict[str, Any]:
+    """The parts about administrators, over the world's store; ADMIN is one of them."""
+    passwords = Passwords(made.reactor, cost=4, iterations=4096)
+    case.addCleanup(passwords.stop)
+    admins = Admins(made.store, made.cipher, passwords, made.reactor)
+    await admins.load()
+    sessions = Sessions(made.store, made.cipher, admins, made.settings, made.reactor)
+    await sessions.load()
+    return {"admins": admins, "sessions": sessions, "audit": Log(made.store, made.cipher, made.reactor)}
 
 
 def csrf_of(page: Page) -> str:

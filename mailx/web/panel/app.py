@@ -23,11 +23,13 @@ from mailx.core.passwords import Busy
 from mailx.core.users import DirectoryError
 from mailx.mail.reply import Unavailable
 from mailx.web.forms import BadForm, Form, FormError, parse_multipart, parse_urlencoded
+from mailx.web.panel.login import Entrance
 from mailx.web.panel.page import FORM_LIMIT, Admin, Download, Outcome, Page, Redirect, Route, View, Visit
 from mailx.web.panel.pages import PAGES
 from mailx.web.panel.parts import Parts
-from mailx.web.panel.session import SCHEME, SCHEMES, SESSION, Tokens, cookie, drop_cookie, equal, set_cookie
-from mailx.web.panel.shell import Shell
+from mailx.web.panel.session import GUEST, SCHEME, SCHEMES, SESSION, Tokens, cookie, drop_cookie, equal, set_cookie
+from mailx.web.panel.setup import SetUp
+from mailx.web.panel.shell import Outside, Shell
 from mailx.web.protection import host_known, networks, place, same_origin
 from mailx.web.rendering import Rendering
 from mailx.web.requests import Answer, Asked
@@ -38,7 +40,7 @@ log = Logger()
 BODY_LIMIT = 16 << 20  # octets; each page has a limit of its own below that
 _YEAR = 31536000
 
-Inside: TypeAlias = Callable[[Asked, Any], Awaitable[Answer]]  # what answers a request within a session
+Inside: TypeAlias = Callable[[Asked, Any], Awaitable[Answer]]  # answers a request within a session
 
 
 class API(Protocol):
@@ -51,19 +53,25 @@ class TooLarge(Exception):
     """The form is larger than its page takes."""
 
 
-class Panel:
-    """Everything at the panel's port. ``key`` signs what browsers keep for us; ``api`` answers below /api/."""
+class Forged(Exception):
+    """The form is too old, or comes from a page of somebody else."""
 
-    def __init__(self, parts: Parts, key: bytes, *, pages: Sequence[type[Page]] = PAGES, api: API | None = None) -> None:
+
+class Panel:
+    """Everything at the panel's port; ``api`` answers below /api/."""
+
+    def __init__(self, parts: Parts, *, pages: Sequence[type[Page]] = PAGES, api: API | None = None) -> None:
         config = parts.settings.current
         self._parts = parts
         self._api = api
         self._names = frozenset(name.lower() for name in (config.server.hostname, *config.panel.hosts))
         self._proxies = networks(config.panel.proxies)
         self._threads = partial(deferToThreadPool, parts.reactor, parts.reactor.getThreadPool())
-        self._tokens = Tokens(key)
+        self._tokens = Tokens(parts.sessions.mark)
         self.pages = [page(parts) for page in pages]
         self._shell = Shell(Rendering(), self._tokens, config.server.hostname, self.pages)
+        self._entrance = Entrance(parts, self._shell)
+        self._setup = SetUp(parts, self._shell)
 
     def site(self) -> WebSite:
         """The factory for a listener."""
@@ -77,14 +85,17 @@ class Panel:
             for route in page.routes():
                 self._add(app, page, route)
 
-        @app.route("/scheme", methods=["POST"])
-        async def colours(request: IRequest) -> bytes:
-            return await self._respond(request, self._colours)
+        for path, method, outside in (*self._entrance.routes(), *self._setup.routes(), ("/scheme", "POST", self._colours)):
+            self._add_outside(app, path, method, outside)
+
+        @app.route("/logout", methods=["POST"])
+        async def log_out(request: IRequest) -> bytes:
+            return await self._respond(request, inside=self._log_out)
 
         @app.handle_errors(HTTPException)
         async def elsewhere(request: IRequest, failure: Failure) -> bytes:
             status = 405 if isinstance(failure.value, MethodNotAllowed) else 404
-            return await self._respond(request, partial(self._nowhere, status))
+            return await self._respond(request, inside=partial(self._nowhere, status))
 
         return app.resource()
 
@@ -93,35 +104,47 @@ class Panel:
 
         @app.route(route.path, methods=methods, endpoint=f"{route.method} {route.path}")
         async def perform(request: IRequest, **names: str) -> bytes:
-            return await self._respond(request, partial(self._visit, page, route, names))
+            return await self._respond(request, inside=partial(self._visit, page, route, names))
 
-    async def _respond(self, request: Any, inside: Inside) -> bytes:
+    def _add_outside(self, app: Klein, path: str, method: str, outside: Outside) -> None:
+        methods = ["GET", "HEAD"] if method == "GET" else [method]
+
+        @app.route(path, methods=methods, endpoint=f"{method} {path}")
+        async def perform(request: IRequest) -> bytes:
+            return await self._respond(request, outside=outside)
+
+    async def _respond(self, request: Any, *, inside: Inside | None = None, outside: Outside | None = None) -> bytes:
         """Answer the request; what it began goes on when the browser goes away."""
         asked = request.asked()
         done: Deferred[Answer] = Deferred()
-        Deferred.fromCoroutine(self._answer(asked, inside)).chainDeferred(done)
+        Deferred.fromCoroutine(self._answer(asked, inside, outside)).chainDeferred(done)
         answer = await done
         request.answer(answer, asked.secure)
         if not isinstance(answer.body, bytes):
             await Stream(request, answer.body, self._parts.reactor).run()
         return b""
 
-    async def _answer(self, asked: Asked, inside: Inside) -> Answer:
+    async def _answer(self, asked: Asked, inside: Inside | None, outside: Outside | None) -> Answer:
         """Never raises."""
         session = None
         try:
-            if not host_known(asked.host, self._names):
-                return self._shell.error(asked, None, 421)
-            if asked.path.startswith("/static/"):
-                return self._shell.static(asked) or Answer(404)
-            if asked.path.startswith("/api/") and self._api is not None:
-                return await self._api.answer(asked)
-            if asked.method == "POST" and not same_origin(asked.headers, asked.header("host"), asked.secure):
-                return self._shell.error(asked, None, 403)
-            session = await self._session(asked)
+            early = await self._early(asked)
+            if early is not None:
+                return early
+            token = cookie(asked, SESSION)
+            session = await self._parts.sessions.find(token) if token else None
+            if outside is not None:
+                return await self._guest(asked, session, outside)
             if session is None:
                 return self._stranger(asked)
+            assert inside is not None
             return await inside(asked, session)
+        except BadForm as error:
+            return self._shell.error(asked, session, 400, str(error), "Go back, reload the page and try again.")
+        except TooLarge:
+            return self._shell.error(asked, session, 413)
+        except Forged:
+            return self._shell.error(asked, session, 403)
         except (Unavailable, Busy) as error:
             log.error("Page not shown", event="panel.unavailable", path=asked.path, error=getattr(error, "reason", "busy"))
             return self._shell.error(asked, session, 503)
@@ -129,15 +152,31 @@ class Panel:
             log.failure("Page failed", failure=Failure(), event="panel.failed", path=asked.path)
             return self._shell.error(asked, session, 500)
 
-    async def _session(self, asked: Asked) -> Any:
-        token = cookie(asked, SESSION)
-        return await self._parts.sessions.find(token, asked.address) if token else None
+    async def _early(self, asked: Asked) -> Answer | None:
+        """The answer to what needs no session, and to what must not be asked."""
+        if not host_known(asked.host, self._names):
+            return self._shell.error(asked, None, 421)
+        if asked.path.startswith("/static/"):
+            return self._shell.static(asked) or Answer(404)
+        if asked.path.startswith("/api/") and self._api is not None:
+            return await self._api.answer(asked)
+        if asked.method == "POST" and not same_origin(asked.headers, asked.header("host"), asked.secure):
+            return self._shell.error(asked, None, 403)
+        return None
 
     def _stranger(self, asked: Asked) -> Answer:
         """The answer to whoever is not logged in."""
         if self._parts.admins.empty:
             return self._shell.redirect(asked, "/setup")
         return self._shell.to_login(asked)
+
+    async def _guest(self, asked: Asked, session: Any, outside: Outside) -> Answer:
+        """A page that needs no session. The token of its forms is the session's where there is one."""
+        form = Form()
+        if asked.method == "POST":
+            expected = session.csrf if session is not None else self._tokens.guest_csrf(cookie(asked, GUEST))
+            form = await self._form(asked, expected, FORM_LIMIT, False)
+        return await outside(asked, session, form)
 
     async def _visit(self, page: Page, route: Route, names: Mapping[str, str], asked: Asked, session: Any) -> Answer:
         """One request to a page."""
@@ -155,14 +194,7 @@ class Panel:
                 return await self._outcome(asked, session, page, await getattr(page, route.name)(visit))
             except DirectoryError as error:
                 return self._shell.error(asked, session, 404 if error.code == "not_found" else 400, error.text, error.remedy)
-        try:
-            form = await self._form(asked, session, route.files or FORM_LIMIT, bool(route.files))
-        except BadForm as error:
-            return self._shell.error(asked, session, 400, str(error), "Go back, reload the page and try again.")
-        except TooLarge:
-            return self._shell.error(asked, session, 413)
-        if form is None:
-            return self._shell.error(asked, session, 403)
+        form = await self._form(asked, session.csrf, route.files or FORM_LIMIT, bool(route.files))
         return await self._change(page, route, evolve(visit, form=form), asked, session)
 
     async def _change(self, page: Page, route: Route, visit: Visit, asked: Asked, session: Any) -> Answer:
@@ -191,24 +223,29 @@ class Panel:
             return self._shell.redirect(asked, outcome.location, message=outcome.message, kind=outcome.kind, owner=session.csrf)
         return _download(outcome)
 
-    async def _form(self, asked: Asked, session: Any, limit: int, files: bool) -> Form | None:
-        """The form of the request; None when its CSRF token is not the session's. Raises BadForm and TooLarge."""
+    async def _form(self, asked: Asked, csrf: str, limit: int, files: bool) -> Form:
+        """The form of the request; raises Forged when it does not bring the token ``csrf``, BadForm and TooLarge."""
         if len(asked.body) > limit:
-            raise TooLarge()
+            raise TooLarge
         kind = asked.header("content-type").partition(";")[0].strip().lower()
         if kind == "multipart/form-data" and files:
-            form = await self._threads(parse_multipart, asked.header("content-type"), asked.body)
+            form: Form = await self._threads(parse_multipart, asked.header("content-type"), asked.body)
         elif kind == "application/x-www-form-urlencoded" or not asked.body:
             form = parse_urlencoded(asked.body)
         else:
             raise BadForm("The form came in a way that this page does not take.")
-        return form if equal(form.exact("csrf", limit=1000), session.csrf) else None
+        given = form.values.get("csrf", ("",))[-1]
+        if not equal(given, csrf):
+            raise Forged
+        return form
 
-    async def _colours(self, asked: Asked, session: Any) -> Answer:
+    async def _log_out(self, asked: Asked, session: Any) -> Answer:
+        await self._form(asked, session.csrf, FORM_LIMIT, False)
+        await self._parts.sessions.end(cookie(asked, SESSION), asked.address)
+        return self._shell.redirect(asked, "/login", cookies=[drop_cookie(SESSION, asked.secure)])
+
+    async def _colours(self, asked: Asked, session: Any, form: Form) -> Answer:
         """Light, dark, or what the system says: kept by the browser."""
-        form = await self._form(asked, session, FORM_LIMIT, False)
-        if form is None:
-            return self._shell.error(asked, session, 403)
         chosen = form.text("scheme")
         kept = set_cookie(SCHEME, chosen, asked.secure, _YEAR) if chosen in SCHEMES else drop_cookie(SCHEME, asked.secure)
         return self._shell.redirect(asked, place(form.text("back")), cookies=[kept])

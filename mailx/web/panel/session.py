@@ -7,9 +7,9 @@ address; one that was changed on the way is not shown.
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from hmac import compare_digest, digest
+from collections.abc import Callable
+from hmac import compare_digest
 from secrets import token_urlsafe
-from typing import Any, Protocol
 
 from attrs import frozen
 
@@ -21,20 +21,6 @@ _GUEST_SECONDS = 3600
 _LONGEST = 600  # characters of a message
 KINDS = ("done", "notice", "problem")
 SCHEMES = ("light", "dark")
-
-
-class Session(Protocol):
-    """What the frame needs to know of core's session."""
-
-    @property
-    def admin_id(self) -> int: ...
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def csrf(self) -> str:
-        """The token of its forms; not the session's id, and nothing that leads to it."""
 
 
 @frozen
@@ -68,10 +54,10 @@ def drop_cookie(name: str, secure: bool) -> str:
 
 
 class Tokens:
-    """Makes and checks what is signed under ``key``."""
+    """Makes and checks what goes to browsers signed. ``mark(purpose, text)`` is a keyed hash, in hexadecimal digits."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, mark: Callable[[str, str], str]) -> None:
+        self._mark = mark
 
     def guest(self) -> str:
         """A name for a browser that is not logged in."""
@@ -79,23 +65,20 @@ class Tokens:
 
     def guest_csrf(self, guest: str) -> str:
         """The token of the forms that this guest is shown; it is worth nothing to others."""
-        return digest(self._key, b"guest\0" + guest.encode(), "sha256").hex()[:40]
+        return self._mark("guest", guest) if guest else ""
 
     def sign_message(self, message: Message, owner: str) -> str:
         """``message`` for the browser of ``owner``, as the value of a cookie."""
         content = urlsafe_b64encode(json.dumps([message.text[:_LONGEST], message.kind]).encode()).decode()
-        return f"{content}.{self._mark(content, owner)}"
+        return f"{content}.{self._mark('message', f'{owner} {content}')}"
 
     def read_message(self, value: str, owner: str) -> Message | None:
         """The message in the cookie; None when it was not signed here for ``owner``."""
         content, _, mark = value.partition(".")
-        if not equal(mark, self._mark(content, owner)):
+        if not equal(mark, self._mark("message", f"{owner} {content}")):
             return None
         text, kind = json.loads(urlsafe_b64decode(content))
         return Message(text, kind if kind in KINDS else "notice")
-
-    def _mark(self, content: str, owner: str) -> str:
-        return digest(self._key, f"message\0{owner}\0{content}".encode(), "sha256").hex()[:40]
 
 
 def equal(one: str, other: str) -> bool:
@@ -117,9 +100,3 @@ def scheme(asked: Asked) -> str:
     """The colours that this browser chose: light, dark, or "" for what its system says."""
     chosen = cookie(asked, SCHEME)
     return chosen if chosen in SCHEMES else ""
-
-
-class Sessions(Protocol):
-    """What the frame asks of core's sessions."""
-
-    async def find(self, token: str, address: str) -> Any: ...

@@ -1,10 +1,10 @@
 """What stands around every page: navigation, colours, messages, and the pages that tell what went wrong."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from attrs import frozen
+from attrs import Factory, evolve, frozen
 
 from mailx import __version__
 from mailx.web.forms import Form
@@ -22,6 +22,8 @@ from mailx.web.panel.session import (
 )
 from mailx.web.rendering import Rendering
 from mailx.web.requests import Answer, Asked
+
+Outside: TypeAlias = Callable[[Asked, Any, Form], Awaitable[Answer]]  # answers a request that needs no session
 
 _HTML = {"content-type": "text/html; charset=utf-8", "cache-control": "no-store"}
 _FOREVER = "public, max-age=31536000, immutable"
@@ -75,6 +77,7 @@ class Frame:
     admin: Admin | None = None
     message: Message | None = None
     navigation: Sequence[tuple[str, Sequence[Entry]]] = ()
+    form: Form = Factory(Form)  # as it is shown again; macros read it from here
     version: str = __version__
 
 
@@ -120,7 +123,9 @@ class Shell:
         return self._rendered(view, frame, form, status, (*cookies, guest_cookie(guest, asked.secure)))
 
     def _rendered(self, view: View, frame: Frame, form: Form | None, status: int, cookies: Iterable[str]) -> Answer:
-        body = self._rendering.render(view.template, {**view.context, "frame": frame, "form": form or Form()})
+        if form is not None:
+            frame = evolve(frame, form=form)
+        body = self._rendering.render(view.template, {**view.context, "frame": frame, "form": frame.form})
         return Answer(status or view.status, body, _HTML, tuple(cookies))
 
     def error(self, asked: Asked, session: Any, status: int, text: str = "", remedy: str = "") -> Answer:
