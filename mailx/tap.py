@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 
 from mailx import __version__
 from mailx.composition import Post, open_post, policies
+from mailx.composition_web import House, open_people, panel
 from mailx.config import Config, StoreSettings, listeners
 from mailx.config_file import ConfigError, Sources, find
 from mailx.core.access import Access
@@ -169,6 +170,7 @@ class MailX(MultiService):
 
         accounts, access = await self._open_accounts(store, cipher)
         health.probes["store"] = accounts.totals
+        people = await open_people(settings, store, cipher, reactor, parts)
         mailboxes = Mailboxes(store, cipher, blobs, Changes(store), reactor, config.accounts.quota)
         await mailboxes.resume()
         indexer = await self._open_index(store, cipher, blobs, mailboxes)
@@ -190,12 +192,15 @@ class MailX(MultiService):
             accounts, config, indexer, queue=post.queue, timeline=post.timeline, signing=post.signing, records=records
         )
         AdminService(config.admin.socket, administration, reactor).setServiceParent(edges)  # type: ignore[no-untyped-call]
+        if config.panel.port:
+            house = House(settings, accounts, reception, records, tls, administration)
+            panel(house, post, people, reactor).setServiceParent(edges)
         edges.startService()
         parts.callback(setattr, health, "phase", "stopping")
         health.phase = "running"
         _collect_less()
         log.info("Server started", event="server.started", version=__version__)
-        _tell(notice(config, tls.generated, first))
+        _tell(notice(config, tls.generated, first, people.set_up_code()))
 
     async def _open_settings(self, store: Any, cipher: Cipher, tls: Certificates) -> Settings:
         settings = Settings(self._config, self._sources, store, cipher, self._reactor)

@@ -1,0 +1,96 @@
+"""The webhook receiver and the control panel, with what only they need, put together.
+
+Like :mod:`mailx.composition` for mail out: the parts are made in the order of their needs, and ``parts`` closes them in the
+reverse order. What keeps notes of deliveries is opened before the queue, so that it hears of those that end last.
+"""
+
+from contextlib import AsyncExitStack
+from time import time
+from typing import Any
+
+from attrs import frozen
+from twisted.application.service import IService
+
+from mailx.composition import Post
+from mailx.core.accounts import Accounts
+from mailx.core.admin_sessions import Sessions
+from mailx.core.admins import Admins
+from mailx.core.api_keys import ApiKeys
+from mailx.core.audit import Log
+from mailx.core.passwords import Passwords
+from mailx.core.reception import Reception
+from mailx.core.records import Records
+from mailx.core.settings import Settings
+from mailx.ops.administration import Administration
+from mailx.ops.certificates import Certificates
+from mailx.store import Store
+from mailx.store.cipher import Cipher
+
+
+@frozen
+class People:
+    """Who may administer, and what they did."""
+
+    admins: Admins
+    sessions: Sessions
+    api_keys: ApiKeys
+    audit: Log
+
+    def set_up_code(self) -> str:
+        """With which the first administrator is made; empty when there is one."""
+        return self.admins.set_up_code() if self.admins.empty else ""
+
+
+async def open_people(settings: Settings, store: Store, cipher: Cipher, reactor: Any, parts: AsyncExitStack) -> People:
+    """Raises Unavailable."""
+    audit = Log(store, cipher, reactor, lambda: settings.current.panel.audit_days)
+    audit.start()
+    parts.push_async_callback(audit.stop)
+    passwords = Passwords(reactor)  # of their own, so that the logins of mail programs cannot crowd administrators out
+    parts.callback(passwords.stop)
+    admins = Admins(store, cipher, passwords, reactor)
+    await admins.load()
+    sessions = Sessions(store, cipher, admins, settings, reactor)
+    await sessions.load()
+    sessions.start()
+    parts.push_async_callback(sessions.stop)
+    return People(admins, sessions, ApiKeys(store, cipher), audit)
+
+
+@frozen
+class House:
+    """What the panel shows and changes, beside mail out and those who administer."""
+
+    settings: Settings
+    accounts: Accounts
+    reception: Reception
+    records: Records
+    certificates: Certificates
+    administration: Administration
+
+
+def panel(house: House, post: Post, people: People, reactor: Any) -> IService:
+    """The control panel at its port."""
+    from mailx.web.panel.app import Panel
+    from mailx.web.panel.parts import Parts
+    from mailx.web.panel.service import PanelService
+
+    every = Parts(
+        settings=house.settings,
+        accounts=house.accounts,
+        reactor=reactor,
+        admins=people.admins,
+        sessions=people.sessions,
+        api_keys=people.api_keys,
+        audit=people.audit,
+        queue=post.queue,
+        timeline=post.timeline,
+        signing=post.signing,
+        records=house.records,
+        certificates=house.certificates,
+        administration=house.administration,
+        reception=house.reception,
+        started=time(),
+    )
+    service: IService = PanelService(Panel(every), house.settings.current.panel, house.certificates, reactor)
+    return service
