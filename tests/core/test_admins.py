@@ -1,0 +1,490 @@
+"""Administrators: who may log in, what guesses cost, and that somebody always can."""
+
+from typing import Any
+
+import pyotp
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from mailx.core import second_factor
+from mailx.core.admin_sessions import CHALLENGE_SECONDS, Sessions
+from mailx.core.admins import UNKNOWN, Admins, NotLoggedIn, SetUpRefused, Throttled
+from mailx.core.audit import Actor, Log, Recording, acting
+from mailx.core.settings import Settings
+from mailx.core.users import DirectoryError
+from mailx.store import Txn
+from tests.scenery import World, configured, world
+
+PASSWORD = "correct horse"
+HERE, THERE = "192.0.2.1", "198.51.100.7"
+
+
+class Told:
+    """Alerts that remember."""
+
+    def __init__(self) -> None:
+        self.kinds: list[str] = []
+        self.failures = 0
+
+    def tell(self, kind: str, subject: str, text: str) -> None:
+        self.kinds.append(kind)
+
+    def login_failed(self) -> None:
+        self.failures += 1
+
+
+class Office:
+    """Administrators and sessions over a real store, with a clock that the test turns."""
+
+    def __init__(self, here: World, **panel: Any) -> None:
+        self.here = here
+        self.time = 1_800_000_000.0
+        self.clock = Clock()
+        self.store = Recording(here.store, here.cipher, self.now)
+        self.log = Log(here.store, here.cipher, here.reactor)
+        self.alerts = Told()
+        self.settings = Settings(configured(panel=panel))
+        self.reopen()
+
+    def now(self) -> float:
+        return self.time
+
+    def reopen(self) -> None:
+        """As after a restart, or as another node."""
+        self.admins = Admins(self.store, self.here.cipher, self.here.passwords, self.clock, self.now)
+        self.admins.alerts = self.alerts
+        self.sessions = Sessions(self.store, self.here.cipher, self.admins, self.settings, self.clock, self.now)
+
+    async def load(self) -> None:
+        await self.admins.load()
+        await self.sessions.load()
+
+    async def actions(self) -> list[str]:
+        return [entry.action for entry in await self.log.list()]
+
+    async def second(self, name: str = "ada") -> tuple[pyotp.TOTP, tuple[str, ...]]:
+        """Give ``name`` a second factor; its codes come from the step before now, so that now is free."""
+        offer = await self.admins.offer_totp(name, PASSWORD, HERE, "mail.example")
+        totp = pyotp.TOTP(offer.secret)
+        codes = await self.admins.begin_totp(name, totp.at(int(self.time) - 30), HERE, 0)
+        return totp, codes
+
+
+async def office(case: TestCase, *names: str, engine: str = "sqlite", **panel: Any) -> Office:
+    made = Office(await world(case, engine=engine), **panel)
+    await made.load()
+    for name in names:
+        await made.admins.add(name, PASSWORD)
+    return made
+
+
+class FirstOne(TestCase):
+    async def test_the_code_makes_one_administrator(self) -> None:
+        here = await office(self)
+        self.assertTrue(here.admins.empty)
+        code = here.admins.set_up_code()
+        self.assertEqual(len(code.replace("-", "")) * 5, 80)
+        admin = await here.admins.set_up(code.upper().replace("-", " "), "Ada", PASSWORD, HERE)
+        self.assertEqual((admin.name, admin.enabled, here.admins.empty), ("ada", True, False))
+        with self.assertRaises(SetUpRefused):
+            await here.admins.set_up(code, "eve", PASSWORD, HERE)
+        (entry,) = await here.log.list()
+        self.assertEqual((entry.action, entry.actor), ("admin.set_up", Actor("admin", "ada", HERE)))
+
+    async def test_a_wrong_code_or_none(self) -> None:
+        here = await office(self)
+        for code in ("", "a" * 16, "é\ud800"):
+            with self.assertRaises(SetUpRefused):
+                await here.admins.set_up(code, "ada", PASSWORD, HERE)
+        first = here.admins.set_up_code()
+        here.admins.set_up_code()
+        with self.assertRaises(SetUpRefused) as raised:
+            await here.admins.set_up(first, "ada", PASSWORD, HERE)
+        self.assertTrue(raised.exception.code)
+        self.assertEqual(await here.admins.list(), [])
+
+    async def test_guesses_are_throttled_by_address(self) -> None:
+        here = await office(self)
+        code = here.admins.set_up_code()
+        for _ in range(20):
+            with self.assertRaises(SetUpRefused):
+                await here.admins.set_up("wrong", "ada", PASSWORD, HERE)
+        with self.assertRaises(Throttled):
+            await here.admins.set_up(code, "ada", PASSWORD, HERE)
+        self.assertEqual(len(await here.log.list()), 0)
+
+    async def test_two_at_once_on_two_nodes(self) -> None:
+        here = await office(self)
+        first, code = here.admins, here.admins.set_up_code()
+        here.reopen()
+        await here.load()
+        other, other_code = here.admins, here.admins.set_up_code()
+        calls = (first.set_up(code, "ada", PASSWORD, HERE), other.set_up(other_code, "bob", PASSWORD, HERE))
+        outcomes = [await settled(call) for call in [Deferred.fromCoroutine(call) for call in calls]]
+        self.assertEqual(sorted(type(outcome).__name__ for outcome in outcomes), ["Admin", "SetUpRefused"])
+        self.assertFalse(first.empty or other.empty)
+
+    async def test_a_bad_password_leaves_the_code_good(self) -> None:
+        here = await office(self)
+        code = here.admins.set_up_code()
+        with self.assertRaises(DirectoryError):
+            await here.admins.set_up(code, "ada", "short", HERE)
+        await here.admins.set_up(code, "ada", PASSWORD, HERE)
+
+
+async def settled(call: "Deferred[Any]") -> Any:
+    try:
+        return await call
+    except Exception as error:
+        return error
+
+
+class Directory(TestCase):
+    engine = "sqlite"
+
+    async def test_names_and_passwords(self) -> None:
+        here = await office(self, "ada", engine=self.engine)
+        for name in ("", "a b", "-x", "x" * 65, "ünal", "a\0"):
+            with self.assertRaises(DirectoryError):
+                await here.admins.add(name, PASSWORD)
+        for password in ("", "nine char", "x" * 73, "ä" * 37, "longenoughname", "with\x00nul here"):
+            with self.assertRaises(DirectoryError):
+                await here.admins.add("longenoughname", password)
+        with self.assertRaises(DirectoryError) as raised:
+            await here.admins.add("ADA", PASSWORD)
+        self.assertEqual(raised.exception.code, "exists")
+        await here.admins.add("max@example.org", "x" * 72)
+        self.assertEqual([admin.name for admin in await here.admins.list()], ["ada", "max@example.org"])
+
+    async def test_the_last_one_stays(self) -> None:
+        here = await office(self, "ada", "bob", engine=self.engine)
+        with acting(Actor("mailxctl", "mailxctl"), "admin.disable"):
+            await here.admins.disable("bob")
+        for change in (here.admins.disable, here.admins.remove):
+            with acting(Actor("mailxctl", "mailxctl"), "admin.remove"), self.assertRaises(DirectoryError) as raised:
+                await change("ada")
+            self.assertEqual(raised.exception.code, "in_use")
+        self.assertEqual(await here.actions(), ["admin.disable"])
+        await here.admins.enable("bob")
+        await here.admins.remove("ada")
+        with self.assertRaises(DirectoryError):
+            await here.admins.find("ada")
+
+    async def test_two_that_disable_each_other(self) -> None:
+        here = await office(self, "ada", "bob", engine=self.engine)
+        calls = [Deferred.fromCoroutine(here.admins.disable(name)) for name in ("ada", "bob")]
+        outcomes = [await settled(call) for call in calls]
+        self.assertEqual(sum(isinstance(outcome, DirectoryError) for outcome in outcomes), 1)
+        self.assertEqual(sum(admin.enabled for admin in await here.admins.list()), 1)
+
+    async def test_nothing_secret_is_stored_plain(self) -> None:
+        here = await office(self, "ada", engine=self.engine)
+        totp, codes = await here.second()
+        await here.sessions.confirm((await here.sessions.begin("ada", PASSWORD, HERE)).token, totp.at(int(here.time)), HERE, "Browser 1")
+        rows = await here.here.store.read(everything)
+        for text in (PASSWORD, totp.secret, codes[0], codes[0].replace("-", ""), HERE, "Browser", "$2b$"):
+            self.assertNotIn(text, rows)
+
+
+def everything(txn: Txn) -> str:
+    return "".join(
+        repr(txn.all(f"SELECT * FROM {table}")) for table in ("admins", "admin_codes", "admin_sessions", "panel_secret", "audit")
+    )
+
+
+class DirectoryOnPostgreSQL(Directory):
+    engine = "postgresql"
+
+
+class Logins(TestCase):
+    engine = "sqlite"
+
+    async def open(self, *names: str, **panel: Any) -> Office:
+        return await office(self, *(names or ("ada",)), engine=self.engine, **panel)
+
+    async def test_a_session_and_its_end(self) -> None:
+        here = await self.open()
+        begun = await here.sessions.begin(" Ada ", PASSWORD, HERE, "Browser")
+        self.assertFalse(begun.second)
+        session = await here.sessions.find(begun.token)
+        assert session is not None
+        self.assertEqual((session.name, session.address, session.agent), ("ada", HERE, "Browser"))
+        self.assertNotIn(begun.token, session.csrf)
+        self.assertNotEqual(session.csrf, "")
+        other = await here.sessions.begin("ada", PASSWORD, HERE)
+        self.assertNotEqual(other.token, begun.token)
+        self.assertNotEqual((await self.session(here, other.token)).csrf, session.csrf)
+        await here.sessions.end(begun.token, HERE)
+        await here.sessions.end(begun.token, HERE)
+        self.assertIsNone(await here.sessions.find(begun.token))
+        self.assertEqual(await here.actions(), ["admin.logout", "admin.login", "admin.login"])
+
+    async def session(self, here: Office, token: str) -> Any:
+        found = await here.sessions.find(token)
+        assert found is not None
+        return found
+
+    async def test_wrong_ones_get_the_same_answer(self) -> None:
+        here = await self.open("ada", "bob")
+        await here.admins.disable("bob")
+        hashed: list[bytes] = []
+        verify = here.here.passwords.verify
+
+        async def counting(hash: bytes, password: str) -> bool:
+            hashed.append(hash[:7])
+            return await verify(hash, password)
+
+        self.patch(here.here.passwords, "verify", counting)
+        for name, password in (("ada", "wrong wrong"), ("bob", PASSWORD), ("eve", PASSWORD), ("x" * 9999, ""), ("a\0\ud800", "é\0")):
+            with self.assertRaises(NotLoggedIn) as raised:
+                await here.sessions.begin(name, password, HERE)
+            self.assertEqual(str(raised.exception), "")
+        self.assertEqual(len(hashed), 5)  # each paid for a hash of the same cost
+        self.assertEqual(len(set(hashed)), 1)
+        entries = await here.log.list()
+        self.assertEqual([entry.action for entry in entries], ["admin.login_failed"] * 5)
+        self.assertEqual([entry.actor.name for entry in entries], [UNKNOWN, UNKNOWN, UNKNOWN, "bob", "ada"])
+        self.assertEqual(here.alerts.failures, 5)
+
+    async def test_a_stranger_locks_nobody_out(self) -> None:
+        here = await self.open()
+        for _ in range(5):
+            with self.assertRaises(NotLoggedIn):
+                await here.sessions.begin("ada", "wrong wrong", THERE)
+        with self.assertRaises(Throttled):
+            await here.sessions.begin("ada", PASSWORD, THERE)
+        await here.sessions.begin("ada", PASSWORD, HERE)
+        self.assertIn("admin.locked_out", await here.actions())
+        self.assertEqual(here.alerts.kinds, ["security.lockout"])
+        here.clock.advance(3601)
+        await here.sessions.begin("ada", PASSWORD, THERE)
+
+    async def test_usual_places_stay_open_over_a_restart(self) -> None:
+        here = await self.open()
+        await here.sessions.begin("ada", PASSWORD, HERE)
+        here.reopen()
+        await here.load()
+        self.patch(here.here.passwords, "verify", never)
+        for network in range(25):
+            for _ in range(5):
+                try:
+                    await here.sessions.begin("ada", "wrong wrong", f"203.0.113.{network}")
+                except (NotLoggedIn, Throttled):
+                    continue
+        with self.assertRaises(Throttled):
+            await here.sessions.begin("ada", PASSWORD, THERE)
+        with self.assertRaises(NotLoggedIn):  # judged, not throttled
+            await here.sessions.begin("ada", PASSWORD, HERE)
+
+    async def test_idle_and_absolute_time(self) -> None:
+        here = await self.open(idle_minutes=30, session_hours=2)
+        token = (await here.sessions.begin("ada", PASSWORD, HERE)).token
+        for _ in range(4):
+            here.time += 29 * 60
+            self.assertIsNotNone(await here.sessions.find(token))
+        here.time += 5 * 60
+        self.assertIsNone(await here.sessions.find(token))  # 2 hours and 1 minute old
+        token = (await here.sessions.begin("ada", PASSWORD, HERE)).token
+        here.time += 31 * 60
+        self.assertIsNone(await here.sessions.find(token))
+        here.sessions.start()
+        await here.sessions.stop()
+        self.assertEqual(await here.here.store.read(count_sessions), 0)
+
+    async def test_what_ends_sessions(self) -> None:
+        here = await self.open("ada", "bob")
+
+        async def ends(change: Any) -> None:
+            own = (await here.sessions.begin("ada", PASSWORD, HERE)).token
+            session = await self.session(here, own)
+            other = (await here.sessions.begin("ada", PASSWORD, THERE)).token
+            bobs = (await here.sessions.begin("bob", PASSWORD, THERE)).token
+            await change(session)
+            self.assertIsNone(await here.sessions.find(other))
+            self.assertIsNotNone(await here.sessions.find(bobs))
+            self.kept = await here.sessions.find(own)
+
+        await ends(lambda session: here.admins.change_password("ada", PASSWORD, PASSWORD, HERE, session.id))
+        self.assertIsNotNone(self.kept)
+        await ends(lambda session: here.admins.set_password("ada", PASSWORD))
+        self.assertIsNone(self.kept)
+        await ends(lambda session: here.sessions.end_others(session.admin_id, session.id))
+        self.assertIsNotNone(self.kept)
+        await ends(lambda session: here.admins.disable("ada"))
+        self.assertIsNone(self.kept)
+
+    async def test_one_session_of_ones_own(self) -> None:
+        here = await self.open("ada", "bob")
+        token = (await here.sessions.begin("ada", PASSWORD, HERE)).token
+        session = await self.session(here, token)
+        bob = await here.admins.find("bob")
+        with self.assertRaises(DirectoryError):
+            await here.sessions.end_one(bob.id, session.id)
+        self.assertEqual([each.id for each in await here.sessions.of(session.admin_id)], [session.id])
+        await here.sessions.end_one(session.admin_id, session.id)
+        self.assertIsNone(await here.sessions.find(token))
+
+    async def test_a_new_secret_ends_all_sessions_on_all_nodes(self) -> None:
+        here = await self.open()
+        await here.second()
+        challenge = (await here.sessions.begin("ada", PASSWORD, HERE)).token
+        await here.admins.reset_totp("ada")
+        token = (await here.sessions.begin("ada", PASSWORD, HERE)).token
+        first = here.sessions
+        here.reopen()
+        await here.load()
+        self.assertIsNotNone(await here.sessions.find(token))
+        with acting(Actor("admin", "ada", HERE), "panel.session_secret"):
+            self.assertEqual(await here.sessions.rotate_secret(), 1)
+        for sessions in (first, here.sessions):
+            self.assertIsNone(await sessions.find(token))
+            with self.assertRaises(NotLoggedIn):
+                await sessions.confirm(challenge, "000000", HERE)
+        later = (await here.sessions.begin("ada", PASSWORD, HERE)).token
+        self.assertIsNotNone(await first.find(later))
+        self.assertIn("security.session_secret", here.alerts.kinds)
+
+    async def test_tokens_of_no_session(self) -> None:
+        here = await self.open()
+        await here.sessions.begin("ada", PASSWORD, HERE)
+        for token in ("", "x", "x" * 5000, "\ud800", "é"):
+            self.assertIsNone(await here.sessions.find(token))
+            with self.assertRaises(NotLoggedIn):
+                await here.sessions.confirm(token, "000000", HERE)
+
+    async def test_sessions_are_bounded(self) -> None:
+        here = await self.open()
+        tokens = []
+        for _ in range(23):
+            here.time += 1
+            tokens.append((await here.sessions.begin("ada", PASSWORD, HERE)).token)
+        alive = [await here.sessions.find(token) is not None for token in tokens]
+        self.assertEqual(alive, [False] * 3 + [True] * 20)
+
+
+class LoginsOnPostgreSQL(Logins):
+    engine = "postgresql"
+
+
+async def never(hash: bytes, password: str) -> bool:
+    return False
+
+
+def count_sessions(txn: Txn) -> int:
+    row = txn.one("SELECT count(*) FROM admin_sessions")
+    assert row is not None
+    return int(row[0])
+
+
+class SecondFactors(TestCase):
+    engine = "sqlite"
+
+    async def test_a_login_owes_it(self) -> None:
+        here = await office(self, "ada", engine=self.engine)
+        totp, _ = await here.second()
+        begun = await here.sessions.begin("ada", PASSWORD, HERE)
+        self.assertTrue(begun.second)
+        self.assertIsNone(await here.sessions.find(begun.token))
+        with self.assertRaises(NotLoggedIn):
+            await here.sessions.confirm(begun.token, "000000", HERE)
+        done = await here.sessions.confirm(begun.token, totp.at(int(here.time)), HERE)
+        self.assertIsNotNone(await here.sessions.find(done.token))
+        self.assertIn("admin.second_factor_failed", await here.actions())
+
+    async def test_a_code_is_used_once_also_at_once(self) -> None:
+        here = await office(self, "ada", engine=self.engine)
+        totp, _ = await here.second()
+        tokens = [(await here.sessions.begin("ada", PASSWORD, HERE)).token for _ in range(4)]
+        code = totp.at(int(here.time))
+        calls = [Deferred.fromCoroutine(here.sessions.confirm(token, code, HERE)) for token in tokens]
+        outcomes = [await settled(call) for call in calls]
+        self.assertEqual(sorted(type(each).__name__ for each in outcomes), ["Begun", "NotLoggedIn", "NotLoggedIn", "NotLoggedIn"])
+        with self.assertRaises(NotLoggedIn):  # nor one before it
+            await here.sessions.confirm(tokens[0], totp.at(int(here.time) - 30), HERE)
+
+    async def test_one_step_of_drift(self) -> None:
+        here = await office(self, "ada", engine=self.engine)
+        totp, _ = await here.second()
+        for offset, good in ((60, False), (-60, False), (30, True)):
+            begun = await here.sessions.begin("ada", PASSWORD, HERE)
+            outcome = await settled(Deferred.fromCoroutine(here.sessions.confirm(begun.token, totp.at(int(here.time) + offset), HERE)))
+            self.assertEqual(not isinstance(outcome, NotLoggedIn), good, offset)
+
+    async def test_recovery_codes_are_used_once(self) -> None:
+        here = await office(self, "ada", engine=self.engine)
+        _, codes = await here.second()
+        self.assertEqual(len(set(codes)), 10)
+        begun = await here.sessions.begin("ada", PASSWORD, HERE)
+        calls = [Deferred.fromCoroutine(here.sessions.confirm(begun.token, codes[0].upper(), HERE)) for _ in range(3)]
+        outcomes = [await settled(call) for call in calls]
+        self.assertEqual(sum(not isinstance(each, Exception) for each in outcomes), 1)
+        self.assertEqual((await here.admins.find("ada")).codes, 9)
+        fresh = await here.admins.new_codes("ada", PASSWORD, HERE)
+        with self.assertRaises(NotLoggedIn):
+            await here.sessions.confirm(begun.token, codes[1], HERE)
+        await here.sessions.confirm(begun.token, fresh[1].replace("-", " "), HERE)
+
+    async def test_a_challenge_ends(self) -> None:
+        here = await office(self, "ada", engine=self.engine)
+        totp, _ = await here.second()
+        begun = await here.sessions.begin("ada", PASSWORD, HERE)
+        here.time += CHALLENGE_SECONDS + 1
+        with self.assertRaises(NotLoggedIn):
+            await here.sessions.confirm(begun.token, totp.at(int(here.time)), HERE)
+        begun = await here.sessions.begin("ada", PASSWORD, HERE)
+        await here.admins.set_password("ada", PASSWORD)
+        with self.assertRaises(NotLoggedIn):
+            await here.sessions.confirm(begun.token, totp.at(int(here.time)), HERE)
+
+    async def test_guesses_are_few(self) -> None:
+        here = await office(self, "ada", engine=self.engine)
+        totp, _ = await here.second()
+        begun = await here.sessions.begin("ada", PASSWORD, HERE)
+        for _ in range(5):
+            with self.assertRaises(NotLoggedIn):
+                await here.sessions.confirm(begun.token, "000000", HERE)
+        with self.assertRaises(Throttled):
+            await here.sessions.confirm(begun.token, totp.at(int(here.time)), HERE)
+
+    async def test_taking_it_away_takes_the_password(self) -> None:
+        here = await office(self, "ada", engine=self.engine)
+        await here.second()
+        with self.assertRaises(NotLoggedIn):
+            await here.admins.end_totp("ada", "wrong wrong", HERE, 0)
+        await here.admins.end_totp("ada", PASSWORD, HERE, 0)
+        self.assertFalse((await here.sessions.begin("ada", PASSWORD, HERE)).second)
+        with self.assertRaises(DirectoryError):
+            await here.admins.reset_totp("ada")
+
+    async def test_an_offer_needs_its_first_code(self) -> None:
+        here = await office(self, "ada", engine=self.engine)
+        offer = await here.admins.offer_totp("ada", PASSWORD, HERE, "mail.example")
+        self.assertEqual(await here.admins.offered_totp("ada", "mail.example"), offer)
+        self.assertIn("mail.example", offer.uri)
+        with self.assertRaises(DirectoryError):
+            await here.admins.begin_totp("ada", "000000", HERE, 0)
+        self.assertFalse((await here.sessions.begin("ada", PASSWORD, HERE)).second)
+
+
+class SecondFactorsOnPostgreSQL(SecondFactors):
+    engine = "postgresql"
+
+
+class Codes(SynchronousTestCase):
+    @given(st.text(max_size=80))
+    def test_any_text_can_be_typed(self, text: str) -> None:
+        second_factor.normal_code(text)
+        second_factor.is_one_time(text)
+        self.assertIn(second_factor.matching_step("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", text, 0, 1e9), (0, *range(33333332, 33333335)))
+
+    def test_vectors_of_rfc_6238(self) -> None:
+        """Appendix B, SHA-1, the last six digits."""
+        secret = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+        for when, code in ((59, "287082"), (1111111109, "081804"), (1234567890, "005924"), (20000000000, "353130")):
+            self.assertEqual(second_factor.matching_step(secret, code, 0, when), when // 30)
+
+    def test_misread_letters(self) -> None:
+        self.assertEqual(second_factor.normal_code("OL-b 018"), "olbolb")
