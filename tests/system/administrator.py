@@ -31,7 +31,7 @@ class Administrator(Visitor):
         """Become the first administrator, with the code that the server said."""
         self.go("/setup")
         self.fill(code=self.server.code, name=name, password=password, again=password)
-        self.press("Set up")
+        self.press("Make the administrator")
 
     def log_in(self, name: str = NAME, password: str = PASSWORD) -> None:
         self.go("/login")

@@ -88,7 +88,10 @@ class Visitor:
         self.context.set_default_timeout(PATIENCE * 1000 / 3)
         self.page = self.context.new_page()
         self.page.on("request", self._asked)
-        self.page.on("requestfinished", self._got)
+        protocol = self.context.new_cdp_session(self.page)
+        protocol.send("Network.enable")
+        protocol.send("Network.setCacheDisabled", {"cacheDisabled": True})
+        protocol.on("Network.loadingFinished", self._got)
         self.page.on("console", self._said)
         self.page.on("pageerror", lambda error: self.complaints.append(f"{self.page.url}: {error}"))
 
@@ -124,7 +127,7 @@ class Visitor:
         return path
 
     def loaded(self) -> int:
-        """The octets that came since ``go``, headers left out."""
+        """The octets that came since ``go``, headers included."""
         return self._loaded
 
     def overflow(self) -> int:
@@ -152,8 +155,8 @@ class Visitor:
         if not request.url.startswith((self.base, "data:")):
             self.foreign.append(request.url)
 
-    def _got(self, request: Any) -> None:
-        self._loaded += request.sizes()["responseBodySize"]
+    def _got(self, finished: Any) -> None:
+        self._loaded += finished["encodedDataLength"]
 
     def _said(self, message: Any) -> None:
         # A page that answers 4xx on purpose is told in the console, too.
