@@ -65,23 +65,31 @@ def _static(path: Path) -> Static:
 
 
 def when(seconds: float | None) -> Markup:
-    """A moment as people read it, in UTC; a dash for none."""
+    """A moment as people read it, in UTC; a dash for none. Its distance from now is there to point at."""
     if seconds is None:
         return Markup("–")
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return Markup('<time datetime="{}">{}</time>').format(moment.strftime("%Y-%m-%dT%H:%M:%SZ"), moment.strftime("%Y-%m-%d %H:%M:%S UTC"))
+    return _moment(seconds, _written(seconds), _distance(seconds))
 
 
 def ago(seconds: float | None) -> Markup:
     """A moment by its distance from now, with the moment itself to point at."""
     if seconds is None:
         return Markup("never")
+    return _moment(seconds, _distance(seconds), _written(seconds))
+
+
+def _moment(seconds: float, text: str, title: str) -> Markup:
+    exact = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, title, text)
+
+
+def _written(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _distance(seconds: float) -> str:
     distance = time.time() - seconds
-    text = f"{duration(abs(distance))} ago" if distance >= 0 else f"in {duration(-distance)}"
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        moment.strftime("%Y-%m-%dT%H:%M:%SZ"), moment.strftime("%Y-%m-%d %H:%M:%S UTC"), text
-    )
+    return f"{duration(distance)} ago" if distance >= 0 else f"in {duration(-distance)}"
 
 
 def duration(seconds: float) -> str:

@@ -66,7 +66,6 @@ class Panel:
         self._api = api
         self._names = frozenset(name.lower() for name in (config.server.hostname, *config.panel.hosts))
         self._proxies = networks(config.panel.proxies)
-        self._threads = partial(deferToThreadPool, parts.reactor, parts.reactor.getThreadPool())
         self._tokens = Tokens(parts.sessions.mark)
         self.pages = [page(parts) for page in pages]
         self._shell = Shell(Rendering(), self._tokens, config.server.hostname, self.pages)
@@ -76,6 +75,11 @@ class Panel:
     def site(self) -> WebSite:
         """The factory for a listener."""
         return WebSite(self.resource(), self._parts.reactor, body_limit=BODY_LIMIT, too_large=self._too_large, proxies=self._proxies)
+
+    async def stop(self) -> None:
+        """End what pages do in the background."""
+        for page in self.pages:
+            await page.stop()
 
     def resource(self) -> Any:
         """The tree of resources: every route of every page, and one place for all that is none."""
@@ -228,8 +232,11 @@ class Panel:
         if len(asked.body) > limit:
             raise TooLarge
         kind = asked.header("content-type").partition(";")[0].strip().lower()
+        reactor = self._parts.reactor
         if kind == "multipart/form-data" and files:
-            form: Form = await self._threads(parse_multipart, asked.header("content-type"), asked.body)
+            form: Form = await deferToThreadPool(
+                reactor, reactor.getThreadPool(), parse_multipart, asked.header("content-type"), asked.body
+            )
         elif kind == "application/x-www-form-urlencoded" or not asked.body:
             form = parse_urlencoded(asked.body)
         else:

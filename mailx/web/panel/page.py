@@ -140,3 +140,6 @@ class Page:
     def badge(self) -> int:
         """A number beside the entry: what waits to be looked at; 0 for none. Asked at every page, so it must cost nothing."""
         return 0
+
+    async def stop(self) -> None:
+        """The panel closes: end what goes on in the background. The store is open still."""

@@ -94,7 +94,8 @@ class Shell:
         self, asked: Asked, session: Any, view: View, *, page: Page | None = None, form: Form | None = None, status: int = 0
     ) -> Answer:
         """A page for an administrator."""
-        message, cookies = None, ()
+        message: Message | None = None
+        cookies: tuple[str, ...] = ()
         if signed := cookie(asked, MESSAGE):
             message = self._tokens.read_message(signed, session.csrf)
             cookies = (drop_cookie(MESSAGE, asked.secure),)
