@@ -92,6 +92,10 @@ class Calls:
         """By which two bodies under one idempotency key are compared."""
         return self._cipher.hash(b"call body", b"", body)
 
+    def fingerprint(self, secret: str) -> str:
+        """What calls that were signed with one secret share."""
+        return self._cipher.hash(b"webhook secret", b"", secret.encode())[:8].hex()
+
     def host_key(self, url: str) -> bytes:
         """What callbacks to one server share; of "" what those share that go where the settings say. Never fails."""
         try:
@@ -99,10 +103,6 @@ class Calls:
         except ValueError:
             origin = url
         return self._cipher.hash(b"callback host", b"", origin.encode())
-
-    def fingerprint(self, secret: str) -> str:
-        """By which calls under one secret are told from those under another."""
-        return self._cipher.hash(b"webhook secret", b"", secret.encode())[:8].hex()
 
     def posted(
         self,

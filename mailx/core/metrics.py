@@ -91,3 +91,6 @@ SCANS = Counter("mailx_virus_scans", "Messages that the virus scanner was asked 
 
 # Callbacks of the webhook. outcome: posted, failed (it is tried again), given_up.
 CALLBACKS = Counter("mailx_callbacks", "Attempts to post what became of a call.", ["outcome"], registry=REGISTRY)
+
+# The webhook receiver. status: of the HTTP answer.
+WEBHOOK_CALLS = Counter("mailx_webhook_calls", "Calls answered by the webhook receiver.", ["status"], registry=REGISTRY)

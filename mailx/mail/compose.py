@@ -1,4 +1,4 @@
-"""Messages made of values: header fields, text, HTML and attachments become octets with CRLF line ends (RFC 5322, 2045 to 2047, 2183, 2231).
+"""Messages made of values: header fields, text, HTML and attachments as octets with CRLF line ends (RFC 5322, 2045 to 2047, 2183, 2231).
 
 Pure. Values come from programs and are hostile: one with a control character, too long, or that no field can carry raises
 :class:`ComposeError`, which names it; nothing in a value can begin a field or end a part. Everything is 7-bit ASCII but
@@ -220,10 +220,17 @@ def media_type(value: str) -> str:
 _CHARSET = re.compile(r"charset=\"?([A-Za-z0-9_.:+-]{1,40})\"?\Z", re.IGNORECASE)
 
 
-def _attached(one: Attachment) -> bytes:
-    """One file as an entity."""
+def check(one: Attachment) -> None:
+    """Raise ComposeError if ``one`` cannot stand in a message."""
+    media_type(one.type)
+    _filename(one.name)
     if one.id and (len(one.id) > ID_LIMIT or not _ID.match(one.id)):
         raise ComposeError("contentId", "only letters, digits, dots, signs and one @ are allowed")
+
+
+def _attached(one: Attachment) -> bytes:
+    """One file as an entity."""
+    check(one)
     lines = [f"Content-Type: {media_type(one.type)}", "Content-Transfer-Encoding: base64"]
     lines.append(f"Content-Disposition: {'inline' if one.inline else 'attachment'}{_filename(one.name)}")
     if one.id:

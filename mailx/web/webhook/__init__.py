@@ -1,0 +1,1 @@
+"""The webhook receiver: programs post signed JSON, mail goes out."""
