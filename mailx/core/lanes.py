@@ -50,6 +50,7 @@ class Lane(Generic[J]):
     running: int = 0
     slow: int = 0  # of them, those that last long
     cold: bool = False
+    leaving: bool = False  # what the store had for it goes another way by now
     jobs: deque[J] = field(factory=deque)
     resting: float = 0.0  # no attempt before this time: the destination does not work, or is paced
     seen: float = 0.0  # its last sign of life

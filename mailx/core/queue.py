@@ -9,7 +9,7 @@ whatever a crash leaves there is sent again.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from mailx.core.loading import Loading
 from mailx.core.parcels import Consignee, Parcels, new_guid
 from mailx.core.progress import Progress
 from mailx.core.router import Onward
-from mailx.core.routes import HERE, Routes, Way
+from mailx.core.routes import HERE, Routes, Way, lane_of
 from mailx.core.sending import Sending
 from mailx.core.settling import Accept, IReports, Settling
 from mailx.core.shipments import RECIPIENTS, Shipment, Waiter, wait
@@ -62,6 +62,7 @@ class Planned:
     onward: Sequence[Onward]
     ways: list[Way]
     octets: int  # taken from the budget of the hot path; -1: nothing is
+    generation: int = 0  # of the routes
 
 
 class Queue:
@@ -98,7 +99,7 @@ class Queue:
         self._lanes: Lanes[Shipment] = Lanes(
             outbound.connections, outbound.per_destination, outbound.per_minute, reactor.seconds, reactor.callLater
         )
-        self._timetable = Timetable(store, reactor, self._node, now, self._due, self._entrusted, routes.longest, settings.keep_days)
+        self._timetable = Timetable(store, reactor, self._node, now, self._due, self._entrusted, lambda: routes.longest, settings.keep_days)
         self._settling = Settling(
             store, self._parcels, blobs, timeline, reactor, self._node, now, self._timetable.expect, progress or Progress()
         )
@@ -141,12 +142,40 @@ class Queue:
         if ended:  # else others wait until this node is silent
             await self._timetable.leave()
 
+    def reroute(
+        self,
+        outbound: config.Outbound,
+        settings: config.Queue,
+        smarthost: config.Smarthost,
+        couriers: Mapping[str, ICourier],
+        relays: Collection[str] | None,
+    ) -> None:
+        """From now on mail goes the way that these say, by these couriers (as in the constructor), what waits in memory too.
+
+        ``relays`` are those that lead elsewhere than before; None: other ways may, too. Attempts under way end with the
+        courier that they began with. What waits in the store goes the new way when it is due, or is hastened
+        (:mod:`mailx.core.rerouting`).
+        """
+        self._warn_after = config.seconds(settings.warn_after)
+        self._routes.renew(outbound, settings, smarthost)
+        lanes = None if relays is None else {self.lane(relay) for relay in relays}
+        self._sending.reroute({**couriers, HERE: self._home}, lanes)
+
+    def wake(self) -> None:
+        """The store has something that is due now."""
+        self._timetable.expect(int(self._now()))
+
+    def lane(self, relay: str) -> bytes:
+        """The destination of rows that wait for ``relay``."""
+        return self._key(lane_of(relay))
+
     async def plan(self, envelope: Envelope, onward: Sequence[Onward]) -> Planned:
         """What to store for the recipients ``onward`` of ``envelope``, and which of them will be tried at once.
 
         It waits for nothing; with many recipients others have their turn meanwhile.
         """
         now = int(self._now())
+        generation = self._routes.generation  # a change while others have their turn is noticed when the rows are placed
         guid = new_guid()
         details = self._parcels.seal_details(guid, envelope)
         priority = LAST if len(onward) > _MANY or envelope.origin.protocol == GENERATED else NORMAL
@@ -182,7 +211,7 @@ class Queue:
             self._budget.take(octets)
         account = envelope.origin.account
         parcel = Parcel(envelope.id, guid, details, account, envelope.message.size, now, tuple(rows), self._node)
-        return Planned(envelope, parcel, onward, ways, octets if hot else -1)
+        return Planned(envelope, parcel, onward, ways, octets if hot else -1, generation)
 
     def placed(self, planned: Planned, row_ids: Sequence[int]) -> None:
         """``planned`` is durable, its rows have these ids: begin what can begin."""
@@ -202,8 +231,11 @@ class Queue:
             ways[row.destination] = way
         hold = _Hold(len(hot), lambda: self._given_back(planned))
         for key, waiters in hot.items():
-            shipment = Shipment(parcel.guid, key, ways[key], planned.envelope, waiters, parcel.created, held=[hold.release])
+            held, generation = [hold.release], planned.generation
+            shipment = Shipment(parcel.guid, key, ways[key], planned.envelope, waiters, parcel.created, held=held, generation=generation)
             self._settling.entrust(shipment)
+            if not self._sending.fits(shipment):
+                continue
             lane = self._lanes.lane(key)
             if lane is None:
                 self._settling.put_back(shipment, PENDING, parcel.created)

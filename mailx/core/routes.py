@@ -1,7 +1,8 @@
 """Routes: which way mail for an address leaves, and when it is tried again.
 
-``[[outbound.routes]]`` are asked in their order, the first that fits holds; what fits none goes directly to the
-recipient's server. Deciding costs a dictionary's lookup: the answer for a pair of domains is kept.
+``[[outbound.routes]]`` are asked in their order, the first that fits holds; what fits none goes through the host of
+``[smarthost]``, or without one directly to the recipient's server. Deciding costs a dictionary's lookup: the answer for a
+pair of domains is kept. Routes may change while mail is under way: each change is a ``generation`` of its own.
 """
 
 from collections.abc import Sequence
@@ -30,15 +31,27 @@ class Way:
     @property
     def lane(self) -> str:
         """What shares connections and fate: no domain and relay have the same."""
-        return _RELAY + self.relay if self.relay else self.destination
+        return lane_of(self.relay) if self.relay else self.destination
+
+
+def lane_of(relay: str) -> str:
+    """The lane of everything that goes through ``relay``."""
+    return _RELAY + relay
 
 
 class Routes:
     """Decides ways by the configuration."""
 
-    def __init__(self, outbound: config.Outbound, queue: config.Queue) -> None:
+    def __init__(self, outbound: config.Outbound, queue: config.Queue, smarthost: config.Smarthost | None = None) -> None:
+        self.generation = -1
+        self.renew(outbound, queue, smarthost)
+
+    def renew(self, outbound: config.Outbound, queue: config.Queue, smarthost: config.Smarthost | None = None) -> None:
+        """Decide by these from now on."""
+        self.generation += 1
         self._routes = outbound.routes
         self._retry = waits(queue.retry)
+        self._smarthost = smarthost is not None and bool(smarthost.host)
         self._decided = lru_cache(maxsize=_KEPT)(self._decide)
 
     def route(self, recipient: Address, sender: Address | None) -> Way:
@@ -55,7 +68,7 @@ class Routes:
         for route in self._routes:
             if _fits(route.recipients, domain) and _fits(route.senders, canonical_domain(sender)):
                 return Way(route.relay or domain, route.relay, waits(route.retry) or self._retry)
-        return Way(domain, DIRECT, self._retry)
+        return Way(config.SMARTHOST, config.SMARTHOST, self._retry) if self._smarthost else Way(domain, DIRECT, self._retry)
 
 
 def waits(texts: Sequence[str]) -> tuple[int, ...]:

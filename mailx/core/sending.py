@@ -6,7 +6,8 @@ a relay, which works as a rule, first rests for half a minute, then for longer, 
 not open is held for somebody to look at. What would leave another way by now, for the routes have changed, is moved there.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,7 @@ from mailx.core.courier import Attempt, ICourier
 from mailx.core.lanes import Health, Lane, Lanes, Slot
 from mailx.core.loading import Loading
 from mailx.core.parcels import Parcels, Past
-from mailx.core.routes import HERE, Routes
+from mailx.core.routes import HERE, Routes, Way
 from mailx.core.settling import Settling
 from mailx.core.shipments import BROKEN, INTERRUPTED, RECIPIENTS, UNSAID, Shipment, Waiter, wait
 from mailx.core.timetable import ROUND, Timetable
@@ -142,6 +143,29 @@ class Sending:
             finally:
                 shipment.release()
 
+    def reroute(self, couriers: Mapping[str, ICourier], lanes: Collection[bytes] | None) -> None:
+        """Routes have changed, and these are the couriers: what waits in memory for another way than theirs goes back to the store.
+
+        The ``lanes`` (None: all) begin anew, for what made them rest was said of what they led to before.
+        """
+        self._couriers = couriers
+        for lane in self._lanes.lanes:
+            lane.jobs = deque([shipment for shipment in lane.jobs if self.fits(shipment)])
+            if lanes is None or lane.key in lanes:
+                self._lanes.revive(lane)
+
+    def fits(self, shipment: Shipment) -> bool:
+        """Whether ``shipment`` leaves by the lane that it was made for; if not, its rows wait in the store for other ways."""
+        if shipment.generation == self._routes.generation:
+            return True
+        ways = [self._way(each.consignee.address, shipment.envelope) for each in shipment.waiters]
+        keys = [self._key(way.lane) for way in ways]
+        if all(key == shipment.destination for key in keys):
+            shipment.way, shipment.generation = ways[0], self._routes.generation
+            return True
+        self._settling.put_back(shipment, _idle(shipment), int(self._now()), destinations=keys)
+        return False
+
     def give_up(self, rows: Sequence[Claimed], attempt: Attempt) -> list[Deferred[None]]:
         """Settle claimed rows with this outcome, whose report needs their contents; each Deferred fires when one is durable."""
         return [self._work(self._give_up(shipment, attempt)) for shipment in self._shipments(rows)]
@@ -187,7 +211,9 @@ class Sending:
             self._timetable.expect(int(self._now()) + _CROWDED)
             return
         single = lane.health is not Health.LIVE
-        limit = _BATCH if self._claimed < _CLAIMED and not self._lanes.paced else _FEW
+        if lane.leaving:  # nothing is tried: they are only moved
+            single = False
+        limit = _BATCH if self._claimed < _CLAIMED and (lane.leaving or not self._lanes.paced) else _FEW
         try:
             rows = await self._store.write(queue.claim, lane.key, int(self._now()), limit, self._node, single)
         except Unavailable as error:
@@ -195,7 +221,9 @@ class Sending:
             self._timetable.expect(int(self._now()) + _AGAIN)
             return
         lane.cold = lane.cold or bool(rows) if single else lane.cold or len(rows) == limit
-        for shipment in self._shipments(rows):
+        shipments = self._shipments(rows)
+        lane.leaving = bool(shipments) and all(shipment.destination != lane.key for shipment in shipments)
+        for shipment in shipments:
             if shipment.destination == lane.key:
                 lane.jobs.append(shipment)
             else:
@@ -221,6 +249,8 @@ class Sending:
         if not self._timetable.leased():  # others may be sending it; what they have taken is not put back
             self._settling.put_back(shipment, _idle(shipment), int(self._now() + ROUND))
             return None
+        if not self.fits(shipment):
+            return None
         courier = self._couriers.get(shipment.way.relay)
         recipients = [each.consignee.address for each in shipment.waiters]
         attempts: Mapping[Address, Attempt]
@@ -232,6 +262,10 @@ class Sending:
             if answer is None:
                 return None
             attempts = answer
+            if self._overtaken(shipment, courier):  # what it met says nothing of where the mail goes now
+                attempts = {to: evolve(each, unreachable=True) if each.reply.temporary else each for to, each in attempts.items()}
+                self._settling.conclude(shipment, attempts, 1)
+                return None
         dead = next((each for each in attempts.values() if each.unreachable and not each.reply.done), None)
         rest = 0
         if dead is not None and dead.reply.code < 500:
@@ -244,6 +278,13 @@ class Sending:
             self._dead(slot.lane, shipment, dead)
             return False
         return any(each.host for each in attempts.values()) or None
+
+    def _overtaken(self, shipment: Shipment, courier: ICourier) -> bool:
+        """Whether the mail would go another way, or by another courier, if the attempt began now."""
+        if shipment.generation == self._routes.generation and self._couriers.get(shipment.way.relay) is courier:
+            return False
+        ways = [self._way(each.consignee.address, shipment.envelope) for each in shipment.waiters]
+        return any(self._couriers.get(way.relay) is not courier or self._key(way.lane) != shipment.destination for way in ways)
 
     async def _carry(
         self, slot: Slot[Shipment], courier: ICourier, shipment: Shipment, recipients: Sequence[Address]
@@ -285,16 +326,16 @@ class Sending:
     async def _put_off(self, lane: Lane[Shipment], retry: Sequence[int], attempt: Attempt, probe: str) -> None:
         """``probe`` is the envelope whose attempt spoke for all."""
         now = int(self._now())
-        total = 0
+        total, generation = 0, self._routes.generation
         word = self._parcels.seal_word(lane.key, Past(now, attempt))
         due: int | None = None
         try:
-            while self._lanes.open:
+            while self._lanes.open and generation == self._routes.generation:
                 count, due = await self._store.write(queue.defer, lane.key, now, retry, word)
                 total += count
                 if count < queue.SLICE:
                     break
-            await self._last.run(self._give_up_last, lane.key, now, attempt)
+            await self._last.run(self._give_up_last, lane.key, now, attempt, generation)
             if due is not None:
                 self._timetable.expect(due)
         except Unavailable as error:
@@ -305,10 +346,14 @@ class Sending:
             if total:
                 self._settling.tell_put_off(probe, total)
 
-    async def _give_up_last(self, destination: bytes, now: int, attempt: Attempt) -> None:
-        """Give up those that had no wait left."""
-        while self._lanes.open:
+    async def _give_up_last(self, destination: bytes, now: int, attempt: Attempt, generation: int) -> None:
+        """Give up those that had no wait left, unless they may go another way by now."""
+        while self._lanes.open and generation == self._routes.generation:
             rows = await self._store.write(queue.claim_last, destination, now, _BATCH, self._node)
+            if generation != self._routes.generation:
+                for shipment in self._shipments(rows):
+                    self._settling.put_back(shipment, _idle(shipment), int(self._now()))
+                return
             for settled in self.give_up(rows, attempt):
                 await settled
             if len(rows) < _BATCH:
@@ -349,13 +394,12 @@ class Sending:
                     settled = Settled(row.id, HELD, 0, row.attempts, row.destination, row.history)
                     self._settling.hold([settled], row.envelope, str(error))
                 continue
-            way = self._routes.route(consignee.address, envelope.sender)
-            if self._local(consignee.address.domain):
-                way = evolve(way, relay=HERE)
+            way = self._way(consignee.address, envelope)
             key = row.dispatch, self._key(way.lane)
             shipment = shipments.get(key)
             if shipment is None or len(shipment.waiters) >= RECIPIENTS:
                 shipment = shipments[key] = Shipment(row.guid, key[1], way, envelope, [], row.created, row.size, row.dispatch)
+                shipment.generation = self._routes.generation
                 made.append(shipment)
             shipment.waiters.append(Waiter(row.id, consignee, row.attempts, row.waits, row.history))
         if keep:
@@ -364,6 +408,10 @@ class Sending:
                 self._claimed += len(shipment.waiters)
                 shipment.held.append(partial(self._unclaim, len(shipment.waiters)))
         return made
+
+    def _way(self, recipient: Address, envelope: Envelope) -> Way:
+        way = self._routes.route(recipient, envelope.sender)
+        return evolve(way, relay=HERE) if self._local(recipient.domain) else way
 
     def _unclaim(self, count: int) -> None:
         self._claimed -= count

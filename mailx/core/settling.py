@@ -135,10 +135,16 @@ class Settling:
         settlement = Settlement(tuple(rows), self._node, now, self.unlink)
         return self._begin(self._settle(shipment, settlement, reports, verdicts), shipment)
 
-    def put_back(self, shipment: Shipment, state: str, due: int, reason: str = "") -> None:
-        """No attempt was made: the rows become ``state`` again. ``reason`` is for the log when they are held."""
+    def put_back(self, shipment: Shipment, state: str, due: int, reason: str = "", destinations: Sequence[bytes] = ()) -> None:
+        """No attempt was made: the rows become ``state`` again. ``reason`` is for the log when they are held.
+
+        ``destinations`` are those of the rows, when they go another way from now on.
+        """
         now = int(self._now())
-        rows = tuple([Settled(each.id, state, due, each.attempts, shipment.destination, each.history) for each in shipment.waiters])
+        places = destinations or [shipment.destination] * len(shipment.waiters)
+        rows = tuple(
+            [Settled(each.id, state, due, each.attempts, place, each.history) for each, place in zip(shipment.waiters, places, strict=True)]
+        )
         if state == HELD:
             log.error(
                 "A queued message is held: {reason}", event="queue.damaged", reason=reason, message_id=shipment.envelope.id, rows=len(rows)

@@ -47,6 +47,7 @@ class Shipment:
     size: int = 0  # of the content, in octets
     message: int = 0  # id of the message whose content the envelope lacks; 0: it is there
     held: list[Callable[[], None]] = Factory(list)  # what gives memory back when all is settled
+    generation: int = 0  # of the routes that decided its way
 
     def release(self) -> None:
         """Nobody needs it any more."""

@@ -51,12 +51,12 @@ class Timetable:
         now: Callable[[], float],
         due: Callable[[bytes], None],
         entrusted: Callable[[int], bool],
-        longest: int,
+        longest: Callable[[], int],
         keep_days: int,
     ) -> None:
         """``due(hash)`` hears which destinations have something due; ``entrusted(id)`` tells whether a row is known to be sent.
 
-        ``longest`` is the longest wait of any schedule, in seconds.
+        ``longest()`` is the longest wait of any schedule, in seconds.
         """
         self._store = store
         self._reactor = reactor
@@ -89,7 +89,7 @@ class Timetable:
         self._late, self._lapsed = late, lapsed
         self._offset = self._now() - time.monotonic()
         taken = await self._take_back()
-        await self._sliced(queue_upkeep.pull, int(self._now()), self._longest)
+        await self._sliced(queue_upkeep.pull, int(self._now()), self._longest())
         self._look_soon(0)
         self._round = self._reactor.callLater(0, self._begin_round)
         return taken

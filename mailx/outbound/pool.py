@@ -161,6 +161,11 @@ class Pool:
             return
         self._idle.setdefault(connection.key, []).append(_Idle(connection, self._reactor.seconds()))
 
+    def close(self, key: Hashable) -> None:
+        """Say goodbye over the idle connections of ``key``."""
+        for idle in self._idle.pop(key, ()):
+            self._end(idle.connection.wire)
+
     def stop(self) -> None:
         """Close all idle connections, and those in use once they are released."""
         self._stopped = True

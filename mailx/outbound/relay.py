@@ -64,7 +64,8 @@ class RelayCourier:
         self._outgoing = outgoing
         self._resolver = resolver
         self._reactor = reactor
-        self._key = ("relay", relay.name)
+        self._key = ("relay", relay.name, object())  # whoever comes after this one makes connections of its own
+        self._retired = False
         self._hosts = [_Host(*endpoint(each, PORTS[relay.security])) for each in relay.hosts]
         self._login = Login(relay.username, relay.password, relay.mechanism) if relay.username else None
         if relay.security != "plain" and not relay.verify:
@@ -74,6 +75,13 @@ class RelayCourier:
 
     async def deliver(self, envelope: Envelope, recipients: Sequence[Address], destination: str) -> Mapping[Address, Attempt]:
         """Through the first host that is there. Those that failed lately are tried last."""
+        try:
+            return await self._deliver(envelope, recipients)
+        finally:
+            if self._retired:
+                self._pool.close(self._key)
+
+    async def _deliver(self, envelope: Envelope, recipients: Sequence[Address]) -> Mapping[Address, Attempt]:
         now = self._reactor.seconds()
         failure = Unreachable(NO_HOST)
         found: dict[Address, Attempt] = {}
@@ -131,6 +139,11 @@ class RelayCourier:
         host.hops = tuple(Hop(name, address, host.port, tls) for address in addresses[:ADDRESSES])
         host.known = self._reactor.seconds() + FRESH
         return host.hops
+
+    def retire(self) -> None:
+        """Another takes over: what runs ends, and with it the connections."""
+        self._retired = True
+        self._pool.close(self._key)
 
     async def stop(self) -> None:
         """Close idle connections: those of all couriers, which stop together."""

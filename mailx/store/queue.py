@@ -408,12 +408,12 @@ def claimed(txn: Txn, ids: Sequence[int]) -> list[Claimed]:
     return [Claimed(*rows[id]) for id in ids]
 
 
-def among(column: str, ids: Sequence[int]) -> str:
+def among(column: str, ids: Sequence[Any]) -> str:
     """The condition that ``column`` is one of ``ids``, padded so that few statements are prepared."""
     return f"{column} IN ({', '.join('?' * _rounded(len(ids)))})"
 
 
-def padded(ids: Sequence[int]) -> tuple[int, ...]:
+def padded(ids: Sequence[Any]) -> tuple[Any, ...]:
     """The parameters of ``among``."""
     return (*ids, *[ids[-1]] * (_rounded(len(ids)) - len(ids)))
 

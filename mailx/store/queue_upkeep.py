@@ -195,6 +195,34 @@ def prune(txn: Txn, before: int) -> int:
     return len(ids)
 
 
+def waiting(txn: Txn, after: bytes, limit: int) -> list[bytes]:
+    """At most ``limit`` destinations above the hash ``after`` for which somebody waits, hashes rising."""
+    rows = txn.all("SELECT hash FROM destinations WHERE hash > ? ORDER BY hash LIMIT ?", (after, limit))
+    return [bytes(hash) for (hash,) in rows]
+
+
+def hasten(txn: Txn, destinations: Sequence[bytes], now: int) -> int:
+    """Let a slice of what waits for these destinations be tried now, for it goes another way; how many rows.
+
+    An attempt that comes before its time does not count, as in ``retry``.
+    """
+    lock = "" if txn.dialect == "sqlite" else " FOR UPDATE SKIP LOCKED"
+    rows = txn.all(
+        f"SELECT id, destination FROM queue WHERE {among('destination', destinations)} AND state IN ('pending', 'deferred')"
+        f" AND priority IN (0, 1, 2) AND due > ? LIMIT ?{lock}",
+        (*padded(destinations), now, SLICE),
+    )
+    if rows:
+        ids = [id for id, _ in rows]
+        txn.execute(
+            "UPDATE queue SET due = ?, attempts = CASE WHEN attempts > 0 AND state = 'deferred' THEN attempts - 1 ELSE attempts END"
+            f" WHERE {among('id', ids)}",
+            (now, *padded(ids)),
+        )
+        announce(txn, [(bytes(destination), now) for _, destination in rows])
+    return len(rows)
+
+
 def pull(txn: Txn, now: int, longest: int) -> int:
     """Let a slice of what waits for longer than any schedule says, for the clock was ahead, be tried now."""
     latest = now + longest + 60
