@@ -17,10 +17,21 @@ from mailx.core.admin_sessions import Sessions
 from mailx.core.admins import Admins
 from mailx.core.api_keys import ApiKeys
 from mailx.core.audit import Log
+from mailx.core.call_states import CallStates
+from mailx.core.callbacks import Callbacks
+from mailx.core.calls import Calls
+from mailx.core.delivery_log import DeliveryLog
+from mailx.core.fates import Fates
+from mailx.core.figures import Figures
 from mailx.core.passwords import Passwords
+from mailx.core.posting import Posting
+from mailx.core.probing import MailboxProbes
+from mailx.core.progress import Progress
 from mailx.core.reception import Reception
 from mailx.core.records import Records
+from mailx.core.resolver import Resolver
 from mailx.core.settings import Settings
+from mailx.core.suppressions import Suppressions
 from mailx.ops.administration import Administration
 from mailx.ops.certificates import Certificates
 from mailx.store import Store
@@ -58,6 +69,50 @@ async def open_people(settings: Settings, store: Store, cipher: Cipher, reactor:
 
 
 @frozen
+class Aftermath:
+    """What becomes of mail after the queue is done with it: notes, the fate of calls, callbacks. It runs from ``start`` on."""
+
+    posting: Posting
+    figures: Figures
+    delivery_log: DeliveryLog
+    suppressions: Suppressions
+    calls: Calls
+    fates: Fates
+    callbacks: Callbacks
+    call_states: CallStates
+
+    def start(self) -> None:
+        """Catch up with what happened before. Call when the queue runs."""
+        self.callbacks.start()
+        self.call_states.start()
+
+
+async def open_aftermath(
+    settings: Settings, store: Store, cipher: Cipher, resolver: Resolver, progress: Progress, reactor: Any, parts: AsyncExitStack
+) -> Aftermath:
+    """Before the queue, so that it hears of everything by ``progress``, and of what ends last. Raises Unavailable."""
+    posting = Posting(resolver, settings, reactor)
+    figures = Figures(store, reactor)
+    figures.start(progress)
+    parts.push_async_callback(figures.stop)
+    delivery_log = DeliveryLog(store, cipher, settings, reactor)
+    delivery_log.start()
+    parts.push_async_callback(delivery_log.stop)
+    progress.listen(delivery_log.note)
+    suppressions = Suppressions(store, cipher, settings, reactor)
+    await suppressions.load()
+    parts.callback(suppressions.stop)
+    calls = Calls(store, cipher, reactor, settings.current.queue.keep_days)
+    calls.start()
+    parts.callback(calls.stop)
+    callbacks = Callbacks(store, cipher, calls, posting, settings, reactor)
+    parts.push_async_callback(callbacks.stop)
+    call_states = CallStates(store, progress, suppressions, callbacks.wake, reactor)
+    parts.push_async_callback(call_states.stop)
+    return Aftermath(posting, figures, delivery_log, suppressions, calls, Fates(store, cipher), callbacks, call_states)
+
+
+@frozen
 class House:
     """What the panel shows and changes, beside mail out and those who administer."""
 
@@ -69,8 +124,11 @@ class House:
     administration: Administration
 
 
-def panel(house: House, post: Post, people: People, reactor: Any) -> IService:
+def panel(house: House, post: Post, people: People, after: Aftermath, reactor: Any) -> IService:
     """The control panel at its port."""
+    from mailx.imap.probe import IMAPProbe
+    from mailx.outbound.probe import MailOutProbe
+    from mailx.pop3.probe import POP3Probe
     from mailx.web.panel.app import Panel
     from mailx.web.panel.parts import Parts
     from mailx.web.panel.service import PanelService
@@ -90,6 +148,14 @@ def panel(house: House, post: Post, people: People, reactor: Any) -> IService:
         certificates=house.certificates,
         administration=house.administration,
         reception=house.reception,
+        figures=after.figures,
+        delivery_log=after.delivery_log,
+        suppressions=after.suppressions,
+        calls=after.calls,
+        fates=after.fates,
+        callbacks=after.callbacks,
+        mail_out_probe=MailOutProbe(house.settings.current.server.hostname, post.outgoing, post.resolver, reactor),
+        mailbox_probe=MailboxProbes(IMAPProbe(post.resolver, reactor), POP3Probe(post.resolver, reactor)),
         started=time(),
     )
     service: IService = PanelService(Panel(every), house.settings.current.panel, house.certificates, reactor)

@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 
 from mailx import __version__
 from mailx.composition import Post, open_post, policies
-from mailx.composition_web import House, open_people, panel
+from mailx.composition_web import House, open_aftermath, open_people, panel
 from mailx.config import Config, StoreSettings, listeners
 from mailx.config_file import ConfigError, Sources, find
 from mailx.core.access import Access
@@ -39,6 +39,7 @@ from mailx.core.passwords import Passwords
 from mailx.core.progress import Progress
 from mailx.core.reception import Reception
 from mailx.core.records import Records
+from mailx.core.resolver import Resolver
 from mailx.core.settings import Settings, SettingsError
 from mailx.core.sweep import Sweep
 from mailx.core.tracing import Tracing
@@ -174,10 +175,13 @@ class MailX(MultiService):
         mailboxes = Mailboxes(store, cipher, blobs, Changes(store), reactor, config.accounts.quota)
         await mailboxes.resume()
         indexer = await self._open_index(store, cipher, blobs, mailboxes)
-        progress = Progress()
-        post = await open_post(settings, store, cipher, blobs, accounts, progress, reactor, parts)
+        resolver, progress = Resolver(config.dns, reactor), Progress()
+        parts.push_async_callback(resolver.stop)
+        after = await open_aftermath(settings, store, cipher, resolver, progress, reactor, parts)
+        post = await open_post(settings, store, cipher, blobs, accounts, resolver, progress, reactor, parts)
         reception = self._open_reception(settings, store, cipher, blobs, accounts, post)
         await post.start(reception)
+        after.start()
         first = await first_account(accounts, server.first_domain)
         for task in (Delay(reactor), Census(accounts, reactor)):
             task.start()
@@ -194,7 +198,7 @@ class MailX(MultiService):
         AdminService(config.admin.socket, administration, reactor).setServiceParent(edges)  # type: ignore[no-untyped-call]
         if config.panel.port:
             house = House(settings, accounts, reception, records, tls, administration)
-            panel(house, post, people, reactor).setServiceParent(edges)
+            panel(house, post, people, after, reactor).setServiceParent(edges)
         edges.startService()
         parts.callback(setattr, health, "phase", "stopping")
         health.phase = "running"

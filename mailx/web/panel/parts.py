@@ -24,6 +24,8 @@ class Parts:
     delivery_log: Any = None
     alerts: Any = None
     calls: Any = None
+    fates: Any = None
+    callbacks: Any = None
     templates: Any = None
     suppressions: Any = None
     remote_mailboxes: Any = None
