@@ -93,6 +93,19 @@ def apart() -> Iterator[None]:
         _current.reset(token)
 
 
+@contextmanager
+def step(action: str, target: str = "") -> Iterator[None]:
+    """One of several changes of the act, with an action and a row of its own. No effect outside ``acting``."""
+    act = _current.get()
+    if act is None:
+        yield
+        return
+    with acting(act.actor, action, target) as own:
+        yield
+    if own.recorded:
+        act.spent = act.recorded = True
+
+
 def note(*, target: str | None = None, before: JSON = None, after: JSON = None) -> None:
     """Tell what the write that follows changes: JSON, mappings merged with earlier notes. No effect outside ``acting``.
 

@@ -1,7 +1,9 @@
 """The admin API, whatever carries it: it routes a request to its resource and performs it, JSON in, JSON out.
 
 ``mailxctl`` speaks to it through the Unix socket of a running server (:mod:`mailx.ops.admin`), or calls it in its own
-process when no server runs; both use the same ``RESOURCES`` and :meth:`Administration.perform`. Every error is
+process when no server runs; programs with an API key come by HTTP (:mod:`mailx.web.panel.api`). All use the same
+``RESOURCES`` and :meth:`Administration.perform`, which checks a request by its declaration
+(:mod:`mailx.ops.resources.shape`) and has what changes something recorded in the audit log. Every error is
 ``{"error": {"code", "message", "remedy"}}`` and safe to show.
 """
 
@@ -14,7 +16,11 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import Map, Rule
 
 from mailx.config import Config
+from mailx.core import audit
 from mailx.core.accounts import Accounts, DirectoryError
+from mailx.core.admins import Admins
+from mailx.core.api_keys import READ, ApiKeys
+from mailx.core.audit import Actor, Log
 from mailx.core.indexer import Indexer
 from mailx.core.passwords import Busy
 from mailx.core.queue import Queue as MailQueue
@@ -22,6 +28,9 @@ from mailx.core.records import Records
 from mailx.core.signing import Signing
 from mailx.core.timeline import Timeline
 from mailx.mail.reply import Unavailable
+from mailx.ops.openapi import describe
+from mailx.ops.resources.access import Administrators, Keys
+from mailx.ops.resources.audit import Audit
 from mailx.ops.resources.directory import Directory
 from mailx.ops.resources.dkim import Dkim
 from mailx.ops.resources.dns import Dns
@@ -29,10 +38,12 @@ from mailx.ops.resources.index import SearchIndex
 from mailx.ops.resources.query import JSON, Query
 from mailx.ops.resources.queue import Queue
 from mailx.ops.resources.server import Server
+from mailx.ops.resources.shape import Shape, problem, shape_of
 from mailx.ops.resources.trace import Traces
 
 log = Logger()
 
+MAILXCTL = Actor("mailxctl", "mailxctl")
 _STATUS = {"not_found": 404, "exists": 409, "in_use": 409, "invalid": 422, "limit": 422, "unpublished": 409}
 
 RESOURCES: dict[str, Any] = {
@@ -43,12 +54,23 @@ RESOURCES: dict[str, Any] = {
     "dns": Dns,
     "queue": Queue,
     "trace": Traces,
+    "admins": Administrators,
+    "apikeys": Keys,
+    "audit": Audit,
 }
 
 # Path, method, and "resource.method" of what answers.
 ROUTES: tuple[tuple[str, str, str], ...] = tuple(
     (path, method, f"{name}.{call}") for name, resource in RESOURCES.items() for path, method, call in resource.ROUTES
 )
+# "resource.method" to its declaration, and to the scope that an API key needs for it.
+SHAPES: dict[str, Shape] = {
+    name: shape_of(getattr(RESOURCES[name.partition(".")[0]], name.partition(".")[2]), name.partition(".")[0], method != "GET")
+    for _, method, name in ROUTES
+}
+SCOPES: dict[str, str] = {
+    name: READ if method == "GET" else f"{RESOURCES[name.partition('.')[0]].SCOPE}:write" for _, method, name in ROUTES
+}
 _MAP = Map([Rule(path, endpoint=name, methods=[method]) for path, method, name in ROUTES])
 
 
@@ -65,7 +87,11 @@ class Administration:
         timeline: Timeline | None = None,
         signing: Signing | None = None,
         records: Records | None = None,
+        admins: Admins | None = None,
+        api_keys: ApiKeys | None = None,
+        audit: Log | None = None,
     ) -> None:
+        self._log = audit
         self._resources: dict[str, Any] = {
             "server": Server(accounts, config),
             "directory": Directory(accounts),
@@ -74,25 +100,48 @@ class Administration:
             "dns": Dns(records),
             "queue": Queue(queue, bool(config.outbound.routes)),
             "trace": Traces(timeline, accounts),
+            "admins": Administrators(admins),
+            "apikeys": Keys(api_keys),
+            "audit": Audit(audit),
         }
         self._urls = _MAP.bind("localhost")
 
-    async def answer(self, method: str, path: str, parameters: Mapping[str, str], body: JSON) -> tuple[int, JSON]:
+    async def answer(self, method: str, path: str, parameters: Mapping[str, str], body: JSON, actor: Actor = MAILXCTL) -> tuple[int, JSON]:
         """Route one request and perform it; never raises."""
         try:
             name, names = self._urls.match(path, method)
         except HTTPException as error:
             return unroutable(error)
-        return await self.perform(name, names, parameters, body)
+        return await self.perform(name, names, parameters, body, actor)
 
-    async def perform(self, name: str, path: Mapping[str, str], parameters: Mapping[str, str], body: JSON) -> tuple[int, JSON]:
+    def scope(self, method: str, path: str) -> str:
+        """The scope that an API key needs for that; "" where there is nothing that could be asked for."""
+        try:
+            return SCOPES[self._urls.match(path, method)[0]]
+        except HTTPException:
+            return ""
+
+    def methods(self, path: str) -> tuple[str, ...]:
+        """The methods that a path has."""
+        return tuple(sorted(self._urls.allowed_methods(path)))
+
+    def description(self) -> JSON:
+        """The API in OpenAPI 3.1."""
+        return describe((path, method, name, SHAPES[name], SCOPES[name]) for path, method, name in ROUTES)
+
+    async def perform(
+        self, name: str, path: Mapping[str, str], parameters: Mapping[str, str], body: JSON, actor: Actor = MAILXCTL
+    ) -> tuple[int, JSON]:
         """The HTTP status and the JSON of one request that was routed to ``name``; never raises."""
         if body is not None and not isinstance(body, dict):
             return failure(400, "bad_request", "The body is no JSON object.")
-        resource, _, method = name.partition(".")
-        call: Callable[[Query], Awaitable[JSON]] = getattr(self._resources[resource], method)
+        shape = SHAPES[name]
+        query = Query(path, parameters, body or {})
+        wrong = _misfit(shape, query)
+        if wrong:
+            return failure(422, "invalid", wrong, "The description of the API says what fits.")
         try:
-            return 200, await call(Query(path, parameters, body or {}))
+            return 200, await self._call(name, query, shape.action, actor)
         except DirectoryError as error:
             return failure(_STATUS[error.code], error.code, error.text, error.remedy)
         except Busy:
@@ -103,6 +152,37 @@ class Administration:
         except Exception:
             log.failure("Admin request failed", failure=Failure(), event="admin.error")
             return failure(500, "internal", "The request failed.", "See the server's log for the reason.")
+
+    async def _call(self, name: str, query: Query, action: str, actor: Actor) -> JSON:
+        resource, _, method = name.partition(".")
+        call: Callable[[Query], Awaitable[JSON]] = getattr(self._resources[resource], method)
+        if not action:
+            return await call(query)
+        with audit.acting(actor, action, next(iter(query.path.values()), "")) as act:
+            answer = await call(query)
+        if self._log is not None:
+            await self._log.conclude(act)
+        return answer
+
+
+def _misfit(shape: Shape, query: Query) -> str:
+    """What in a request is not as declared; "" when all of it is."""
+    if any(not each.isprintable() for each in query.path.values()):
+        return "the path has characters that no name has"
+    if not shape.strict:
+        return ""
+    for name, value in query.parameters.items():
+        if name not in shape.query:
+            return f"there is no parameter {name[:50] if name.isprintable() else 'of that name'}"
+        wrong = problem(shape.query[name], value, name)
+        if wrong:
+            return wrong
+    missing = [name for name in shape.needed if name not in query.parameters]
+    if missing:
+        return f"{missing[0]} is missing"
+    if shape.body is None:
+        return "this request has no body" if query.body else ""
+    return problem(shape.body, query.body)
 
 
 def failure(status: int, code: str, message: str, remedy: str = "") -> tuple[int, JSON]:

@@ -1,14 +1,38 @@
 """Domains, accounts, aliases and block lists in the admin API."""
 
+from mailx.core import audit
 from mailx.core.accounts import Accounts, Alias, Block, Details, DirectoryError, Domain
+from mailx.core.users import ACTIVE, ROLES, SUSPENDED
 from mailx.ops.resources.query import JSON, Query, moment
+from mailx.ops.resources.shape import COUNT, FLAG, NOTHING, NUMERAL, TEXT, TIME, list_of, name, one_of, optional, record, shaped, text
 
 PAGE = 1000  # accounts in one answer
+_QUOTA = optional({"type": "integer", "minimum": 0, "maximum": 2**62 - 1, "description": "Octets; 0: unlimited, null: the default."})
+_PASSWORD = text(200, 1, format="password")
+_DOMAIN = record({"name": TEXT, "accounts": COUNT, "aliases": COUNT, "created": TIME})
+_USER = record(
+    {
+        "id": COUNT,
+        "address": TEXT,
+        "role": one_of(*ROLES),
+        "state": one_of(ACTIVE, SUSPENDED),
+        "quota": COUNT,
+        "quota_is_default": FLAG,
+        "used": COUNT,
+        "created": TIME,
+        "last_login": optional(TIME),
+        "aliases": list_of(TEXT),
+    }
+)
+_ALIAS = record({"alias": TEXT, "targets": list_of(TEXT), "forwards": list_of(TEXT), "created": TIME})
+_BLOCK = record({"sender": TEXT, "created": TIME})
+_PAGED = {"domain": name(255), "after": NUMERAL, "limit": NUMERAL}
 
 
 class Directory:
     """What the directory holds and how it is changed."""
 
+    SCOPE = "directory"
     ROUTES = (
         ("/v1/domains", "GET", "domains"),
         ("/v1/domains", "POST", "add_domain"),
@@ -29,30 +53,47 @@ class Directory:
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
 
+    @shaped("List the domains.", gives=record({"domains": list_of(_DOMAIN)}))
     async def domains(self, query: Query) -> JSON:
         return {"domains": [_domain(domain) for domain in await self._accounts.domains()]}
 
+    @shaped("Make mail for a domain end here.", action="domain.add", body=record({"name": name(255)}), gives=record({"name": TEXT}))
     async def add_domain(self, query: Query) -> JSON:
         return {"name": await self._accounts.add_domain(query.text("name"))}
 
+    @shaped("Remove a domain without accounts and aliases.", action="domain.delete", gives=NOTHING)
     async def delete_domain(self, query: Query) -> JSON:
         await self._accounts.delete_domain(query.path["name"])
         return {}
 
+    @shaped("List accounts.", query=_PAGED, gives=record({"users": list_of(_USER), "next": optional(COUNT)}))
     async def users(self, query: Query) -> JSON:
         """A page of accounts; ``next`` is the ``after`` of the next page, or null."""
         limit = max(1, min(query.number("limit", PAGE), PAGE))
         page = await self._accounts.users(query.parameters.get("domain"), query.number("after", 0), limit)
         return {"users": [_user(details) for details in page], "next": page[-1].user.id if len(page) == limit else None}
 
+    @shaped("Show an account.", gives=_USER)
     async def user(self, query: Query) -> JSON:
         return _user(await self._accounts.find(query.path["address"]))
 
+    @shaped(
+        "Make an account.",
+        action="user.add",
+        body=record({"address": name(), "password": _PASSWORD}, role=one_of(*ROLES), quota=_QUOTA),
+        gives=_USER,
+    )
     async def add_user(self, query: Query) -> JSON:
         role = query.text("role") if "role" in query.body else ""
         user = await self._accounts.add_user(query.text("address"), query.text("password"), role, query.quota())
         return _user(await self._accounts.find(user.address))
 
+    @shaped(
+        "Change an account.",
+        action="user.change",
+        body=record(password=_PASSWORD, quota=_QUOTA, state=one_of(ACTIVE, SUSPENDED), role=one_of(*ROLES)) | {"minProperties": 1},
+        gives=_USER,
+    )
     async def change_user(self, query: Query) -> JSON:
         """Change whichever of password, quota, state and role the body names."""
         address = query.path["address"]
@@ -63,38 +104,49 @@ class Directory:
         texts = {name: query.text(name) for name in query.body if name != "quota"}
         quota = query.quota()
         if "quota" in query.body:
-            await self._accounts.set_quota(address, quota)
+            with audit.step("user.quota"):
+                await self._accounts.set_quota(address, quota)
         if "role" in texts:
-            await self._accounts.set_role(address, texts["role"])
+            with audit.step("user.role"):
+                await self._accounts.set_role(address, texts["role"])
         if "state" in texts:
-            await self._accounts.set_state(address, texts["state"])
+            with audit.step("user.state"):
+                await self._accounts.set_state(address, texts["state"])
         if "password" in texts:
-            await self._accounts.set_password(address, texts["password"])
+            with audit.step("user.password"):
+                await self._accounts.set_password(address, texts["password"])
         return _user(await self._accounts.find(address))
 
+    @shaped("Delete an account with all its mail.", action="user.delete", gives=NOTHING)
     async def delete_user(self, query: Query) -> JSON:
         await self._accounts.delete_user(query.path["address"])
         return {}
 
+    @shaped("List aliases.", query={"domain": name(255)}, gives=record({"aliases": list_of(_ALIAS)}))
     async def aliases(self, query: Query) -> JSON:
         return {"aliases": [_alias(alias) for alias in await self._accounts.aliases(query.parameters.get("domain"))]}
 
+    @shaped("Make an alias.", action="alias.add", body=record({"alias": name(), "targets": list_of(name(), 100, 1)}), gives=_ALIAS)
     async def add_alias(self, query: Query) -> JSON:
         targets = query.body.get("targets")
         if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
             raise DirectoryError("invalid", "targets must be a list of addresses")
         return _alias(await self._accounts.add_alias(query.text("alias"), targets))
 
+    @shaped("Remove an alias.", action="alias.delete", gives=NOTHING)
     async def delete_alias(self, query: Query) -> JSON:
         await self._accounts.delete_alias(query.path["alias"])
         return {}
 
+    @shaped("List the senders that an account refuses.", gives=record({"blocks": list_of(_BLOCK)}))
     async def blocks(self, query: Query) -> JSON:
         return {"blocks": [_block(block) for block in await self._accounts.blocks(query.path["user"])]}
 
+    @shaped("Refuse mail of a sender to an account.", action="block.add", body=record({"sender": name()}), gives=_BLOCK)
     async def add_block(self, query: Query) -> JSON:
         return _block(await self._accounts.block(query.path["user"], query.text("sender")))
 
+    @shaped("Refuse a sender no more.", action="block.delete", gives=NOTHING)
     async def delete_block(self, query: Query) -> JSON:
         await self._accounts.unblock(query.path["user"], query.path["sender"])
         return {}

@@ -4,14 +4,27 @@ from mailx.core.accounts import DirectoryError
 from mailx.core.dkim import ALGORITHMS
 from mailx.core.records import Records
 from mailx.core.resolver import DNSFailure
-from mailx.core.signing import KEEP_DAYS, NEXT, RETIRED, Key, Signing
+from mailx.core.signing import ACTIVE, KEEP_DAYS, NEXT, RETIRED, Key, Signing
 from mailx.mail.records import quoted
 from mailx.ops.resources.query import JSON, Query, moment, running
+from mailx.ops.resources.shape import FLAG, NOTHING, TEXT, TIME, list_of, one_of, optional, record, shaped
+
+_KEY = record(
+    {
+        **dict.fromkeys(("domain", "selector", "name", "record", "line"), TEXT),
+        "algorithm": one_of(*ALGORITHMS),
+        "state": one_of(NEXT, ACTIVE, RETIRED),
+        "created": TIME,
+        **dict.fromkeys(("activated", "retired", "deletable"), optional(TIME)),
+    }
+)
+_KEYS = record({"keys": list_of(_KEY)})
 
 
 class Dkim:
     """The keys of the domains and their lives. ``records`` looks at DNS before keys are activated."""
 
+    SCOPE = "dkim"
     ROUTES = (
         ("/v1/dkim", "GET", "all"),
         ("/v1/dkim/<domain>", "GET", "keys"),
@@ -26,12 +39,15 @@ class Dkim:
         self._optional = signing
         self._records = records
 
+    @shaped("List the signing keys of all domains.", gives=_KEYS)
     async def all(self, query: Query) -> JSON:
         return _keys(await self._signing.keys())
 
+    @shaped("List the signing keys of a domain.", gives=_KEYS)
     async def keys(self, query: Query) -> JSON:
         return _keys(await self._signing.keys(query.path["domain"]))
 
+    @shaped("Make keys.", action="dkim.create", body=record(algorithms=list_of(one_of(*ALGORITHMS), 10, 1)), gives=_KEYS)
     async def create(self, query: Query) -> JSON:
         """Make the next keys, of the ``algorithms`` of the body or of all."""
         algorithms = query.body.get("algorithms", list(ALGORITHMS))
@@ -39,9 +55,11 @@ class Dkim:
             raise DirectoryError("invalid", "algorithms must be a list of names")
         return _keys(await self._signing.create(query.path["domain"], algorithms))
 
+    @shaped("Make keys that are to replace the active ones.", action="dkim.rotate", gives=_KEYS)
     async def rotate(self, query: Query) -> JSON:
         return _keys(await self._signing.rotate(query.path["domain"]))
 
+    @shaped("Sign with the next keys.", action="dkim.activate", body=record(force=FLAG), gives=_KEYS)
     async def activate(self, query: Query) -> JSON:
         """Sign with the next keys, if the world sees their records or the body has ``force``."""
         domain = query.path["domain"]
@@ -62,10 +80,12 @@ class Dkim:
             )
             raise DirectoryError("unpublished", f"these records are not published: {names}", remedy)
 
+    @shaped("Sign with a key no more.", action="dkim.retire", gives=NOTHING)
     async def retire(self, query: Query) -> JSON:
         await self._signing.retire(query.path["domain"], query.path["selector"])
         return {}
 
+    @shaped("Delete a key that does not sign.", action="dkim.delete", query={"force": one_of("true", "false")}, gives=NOTHING)
     async def delete(self, query: Query) -> JSON:
         await self._signing.delete(query.path["domain"], query.path["selector"], force=query.parameters.get("force") == "true")
         return {}

@@ -4,16 +4,26 @@ from mailx.core.published import Finding
 from mailx.core.records import Records
 from mailx.mail.records import Record
 from mailx.ops.resources.query import JSON, Query, running
+from mailx.ops.resources.shape import TEXT, list_of, one_of, record, shaped
+
+_RECORD = record(dict.fromkeys(("name", "type", "value", "line", "purpose", "need"), TEXT), verdict=TEXT, seen=list_of(TEXT), remark=TEXT)
+_PAGE = record({"domain": TEXT, "records": list_of(_RECORD), "mta_sts": record({"url": TEXT, "policy": TEXT})})
 
 
 class Dns:
     """Which records a domain needs, and with ``check`` what the world sees of them."""
 
+    SCOPE = "dns"
     ROUTES = (("/v1/dns/<domain>", "GET", "page"),)
 
     def __init__(self, records: Records | None) -> None:
         self._records = records
 
+    @shaped(
+        "The DNS records that a domain needs, with `check=true` also what the world sees.",
+        query={"check": one_of("true", "false")},
+        gives=_PAGE,
+    )
     async def page(self, query: Query) -> JSON:
         records = running(self._records, "the records cannot be worked out here")
         page = await records.expected(query.path["domain"])

@@ -2,11 +2,15 @@
 
 from mailx.core.indexer import Indexer
 from mailx.ops.resources.query import JSON, Query, running
+from mailx.ops.resources.shape import COUNT, NOTHING, record, shaped
+
+_STATUS = record({**dict.fromkeys(("behind", "segments", "documents", "octets"), COUNT), "seconds": {"type": "number"}})
 
 
 class SearchIndex:
     """How far the search index is, and its rebuilding. ``indexer`` is None without a server."""
 
+    SCOPE = "index"
     ROUTES = (
         ("/v1/index", "GET", "status"),
         ("/v1/index/rebuild", "POST", "rebuild"),
@@ -15,6 +19,7 @@ class SearchIndex:
     def __init__(self, indexer: Indexer | None) -> None:
         self._indexer = indexer
 
+    @shaped("How far the search index is.", gives=_STATUS)
     async def status(self, query: Query) -> JSON:
         """How far the search index has come, and how large it is."""
         status = await self._running().status()
@@ -26,6 +31,7 @@ class SearchIndex:
             "octets": status.octets,
         }
 
+    @shaped("Build the search index anew.", action="index.rebuild", gives=NOTHING)
     async def rebuild(self, query: Query) -> JSON:
         self._running().rebuild()
         return {}

@@ -52,3 +52,18 @@ def running(part: T | None, text: str, remedy: str = "Start the server.") -> T:
 def moment(seconds: int | None) -> str | None:
     """Seconds since 1970 as the API writes a time."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seconds(text: str, name: str) -> float:
+    """The time ``text`` (ISO 8601; without a zone it is UTC) in seconds since 1970; raises DirectoryError."""
+    try:
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise DirectoryError("invalid", f"{name} is not a time", "Write it like 2027-01-31T12:00:00Z.") from None
+
+
+def exact_moment(seconds: float) -> str:
+    """The same with milliseconds."""
+    when = datetime.fromtimestamp(seconds, UTC)
+    return when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03}Z"

@@ -5,16 +5,42 @@ What is being sent at the moment is left alone.
 
 from collections.abc import Mapping
 
-from mailx.core import queue_search
+from mailx.core import audit, queue_search
 from mailx.core.ledger import Entry, Ledger, Selection
 from mailx.core.parcels import Past
 from mailx.core.queue import Queue as MailQueue
 from mailx.core.queue_search import Change, Wanted
 from mailx.core.users import DirectoryError
 from mailx.ops.resources.query import JSON, Query, moment, running
+from mailx.ops.resources.shape import COUNT, FLAG, NUMERAL, TEXT, TIME, Schema, list_of, optional, record, shaped, text
 
 PAGE = 200  # entries in one answer
 _TEXTS = 10  # of a list in a body
+
+_FILTER = text(500, pattern=r"^[^\u0000-\u001f\u007f\ud800-\udfff]*$")
+_FILTERS: dict[str, Schema] = dict.fromkeys(queue_search.FILTERS, _FILTER) | {"older": NUMERAL}
+_TRIED = record({"time": TIME, "reply": TEXT, "host": TEXT, "security": TEXT, "tls": TEXT})
+_ENTRY_TEXTS = ("id", "state", "sender", "recipient", "original", "destination")
+_ENTRY_COUNTS = ("entry", "attempts", "attempts_left", "size")
+_ENTRY = record(
+    {
+        **dict.fromkeys(_ENTRY_TEXTS, TEXT),
+        **dict.fromkeys(_ENTRY_COUNTS, COUNT),
+        "relay": optional(TEXT),
+        "next": optional(TIME),
+        "accepted": TIME,
+        "finished": optional(TIME),
+        "account": optional(COUNT),
+        "last": optional(_TRIED),
+    },
+    history=list_of(_TRIED),
+)
+_COUNTS: Schema = {"type": "object", "additionalProperties": COUNT}
+_SELECTED = record(
+    **{name: {"type": ["string", "array", "integer"], "maxLength": 500, "maxItems": _TEXTS, "items": _FILTER} for name in _FILTERS},
+    all=FLAG,
+)
+_CHANGED = record({"count": COUNT})
 
 
 class Queue:
@@ -23,6 +49,7 @@ class Queue:
     ``routed``: some mail goes through relays, so that the place in the queue does not tell the recipient's domain.
     """
 
+    SCOPE = "queue"
     ROUTES = (
         ("/v1/queue", "GET", "entries"),
         ("/v1/queue/<id>", "GET", "message"),
@@ -37,6 +64,11 @@ class Queue:
         self._queue = queue
         self._routed = routed
 
+    @shaped(
+        "List entries of the queue.",
+        query={**_FILTERS, "after": NUMERAL, "limit": NUMERAL},
+        gives=record({"entries": list_of(_ENTRY), "next": optional(COUNT)}, counts=_COUNTS),
+    )
     async def entries(self, query: Query) -> JSON:
         """A page of entries; ``next`` is the ``after`` of the next page, or null. The first page has the counts of states, too."""
         ledger = self._ledger()
@@ -47,6 +79,7 @@ class Queue:
         found = await queue_search.find(ledger, wanted, after, limit)
         return {"entries": [_entry(entry) for entry in found.entries], "next": found.following, **counts}
 
+    @shaped("Show the recipients of a message with all attempts.", gives=record({"id": TEXT, "entries": list_of(_ENTRY)}))
     async def message(self, query: Query) -> JSON:
         """The recipients of one message, by its queue id, with all attempts that are kept."""
         ledger = self._ledger()
@@ -57,21 +90,26 @@ class Queue:
         shown = [await ledger.show(entry.id) for entry in entries]
         return {"id": id, "entries": [_entry(one.entry) | {"history": [_attempt(past) for past in one.history]} for one in shown]}
 
+    @shaped("Try entries now.", action="queue.retry", body=_SELECTED, gives=_CHANGED)
     async def retry(self, query: Query) -> JSON:
         return await self._change(query, self._ledger().retry)
 
+    @shaped("Keep entries until they are released.", action="queue.hold", body=_SELECTED, gives=_CHANGED)
     async def hold(self, query: Query) -> JSON:
         return await self._change(query, self._ledger().hold)
 
+    @shaped("Let held entries be tried again.", action="queue.release", body=_SELECTED, gives=_CHANGED)
     async def release(self, query: Query) -> JSON:
         return await self._change(query, self._ledger().release)
 
+    @shaped("Give entries up and tell their senders.", action="queue.bounce", body=_SELECTED, gives=_CHANGED)
     async def bounce(self, query: Query) -> JSON:
         queue = self._queue
         if queue is not None and not queue.running:
             raise DirectoryError("invalid", "only a running server can tell senders", "Start the server, or delete without a word.")
         return await self._change(query, self._ledger().bounce)
 
+    @shaped("Delete entries without a word.", action="queue.delete", body=_SELECTED, gives=_CHANGED)
     async def delete(self, query: Query) -> JSON:
         return await self._change(query, self._ledger().delete)
 
@@ -84,6 +122,7 @@ class Queue:
         selection = wanted.selection
         if selection.envelope and not await ledger.list(selection, 0, 1):
             raise _unknown(selection.envelope)
+        audit.note(target=selection.envelope or "queue", after={"selected": dict(query.body)})
         return {"count": await queue_search.change(ledger, wanted, change)}
 
     def _wanted(self, values: Mapping[str, str]) -> Wanted:

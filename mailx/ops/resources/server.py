@@ -8,11 +8,13 @@ from mailx import __version__
 from mailx.config import Config, sections
 from mailx.core.accounts import Accounts
 from mailx.ops.resources.query import JSON, Query
+from mailx.ops.resources.shape import COUNT, TEXT, record, shaped
 
 
 class Server:
     """What runs here, and with which settings."""
 
+    SCOPE = "server"
     ROUTES = (
         ("/v1/status", "GET", "status"),
         ("/v1/config", "GET", "configuration"),
@@ -22,11 +24,13 @@ class Server:
         self._accounts = accounts
         self._config = config
 
+    @shaped("What runs here.", gives=record({"version": TEXT, "hostname": TEXT, "accounts": COUNT, "used": COUNT}))
     async def status(self, query: Query) -> JSON:
         """Version, hostname, and how much there is."""
         accounts, octets = await self._accounts.totals()
         return {"version": __version__, "hostname": self._config.server.hostname, "accounts": accounts, "used": octets}
 
+    @shaped("The settings in force, without secrets.", gives={"type": "object", "additionalProperties": {"type": "object"}})
     async def configuration(self, query: Query) -> JSON:
         """The running configuration, without its secrets."""
         return {name: _settings(getattr(self._config, name)) for name in sections()}

@@ -1,25 +1,33 @@
 """What happened to messages: their timelines."""
 
-from datetime import UTC, datetime
-
 from mailx.core.accounts import Accounts
 from mailx.core.timeline import TRACES, Event, Timeline, Trace
 from mailx.core.users import DirectoryError
-from mailx.ops.resources.query import JSON, Query, moment, running
+from mailx.ops.resources.query import JSON, Query, exact_moment, moment, running
+from mailx.ops.resources.shape import NUMERAL, TEXT, TIME, list_of, name, record, shaped
 
 _LIMIT = 200  # messages in one answer
 _WHAT_LIMIT = 1000  # characters
+_EVENT = record({"time": TIME, "event": TEXT, "facts": {"type": "object"}})
+_MESSAGES = record({"messages": list_of(record({"id": TEXT, "events": list_of(_EVENT)}))})
 
 
 class Traces:
     """Searches timelines. ``timeline`` is None where no database is open; ``accounts`` knows the names of those that sent."""
 
+    SCOPE = "trace"
     ROUTES = (("/v1/trace", "GET", "trace"),)
 
     def __init__(self, timeline: Timeline | None, accounts: Accounts) -> None:
         self._timeline = timeline
         self._accounts = accounts
 
+    @shaped(
+        "What happened to messages: by an address, a Message-ID or a queue id.",
+        query={"what": name(_WHAT_LIMIT), "limit": NUMERAL},
+        needed=("what",),
+        gives=_MESSAGES,
+    )
     async def trace(self, query: Query) -> JSON:
         """The newest messages that ``what`` finds: an address, a Message-ID or a queue id."""
         timeline = running(self._timeline, "timelines are not kept here")
@@ -47,5 +55,4 @@ def _event(event: Event, names: dict[int, str]) -> JSON:
         facts["account"] = names[facts["account"]]
     if isinstance(facts.get("next"), int):
         facts["next"] = moment(facts["next"])
-    when = datetime.fromtimestamp(event.time, UTC)
-    return {"time": when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03}Z", "event": event.event, "facts": facts}
+    return {"time": exact_moment(event.time), "event": event.event, "facts": facts}
