@@ -7,15 +7,14 @@ running deliveries finish, then the connections, then the timeline that both wri
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.internet.threads import deferToThreadPool
 
-from mailx.config import Config
+from mailx.config import Config, relays
 from mailx.core.accounts import Accounts
 from mailx.core.bounces import Bounces
-from mailx.core.courier import ICourier
 from mailx.core.limits import SendLimits
 from mailx.core.outgoing import Outgoing
 from mailx.core.policy import BlockList, IPolicy, MessageSize
@@ -23,6 +22,7 @@ from mailx.core.progress import Progress
 from mailx.core.queue import Queue
 from mailx.core.reception import Reception
 from mailx.core.remembered import Remembered
+from mailx.core.rerouting import Rerouting
 from mailx.core.resolver import Resolver
 from mailx.core.routes import Routes
 from mailx.core.settings import Settings
@@ -32,6 +32,9 @@ from mailx.core.timeline import Timeline
 from mailx.store import Store
 from mailx.store.blobs import Blobs
 from mailx.store.cipher import Cipher
+
+if TYPE_CHECKING:
+    from mailx.outbound.relays import Relays
 
 _GOODBYES = 1.0  # seconds that other servers have to answer QUIT when this one stops
 
@@ -48,11 +51,13 @@ class Post:
     progress: Progress
     queue: Queue
     bounces: Bounces
+    rerouting: Rerouting
 
     async def start(self, reception: Reception) -> None:
         """Send what waits, and take what ``reception`` brings. Raises Unavailable."""
         reception.bounce_with(self.bounces)
         await self.queue.start(self.bounces, reception.accept)
+        await self.rerouting.start()
 
 
 async def open_post(
@@ -76,13 +81,13 @@ async def open_post(
     parts.push_async_callback(timeline.stop)
     threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
     outgoing = Outgoing(signing, hostname, threads, reactor)
-    couriers = _couriers(config, resolver, Remembered(store, cipher), outgoing, reactor, parts)
-    routes = Routes(config.outbound, config.queue)
+    couriers = _relays(config, resolver, Remembered(store, cipher), outgoing, reactor, parts)
+    routes = Routes(config.outbound, config.queue, config.smarthost)
     queue = Queue(
         store,
         cipher,
         blobs,
-        couriers,
+        couriers.couriers,
         routes,
         config.queue,
         config.outbound,
@@ -92,30 +97,30 @@ async def open_post(
         progress=progress,
     )
     parts.push_async_callback(queue.stop)
+    rerouting = Rerouting(queue, couriers, store, cipher, config, reactor)
+    settings.watch(["smarthost", "outbound", "queue"], rerouting.renew)
+    parts.push_async_callback(rerouting.stop)
     srs = SRS(store, cipher)
-    return Post(resolver, outgoing, signing, timeline, srs, progress, queue, Bounces(hostname, accounts, timeline, reactor, srs))
+    return Post(resolver, outgoing, signing, timeline, srs, progress, queue, Bounces(hostname, accounts, timeline, reactor, srs), rerouting)
 
 
-def _couriers(
+def _relays(
     config: Config, resolver: Resolver, remembered: Remembered, outgoing: Outgoing, reactor: Any, parts: AsyncExitStack
-) -> dict[str, ICourier]:
+) -> "Relays":
     """The direct courier and one for each relay, with one pool of connections for all."""
     from mailx.outbound.courier import SMTPCourier
     from mailx.outbound.pool import Pool
     from mailx.outbound.relay import RelayCourier
+    from mailx.outbound.relays import Relays
 
     outbound, hostname = config.outbound, config.server.hostname
     pool = Pool(outbound, hostname, reactor)
     parts.callback(pool.abort)
     parts.push_async_callback(pool.ended, _GOODBYES)
     own = [(config.server.interface, config.smtp.port)]
-    couriers: dict[str, ICourier] = {
-        "": SMTPCourier(outbound, hostname, pool, outgoing, resolver, remembered, own, reactor),
-        **{relay.name: RelayCourier(relay, pool, outgoing, resolver, reactor) for relay in outbound.relays},
-    }
-    for courier in couriers.values():
-        parts.push_async_callback(courier.stop)
-    return couriers
+    direct = SMTPCourier(outbound, hostname, pool, outgoing, resolver, remembered, own, reactor)
+    parts.push_async_callback(direct.stop)  # the pool, and so all relays' connections
+    return Relays(direct, lambda relay: RelayCourier(relay, pool, outgoing, resolver, reactor), relays(config))
 
 
 def policies(
