@@ -36,10 +36,8 @@ _ENTRY = record(
     history=list_of(_TRIED),
 )
 _COUNTS: Schema = {"type": "object", "additionalProperties": COUNT}
-_SELECTED = record(
-    **{name: {"type": ["string", "array", "integer"], "maxLength": 500, "maxItems": _TEXTS, "items": _FILTER} for name in _FILTERS},
-    all=FLAG,
-)
+_CHOICE: Schema = {"type": ["string", "array", "integer"], "maxLength": 500, "maxItems": _TEXTS, "items": _FILTER}
+_SELECTED = record(None, **dict.fromkeys(_FILTERS, _CHOICE), all=FLAG)
 _CHANGED = record({"count": COUNT})
 
 
