@@ -1,0 +1,176 @@
+"""What the overview shows, card by card. A subsystem adds one function to ``CARDS``.
+
+A card is asked at every visit, so it must cost one small read at most. One that the store cannot answer is left out and named;
+the others are shown.
+"""
+
+import shutil
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+from attrs import Factory, frozen
+from twisted.internet.threads import deferToThreadPool
+
+from mailx.core.dangers import dangers
+from mailx.core.figures import CALLS, CALLS_REFUSED, COARSE, FAILED, FINE, LOCAL, PUT_OFF, SENT
+from mailx.web.panel.charts import Kind, chart
+from mailx.web.panel.parts import Parts
+from mailx.web.rendering import duration, octets, plural
+
+_DAY = 86400
+_FULL = 90  # per cent of the disk, unless alerts say otherwise
+_SOON = 14  # days before a certificate's end, unless alerts say otherwise
+
+# State of the queue's rows, what it means, and how it looks.
+_STATES = (
+    ("pending", "Waiting for the first attempt", "busy"),
+    ("sending", "Being sent", "busy"),
+    ("deferred", "Put off until the next attempt", "warn"),
+    ("held", "Held by an administrator", "warn"),
+    ("failed", "Failed", "bad"),
+    ("sent", "Sent within a day", "good"),
+)
+
+FATES = (
+    Kind("delivered", "Delivered", (SENT, LOCAL)),
+    Kind("deferred", "Put off", (PUT_OFF,)),
+    Kind("bounced", "Failed", (FAILED,)),
+)
+CALL_FATES = (Kind("delivered", "Taken", (CALLS,)), Kind("refused", "Refused", (CALLS_REFUSED,)))
+
+
+@frozen
+class Tile:
+    """One number. ``kind``: "", warn or bad."""
+
+    name: str
+    figure: str
+    note: str = ""
+    kind: str = ""
+    href: str = ""
+
+
+@frozen
+class Card:
+    """One part of the overview: a template, what it shows, and the numbers that stand above all cards."""
+
+    title: str
+    template: str = ""  # "": tiles only
+    context: Mapping[str, Any] = Factory(dict)
+    tiles: tuple[Tile, ...] = ()
+    wide: bool = False
+
+
+async def warnings(parts: Parts) -> Card | None:
+    """Settings that are unsafe, and alerts that nobody has closed."""
+    unsafe = list(dangers(parts.settings.current))
+    opened = await parts.alerts.open() if parts.alerts is not None else ()
+    if not unsafe and not opened:
+        return None
+    return Card("Needs your attention", "cards/warnings.html", {"unsafe": unsafe, "alerts": opened}, wide=True)
+
+
+async def waiting(parts: Parts) -> Card | None:
+    """The queue, by state."""
+    if parts.queue is None:
+        return None
+    counts = await parts.queue.ledger.counts()
+    waits = counts.get("pending", 0) + counts.get("sending", 0) + counts.get("deferred", 0)
+    tile = Tile("In the queue", f"{waits:,}", f"{plural(counts.get('held', 0), 'recipient')} held", href="/queue")
+    states = [(state, text, counts.get(state, 0), kind) for state, text, kind in _STATES]
+    return Card("Queue", "cards/queue.html", {"states": states}, (tile,))
+
+
+async def day(parts: Parts) -> Card | None:
+    """What became of mail within 24 hours."""
+    if parts.figures is None:
+        return None
+    drawn = chart(await parts.figures.series(FINE, 48, of=6), FATES)
+    delivered, deferred, bounced = drawn.totals
+    tiles = (
+        Tile("Delivered", f"{delivered:,}", "recipients within 24 hours"),
+        Tile("Failed", f"{bounced:,}", f"within 24 hours; put off {plural(deferred, 'time')}", "warn" if bounced else ""),
+    )
+    return Card("Deliveries within 24 hours", "cards/chart.html", {"chart": drawn, "id": "day"}, tiles)
+
+
+async def month(parts: Parts) -> Card | None:
+    """What became of mail within 30 days."""
+    if parts.figures is None:
+        return None
+    return Card(
+        "Deliveries within 30 days",
+        "cards/chart.html",
+        {"chart": chart(await parts.figures.series(COARSE, 30, of=24), FATES), "id": "month"},
+    )
+
+
+async def calls(parts: Parts) -> Card | None:
+    """Webhook calls within 24 hours."""
+    if parts.figures is None or not parts.settings.current.webhook.port:
+        return None
+    drawn = chart(await parts.figures.series(FINE, 48, of=6), CALL_FATES)
+    taken, refused = drawn.totals
+    tile = Tile("Webhook calls", f"{taken:,}", f"within 24 hours; {refused:,} refused", href="/calls")
+    return Card("Webhook calls within 24 hours", "cards/chart.html", {"chart": drawn, "id": "calls"}, (tile,))
+
+
+async def storage(parts: Parts) -> Card | None:
+    """Accounts, their mail and the disk that holds it."""
+    accounts, used = await parts.accounts.totals()
+    reactor, settings = parts.reactor, parts.settings.current
+    disk = await deferToThreadPool(reactor, reactor.getThreadPool(), _disk, settings.server.data)
+    tiles = [Tile("Accounts", f"{accounts:,}", f"{octets(used)} of mail", href="/accounts")]
+    if disk is not None:
+        kind = "bad" if disk.full >= (settings.alerts.disk_percent or _FULL) else ""
+        tiles.append(Tile("Disk", f"{disk.full} %", f"{octets(disk.free)} free", kind))
+    return Card("Storage", "cards/storage.html", {"accounts": accounts, "used": used, "disk": disk}, tuple(tiles))
+
+
+@frozen
+class Disk:
+    """The file system with the data: per cent used, octets free."""
+
+    full: int
+    free: int
+
+
+def _disk(path: str) -> Disk | None:
+    try:
+        found = shutil.disk_usage(path)
+    except OSError:
+        return None
+    return Disk(-(-found.used * 100 // max(1, found.used + found.free)), found.free)
+
+
+async def certificates(parts: Parts) -> Card | None:
+    """How long certificates hold."""
+    if parts.certificates is None:
+        return None
+    soon = parts.settings.current.alerts.certificate_days or _SOON
+    rows = []
+    for one in parts.certificates.overview():
+        days = int((one.expires - parts.reactor.seconds()) // _DAY)
+        rows.append(
+            {
+                "name": one.names[0] if one.names else one.subject,
+                "days": days,
+                "expires": one.expires,
+                "kind": "bad" if days < 0 else "warn" if days < soon else "good",
+            }
+        )
+    return Card("TLS certificates", "cards/certificates.html", {"certificates": rows})
+
+
+async def server(parts: Parts) -> Card | None:
+    """The program itself."""
+    running = duration(parts.reactor.seconds() - parts.started)
+    return Card(
+        "Server", "cards/server.html", {"running": running, "started": parts.started, "hostname": parts.settings.current.server.hostname}
+    )
+
+
+Maker: TypeAlias = Callable[[Parts], Awaitable[Card | None]]
+
+# In the order of the page.
+CARDS: tuple[Maker, ...] = (warnings, waiting, day, month, calls, storage, certificates, server)
