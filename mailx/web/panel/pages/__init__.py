@@ -2,5 +2,11 @@
 
 from mailx.web.panel.dashboard import Dashboard
 from mailx.web.panel.page import Page
+from mailx.web.panel.pages.calls import Calls
+from mailx.web.panel.pages.suppressions import Suppressions
 
-PAGES: tuple[type[Page], ...] = (Dashboard,)
+PAGES: tuple[type[Page], ...] = (
+    Dashboard,
+    Calls,
+    Suppressions,
+)
