@@ -32,6 +32,7 @@ from mailx.core.records import Records
 from mailx.core.resolver import Resolver
 from mailx.core.settings import Settings
 from mailx.core.suppressions import Suppressions
+from mailx.core.templates import Templates
 from mailx.ops.administration import Administration
 from mailx.ops.certificates import Certificates
 from mailx.store import Store
@@ -112,16 +113,39 @@ async def open_aftermath(
     return Aftermath(posting, figures, delivery_log, suppressions, calls, Fates(store, cipher), callbacks, call_states)
 
 
+async def open_templates(settings: Settings, store: Store, cipher: Cipher, reactor: Any, parts: AsyncExitStack) -> Templates:
+    """Raises Unavailable."""
+    templates = Templates(store, cipher, settings, reactor)
+    await templates.load()
+    templates.start()
+    parts.callback(templates.stop)
+    return templates
+
+
 @frozen
 class House:
-    """What the panel shows and changes, beside mail out and those who administer."""
+    """What the web edges work with, beside mail out and those who administer."""
 
     settings: Settings
     accounts: Accounts
     reception: Reception
+    templates: Templates
     records: Records
     certificates: Certificates
     administration: Administration
+
+
+def receiver(house: House, after: Aftermath, reactor: Any) -> IService:
+    """The webhook receiver at its port."""
+    from mailx.web.webhook.server import ReceiverService
+    from mailx.web.webhook.status import Status
+
+    calls, callbacks = after.calls, after.callbacks
+    status = Status(calls, after.fates, callbacks)
+    service: IService = ReceiverService(
+        house.settings, house.reception, calls, house.templates, after.suppressions, house.certificates, reactor, status, callbacks.wake
+    )
+    return service
 
 
 def panel(house: House, post: Post, people: People, after: Aftermath, reactor: Any) -> IService:
@@ -129,6 +153,7 @@ def panel(house: House, post: Post, people: People, after: Aftermath, reactor: A
     from mailx.imap.probe import IMAPProbe
     from mailx.outbound.probe import MailOutProbe
     from mailx.pop3.probe import POP3Probe
+    from mailx.web.panel.api import API
     from mailx.web.panel.app import Panel
     from mailx.web.panel.parts import Parts
     from mailx.web.panel.service import PanelService
@@ -152,11 +177,13 @@ def panel(house: House, post: Post, people: People, after: Aftermath, reactor: A
         delivery_log=after.delivery_log,
         suppressions=after.suppressions,
         calls=after.calls,
+        templates=house.templates,
         fates=after.fates,
         callbacks=after.callbacks,
         mail_out_probe=MailOutProbe(house.settings.current.server.hostname, post.outgoing, post.resolver, reactor),
         mailbox_probe=MailboxProbes(IMAPProbe(post.resolver, reactor), POP3Probe(post.resolver, reactor)),
         started=time(),
     )
-    service: IService = PanelService(Panel(every), house.settings.current.panel, house.certificates, reactor)
+    api = API(house.administration, people.api_keys)
+    service: IService = PanelService(Panel(every, api=api), house.settings.current.panel, house.certificates, reactor)
     return service

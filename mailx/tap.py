@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 
 from mailx import __version__
 from mailx.composition import Post, open_post, policies
-from mailx.composition_web import House, open_aftermath, open_people, panel
+from mailx.composition_web import Aftermath, House, People, open_aftermath, open_people, open_templates, panel, receiver
 from mailx.config import Config, StoreSettings, listeners
 from mailx.config_file import ConfigError, Sources, find
 from mailx.core.access import Access
@@ -189,16 +189,27 @@ class MailX(MultiService):
 
         edges = MultiService()
         parts.push_async_callback(edges.stopService)
-        for edge in _edges(config, mailboxes, reception, access, tls, reactor, self._tracing):
-            edge.setServiceParent(edges)
+        templates = await open_templates(settings, store, cipher, reactor, parts)
         records = Records(config, post.signing, post.resolver, tls.certificate_for)
         administration = Administration(
-            accounts, config, indexer, queue=post.queue, timeline=post.timeline, signing=post.signing, records=records
+            accounts,
+            config,
+            indexer,
+            queue=post.queue,
+            timeline=post.timeline,
+            signing=post.signing,
+            records=records,
+            admins=people.admins,
+            api_keys=people.api_keys,
+            audit=people.audit,
         )
+        house = House(settings, accounts, reception, templates, records, tls, administration)
+        for edge in (
+            *_edges(config, mailboxes, reception, access, tls, reactor, self._tracing),
+            *_web_edges(house, post, people, after, reactor),
+        ):
+            edge.setServiceParent(edges)
         AdminService(config.admin.socket, administration, reactor).setServiceParent(edges)  # type: ignore[no-untyped-call]
-        if config.panel.port:
-            house = House(settings, accounts, reception, records, tls, administration)
-            panel(house, post, people, after, reactor).setServiceParent(edges)
         edges.startService()
         parts.callback(setattr, health, "phase", "stopping")
         health.phase = "running"
@@ -339,6 +350,15 @@ def _edges(
         from mailx.imap.server import IMAPService
 
         yield IMAPService(imap, config.server, mailboxes, reception, access, tls, reactor, tracing)
+
+
+def _web_edges(house: House, post: Post, people: People, after: Aftermath, reactor: Any) -> Iterator[IService]:
+    """The same for those over HTTP."""
+    config = house.settings.current
+    if config.webhook.port:
+        yield receiver(house, after, reactor)
+    if config.panel.port:
+        yield panel(house, post, people, after, reactor)
 
 
 def _renew(tls: Certificates, config: Config) -> None:
