@@ -37,3 +37,4 @@ CREATE TABLE remote_mailboxes (
     tested BIGINT,
     result BYTEA                                 -- sealed
 );
+CREATE INDEX queue_oldest ON queue (dispatch_id) WHERE state IN ('pending', 'deferred');

@@ -37,3 +37,4 @@ CREATE TABLE remote_mailboxes (
     tested INTEGER,
     result BLOB                                 -- sealed
 );
+CREATE INDEX queue_oldest ON queue (dispatch_id) WHERE state IN ('pending', 'deferred');

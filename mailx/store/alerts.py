@@ -1,0 +1,116 @@
+"""Alerts in the database, and the figures that they are raised for.
+
+An alert is open from its raising until what it is about is over; at most one of a kind and subject is open at a time, however many
+nodes raise it. ``mailed`` and ``posted`` are NULL while that is still to be done, 0 when it was not asked for.
+"""
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from mailx.store import Row, Txn
+
+MAILED, POSTED = "mailed", "posted"
+CHANNELS = (MAILED, POSTED)
+
+_COLUMNS = "id, kind, hash, guid, sealed, opened, closed, acknowledged, acknowledged_by"
+
+
+@frozen
+class Raised:
+    """An alert to be stored. ``closed``: it is over already."""
+
+    kind: str
+    hash: bytes
+    guid: bytes
+    sealed: bytes
+    opened: int
+    closed: int | None
+    mail: bool
+    post: bool
+
+
+def add(txn: Txn, raised: Raised) -> bool:
+    """Store an alert unless the same is open; whether it was stored."""
+    told = [None if wanted else 0 for wanted in (raised.mail, raised.post)]
+    row = txn.one(
+        "INSERT INTO alerts (kind, hash, guid, sealed, opened, closed, mailed, posted) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (hash) WHERE closed IS NULL DO NOTHING RETURNING id",
+        (raised.kind, raised.hash, raised.guid, raised.sealed, raised.opened, raised.closed, *told),
+    )
+    return row is not None
+
+
+def close(txn: Txn, hash: bytes, now: int) -> int:
+    """What the alert is about is over; whether it was open."""
+    return txn.execute("UPDATE alerts SET closed = ? WHERE hash = ? AND closed IS NULL", (now, hash))
+
+
+def open_ones(txn: Txn, limit: int) -> list[Row]:
+    """The newest ``limit`` open alerts."""
+    return txn.all(f"SELECT {_COLUMNS} FROM alerts WHERE closed IS NULL ORDER BY id DESC LIMIT ?", (limit,))
+
+
+def past(txn: Txn, before: int, limit: int) -> list[Row]:
+    """At most ``limit`` closed alerts with ids below ``before`` (0: all), the newest first."""
+    return txn.all(
+        f"SELECT {_COLUMNS} FROM alerts WHERE closed IS NOT NULL AND (? = 0 OR id < ?) ORDER BY id DESC LIMIT ?", (before, before, limit)
+    )
+
+
+def by_id(txn: Txn, id: int) -> Row | None:
+    return txn.one(f"SELECT {_COLUMNS} FROM alerts WHERE id = ?", (id,))
+
+
+def acknowledge(txn: Txn, id: int, name: str, now: int, closes: bool) -> int:
+    """Somebody has seen it; ``closes``: and with that it is over. Whether nobody had before."""
+    closing = ", closed = COALESCE(closed, ?)" if closes else ""
+    return txn.execute(
+        f"UPDATE alerts SET acknowledged = ?, acknowledged_by = ?{closing} WHERE id = ? AND acknowledged IS NULL",
+        (now, name, *([now] if closes else []), id),
+    )
+
+
+def untold(txn: Txn, channel: str, limit: int) -> list[Row]:
+    """At most ``limit`` alerts that are still to be told by ``channel``, the oldest first."""
+    assert channel in CHANNELS
+    return txn.all(f"SELECT {_COLUMNS} FROM alerts WHERE {channel} IS NULL ORDER BY id LIMIT ?", (limit,))
+
+
+def told(txn: Txn, channel: str, ids: Sequence[int], now: int) -> None:
+    """They were told by ``channel``."""
+    assert channel in CHANNELS
+    txn.execute(f"UPDATE alerts SET {channel} = ? WHERE id IN ({', '.join('?' * len(ids))})", (now, *ids))
+
+
+def prune(txn: Txn, before: int, limit: int) -> int:
+    """Drop at most ``limit`` alerts that were over before then; how many there were."""
+    return txn.execute("DELETE FROM alerts WHERE id IN (SELECT id FROM alerts WHERE closed < ? ORDER BY id LIMIT ?)", (before, limit))
+
+
+@frozen
+class Figures:
+    """What the store knows of the state of things."""
+
+    waiting: int  # recipients in the queue
+    oldest: int  # when the oldest of their messages came; 0: none waits
+    full: tuple[tuple[str, int, int], ...]  # accounts: address, octets used, quota
+
+
+def figures(txn: Txn, percent: int, quota: int, limit: int) -> Figures:
+    """The figures now; at most ``limit`` accounts that have used ``percent`` of their quota (default ``quota``; 0: unlimited)."""
+    row = txn.one("SELECT count(*) FROM queue WHERE state IN ('pending', 'deferred')")
+    oldest = txn.one("SELECT MIN(dispatch_id) FROM queue WHERE state IN ('pending', 'deferred')")
+    came = txn.one("SELECT created FROM dispatches WHERE id = ?", (oldest[0],)) if oldest is not None and oldest[0] is not None else None
+    full: list[Row] = []
+    if percent:
+        full = txn.all(
+            "SELECT a.local || '@' || d.name, a.used, COALESCE(a.quota, ?) FROM accounts a JOIN domains d ON d.id = a.domain_id"
+            " WHERE COALESCE(a.quota, ?) > 0 AND a.used * 100 >= COALESCE(a.quota, ?) * ? AND a.state <> 'deleted' ORDER BY a.id LIMIT ?",
+            (quota, quota, quota, percent, limit),
+        )
+    return Figures(
+        int(row[0]) if row is not None else 0,
+        int(came[0]) if came is not None else 0,
+        tuple((str(address), int(used), int(most)) for address, used, most in full),
+    )
