@@ -2,11 +2,25 @@
 
 from mailx.web.panel.dashboard import Dashboard
 from mailx.web.panel.page import Page
-from mailx.web.panel.pages.calls import Calls
-from mailx.web.panel.pages.suppressions import Suppressions
+from mailx.web.panel.pages.accounts import Accounts
+from mailx.web.panel.pages.aliases import Aliases
+from mailx.web.panel.pages.blocks import Blocks
+from mailx.web.panel.pages.certificates import Certificates
+from mailx.web.panel.pages.deliveries import Deliveries
+from mailx.web.panel.pages.dkim import DKIM
+from mailx.web.panel.pages.dns import DNS
+from mailx.web.panel.pages.domains import Domains
+from mailx.web.panel.pages.queue import Queue
 
 PAGES: tuple[type[Page], ...] = (
     Dashboard,
-    Calls,
-    Suppressions,
+    Queue,
+    Deliveries,
+    Domains,
+    DNS,
+    DKIM,
+    Accounts,
+    Blocks,
+    Aliases,
+    Certificates,
 )

@@ -1,0 +1,260 @@
+"""Accounts: searching a large directory a page at a time, and everything that is done to accounts.
+
+A password that was generated is on the answer to the POST and nowhere else. Deleting shows what goes with the account and
+asks for its address. Changes of several accounts are asked about on a page of their own; each account gets its own row
+in the audit log.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mailx.core import audit
+from mailx.core.catalogue import Wanted
+from mailx.core.passwords import generate
+from mailx.core.users import ACTIVE, ROLES, SUSPENDED, Details, DirectoryError
+from mailx.web.panel.errands import Errand, Errands
+from mailx.web.panel.links import to
+from mailx.web.panel.page import FormError, Page, Redirect, View, Visit, change, show
+from mailx.web.panel.parts import Parts
+from mailx.web.panel.sizes import DEFAULT, quota, typed
+
+PAGE = 50
+CHOSEN = 200  # accounts changed at a time
+
+_ROLE_CHOICES = [(role, role) for role in ROLES]
+_FILTERS = ("text", "domain", "role", "state")
+_ACTS = {"suspend": (SUSPENDED, "suspended"), "resume": (ACTIVE, "active")}
+
+
+class Accounts(Page):
+    """The list of accounts, and one account with its forms."""
+
+    path = "/accounts"
+    title = "Accounts"
+    group = "Directory"
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self._errands = Errands(parts.reactor)
+
+    async def stop(self) -> None:
+        """What goes on is finished at the next start (``Accounts.load``)."""
+        await self._errands.stop()
+
+    @show("/accounts")
+    async def index(self, visit: Visit) -> View:
+        filters = {name: visit.query.get(name, "").strip() for name in _FILTERS}
+        after = visit.query.get("after", "")
+        found = await self.parts.accounts.catalogue.accounts(Wanted(**filters), after, PAGE)
+        total, used = await self.parts.accounts.totals()
+        context = {
+            "accounts": [_row(details) for details in found.items],
+            "filters": filters,
+            "filtered": any(filters.values()),
+            "role_choices": _ROLE_CHOICES,
+            "total": total,
+            "used": used,
+            "newer": to("accounts", query=filters) if after else "",
+            "older": to("accounts", query={**filters, "after": found.following}) if found.following else "",
+        }
+        return View("accounts.html", context)
+
+    @show("/accounts/add")
+    async def adding(self, visit: Visit) -> View:
+        domain = visit.query.get("domain", "")
+        context = {"address": f"@{domain}" if domain else "", "role_choices": _ROLE_CHOICES, "default": self._default}
+        return View("account_add.html", context, title="New account")
+
+    @change("/accounts/add", action="user.add", shown="adding")
+    async def add(self, visit: Visit) -> Redirect | View:
+        form = visit.form
+        address = form.needed("address", 320)
+        role = form.choice("role", ("", *ROLES))
+        octets = quota(form.text("quota", DEFAULT), form.text("size"))
+        password, generated = _password(visit)
+        user = await self.parts.accounts.add_user(address, password, role, octets)
+        if generated:
+            return self._secret(str(user.address), password, f"{user.address} was added")
+        return Redirect(to("accounts", str(user.address)), f"{user.address} was added.")
+
+    @show("/accounts/<address>")
+    async def account(self, visit: Visit) -> View:
+        details = await self.parts.accounts.find(visit.path["address"])
+        kind, size = typed(details.own_quota)
+        belongings = await self.parts.accounts.catalogue.belongings(details.user.id)
+        context = {
+            "account": _row(details),
+            "aliases": details.aliases,
+            "belongings": belongings,
+            "role_choices": _ROLE_CHOICES,
+            "quota": kind,
+            "size": size,
+            "default": self._default,
+        }
+        return View("account.html", context, title=str(details.user.address))
+
+    @change("/accounts/<address>/password", action="user.password", shown="account")
+    async def password(self, visit: Visit) -> Redirect | View:
+        address = str((await self.parts.accounts.find(visit.path["address"])).user.address)
+        password, generated = _password(visit)
+        await self.parts.accounts.set_password(address, password)
+        if generated:
+            return self._secret(address, password, f"The password of {address} was changed")
+        return Redirect(to("accounts", address), f"The password of {address} was changed. Sessions that were open have ended.")
+
+    @change("/accounts/<address>/quota", action="user.quota", shown="account")
+    async def quota(self, visit: Visit) -> Redirect:
+        octets = quota(visit.form.text("quota"), visit.form.text("size"))
+        details = await self.parts.accounts.find(visit.path["address"])
+        address, limit = str(details.user.address), self._default if octets is None else octets
+        await self.parts.accounts.set_quota(address, octets)
+        if limit and details.user.used > limit:
+            text = f"The quota of {address} was changed. It uses more already: new mail is refused until the owner deletes some."
+            return Redirect(to("accounts", address), text, "notice")
+        return Redirect(to("accounts", address), f"The quota of {address} was changed.")
+
+    @change("/accounts/<address>/role", action="user.role", shown="account")
+    async def role(self, visit: Visit) -> Redirect:
+        role = visit.form.choice("role", ROLES)
+        address = str((await self.parts.accounts.find(visit.path["address"])).user.address)
+        await self.parts.accounts.set_role(address, role)
+        return Redirect(to("accounts", address), f"{address} is {role} now.")
+
+    @change("/accounts/<address>/suspend", action="user.suspend", shown="account")
+    async def suspend(self, visit: Visit) -> Redirect:
+        return await self._set_state(visit, "suspend")
+
+    @change("/accounts/<address>/resume", action="user.resume", shown="account")
+    async def resume(self, visit: Visit) -> Redirect:
+        return await self._set_state(visit, "resume")
+
+    async def _set_state(self, visit: Visit, act: str) -> Redirect:
+        state, word = _ACTS[act]
+        address = str((await self.parts.accounts.find(visit.path["address"])).user.address)
+        await self.parts.accounts.set_state(address, state)
+        return Redirect(to("accounts", address), f"{address} is {word}.")
+
+    @show("/accounts/<address>/delete")
+    async def deleting(self, visit: Visit) -> View:
+        details = await self.parts.accounts.find(visit.path["address"])
+        belongings = await self.parts.accounts.catalogue.belongings(details.user.id)
+        context = {"account": _row(details), "belongings": belongings}
+        return View("account_delete.html", context, title=f"Delete {details.user.address}")
+
+    @change("/accounts/<address>/delete", action="user.delete", shown="deleting")
+    async def delete(self, visit: Visit) -> Redirect:
+        address = str((await self.parts.accounts.find(visit.path["address"])).user.address)
+        if visit.form.text("confirm", limit=400).lower() != address:
+            raise FormError({"confirm": f"Type {address} to confirm."})
+        errand = Errand(f"Delete {address}", visit.admin.name, "/accounts", self.parts.reactor.seconds())
+        await self._errands.run(errand, lambda errand: self.parts.accounts.delete_user(address))
+        if errand.ended:
+            return Redirect("/accounts", f"{address} and its mail were deleted.")
+        return Redirect("/accounts", f"{address} was deleted. There is so much mail that removing it goes on for a while.")
+
+    # Several accounts at once
+
+    @change("/accounts/ask", action="")
+    async def ask(self, visit: Visit) -> View:
+        """Which accounts are meant, before anything is changed."""
+        act = visit.form.choice("do", tuple(_ACTS))
+        addresses = _chosen(visit)
+        return View("accounts_ask.html", {"act": act, "addresses": addresses}, title="Are you sure?")
+
+    @change("/accounts/suspend", action="user.suspend")
+    async def suspend_several(self, visit: Visit) -> Redirect:
+        return await self._set_states(visit, "suspend")
+
+    @change("/accounts/resume", action="user.resume")
+    async def resume_several(self, visit: Visit) -> Redirect:
+        return await self._set_states(visit, "resume")
+
+    async def _set_states(self, visit: Visit, act: str) -> Redirect:
+        state, word = _ACTS[act]
+        gone = 0
+        addresses = _chosen(visit)
+        for address in addresses:
+            try:
+                with _own_row():
+                    await self.parts.accounts.set_state(address, state)
+            except DirectoryError as error:
+                if error.code != "not_found":
+                    raise
+                gone += 1
+        done = len(addresses) - gone
+        if not done:
+            raise DirectoryError("not_found", "None of these accounts exists any more.")
+        text = f"{done} {'account is' if done == 1 else 'accounts are'} {word}."
+        return Redirect("/accounts", text + (f" {gone} did not exist any more." if gone else ""), "notice" if gone else "done")
+
+    @property
+    def _default(self) -> int:
+        return int(self.parts.settings.current.accounts.quota)
+
+    def _secret(self, address: str, password: str, title: str) -> View:
+        """The one page that shows a generated password, with what the owner needs besides."""
+        config = self.parts.settings.current
+        ways = [
+            ("IMAP, TLS", config.imap.tls_port),
+            ("IMAP, STARTTLS", config.imap.port),
+            ("Submission, TLS", config.smtp.submissions_port),
+            ("Submission, STARTTLS", config.smtp.submission_port),
+        ]
+        context = {
+            "address": address,
+            "password": password,
+            "hostname": config.server.hostname,
+            "ways": [(name, port) for name, port in ways if port],
+        }
+        return View("account_secret.html", context, title=title)
+
+
+def _row(details: Details) -> dict[str, Any]:
+    user = details.user
+    return {
+        "address": str(user.address),
+        "domain": user.address.domain,
+        "path": to("accounts", str(user.address)),
+        "role": user.role,
+        "active": user.active,
+        "used": user.used,
+        "quota": user.quota,
+        "own_quota": details.own_quota is not None,
+        "percent": min(100 * user.used // user.quota, 999) if user.quota else None,
+        "created": details.created,
+        "last_login": details.last_login,
+    }
+
+
+def _password(visit: Visit) -> tuple[str, bool]:
+    """The password of the form, and whether it was generated here; raises FormError."""
+    form = visit.form
+    if form.choice("how", ("generate", "typed")) == "generate":
+        return generate(), True
+    password = form.exact("password", limit=1000)
+    if not password:
+        raise FormError({"password": "Type a password, or let one be generated."})
+    if form.exact("again", limit=1000) != password:
+        raise FormError({"again": "This is not the same password."})
+    return password, False
+
+
+def _chosen(visit: Visit) -> tuple[str, ...]:
+    addresses = tuple(dict.fromkeys(visit.form.texts("address", 320)))
+    if not addresses:
+        raise FormError({"": "No account was ticked."})
+    if len(addresses) > CHOSEN:
+        raise FormError({"": f"At most {CHOSEN} accounts can be changed at a time."})
+    return addresses
+
+
+@contextmanager
+def _own_row() -> Iterator[None]:
+    """The first change of a selection is the act of the request; each further one has a row of its own in the audit log."""
+    act = audit.current()
+    if act is None or not act.spent:
+        yield
+        return
+    with audit.acting(act.actor, act.action):
+        yield

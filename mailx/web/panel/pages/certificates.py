@@ -1,0 +1,36 @@
+"""The certificates that listeners serve: what they say, how long they hold, and reading their files again."""
+
+from mailx.web.panel.links import shown
+from mailx.web.panel.page import Page, Redirect, View, Visit, change, show
+
+_DAY = 86400
+_SOON = 14  # days
+
+
+class Certificates(Page):
+    """Certificates come from files (section tls); the page shows them and reads them again."""
+
+    path = "/certificates"
+    title = "TLS certificates"
+    group = "Server"
+
+    @show("/certificates")
+    async def index(self, visit: Visit) -> View:
+        now = self.parts.reactor.seconds()
+        soon = self.parts.settings.current.alerts.certificate_days or _SOON
+        hostname = self.parts.settings.current.server.hostname
+        rows = []
+        for one in self.parts.certificates.overview():
+            days = int((one.expires - now) // _DAY)
+            kind = "bad" if days < 0 else "warn" if days < soon else "good"
+            names = [shown(name, 255) for name in one.names[:50]]
+            fields = {"subject": shown(one.subject), "issuer": shown(one.issuer), "problem": shown(one.problem)}
+            rows.append({"one": one, "days": days, "kind": kind, "names": names, "more": len(one.names) - len(names), **fields})
+        return View("certificates.html", {"certificates": rows, "hostname": hostname})
+
+    @change("/certificates/reload", action="certificates.reload")
+    async def reload(self, visit: Visit) -> Redirect:
+        problems = self.parts.certificates.reload()
+        if problems:
+            return Redirect("/certificates", shown(f"Not everything was read again: {'; '.join(problems)}", 500), "problem")
+        return Redirect("/certificates", "The certificates were read again. New connections get them at once.")

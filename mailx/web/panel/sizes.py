@@ -1,0 +1,39 @@
+"""Sizes and quotas as administrators type them."""
+
+import re
+
+from mailx.web.forms import FormError
+
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([kmgt]?)(i?b|octets?)?\Z", re.IGNORECASE | re.ASCII)
+_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_MOST = 1 << 60
+
+DEFAULT, UNLIMITED, OWN = "default", "unlimited", "own"
+
+
+def size(text: str, field: str) -> int:
+    """The octets of ``5GB``, ``500 MiB``, ``1073741824`` (powers of 1024); raises FormError."""
+    found = _SIZE.match(text.strip())
+    octets = int(float(found[1]) * _FACTORS[found[2].lower()]) if found else 0
+    if not 0 < octets <= _MOST:
+        raise FormError({field: "Give a size such as 500 MB or 5 GB."})
+    return octets
+
+
+def quota(kind: str, text: str) -> int | None:
+    """What the fields ``quota`` and ``size`` say: None for the server's default, 0 for unlimited, or octets; raises FormError."""
+    if kind not in (DEFAULT, UNLIMITED, OWN):
+        raise FormError({"quota": "Choose one of the list."})
+    return None if kind == DEFAULT else 0 if kind == UNLIMITED else size(text, "size")
+
+
+def typed(octets: int | None) -> tuple[str, str]:
+    """The fields ``quota`` and ``size`` for a quota that is set."""
+    if octets is None:
+        return DEFAULT, ""
+    if not octets:
+        return UNLIMITED, ""
+    for unit, factor in (("TB", 1 << 40), ("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10)):
+        if octets % factor == 0:
+            return OWN, f"{octets // factor} {unit}"
+    return OWN, str(octets)
