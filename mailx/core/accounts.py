@@ -18,8 +18,9 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from mailx import config
+from mailx.core import audit
 from mailx.core.cache import Cache
-from mailx.core.catalogue import Catalogue
+from mailx.core.catalogue import Catalogue, alias_of
 from mailx.core.passwords import PasswordError, Passwords, Verifiers
 from mailx.core.users import (
     ACTIVE,
@@ -267,6 +268,7 @@ class Accounts:
     async def add_domain(self, name: str) -> str:
         """Make mail for ``name`` end here; returns its stored spelling."""
         name = domain_name(name)
+        audit.note(target=name, after={"domain": name})
         await self._change(domains.add, name, self._now())
         await self._read_domains()
         log.info("Domain added", event="domain.added", domain=name)
@@ -275,6 +277,7 @@ class Accounts:
     async def delete_domain(self, name: str) -> None:
         """Remove a domain that has no accounts and no aliases."""
         name = domain_name(name)
+        audit.note(target=name, before={"domain": name})
         try:
             await self._change(domains.delete, name)
         except domains.InUse as error:
@@ -321,6 +324,7 @@ class Accounts:
             raise DirectoryError("invalid", f"{role!r} is not a role", f"Roles are {', '.join(ROLES)}.")
         _check_quota(quota)
         sealed, guid = await self._verifiers(password)
+        audit.note(target=str(wanted), after={"address": str(wanted), "role": role or "default", "quota": quota})
         id, role = await self._change(_add_account, self._cipher, wanted, role, quota, sealed, guid, self._now())
         log.info("Account added", event="account.added", user_id=id, email=str(wanted), role=role)
         return User(id, wanted, role, ACTIVE, self._settings.quota if quota is None else quota, 0, guid)
@@ -329,6 +333,7 @@ class Accounts:
         """Replace the password. Sessions, remembered logins and throttling of the old one end."""
         user = (await self.find(address)).user
         sealed, guid = await self._verifiers(password)
+        audit.note(target=str(user.address), after={"password": audit.HIDDEN})
         await self._change(accounts.set_credentials, user.id, sealed, guid)
         for call in self._pardons:
             call(str(user.address))
@@ -338,7 +343,9 @@ class Accounts:
     async def set_quota(self, address: str | Address, quota: int | None) -> None:
         """Set the quota in octets; 0: unlimited, None: the configured default."""
         _check_quota(quota)
-        user = (await self.find(address)).user
+        found = await self.find(address)
+        user = found.user
+        audit.note(target=str(user.address), before={"quota": found.own_quota}, after={"quota": quota})
         await self._change(accounts.set_quota, user.id, quota)
         log.info("Quota changed", event="account.quota", user_id=user.id, email=str(user.address), limit_bytes=quota)
 
@@ -347,6 +354,7 @@ class Accounts:
         if role not in ROLES:
             raise DirectoryError("invalid", f"{role!r} is not a role", f"Roles are {', '.join(ROLES)}.")
         user = (await self.find(address)).user
+        audit.note(target=str(user.address), before={"role": user.role}, after={"role": role})
         await self._change(accounts.set_role, user.id, role)
         log.info("Role changed", event="account.role", user_id=user.id, email=str(user.address), role=role)
 
@@ -355,6 +363,7 @@ class Accounts:
         if state not in (ACTIVE, SUSPENDED):
             raise DirectoryError("invalid", f"{state!r} is not a state", f"States are {ACTIVE}, {SUSPENDED}.")
         user = (await self.find(address)).user
+        audit.note(target=str(user.address), before={"state": user.state}, after={"state": state})
         await self._change(accounts.set_state, user.id, state)
         if state != ACTIVE:
             self._revoke(user.id)
@@ -363,6 +372,7 @@ class Accounts:
     async def delete_user(self, address: str | Address) -> None:
         """Remove the account and all its mail. Its address is free, and its sessions end, at once; the mail goes in slices."""
         user = (await self.find(address)).user
+        audit.note(target=str(user.address), before={"address": str(user.address), "role": user.role, "state": user.state})
         await self._change(accounts.begin_deletion, user.id)
         self._revoke(user.id)
         await self._finish_deletion(user.id)
@@ -385,6 +395,7 @@ class Accounts:
             raise DirectoryError("invalid", text, "Mail to it reaches the name before the separator anyway.")
         users, remotes = await self._reached(targets)
         made = Alias(name, tuple(user.address for user in users) + remotes, self._now(), remotes)
+        audit.note(target=str(name), after={"targets": [str(target) for target in made.targets]})
         await self._change(aliases.add, self._cipher, name.local, name.domain, *_keys(users, remotes), made.created)
         log.info("Alias added", event="alias.added", alias=str(name), targets=_texts(users), forwards=len(remotes))
         return made
@@ -393,6 +404,7 @@ class Accounts:
         """Make an alias that exists reach ``targets`` and nothing else."""
         name = parse(str(alias))
         users, remotes = await self._reached(targets)
+        audit.note(target=str(name), before={"targets": await self._targets(name)}, after={"targets": [*_texts(users), *map(str, remotes)]})
         await self._change(aliases.replace, self._cipher, name.local, name.domain, *_keys(users, remotes))
         log.info("Alias changed", event="alias.changed", alias=str(name), targets=_texts(users), forwards=len(remotes))
 
@@ -407,9 +419,15 @@ class Accounts:
         users = [(await self.find(target)).user for target in wanted if self.local(target.domain)]
         return tuple({user.id: user for user in users}.values()), remotes
 
+    async def _targets(self, name: Address) -> list[str]:
+        """What the alias reaches now, for the audit log."""
+        found = await self._store.read(aliases.one, self._cipher, name.local, name.domain)
+        return [] if found is None else [str(target) for target in alias_of(found).targets]
+
     async def delete_alias(self, alias: str | Address) -> None:
         """Remove an alias."""
         name = parse(str(alias))
+        audit.note(target=str(name), before={"targets": await self._targets(name)})
         await self._change(aliases.delete, name.local, name.domain)
         log.info("Alias deleted", event="alias.deleted", alias=str(name))
 
@@ -422,6 +440,7 @@ class Accounts:
         """Refuse mail to the account from ``sender`` (``name@domain``, or ``@domain`` for all of it)."""
         user = (await self.find(address)).user
         pattern, now = block_pattern(sender), self._now()
+        audit.note(target=str(user.address), after={"blocked": pattern})
         try:
             await self._change(blocks.add, self._cipher, user.id, pattern, now)
         except blocks.Full:
@@ -432,6 +451,7 @@ class Accounts:
     async def unblock(self, address: str | Address, sender: str) -> None:
         """Take ``sender`` off the account's block list."""
         user = (await self.find(address)).user
+        audit.note(target=str(user.address), before={"blocked": block_pattern(sender)})
         await self._change(blocks.delete, self._cipher, user.id, block_pattern(sender))
         log.info("Sender unblocked", event="block.deleted", user_id=user.id)
 

@@ -64,6 +64,7 @@ class Act:
     before: JSON = None
     after: JSON = None
     spent: bool = False
+    changed: Callable[[Any], bool] | None = None  # whether a write's answer says that something was changed
     recorded: bool = False  # its row is committed
     over: bool = False
 
@@ -106,10 +107,11 @@ def step(action: str, target: str = "") -> Iterator[None]:
         act.spent = act.recorded = True
 
 
-def note(*, target: str | None = None, before: JSON = None, after: JSON = None) -> None:
+def note(*, target: str | None = None, before: JSON = None, after: JSON = None, changed: Callable[[Any], bool] | None = None) -> None:
     """Tell what the write that follows changes: JSON, mappings merged with earlier notes. No effect outside ``acting``.
 
-    Secrets are not to be passed; texts under names like ``password`` or ``webhook.secret`` are hidden anyway.
+    Secrets are not to be passed; texts under names like ``password`` or ``webhook.secret`` are hidden anyway. A write
+    whose answer is not ``changed`` carries no row, and leaves it to the next one.
     """
     act = _current.get()
     if act is None or act.spent:
@@ -118,6 +120,7 @@ def note(*, target: str | None = None, before: JSON = None, after: JSON = None) 
         act.target = target
     act.before = _merged(act.before, before)
     act.after = _merged(act.after, after)
+    act.changed = changed or act.changed
 
 
 def current() -> Act | None:
@@ -153,7 +156,7 @@ class Recording:
             written = self._store.write(job, *args, **kwargs)
             return written
         act.spent = True
-        written = self._store.write(_recorded, _line(self._cipher, act, self._now()), job, args, kwargs)
+        written = self._store.write(_recorded, _line(self._cipher, act, self._now()), act.changed, job, args, kwargs)
         return written.addCallbacks(_done, _undone, callbackArgs=(act,), errbackArgs=(act,))
 
     def listen(self, listener: Callable[[Change], Any]) -> None:
@@ -165,7 +168,14 @@ class Recording:
         await self._store.close()
 
 
-def _recorded(txn: Txn, line: rows.Line, job: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _recorded(
+    txn: Txn,
+    line: rows.Line,
+    changed: Callable[[Any], bool] | None,
+    job: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
     """The job and its row, or neither. A batched job gets its one call by itself."""
     if getattr(job, "batched", False):
         (answer,) = job(txn, [args[0]])
@@ -173,12 +183,16 @@ def _recorded(txn: Txn, line: rows.Line, job: Callable[..., Any], args: tuple[An
             raise answer
     else:
         answer = job(txn, *args, **kwargs)
-    rows.insert(txn, line)
+    if changed is None or changed(answer):
+        rows.insert(txn, line)
     return answer
 
 
 def _done(answer: Any, act: Act) -> Any:
-    act.recorded = True
+    if act.changed is None or act.changed(answer):
+        act.recorded = True
+    else:
+        act.spent = act.over
     return answer
 
 

@@ -86,7 +86,7 @@ class Catalogue:
         """Aliases of ``domain``, or of all, with ``text`` in their addresses, by domain and name."""
         of = domain_name(domain) if domain else None
         found = await self._store.read(aliases.page, self._cipher, of, _bounded(text), _behind(after), limit + 1)
-        return _batch([_alias(each) for each in found], limit, lambda alias: f"{alias.address.local}@{alias.address.domain}")
+        return _batch([alias_of(each) for each in found], limit, lambda alias: f"{alias.address.local}@{alias.address.domain}")
 
     async def every_alias(self, domain: str | None = None) -> list[Alias]:
         """Every alias of ``domain``, or of all, by domain and name."""
@@ -113,7 +113,7 @@ class Catalogue:
         found = await self._store.read(aliases.one, self._cipher, wanted.local, wanted.domain)
         if found is None:
             raise DirectoryError("not_found", f"there is no alias {wanted}", "It may have been deleted.")
-        return _alias(found)
+        return alias_of(found)
 
 
 def _all_aliases(txn: Txn, cipher: Cipher, domain: str | None) -> tuple[list[Row], list[tuple[str, str, str]]]:
@@ -121,7 +121,8 @@ def _all_aliases(txn: Txn, cipher: Cipher, domain: str | None) -> tuple[list[Row
     return aliases.overview(txn, domain), aliases.elsewhere(txn, cipher, domain)
 
 
-def _alias(found: aliases.Listed) -> Alias:
+def alias_of(found: aliases.Listed) -> Alias:
+    """The alias of a row."""
     remotes = tuple(Address.parse(text) for text in found.elsewhere)
     served = tuple(Address(*name) for name in found.accounts)
     return Alias(Address(found.local, found.domain), served + remotes, found.created, remotes)

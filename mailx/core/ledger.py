@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from mailx.core import audit
 from mailx.core.courier import Attempt
 from mailx.core.lanes import Lanes
 from mailx.core.parcels import Parcels, Past
@@ -153,6 +154,7 @@ class Ledger:
     async def bounce(self, selection: Selection) -> int:
         """Give rows up that wait or are held: their senders are told."""
         total = 0
+        audit.note(changed=bool)
         async for which in self._slices(selection, (PENDING, DEFERRED, HELD), _BOUNCED):
             rows = await self._store.write(queue_upkeep.take, which, 0, _BOUNCED, self._node)
             total += len(rows)
@@ -163,6 +165,7 @@ class Ledger:
     async def delete(self, selection: Selection) -> int:
         """Remove rows, also finished ones, without a word to their senders."""
         total = 0
+        audit.note(changed=lambda answer: bool(answer[0]))
         async for which in self._slices(selection, (PENDING, DEFERRED, HELD, SENT, FAILED)):
             rows, files = await self._store.write(queue_upkeep.delete, which, 0)
             self._settling.unlink(files)
@@ -246,6 +249,7 @@ class Ledger:
     async def _change(self, selection: Selection, states: Sequence[str], event: str, job: Callable[..., Any], *args: Any) -> int:
         """Let ``job`` change rows in ``states``; for how many it held."""
         total = 0
+        audit.note(changed=bool)
         async for which in self._slices(selection, states):
             rows = await self._store.write(job, which, 0, *args)
             total += len(rows)

@@ -15,6 +15,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from mailx.core import audit
 from mailx.core.accounts import Accounts, DirectoryError
 from mailx.core.cache import Cache
 from mailx.core.dkim import ALGORITHMS, ED25519, RSA, Signer, generate, record, signer
@@ -170,6 +171,7 @@ class Signing:
             selector = _selector(algorithm, taken)
             private, public = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), generate, algorithm)
             made.append((selector, algorithm, self._cipher.seal(_PURPOSE, _context(domain, selector), private), public))
+        audit.note(target=domain, after={"selectors": [each[0] for each in made], "algorithms": [each[1] for each in made]})
         remedy = f"Publish those and run `mailxctl dkim activate {domain}`, or delete them."
         await self._change({NEXT: (f"{domain} has keys already that wait to be activated", remedy)}, dkim.add, domain, made, int(time()))
         log.info("Signing keys made", event="dkim.created", domain=domain, selectors=[each[0] for each in made])
@@ -187,6 +189,9 @@ class Signing:
         """Sign with the next keys from now on; those that did are retired. Returns the active keys."""
         domain = domain_name(domain)
         remedy = f"Make some with `mailxctl dkim create {domain}`."
+        keys = await self.keys(domain)
+        signing, following = ([key.selector for key in keys if key.state == state] for state in (ACTIVE, NEXT))
+        audit.note(target=domain, before={"signs": signing}, after={"signs": following})
         await self._change({"": (f"{domain} has no keys that wait to be activated", remedy)}, dkim.activate, domain, int(time()))
         log.info("Signing keys activated", event="dkim.activated", domain=domain)
         return [key for key in await self.keys(domain) if key.state == ACTIVE]
@@ -195,6 +200,7 @@ class Signing:
         """Sign with this key no more."""
         domain = domain_name(domain)
         reason = (f"the key {selector} does not sign", "")
+        audit.note(target=domain, before={"signs": selector}, after={"retired": selector})
         await self._change({NEXT: reason, RETIRED: reason}, dkim.retire, domain, selector, int(time()))
         log.info("Signing key retired", event="dkim.retired", domain=domain, selector=selector)
 
@@ -209,6 +215,7 @@ class Signing:
                 f"Keep its record published until it has been retired for {KEEP_DAYS} days, or give --force.",
             ),
         }
+        audit.note(target=domain, before={"selector": selector})
         await self._change(reasons, dkim.delete, domain, selector, now if force else now - KEEP_DAYS * 86400)
         log.info("Signing key deleted", event="dkim.deleted", domain=domain, selector=selector)
 
