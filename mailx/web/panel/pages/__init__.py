@@ -5,12 +5,14 @@ from mailx.web.panel.page import Page
 from mailx.web.panel.pages.accounts import Accounts
 from mailx.web.panel.pages.aliases import Aliases
 from mailx.web.panel.pages.blocks import Blocks
+from mailx.web.panel.pages.calls import Calls
 from mailx.web.panel.pages.certificates import Certificates
 from mailx.web.panel.pages.deliveries import Deliveries
 from mailx.web.panel.pages.dkim import DKIM
 from mailx.web.panel.pages.dns import DNS
 from mailx.web.panel.pages.domains import Domains
 from mailx.web.panel.pages.queue import Queue
+from mailx.web.panel.pages.suppressions import Suppressions
 
 PAGES: tuple[type[Page], ...] = (
     Dashboard,
@@ -22,5 +24,7 @@ PAGES: tuple[type[Page], ...] = (
     Accounts,
     Blocks,
     Aliases,
+    Calls,
+    Suppressions,
     Certificates,
 )
