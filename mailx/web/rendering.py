@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class Rendering:
             cache_size=-1,
         )
         self._environment.globals["static"] = addresses.__getitem__
+        self._environment.globals["unique"] = count(1).__next__
         self._environment.filters |= {"when": when, "ago": ago, "octets": octets, "number": number, "duration": duration, "plural": plural}
 
     def render(self, template: str, context: Mapping[str, Any]) -> bytes:

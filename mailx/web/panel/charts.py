@@ -12,7 +12,7 @@ from attrs import frozen
 from mailx.core.figures import Series
 
 HEIGHT = 100.0
-_LABELS = 5  # along the time
+_LABELS = 6  # along the time, each at the beginning of its part
 _GAP = 0.15  # of a span's width, on either side of its bar
 
 
@@ -73,7 +73,7 @@ def chart(series: Series, kinds: Sequence[Kind]) -> Chart:
     top = nice(max((sum(column) for column in columns), default=0))
     daily = series.step >= 86400
     bars = tuple(_bar(place, series, tuple(column), top, kinds, daily) for place, column in enumerate(columns))
-    stride = max(1, (len(bars) - 1) // (_LABELS - 1))
+    stride = max(1, len(bars) // _LABELS)
     labels = tuple(_label(series.since + place * series.step, daily) for place in range(0, len(bars), stride))
     totals = tuple(sum(column[place] for column in columns) for place in range(len(kinds)))
     return Chart(tuple(kinds), bars, top, labels, totals, "Day (UTC)" if daily else "Time (UTC)")

@@ -52,22 +52,6 @@
     refresh();
   }
 
-  /* A question that was opened is closed by Escape, and by the next one. */
-
-  const questions = [...document.querySelectorAll("details.confirm")];
-  for (const question of questions) {
-    question.addEventListener("toggle", () => {
-      if (!question.open) return;
-      for (const other of questions) if (other !== question) other.open = false;
-      question.querySelector("input:not([type=hidden]), button")?.focus();
-    });
-    question.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !question.open) return;
-      question.open = false;
-      question.querySelector("summary").focus();
-    });
-  }
-
   /* Previews: <form data-live="/x/preview" data-into="id"> posts itself there after a pause and takes #id of the answer. */
 
   const preview = async (form, waiting) => {
