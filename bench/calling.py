@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from attrs import define, frozen
@@ -69,7 +70,7 @@ def run(port: int, calls: Sequence[Call], connections: int, told: Callable[[Answ
     waiting = iter(calls)
     poll = select.epoll()
     opened: dict[int, _Connection] = {}
-    for call in [call for call, _ in zip(waiting, range(connections), strict=False)] if len(calls) > connections else list(waiting):
+    for call in islice(waiting, connections):
         connection = socket.create_connection(("127.0.0.1", port), 30)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         opened[connection.fileno()] = _Connection(connection, call, 0.0)

@@ -26,10 +26,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*\Z")
 _ID = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+(?:@[A-Za-z0-9.-]+)?\Z")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+\Z")
-_PLAIN_LINE = re.compile(rb"[\t\x20-\x7e]{0,200}\Z")
 _COLUMNS = 76
 _WORD = 45  # octets in an encoded word: 75 columns with "=?utf-8?B?" and "?=" (RFC 2047 2)
-_LINE = 57 * 1200  # octets of base64 made at a time; a whole number of lines
 _BASE64_SHARE = 1.2
 
 
@@ -177,18 +175,21 @@ def _multipart(subtype: str, parts: Sequence[bytes], seed: str, parameters: str 
 
 
 _BAD_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-_BREAK = re.compile(r"\r\n?|\n")
-_LONG_LINE = re.compile(rb"[^\r\n]{201}")
+_BREAK = re.compile(rb"\r\n?|\n")
+_FINE = bytes(range(32, 127)) + b"\t\r\n"
+_LONGEST = 200  # octets of a line that goes as it is
 
 
 def _text(subtype: str, text: str) -> bytes:
     """One entity of text, 7-bit, quoted-printable or base64, whichever serves it best."""
-    if _BAD_TEXT.search(text):
-        raise ComposeError("text" if subtype == "plain" else subtype, "control characters are not allowed")
-    data = _BREAK.sub("\r\n", text).encode()
+    plain = text.isascii()
+    data = text.encode("utf-8", "surrogatepass")
+    if data.translate(None, _FINE) if plain else _BAD_TEXT.search(text):
+        raise ComposeError(subtype if subtype == "html" else "text", "control characters are not allowed")
+    data = _BREAK.sub(b"\r\n", data) if b"\r" in data else data.replace(b"\n", b"\r\n")
     if not data.endswith(b"\r\n"):
         data += b"\r\n"
-    if data.isascii() and not _LONG_LINE.search(data):
+    if plain and len(max(data.split(b"\r\n"), key=len)) <= _LONGEST:
         return f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: 7bit\r\n\r\n".encode() + data
     encoding, encoded = "quoted-printable", b2a_qp(data, istext=True)
     if len(encoded) > _BASE64_SHARE * 4 / 3 * len(data):
