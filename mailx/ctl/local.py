@@ -13,12 +13,17 @@ from twisted.internet.threads import blockingCallFromThread
 
 from mailx.config import Config
 from mailx.core.accounts import Accounts
+from mailx.core.admins import Admins
+from mailx.core.api_keys import ApiKeys
+from mailx.core.audit import Log, Recording
 from mailx.core.passwords import Passwords
 from mailx.core.queue import Queue
 from mailx.core.records import Records
 from mailx.core.resolver import Resolver
 from mailx.core.routes import Routes
+from mailx.core.settings import Settings
 from mailx.core.signing import Signing
+from mailx.core.suppressions import Suppressions
 from mailx.core.timeline import Timeline
 from mailx.mail.reply import Unavailable
 from mailx.ops.administration import Administration
@@ -79,10 +84,13 @@ class LocalClient:
 
                 self._store = await postgres.open_store(config.store.url, config.store.password, config.store.readers, reactor)
             cipher = Cipher(await keys.load_or_create(config.server.secret_file, self._store))
+            self._store = Recording(self._store, cipher)
             accounts = Accounts(self._store, cipher, config.accounts, self._passwords, reactor)
             await accounts.load()
             signing = Signing(self._store, cipher, accounts, reactor)
             await signing.load()
+            admins = Admins(self._store, cipher, self._passwords, reactor)
+            await admins.load()
         except sqlite.StoreInUse as error:
             remedy = f"If a server holds it that does not answer on {config.admin.socket}, name its configuration with --config."
             raise Unopened(str(error).partition(":")[0], remedy) from error
@@ -101,6 +109,10 @@ class LocalClient:
             queue=await self._queue(cipher, self._timeline),
             timeline=self._timeline,
             signing=signing,
+            admins=admins,
+            api_keys=ApiKeys(self._store, cipher),
+            audit=Log(self._store, cipher, reactor, lambda: config.panel.audit_days),
+            suppressions=Suppressions(self._store, cipher, Settings(config), reactor),
             # Only a running server knows which certificate it shows.
             records=Records(config, signing, self._resolver, lambda name: None),
         )

@@ -4,7 +4,10 @@ import click
 
 from mailx import __version__
 from mailx.ctl import output
+from mailx.ctl.admins import admin
 from mailx.ctl.aliases import alias
+from mailx.ctl.api_keys import apikey
+from mailx.ctl.audit import audit
 from mailx.ctl.blocks import block
 from mailx.ctl.configuration import config
 from mailx.ctl.dkim import dkim
@@ -13,6 +16,7 @@ from mailx.ctl.domains import domain
 from mailx.ctl.index import index
 from mailx.ctl.queue import queue
 from mailx.ctl.session import Group, Session, options, pass_session
+from mailx.ctl.suppressions import suppression
 from mailx.ctl.trace import trace
 from mailx.ctl.users import user
 
@@ -37,10 +41,11 @@ def status(session: Session) -> None:
     )
 
 
-for group in (user, domain, alias, block, queue, dkim, config, index):
+for group in (user, domain, alias, block, queue, dkim, config, index, suppression, admin, apikey):
     main.add_command(group)
 main.add_command(dns)
 main.add_command(trace)
+main.add_command(audit)
 
 if __name__ == "__main__":
     main()

@@ -26,6 +26,7 @@ from mailx.core.passwords import Busy
 from mailx.core.queue import Queue as MailQueue
 from mailx.core.records import Records
 from mailx.core.signing import Signing
+from mailx.core.suppressions import Suppressions
 from mailx.core.timeline import Timeline
 from mailx.mail.reply import Unavailable
 from mailx.ops.openapi import describe
@@ -39,6 +40,7 @@ from mailx.ops.resources.query import JSON, Query
 from mailx.ops.resources.queue import Queue
 from mailx.ops.resources.server import Server
 from mailx.ops.resources.shape import Shape, problem, shape_of
+from mailx.ops.resources.suppressions import SuppressionList
 from mailx.ops.resources.trace import Traces
 
 log = Logger()
@@ -57,6 +59,7 @@ RESOURCES: dict[str, Any] = {
     "admins": Administrators,
     "apikeys": Keys,
     "audit": Audit,
+    "suppressions": SuppressionList,
 }
 
 # Path, method, and "resource.method" of what answers.
@@ -90,6 +93,7 @@ class Administration:
         admins: Admins | None = None,
         api_keys: ApiKeys | None = None,
         audit: Log | None = None,
+        suppressions: Suppressions | None = None,
     ) -> None:
         self._log = audit
         self._resources: dict[str, Any] = {
@@ -103,6 +107,7 @@ class Administration:
             "admins": Administrators(admins),
             "apikeys": Keys(api_keys),
             "audit": Audit(audit),
+            "suppressions": SuppressionList(suppressions),
         }
         self._urls = _MAP.bind("localhost")
 
