@@ -146,6 +146,11 @@ class Settings:
         finally:
             self._lock.release()
 
+    def tried(self, values: Mapping[str, JSON]) -> Config:
+        """What would hold after a change to ``values``, which is not made. Raises ConfigError."""
+        following = {key: value for key, value in {**self._values, **values}.items() if value is not None}
+        return self._mixed(self._sources.over(following))
+
     async def reload(self) -> Reloaded:
         """Read file and environment again. Raises SettingsError when they are wrong; then all stays as it was."""
         await self._lock.acquire()
@@ -191,7 +196,7 @@ class Settings:
         wanted = {key: value for key, value in wanted.items() if value is not None or key in self._values}
         following = {key: value for key, value in {**self._values, **wanted}.items() if value is not None}
         try:
-            config = self._mixed(self._over(following))
+            config = self._mixed(self._sources.over(following))
         except ConfigError as error:
             raise SettingsError(_problems(error)) from None
         if not wanted:

@@ -12,6 +12,8 @@ from mailx.web.panel.pages.dkim import DKIM
 from mailx.web.panel.pages.dns import DNS
 from mailx.web.panel.pages.domains import Domains
 from mailx.web.panel.pages.queue import Queue
+from mailx.web.panel.pages.settings import SettingsPage
+from mailx.web.panel.pages.smtp import Smtp
 from mailx.web.panel.pages.suppressions import Suppressions
 
 PAGES: tuple[type[Page], ...] = (
@@ -26,5 +28,7 @@ PAGES: tuple[type[Page], ...] = (
     Aliases,
     Calls,
     Suppressions,
+    SettingsPage,
+    Smtp,
     Certificates,
 )

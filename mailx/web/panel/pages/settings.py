@@ -1,0 +1,178 @@
+"""Settings: everything that may be changed while the server runs, but the smart host, which has a page of its own.
+
+What the file or the environment sets is shown as fixed, with their names. Only what was changed in the form is changed; a
+secret is set anew or left, and shown once only: when it was made here.
+"""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from mailx.core import audit
+from mailx.core.setting_list import Item, items, parsed
+from mailx.core.settings import SettingsError
+from mailx.web.panel.page import Form, FormError, Page, Redirect, View, Visit, change, show
+
+TEXT = 20000  # characters of a field
+
+# Slug, heading, what it is about, and the settings: every live one is in one group, or on the page of the smart host.
+GROUPS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+    (
+        "signature",
+        "Webhook signature",
+        "Who may hand in mail at the receiver.",
+        ("webhook.signature", "webhook.secret", "webhook.skew", "webhook.header_prefix"),
+    ),
+    (
+        "callers",
+        "Webhook callers",
+        "Where calls may come from, and how much of them.",
+        ("webhook.allowed", "webhook.proxies", "webhook.per_minute", "webhook.body_size"),
+    ),
+    ("urls", "Public URLs", "Where your web site is.", ("webhook.public_web_url",)),
+    (
+        "templates",
+        "Email templates",
+        "What templates are given. Their texts are on the page Templates.",
+        ("webhook.include_token", "webhook.include_expires", "webhook.include_link"),
+    ),
+    (
+        "sender",
+        "Sender",
+        "Who mail of the receiver is from.",
+        ("webhook.sender_domain", "webhook.sender_local", "webhook.sender_name", "webhook.local_parts", "webhook.allowed_local_parts"),
+    ),
+    (
+        "callbacks",
+        "Callbacks and suppression",
+        "How callers hear what became of their mail.",
+        ("webhook.callback_url", "webhook.callback_secret", "webhook.callback_networks", "webhook.suppress"),
+    ),
+    (
+        "access",
+        "Administrators and access",
+        "How long administrators stay logged in, and how long it is known what they did.",
+        ("panel.session_hours", "panel.idle_minutes", "panel.audit_days"),
+    ),
+    (
+        "limits",
+        "Sending limits",
+        "How much may be sent.",
+        ("limits.account_hour", "limits.account_day", "limits.domain_hour", "limits.address_minute"),
+    ),
+    (
+        "alerts",
+        "Alerts",
+        "What administrators are told without asking.",
+        (
+            "alerts.mail",
+            "alerts.url",
+            "alerts.secret",
+            "alerts.queue_age",
+            "alerts.queue_depth",
+            "alerts.failures_per_hour",
+            "alerts.quota_percent",
+            "alerts.disk_percent",
+            "alerts.certificate_days",
+            "alerts.logins_per_hour",
+        ),
+    ),
+    ("observability", "Observability", "What is written down.", ("log.level", "queue.delivery_log")),
+)
+_GROUPS = {slug: keys for slug, _, _, keys in GROUPS}
+_MADE_HERE = ("webhook.secret", "webhook.callback_secret", "alerts.secret")  # secrets that anybody may choose
+
+
+def wanted(form: Form, every: Mapping[str, Item], keys: tuple[str, ...]) -> dict[str, object]:
+    """What the form changes of ``keys``: fixed ones, empty secrets and what is as before are left out."""
+    found: dict[str, object] = {}
+    for key in keys:
+        item = every[key]
+        if item.fixed or key not in form.values:
+            continue
+        text = form.exact(key, limit=TEXT)
+        if item.kind in ("text", "number"):
+            text = text.strip()
+        value = parsed(item, text)
+        if text if item.kind == "secret" else value != item.value:
+            found[key] = value
+    return found
+
+
+def form_error(error: SettingsError, keys: tuple[str, ...]) -> FormError:
+    """The same problems at their fields; those of settings that are not in the form are said above it."""
+    here = {key: problem[:1].upper() + problem[1:] for key, problem in error.problems.items() if key in keys}
+    elsewhere = [f"{key}: {problem}" if key else problem for key, problem in error.problems.items() if key not in keys]
+    return FormError({**here, **({"": " ".join(elsewhere)} if elsewhere else {})})
+
+
+async def concluded(log: Any) -> None:
+    """The audit log has an entry of what was done, though nothing was written for it."""
+    act = audit.current()
+    if log is not None and act is not None:
+        await log.conclude(act)
+
+
+class SettingsPage(Page):
+    """All groups, each a form of its own."""
+
+    path = "/settings"
+    title = "Settings"
+    group = "Server"
+
+    @show("/settings")
+    async def index(self, visit: Visit) -> View:
+        return self._view("", "")
+
+    def _view(self, key: str, generated: str) -> View:
+        every = items(self.parts.settings)
+        groups = [(slug, title, lead, [every[key] for key in keys]) for slug, title, lead, keys in GROUPS]
+        unsafe = [item for item in every.values() if item.danger]
+        made = {"key": key, "generated": generated, "made_here": _MADE_HERE}
+        return View("settings.html", {"groups": groups, "unsafe": unsafe, **made})
+
+    @change("/settings/group/<group>", action="settings.change")
+    async def save(self, visit: Visit) -> Redirect:
+        keys = _GROUPS.get(visit.path["group"])
+        if keys is None:
+            raise FormError({"": "There is no such group of settings."})
+        values = wanted(visit.form, items(self.parts.settings), keys)
+        if not values:
+            return Redirect(f"/settings#{visit.path['group']}", "Nothing was changed.", "notice")
+        await self._change(values, keys)
+        return Redirect(f"/settings#{visit.path['group']}", "Saved. It holds from now on.")
+
+    @change("/settings/reset", action="settings.change")
+    async def reset(self, visit: Visit) -> Redirect:
+        key = visit.form.needed("key")
+        await self._change({key: None}, ())
+        slug = next((slug for slug, keys in _GROUPS.items() if key in keys), None)
+        return Redirect("/smtp" if slug is None else f"/settings#{slug}", f"{key} is as by default again.")
+
+    @change("/settings/generate", action="settings.change")
+    async def generate(self, visit: Visit) -> View:
+        key = visit.form.choice("key", _MADE_HERE)
+        secret = secrets.token_hex(32)
+        await self._change({key: secret}, ())
+        return self._view(key, secret)
+
+    @change("/settings/reload", action="settings.reload")
+    async def reload(self, visit: Visit) -> Redirect:
+        try:
+            reloaded = await self.parts.settings.reload()
+        except SettingsError as error:
+            raise form_error(error, ()) from None
+        await concluded(self.parts.audit)
+        said = ["File and environment were read again."]
+        if reloaded.changed:
+            said.append(f"Changed: {', '.join(reloaded.changed)}.")
+        if reloaded.restart:
+            said.append(f"Needs a restart: {', '.join(reloaded.restart)}.")
+        said += reloaded.failed
+        return Redirect("/settings", " ".join(said), "problem" if reloaded.failed else "done")
+
+    async def _change(self, values: Mapping[str, object], keys: tuple[str, ...]) -> None:
+        try:
+            await self.parts.settings.change(values)
+        except SettingsError as error:
+            raise form_error(error, keys) from None

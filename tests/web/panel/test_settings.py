@@ -1,0 +1,250 @@
+"""The pages Settings and SMTP back end."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import Factory, define, fields
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from mailx.config import Smarthost, sections
+from mailx.config_file import Sources
+from mailx.core import audit
+from mailx.core.probing import Probe
+from mailx.core.settings import Settings
+from mailx.mail.address import Address
+from mailx.web.panel.pages.settings import GROUPS, SettingsPage
+from mailx.web.panel.pages.smtp import KEYS, Smtp
+from tests.scenery import world
+from tests.web.scene import Scene, scene_of
+
+SECRET = "correct-horse-battery-staple"
+
+
+@define
+class Probing:
+    """Takes note of what it was to try."""
+
+    tried: list[tuple[Smarthost, str, str]] = Factory(list)
+    answer: Probe = Probe(True, ("S: 220 mail.example.org", "C: EHLO me"), "The message was taken.")
+
+    async def try_smarthost(self, settings: Smarthost, sender: Address, recipient: Address) -> Probe:
+        self.tried.append((settings, str(sender), str(recipient)))
+        return self.answer
+
+
+class Base(TestCase):
+    async def begin(self, environ: Mapping[str, str] | None = None) -> Scene:
+        made = await world(self)
+        sources = Sources(None, {"MAILX_ADMIN__SOCKET": "/run/mailx.sock", **(environ or {})})
+        self.settings = Settings(sources.config, sources, made.store, made.cipher, made.reactor)
+        await self.settings.load()
+        self.probing = Probing()
+        parts: dict[str, Any] = {"settings": self.settings, "mail_out_probe": self.probing}
+        return await scene_of(self, pages=[SettingsPage, Smtp], parts=parts, in_world=made)
+
+    async def audited(self, scene: Scene, action: str) -> list[audit.Entry]:
+        return await scene.parts.audit.list(audit.Filter(action=action))
+
+
+class Groups(SynchronousTestCase):
+    def test_every_live_setting_is_shown_once(self) -> None:
+        live = [f"{name}.{one.name}" for name, kind in sections().items() for one in fields(kind) if one.metadata["live"]]
+        shown = [*KEYS, *[key for _, _, _, keys in GROUPS for key in keys]]
+        self.assertEqual(sorted(shown), sorted(live))
+
+
+class SettingsPages(Base):
+    async def test_what_is_changed_holds_and_nothing_else(self) -> None:
+        scene = await self.begin()
+        page = await scene.get("/settings")
+        self.assertEqual(page.status, 200)
+        for key in ("webhook.skew", "alerts.mail", "log.level"):
+            self.assertIn(f'name="{key}"', page.text)
+        self.assertLess(len(page.text), 100_000)
+        values = {"webhook.skew": " 60 ", "webhook.signature": "true", "webhook.secret": SECRET, "webhook.header_prefix": "X-TransLife"}
+        page = await scene.post("/settings/group/signature", values)
+        self.assertEqual(page.location, "/settings#signature")
+        page = await scene.get("/settings")
+        webhook = self.settings.current.webhook
+        self.assertEqual((webhook.skew, webhook.secret, self.settings.origin("webhook.header_prefix")), (60, SECRET, "default"))
+        self.assertNotIn(SECRET, page.text)
+        self.assertIn("One is set", page.text)
+        (entry,) = await self.audited(scene, "settings.change")
+        self.assertEqual(entry.after, {"webhook.secret": audit.HIDDEN, "webhook.skew": 60})
+
+    async def test_lists_and_empty_secrets(self) -> None:
+        scene = await self.begin()
+        await scene.post("/settings/group/signature", {"webhook.secret": SECRET})
+        await scene.post("/settings/group/signature", {"webhook.secret": "", "webhook.skew": "60"})
+        self.assertEqual(self.settings.current.webhook.secret, SECRET)
+        await scene.post("/settings/group/callers", {"webhook.allowed": "192.0.2.0/24\r\n\r\n 2001:db8::/32 \r\n"})
+        self.assertEqual(self.settings.current.webhook.allowed, ("192.0.2.0/24", "2001:db8::/32"))
+        await scene.post("/settings/group/callers", {"webhook.allowed": ""})
+        self.assertEqual(self.settings.current.webhook.allowed, ())
+
+    async def test_what_is_wrong_is_said_at_its_field_and_kept(self) -> None:
+        scene = await self.begin()
+        page = await scene.post(
+            "/settings/group/signature",
+            {"webhook.skew": "1<b>x", "webhook.secret": SECRET, "webhook.signature": "perhaps", "webhook.header_prefix": "X Y"},
+        )
+        self.assertEqual(page.status, 422)
+        self.assertIn('value="1&lt;b&gt;x"', page.text)
+        self.assertIn("Must be a whole number from 1 to 86400; for example skew = 300</p>", page.text)
+        self.assertIn("webhook.skew-error", page.text)
+        self.assertIn("webhook.header_prefix-error", page.text)
+        self.assertIn("webhook.signature-error", page.text)
+        self.assertNotIn(SECRET, page.text)
+        self.assertEqual(self.settings.current.webhook.skew, 300)
+        self.assertEqual(await self.audited(scene, "settings.change"), [])
+
+    async def test_fixed_ones_are_shown_and_refused(self) -> None:
+        scene = await self.begin({"MAILX_WEBHOOK__SKEW": "77", "MAILX_WEBHOOK__SECRET": SECRET})
+        page = await scene.get("/settings")
+        self.assertIn("Set by MAILX_WEBHOOK__SKEW", page.text)
+        self.assertNotIn('name="webhook.skew"', page.text)
+        self.assertNotIn(SECRET, page.text)
+        await scene.post("/settings/group/signature", {"webhook.skew": "60"})
+        self.assertEqual(self.settings.current.webhook.skew, 77)
+        page = await scene.post("/settings/reset", {"key": "webhook.skew"})
+        self.assertEqual(page.status, 422)
+        self.assertIn("fixed by the environment variable MAILX_WEBHOOK__SKEW", page.text)
+
+    async def test_back_to_the_default(self) -> None:
+        scene = await self.begin()
+        self.assertNotIn("Reset to default", (await scene.get("/settings")).text)
+        await scene.post("/settings/group/signature", {"webhook.skew": "60"})
+        self.assertIn("Reset to default (300)", (await scene.get("/settings")).text)
+        page = await scene.post("/settings/reset", {"key": "webhook.skew"})
+        self.assertEqual((page.location, self.settings.current.webhook.skew), ("/settings#signature", 300))
+        self.assertEqual(self.settings.origin("webhook.skew"), "default")
+
+    async def test_unsafe_ones_are_red(self) -> None:
+        scene = await self.begin()
+        self.assertNotIn("UNSAFE:", (await scene.get("/settings")).text)
+        await scene.post("/settings/group/signature", {"webhook.signature": "false"})
+        text = (await scene.get("/settings")).text
+        self.assertIn("UNSAFE:", text)
+        self.assertIn("whoever reaches the port sends mail in your name", text)
+
+    async def test_a_secret_made_here_is_shown_once(self) -> None:
+        scene = await self.begin()
+        page = await scene.post("/settings/generate", {"key": "webhook.secret"})
+        secret = self.settings.current.webhook.secret
+        self.assertRegex(secret, "^[0-9a-f]{64}$")
+        self.assertIn(secret, page.text)
+        self.assertNotIn(secret, (await scene.get("/settings")).text)
+        self.assertEqual((await scene.post("/settings/generate", {"key": "smarthost.password"})).status, 422)
+
+    async def test_other_settings_and_groups_are_none_of_this_page(self) -> None:
+        scene = await self.begin()
+        await scene.post("/settings/group/signature", {"limits.account_day": "1", "smtp.port": "25"})
+        self.assertEqual(self.settings.current.limits.account_day, 500)
+        self.assertEqual((await scene.post("/settings/group/none", {})).status, 422)
+        self.assertEqual((await scene.post("/settings/reset", {"key": "smtp.port"})).status, 422)
+        self.assertEqual((await scene.post("/settings/reset", {"key": "x" * 2000})).status, 422)
+
+    async def test_reading_the_file_again(self) -> None:
+        scene = await self.begin()
+        page = await scene.follow(await scene.post("/settings/reload"))
+        self.assertIn("read again", page.text)
+        self.assertEqual(len(await self.audited(scene, "settings.reload")), 1)
+
+
+class SmtpPage(Base):
+    async def test_presets(self) -> None:
+        scene = await self.begin()
+        for preset, security in (("587", "starttls"), ("465", "tls"), ("25", "plain")):
+            page = await scene.get(f"/smtp?preset={preset}")
+            self.assertRegex(page.text, f'name="smarthost.port" type="number" value="{preset}"')
+            self.assertRegex(page.text, rf'<option value="{security}" selected>')
+        self.assertEqual((await scene.get("/smtp?preset=<script>")).status, 200)
+        self.assertEqual(self.settings.current.smarthost, Smarthost())
+
+    async def test_saving(self) -> None:
+        scene = await self.begin()
+        page = await scene.follow(await scene.post("/smtp", FILLED))
+        self.assertIn("through <strong>smtp.example.org</strong>", page.text)
+        self.assertNotIn(SECRET, page.text)
+        smarthost = self.settings.current.smarthost
+        self.assertEqual((smarthost.host, smarthost.port, smarthost.username, smarthost.password), ("smtp.example.org", 465, "me", SECRET))
+        await scene.post("/smtp/reset")
+        self.assertEqual(self.settings.current.smarthost, Smarthost())
+
+    async def test_a_login_is_whole(self) -> None:
+        scene = await self.begin()
+        page = await scene.post("/smtp", {**FILLED, "smarthost.password": ""})
+        self.assertEqual(page.status, 422)
+        self.assertIn("smarthost.password-error", page.text)
+
+    async def test_the_password_goes_to_no_other_host(self) -> None:
+        scene = await self.begin()
+        await scene.post("/smtp", FILLED)
+        other = {**FILLED, "smarthost.host": "evil.example.net", "smarthost.password": ""}
+        for path in ("/smtp", "/smtp/test"):
+            page = await scene.post(path, {**other, "sender": "me@example.test", "recipient": "you@example.org"})
+            self.assertEqual(page.status, 422)
+            self.assertIn("the stored one is for smtp.example.org only", page.text)
+        self.assertEqual((self.probing.tried, self.settings.current.smarthost.host), ([], "smtp.example.org"))
+        page = await scene.post("/smtp", {**other, "smarthost.password": SECRET})
+        self.assertEqual(self.settings.current.smarthost.host, "evil.example.net")
+
+    async def test_what_is_typed_is_tested_not_saved(self) -> None:
+        scene = await self.begin()
+        page = await scene.post("/smtp/test", {**FILLED, "sender": "me@example.test", "recipient": "you@example.org"})
+        self.assertEqual(page.status, 200)
+        ((settings, sender, recipient),) = self.probing.tried
+        self.assertEqual((settings.host, settings.port, settings.password), ("smtp.example.org", 465, SECRET))
+        self.assertEqual((sender, recipient), ("me@example.test", "you@example.org"))
+        self.assertIn("The message was taken.", page.text)
+        self.assertIn("S: 220 mail.example.org", page.text)
+        self.assertRegex(page.text, r'name="smarthost.host" type="text" value="smtp.example.org"')
+        self.assertNotIn(SECRET, page.text)
+        self.assertEqual(self.settings.current.smarthost, Smarthost())
+        (entry,) = await self.audited(scene, "smtp.test")
+        self.assertEqual((entry.target, entry.after), ("smtp.example.org", {"recipient": "you@example.org", "ok": True}))
+
+    async def test_what_is_saved_is_tested(self) -> None:
+        scene = await self.begin()
+        await scene.post("/smtp", FILLED)
+        await scene.post("/smtp/test", {**FILLED, "smarthost.password": "", "sender": "me@example.test", "recipient": "you@example.org"})
+        self.assertEqual(self.probing.tried[0][0], self.settings.current.smarthost)
+
+    async def test_wrong_tests(self) -> None:
+        scene = await self.begin()
+        for change, name in (
+            ({"smarthost.host": ""}, "smarthost.host"),
+            ({"smarthost.port": "0"}, "smarthost.port"),
+            ({"sender": "me@example.net"}, "sender"),
+            ({"recipient": "you"}, "recipient"),
+            ({"recipient": "you@example.org\nRCPT TO:<others@example.org>"}, "recipient"),
+        ):
+            page = await scene.post("/smtp/test", {**FILLED, "sender": "me@example.test", "recipient": "you@example.org", **change})
+            self.assertEqual(page.status, 422, change)
+            self.assertIn(f"{name}-error", page.text)
+        self.assertEqual(self.probing.tried, [])
+
+    async def test_a_failure_is_told(self) -> None:
+        scene = await self.begin()
+        self.probing.answer = Probe(False, ("S: 535 <script>no</script>",), "The login was refused.", "Check name and password.")
+        page = await scene.post("/smtp/test", {**FILLED, "sender": "me@example.test", "recipient": "you@example.org"})
+        self.assertIn("Check name and password.", page.text)
+        self.assertNotIn("<script>no", page.text)
+
+    async def test_labels_and_names_are_unique(self) -> None:
+        scene = await self.begin()
+        for path in ("/smtp", "/settings"):
+            ids = re.findall(r' id="([^"]+)"', (await scene.get(path)).text)
+            self.assertEqual(len(ids), len(set(ids)), path)
+
+
+FILLED = {
+    "smarthost.host": "smtp.example.org",
+    "smarthost.port": "465",
+    "smarthost.security": "tls",
+    "smarthost.username": "me",
+    "smarthost.password": SECRET,
+    "smarthost.timeout": "30",
+    "smarthost.verify": "true",
+}
