@@ -5,6 +5,7 @@ reverse order. What keeps notes of deliveries is opened before the queue, so tha
 """
 
 from contextlib import AsyncExitStack
+from pathlib import Path
 from time import time
 from typing import Any
 
@@ -15,6 +16,7 @@ from mailx.composition import Post
 from mailx.core.accounts import Accounts
 from mailx.core.admin_sessions import Sessions
 from mailx.core.admins import Admins
+from mailx.core.alerts import Alerts
 from mailx.core.api_keys import ApiKeys
 from mailx.core.audit import Log
 from mailx.core.call_states import CallStates
@@ -23,6 +25,7 @@ from mailx.core.calls import Calls
 from mailx.core.delivery_log import DeliveryLog
 from mailx.core.fates import Fates
 from mailx.core.figures import Figures
+from mailx.core.indexer import Indexer
 from mailx.core.passwords import Passwords
 from mailx.core.posting import Posting
 from mailx.core.probing import MailboxProbes
@@ -35,6 +38,7 @@ from mailx.core.suppressions import Suppressions
 from mailx.core.templates import Templates
 from mailx.ops.administration import Administration
 from mailx.ops.certificates import Certificates
+from mailx.ops.watch import Watch
 from mailx.store import Store
 from mailx.store.cipher import Cipher
 
@@ -113,6 +117,29 @@ async def open_aftermath(
     return Aftermath(posting, figures, delivery_log, suppressions, calls, Fates(store, cipher), callbacks, call_states)
 
 
+async def open_alerts(
+    settings: Settings,
+    store: Store,
+    cipher: Cipher,
+    post: Post,
+    reception: Reception,
+    after: Aftermath,
+    certificates: Certificates,
+    reactor: Any,
+    parts: AsyncExitStack,
+) -> Alerts:
+    """When mail can be accepted, since alerts are mailed. Raises Unavailable."""
+    server = settings.current.server
+    alerts = Alerts(store, cipher, settings, server.hostname, reactor)
+    post.progress.listen(alerts.note)
+    await alerts.start(reception.accept, after.posting)
+    parts.push_async_callback(alerts.stop)
+    watch = Watch(alerts, settings, Path(server.data), certificates, reactor)
+    watch.start()
+    parts.push_async_callback(watch.stop)
+    return alerts
+
+
 async def open_templates(settings: Settings, store: Store, cipher: Cipher, reactor: Any, parts: AsyncExitStack) -> Templates:
     """Raises Unavailable."""
     templates = Templates(store, cipher, settings, reactor)
@@ -130,9 +157,29 @@ class House:
     accounts: Accounts
     reception: Reception
     templates: Templates
+    alerts: Alerts
     records: Records
     certificates: Certificates
     administration: Administration
+
+
+def administer(
+    settings: Settings, accounts: Accounts, indexer: Indexer, post: Post, records: Records, people: People, after: Aftermath
+) -> Administration:
+    """The admin API, for the socket of ``mailxctl`` and for programs at the panel's port."""
+    return Administration(
+        accounts,
+        settings.current,
+        indexer,
+        queue=post.queue,
+        timeline=post.timeline,
+        signing=post.signing,
+        records=records,
+        admins=people.admins,
+        api_keys=people.api_keys,
+        audit=people.audit,
+        suppressions=after.suppressions,
+    )
 
 
 def receiver(house: House, after: Aftermath, reactor: Any) -> IService:
@@ -175,6 +222,7 @@ def panel(house: House, post: Post, people: People, after: Aftermath, reactor: A
         reception=house.reception,
         figures=after.figures,
         delivery_log=after.delivery_log,
+        alerts=house.alerts,
         suppressions=after.suppressions,
         calls=after.calls,
         templates=house.templates,

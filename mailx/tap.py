@@ -25,7 +25,18 @@ from twisted.python.failure import Failure
 
 from mailx import __version__
 from mailx.composition import Post, open_post, policies
-from mailx.composition_web import Aftermath, House, People, open_aftermath, open_people, open_templates, panel, receiver
+from mailx.composition_web import (
+    Aftermath,
+    House,
+    People,
+    administer,
+    open_aftermath,
+    open_alerts,
+    open_people,
+    open_templates,
+    panel,
+    receiver,
+)
 from mailx.config import Config, StoreSettings, listeners
 from mailx.config_file import ConfigError, Sources, find
 from mailx.core.access import Access
@@ -46,7 +57,6 @@ from mailx.core.tracing import Tracing
 from mailx.core.unix import SocketInUse
 from mailx.mail.reply import Unavailable
 from mailx.ops.admin import AdminService
-from mailx.ops.administration import Administration
 from mailx.ops.certificates import Certificates, Unusable
 from mailx.ops.clock import steady
 from mailx.ops.health import Health
@@ -152,17 +162,13 @@ class MailX(MultiService):
     async def _open(self) -> None:
         """Everything, in the order of its needs."""
         config, reactor, parts = self._config, self._reactor, self._parts
-        server, data = config.server, Path(config.server.data)
-        self._observer.open()
-        self._observer.gather(reactor)
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        reactor.suggestThreadPoolSize(server.threads)
-
-        tls = Certificates(config.tls, data, server.hostname)
+        data = Path(config.server.data)
+        self._prepare(data)
+        tls = Certificates(config.tls, data, config.server.hostname)
         health = self._open_health()
         plain = await _open_store(config.store, reactor)
         parts.push_async_callback(plain.close)
-        cipher = Cipher(await load_or_create(server.secret_file, plain))
+        cipher = Cipher(await load_or_create(config.server.secret_file, plain))
         store = Recording(plain, cipher)
         settings = await self._open_settings(store, cipher, tls)
         config = self._config = settings.current
@@ -175,47 +181,54 @@ class MailX(MultiService):
         mailboxes = Mailboxes(store, cipher, blobs, Changes(store), reactor, config.accounts.quota)
         await mailboxes.resume()
         indexer = await self._open_index(store, cipher, blobs, mailboxes)
-        resolver, progress = Resolver(config.dns, reactor), Progress()
+        post, reception, after = await self._open_mail(settings, store, cipher, blobs, accounts)
+        people.admins.alerts = alerts = await open_alerts(settings, store, cipher, post, reception, after, tls, reactor, parts)
+        templates = await open_templates(settings, store, cipher, reactor, parts)
+        first = await first_account(accounts, config.server.first_domain)
+        for task in (Delay(reactor), Census(accounts, reactor)):
+            task.start()
+            parts.callback(task.stop)
+
+        records = Records(config, post.signing, post.resolver, tls.certificate_for)
+        administration = administer(settings, accounts, indexer, post, records, people, after)
+        house = House(settings, accounts, reception, templates, alerts, records, tls, administration)
+        self._open_edges(
+            AdminService(config.admin.socket, administration, reactor),
+            *_edges(config, mailboxes, reception, access, tls, reactor, self._tracing),
+            *_web_edges(house, post, people, after, reactor),
+        )
+        parts.callback(setattr, health, "phase", "stopping")
+        health.phase = "running"
+        _collect_less()
+        log.info("Server started", event="server.started", version=__version__)
+        _tell(notice(config, tls.generated, first, people.set_up_code()))
+
+    def _prepare(self, data: Path) -> None:
+        self._observer.open()
+        self._observer.gather(self._reactor)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._reactor.suggestThreadPoolSize(self._config.server.threads)
+
+    async def _open_mail(
+        self, settings: Settings, store: Any, cipher: Cipher, blobs: Blobs, accounts: Accounts
+    ) -> tuple[Post, Reception, Aftermath]:
+        """Mail in and out, and what comes after. It runs when this returns."""
+        reactor, parts = self._reactor, self._parts
+        resolver, progress = Resolver(settings.current.dns, reactor), Progress()
         parts.push_async_callback(resolver.stop)
         after = await open_aftermath(settings, store, cipher, resolver, progress, reactor, parts)
         post = await open_post(settings, store, cipher, blobs, accounts, resolver, progress, reactor, parts)
         reception = self._open_reception(settings, store, cipher, blobs, accounts, post)
         await post.start(reception)
         after.start()
-        first = await first_account(accounts, server.first_domain)
-        for task in (Delay(reactor), Census(accounts, reactor)):
-            task.start()
-            parts.callback(task.stop)
+        return post, reception, after
 
+    def _open_edges(self, *every: IService) -> None:
         edges = MultiService()
-        parts.push_async_callback(edges.stopService)
-        templates = await open_templates(settings, store, cipher, reactor, parts)
-        records = Records(config, post.signing, post.resolver, tls.certificate_for)
-        administration = Administration(
-            accounts,
-            config,
-            indexer,
-            queue=post.queue,
-            timeline=post.timeline,
-            signing=post.signing,
-            records=records,
-            admins=people.admins,
-            api_keys=people.api_keys,
-            audit=people.audit,
-        )
-        house = House(settings, accounts, reception, templates, records, tls, administration)
-        for edge in (
-            *_edges(config, mailboxes, reception, access, tls, reactor, self._tracing),
-            *_web_edges(house, post, people, after, reactor),
-        ):
+        self._parts.push_async_callback(edges.stopService)
+        for edge in every:
             edge.setServiceParent(edges)
-        AdminService(config.admin.socket, administration, reactor).setServiceParent(edges)  # type: ignore[no-untyped-call]
         edges.startService()
-        parts.callback(setattr, health, "phase", "stopping")
-        health.phase = "running"
-        _collect_less()
-        log.info("Server started", event="server.started", version=__version__)
-        _tell(notice(config, tls.generated, first, people.set_up_code()))
 
     async def _open_settings(self, store: Any, cipher: Cipher, tls: Certificates) -> Settings:
         settings = Settings(self._config, self._sources, store, cipher, self._reactor)
