@@ -249,11 +249,12 @@ class Alerts:
         if row is None:
             raise DirectoryError("not_found", "There is no such alert", "It may have been dropped, being old.")
         (alert,) = self._opened([row])
-        if alert.acknowledged is not None:
-            raise DirectoryError("exists", "Somebody has acknowledged it already", f"It was {alert.acknowledged_by or 'another'}.")
         audit.note(target=f"{alert.kind} {id}", after={"acknowledged": True})
         closes = alert.kind in EVENTS
-        await self._store.write(rows.acknowledge, id, audit.by(), int(self._now()), closes)
+        try:
+            await self._store.write(rows.acknowledge, id, audit.by(), int(self._now()), closes)
+        except rows.Seen:
+            raise DirectoryError("exists", "Somebody has acknowledged it already", "Nothing is left to do.") from None
         await self.refresh()
 
     async def refresh(self) -> None:

@@ -16,6 +16,10 @@ CHANNELS = (MAILED, POSTED)
 _COLUMNS = "id, kind, hash, guid, sealed, opened, closed, acknowledged, acknowledged_by"
 
 
+class Seen(Exception):
+    """Somebody has acknowledged it already."""
+
+
 @frozen
 class Raised:
     """An alert to be stored. ``closed``: it is over already."""
@@ -62,13 +66,15 @@ def by_id(txn: Txn, id: int) -> Row | None:
     return txn.one(f"SELECT {_COLUMNS} FROM alerts WHERE id = ?", (id,))
 
 
-def acknowledge(txn: Txn, id: int, name: str, now: int, closes: bool) -> int:
-    """Somebody has seen it; ``closes``: and with that it is over. Whether nobody had before."""
+def acknowledge(txn: Txn, id: int, name: str, now: int, closes: bool) -> None:
+    """Somebody has seen it; ``closes``: and with that it is over. Raises Seen when somebody had before."""
     closing = ", closed = COALESCE(closed, ?)" if closes else ""
-    return txn.execute(
+    found = txn.execute(
         f"UPDATE alerts SET acknowledged = ?, acknowledged_by = ?{closing} WHERE id = ? AND acknowledged IS NULL",
         (now, name, *([now] if closes else []), id),
     )
+    if not found:
+        raise Seen
 
 
 def untold(txn: Txn, channel: str, limit: int) -> list[Row]:
