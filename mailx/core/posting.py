@@ -36,6 +36,7 @@ OCTETS_LIMIT = 65536  # of an answer
 URL_LIMIT = 2000  # characters
 _ADDRESSES = 3  # tried
 _CONNECT_TIMEOUT = 5.0  # seconds for each
+_LATE = "no answer in time"
 _PORTS = {"http": 80, "https": 443}
 
 _CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+\Z")  # RFC 3986 2
@@ -171,7 +172,7 @@ class Posting:
         except (TimeoutError, CancelledError, ConnectingCancelledError):
             if exchange.answer is not None:
                 return exchange.answer.status
-            raise NotPosted("no answer in time", unreachable=True) from None
+            raise NotPosted(_LATE, unreachable=True) from None
         finally:
             exchange.end()
 
@@ -180,6 +181,8 @@ class Posting:
             answer = await exchange.ask("POST", to.url, {"Content-Type": "application/json", **fields}, body)
         except (ResponseNeverReceived, ResponseFailed, RequestTransmissionFailed, RequestGenerationFailed) as error:
             causes = [failure.value for failure in error.reasons]
+            if any(isinstance(cause, CancelledError) for cause in causes):
+                raise NotPosted(_LATE, unreachable=True) from None
             if any(isinstance(cause, SSL.Error | VerificationError) for cause in causes):
                 raise NotPosted("the certificate or TLS is not in order", unreachable=True) from None
             raise NotPosted("the connection broke without an answer", unreachable=True) from None
