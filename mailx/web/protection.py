@@ -92,16 +92,23 @@ def host_known(name: str, names: Iterable[str]) -> bool:
 def same_origin(headers: Mapping[str, str], host: str, secure: bool) -> bool:
     """Whether a POST comes from a page of ours, as far as its browser tells; programs tell nothing and pass.
 
-    ``host`` is the Host header as sent. Opaque origins ("null") are nobody's.
+    ``host`` is the Host header as sent. Opaque origins ("null") are nobody's. Where we are not known to be behind TLS a
+    proxy may still be there that does not say so: then the name alone must be right.
     """
     origin = headers.get("origin")
     if origin is not None:
-        return origin.lower() == f"{'https' if secure else 'http'}://{host.lower()}"
+        scheme, _, name = origin.lower().partition("://")
+        return _bare(name) == _bare(host.lower()) and (scheme == "https" or (scheme == "http" and not secure))
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site in ("same-origin", "none")
     referer = headers.get("referer")
-    return referer is None or urlsplit(referer).netloc.lower() == host.lower()
+    return referer is None or _bare(urlsplit(referer).netloc.lower()) == _bare(host.lower())
+
+
+def _bare(netloc: str) -> str:
+    """A host and port without the ports that browsers leave out."""
+    return netloc.removesuffix(":443").removesuffix(":80")
 
 
 def place(text: str) -> str:

@@ -33,22 +33,23 @@ _COOKIES = 50
 class Channel(HTTPChannel):
     """One connection."""
 
+    site: "WebSite"
+    transport: Any
     _deadline: Any = None
     _entered: str | None = None
 
     def connectionMade(self) -> None:
         super().connectionMade()  # type: ignore[no-untyped-call]
-        site: WebSite = self.site
-        address = getattr(self.getPeer(), "host", "")
-        counted = "" if within(address, site.proxies) else address
-        if not site.gate.enter(counted):
+        address = getattr(self.getPeer(), "host", "")  # type: ignore[no-untyped-call]
+        counted = "" if within(address, self.site.proxies) else address
+        if not self.site.gate.enter(counted):
             self.transport.abortConnection()
             return
         self._entered = counted
 
     def dataReceived(self, data: bytes) -> None:
         if self._deadline is None and not self._handlingRequest:
-            self._deadline = self.callLater(PATIENCE, self._too_slow)
+            self._deadline = self.callLater(PATIENCE, self._too_slow)  # type: ignore[no-untyped-call]
         super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     def allContentReceived(self) -> None:
@@ -64,8 +65,8 @@ class Channel(HTTPChannel):
 
     def timeoutConnection(self) -> None:
         """Nothing was said for a while: not worth a line in the log."""
-        self._abortingCall = self.callLater(self.abortTimeout, self.forceAbortClient)
-        self.loseConnection()
+        self._abortingCall = self.callLater(self.abortTimeout, self.forceAbortClient)  # type: ignore[no-untyped-call]
+        self.loseConnection()  # type: ignore[no-untyped-call]
 
     def forceAbortClient(self) -> None:
         self._abortingCall = None
@@ -79,13 +80,14 @@ class Channel(HTTPChannel):
     def _too_slow(self) -> None:
         self._deadline = None
         self.transport.write(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-        self.loseConnection()
+        self.loseConnection()  # type: ignore[no-untyped-call]
 
 
 class WebRequest(Request):
     """A request with its body in memory."""
 
     site: "WebSite"
+    channel: Any
     too_large = False
 
     def gotLength(self, length: int | None) -> None:
@@ -116,9 +118,9 @@ class WebRequest(Request):
         if refusal is None:
             super().process()  # type: ignore[no-untyped-call]
             return
-        self.setHeader(b"connection", b"close")
+        self.setHeader(b"connection", b"close")  # type: ignore[no-untyped-call]
         self.answer(refusal)
-        self.finish()
+        self.finish()  # type: ignore[no-untyped-call]
 
     def asked(self) -> Asked | None:
         """The request as a value; None when its path, headers or query are no text."""
@@ -134,7 +136,7 @@ class WebRequest(Request):
         if len(self.requestHeaders.getRawHeaders(b"host", [])) != 1:
             raise ValueError("no host, or several")  # RFC 9112 3.2
         site: WebSite = self.channel.site
-        peer = getattr(self.getClientAddress(), "host", "")
+        peer = getattr(self.getClientAddress(), "host", "")  # type: ignore[no-untyped-call]
         trusted = within(peer, site.proxies)
         if len(self.args) > _PARAMETERS or len(self.received_cookies) > _COOKIES:
             raise ValueError("too many parameters")
@@ -162,13 +164,13 @@ class WebRequest(Request):
         """Set status, headers and cookies, and write a body that is there whole; the caller finishes."""
         self.setResponseCode(answer.status)
         for name, value in {**headers(secure), **answer.headers}.items():
-            self.setHeader(name.encode("ascii"), value.encode("utf-8"))
+            self.setHeader(name.encode("ascii"), value.encode("utf-8"))  # type: ignore[no-untyped-call]
         for cookie in answer.cookies:
             self.responseHeaders.addRawHeader(b"set-cookie", cookie.encode("ascii"))
         if isinstance(answer.body, bytes):
-            self.setHeader(b"content-length", str(len(answer.body)).encode())
+            self.setHeader(b"content-length", str(len(answer.body)).encode())  # type: ignore[no-untyped-call]
             if self.method != b"HEAD":
-                self.write(answer.body)
+                self.write(answer.body)  # type: ignore[no-untyped-call]
 
 
 class WebSite(Site):
@@ -196,7 +198,7 @@ class WebSite(Site):
         self.gate = gate or Gate(512, 64)
 
     def buildProtocol(self, addr: Any) -> Any:
-        channel: Any = super().buildProtocol(addr)
+        channel: Any = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
         channel.timeOut = self.timeOut
         return channel
 

@@ -37,7 +37,7 @@ from mailx.web.server import Stream, WebSite
 
 log = Logger()
 
-BODY_LIMIT = 16 << 20  # octets; each page has a limit of its own below that
+BODY_LIMIT = 1 << 20  # octets, unless a page takes larger files; pages without files take FORM_LIMIT
 _YEAR = 31536000
 
 Inside: TypeAlias = Callable[[Asked, Any], Awaitable[Answer]]  # answers a request within a session
@@ -74,7 +74,9 @@ class Panel:
 
     def site(self) -> WebSite:
         """The factory for a listener."""
-        return WebSite(self.resource(), self._parts.reactor, body_limit=BODY_LIMIT, too_large=self._too_large, proxies=self._proxies)
+        largest = max((route.files for page in self.pages for route in page.routes()), default=0)
+        limit = max(BODY_LIMIT, largest)
+        return WebSite(self.resource(), self._parts.reactor, body_limit=limit, too_large=self._too_large, proxies=self._proxies)
 
     async def stop(self) -> None:
         """End what pages do in the background."""
@@ -206,8 +208,10 @@ class Panel:
         try:
             if not route.action:
                 return await self._outcome(asked, session, page, await method(visit))
-            with acting(Actor("admin", visit.admin.name, visit.address), route.action):
+            with acting(Actor("admin", visit.admin.name, visit.address), route.action) as act:
                 outcome = await method(visit)
+            if isinstance(outcome, Redirect) and outcome.kind != "problem":
+                await self._parts.audit.conclude(act)
             return await self._outcome(asked, session, page, outcome)
         except FormError as error:
             problems = error.problems
