@@ -32,6 +32,7 @@ from mailx.core.probing import MailboxProbes
 from mailx.core.progress import Progress
 from mailx.core.reception import Reception
 from mailx.core.records import Records
+from mailx.core.remote_mailboxes import RemoteMailboxes
 from mailx.core.resolver import Resolver
 from mailx.core.settings import Settings
 from mailx.core.suppressions import Suppressions
@@ -154,6 +155,8 @@ class House:
     """What the web edges work with, beside mail out and those who administer."""
 
     settings: Settings
+    store: Store
+    cipher: Cipher
     accounts: Accounts
     reception: Reception
     templates: Templates
@@ -205,6 +208,7 @@ def panel(house: House, post: Post, people: People, after: Aftermath, reactor: A
     from mailx.web.panel.parts import Parts
     from mailx.web.panel.service import PanelService
 
+    probes = MailboxProbes(IMAPProbe(post.resolver, reactor), POP3Probe(post.resolver, reactor))
     every = Parts(
         settings=house.settings,
         accounts=house.accounts,
@@ -229,7 +233,8 @@ def panel(house: House, post: Post, people: People, after: Aftermath, reactor: A
         fates=after.fates,
         callbacks=after.callbacks,
         mail_out_probe=MailOutProbe(house.settings.current.server.hostname, post.outgoing, post.resolver, reactor),
-        mailbox_probe=MailboxProbes(IMAPProbe(post.resolver, reactor), POP3Probe(post.resolver, reactor)),
+        mailbox_probe=probes,
+        remote_mailboxes=RemoteMailboxes(house.store, house.cipher, probes, reactor),
         started=time(),
     )
     api = API(house.administration, people.api_keys)

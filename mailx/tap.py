@@ -191,7 +191,7 @@ class MailX(MultiService):
 
         records = Records(config, post.signing, post.resolver, tls.certificate_for)
         administration = administer(settings, accounts, indexer, post, records, people, after)
-        house = House(settings, accounts, reception, templates, alerts, records, tls, administration)
+        house = House(settings, store, cipher, accounts, reception, templates, alerts, records, tls, administration)
         self._open_edges(
             AdminService(config.admin.socket, administration, reactor),
             *_edges(config, mailboxes, reception, access, tls, reactor, self._tracing),
