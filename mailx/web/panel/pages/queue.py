@@ -28,6 +28,7 @@ COUNTED = 100_000  # entries that are counted before it says "more than"
 KINDS = {"pending": "busy", "sending": "busy", "deferred": "warn", "held": "warn", "sent": "good", "failed": "bad"}
 _FILTERS = ("state", "domain", "relay", "sender", "recipient", "id", "older")
 _ALL = "all"
+_NOTHING = Wanted(Selection(ids=(0,)))  # no row has this id
 _VERBS = {  # title of the question, what becomes of the entries, what was done
     "retry": ("Try again now", "They are tried at once.", "will be tried at once"),
     "hold": ("Hold", "They are not sent until they are released.", "will not be sent until released"),
@@ -179,7 +180,7 @@ class Queue(Page):
             states = [state for state in named or MEANT.get(act, CHANGEABLE[act]) if state in CHANGEABLE[act]]
             if "state" not in filters and act in MEANT:
                 states = list(MEANT[act])
-            wanted = self._wanted({**filters, "state": ",".join(states) or "sending"})
+            wanted = self._wanted({**filters, "state": ",".join(states)}) if states else _NOTHING
             return wanted, {**filters, "which": _ALL}
         if envelope := form.text("id", limit=100):
             return Wanted(Selection(states=CHANGEABLE[act], envelope=envelope)), {"id": envelope}
