@@ -193,7 +193,16 @@ def receiver(house: House, after: Aftermath, reactor: Any) -> IService:
     calls, callbacks = after.calls, after.callbacks
     status = Status(calls, after.fates, callbacks)
     service: IService = ReceiverService(
-        house.settings, house.reception, calls, house.templates, after.suppressions, house.certificates, reactor, status, callbacks.wake
+        house.settings,
+        house.reception,
+        calls,
+        house.templates,
+        after.suppressions,
+        house.certificates,
+        reactor,
+        status,
+        callbacks.wake,
+        after.figures,
     )
     return service
 

@@ -110,7 +110,28 @@ def _error() -> dict[str, Any]:
 
 
 def _progress() -> dict[str, Any]:
-    return {"type": "object", "required": ["ok"], "properties": {"ok": {"type": "boolean"}}}
+    states = {"enum": ["queued", "deferred", "delivered", "bounced"]}
+    time = {"type": "string", "format": "date-time"}
+    count = {"type": "integer", "minimum": 0}
+    callback = {"event": states, "state": {"enum": ["waiting", "behind", "done", "given_up"]}, "attempts": count}
+    return {
+        "type": "object",
+        "required": ["ok", "queued_id", "queued_at", "type", "to", "subject", "state", "changed_at", "attempts"],
+        "properties": {
+            "ok": {"const": True},
+            "queued_id": {"type": "integer"},
+            "queued_at": time,
+            "type": {"type": "string"},
+            "to": {"type": "string"},
+            "subject": {"type": "string"},
+            "state": states,
+            "changed_at": {**time, "description": "When it came into this state."},
+            "attempts": {**count, "description": "To deliver; 0 too for mailboxes of this server."},
+            "reply": {"type": "string", "description": "What the next server said last."},
+            "next_attempt_at": time,
+            "callbacks": {"type": "array", "items": {"type": "object", "required": [*callback], "properties": callback}},
+        },
+    }
 
 
 def _headers(prefix: str, over: str) -> list[dict[str, Any]]:

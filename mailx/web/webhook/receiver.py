@@ -19,6 +19,8 @@ from mailx import config
 from mailx.core import metrics, templates
 from mailx.core.calls import Call, Calls, Posted
 from mailx.core.content import Threads
+from mailx.core.figures import CALLS as CALLS_TAKEN
+from mailx.core.figures import CALLS_REFUSED, Figures
 from mailx.core.settings import Settings
 from mailx.core.templates import Problems, Templates
 from mailx.core.trace import received
@@ -87,6 +89,7 @@ class Receiver:
         reactor: Any,
         wall: Callable[[], float] = time,
         told: Callable[[], object] = lambda: None,
+        figures: Figures | None = None,
     ) -> None:
         """``told()`` is called when a call has entered whose fate is to be posted somewhere."""
         self._settings = settings
@@ -98,6 +101,7 @@ class Receiver:
         self._hostname = hostname
         self._wall = wall
         self._told = told
+        self._figures = figures
         self._threads: Threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         self._rates = sources.Rates(reactor.seconds)
         self.port = 0  # that calls come in by
@@ -164,11 +168,15 @@ class Receiver:
             log.failure("A call failed", event="webhook.failed", client_ip=asked.address)
             return self._refused(asked, Declined(500, "internal error"))
         metrics.WEBHOOK_CALLS.labels("200").inc()
+        if self._figures is not None:
+            self._figures.note(CALLS_TAKEN)
         return answer
 
     def _refused(self, asked: Asked, declined: Declined) -> Answer:
         status = declined.answer.status
         metrics.WEBHOOK_CALLS.labels(str(status)).inc()
+        if self._figures is not None and asked.path == CALLS:
+            self._figures.note(CALLS_REFUSED)
         log.info(
             "Call refused: {error}",
             event="webhook.refused",

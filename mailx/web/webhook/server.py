@@ -12,6 +12,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from mailx import config
 from mailx.core.calls import Calls
+from mailx.core.figures import Figures
 from mailx.core.listening import BACKLOG, Edge, Ending, TLSProvider
 from mailx.core.settings import Settings
 from mailx.core.templates import Templates
@@ -39,13 +40,14 @@ class ReceiverService(Edge[Listener]):
         reactor: Any,
         status: Status | None = None,
         told: Callable[[], object] = lambda: None,
+        figures: Figures | None = None,
     ) -> None:
         """``told()`` is called when a call has entered whose fate is to be posted somewhere."""
         super().__init__(reactor, PATIENCE)
         self._settings = settings
         self._tls = tls
         hostname = settings.current.server.hostname
-        self.receiver = Receiver(settings, reception, calls, templates, suppressions, status, hostname, reactor, told=told)
+        self.receiver = Receiver(settings, reception, calls, templates, suppressions, status, hostname, reactor, told=told, figures=figures)
         settings.watch(["webhook"], _warn)
 
     def started(self) -> None:

@@ -3,23 +3,29 @@
 from mailx.web.panel.dashboard import Dashboard
 from mailx.web.panel.page import Page
 from mailx.web.panel.pages.accounts import Accounts
+from mailx.web.panel.pages.alerts import Alerts
 from mailx.web.panel.pages.aliases import Aliases
 from mailx.web.panel.pages.blocks import Blocks
 from mailx.web.panel.pages.calls import Calls
 from mailx.web.panel.pages.certificates import Certificates
 from mailx.web.panel.pages.deliveries import Deliveries
+from mailx.web.panel.pages.delivery_log import DeliveryLog
 from mailx.web.panel.pages.dkim import DKIM
 from mailx.web.panel.pages.dns import DNS
 from mailx.web.panel.pages.domains import Domains
 from mailx.web.panel.pages.queue import Queue
+from mailx.web.panel.pages.remote_mailboxes import RemoteMailboxes
 from mailx.web.panel.pages.settings import SettingsPage
 from mailx.web.panel.pages.smtp import Smtp
 from mailx.web.panel.pages.suppressions import Suppressions
+from mailx.web.panel.pages.templates import Templates
 
 PAGES: tuple[type[Page], ...] = (
     Dashboard,
+    Alerts,
     Queue,
     Deliveries,
+    DeliveryLog,
     Domains,
     DNS,
     DKIM,
@@ -28,7 +34,9 @@ PAGES: tuple[type[Page], ...] = (
     Aliases,
     Calls,
     Suppressions,
+    Templates,
     SettingsPage,
     Smtp,
+    RemoteMailboxes,
     Certificates,
 )
