@@ -120,6 +120,11 @@ class Visitor:
         with self.page.expect_navigation():
             self.page.locator(within).get_by_role("button", name=label, exact=True).first.click()
 
+    def record(self, name: str) -> None:
+        """Keep a trace of all that happens from now on, for Playwright's viewer."""
+        self.context.tracing.start(screenshots=True, snapshots=True)
+        self.case.addCleanup(self.context.tracing.stop, path=pictures() / f"{name}.zip")
+
     def shoot(self, name: str) -> Path:
         """A picture of the whole page."""
         path = pictures() / f"{name}.png"
