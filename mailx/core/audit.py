@@ -309,8 +309,8 @@ class Log:
 
     def _filter(self, which: Filter) -> rows.Filter:
         return rows.Filter(
-            which.actor,
-            which.action,
+            which.actor.replace("\0", "?"),  # no row has one, and PostgreSQL takes none
+            which.action.replace("\0", "?"),
             rows.digest(self._cipher, which.target) if which.target else None,
             int(which.since * 1000),
             int(which.until * 1000),
