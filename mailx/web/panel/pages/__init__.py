@@ -3,8 +3,11 @@
 from mailx.web.panel.dashboard import Dashboard
 from mailx.web.panel.page import Page
 from mailx.web.panel.pages.accounts import Accounts
+from mailx.web.panel.pages.admins import Administrators
 from mailx.web.panel.pages.alerts import Alerts
 from mailx.web.panel.pages.aliases import Aliases
+from mailx.web.panel.pages.api_keys import ApiKeys
+from mailx.web.panel.pages.audit import AuditLog
 from mailx.web.panel.pages.blocks import Blocks
 from mailx.web.panel.pages.calls import Calls
 from mailx.web.panel.pages.certificates import Certificates
@@ -13,6 +16,7 @@ from mailx.web.panel.pages.delivery_log import DeliveryLog
 from mailx.web.panel.pages.dkim import DKIM
 from mailx.web.panel.pages.dns import DNS
 from mailx.web.panel.pages.domains import Domains
+from mailx.web.panel.pages.my_account import MyAccount
 from mailx.web.panel.pages.queue import Queue
 from mailx.web.panel.pages.remote_mailboxes import RemoteMailboxes
 from mailx.web.panel.pages.settings import SettingsPage
@@ -39,4 +43,8 @@ PAGES: tuple[type[Page], ...] = (
     Smtp,
     RemoteMailboxes,
     Certificates,
+    Administrators,
+    ApiKeys,
+    AuditLog,
+    MyAccount,
 )
