@@ -200,9 +200,9 @@ def receiver(house: House, after: Aftermath, reactor: Any) -> IService:
         after.suppressions,
         house.certificates,
         reactor,
-        status,
-        callbacks.wake,
-        after.figures,
+        status=status,
+        told=callbacks.wake,
+        figures=after.figures,
     )
     return service
 

@@ -76,6 +76,7 @@ ssl_cert = <{directory}/chain.pem
 ssl_key = <{directory}/chain.pem
 disable_plaintext_auth = yes
 auth_mechanisms = plain login
+auth_failure_delay = 0
 first_valid_uid = 1
 mail_location = maildir:~/Maildir
 passdb {{
