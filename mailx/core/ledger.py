@@ -112,6 +112,11 @@ class Ledger:
         self._node = node
         self._now = now
 
+    @property
+    def routed(self) -> bool:
+        """Whether some mail goes through relays, so that its place in the queue does not tell the recipient's domain."""
+        return self._routes.routed
+
     async def list(self, selection: Selection, after: int = 0, limit: int = 100) -> list[Entry]:
         """At most ``limit`` rows above the id ``after``, ids rising. Raises DirectoryError "invalid", Unavailable."""
         rows = await self._store.read(queue_upkeep.listing, self._filter(selection), after, limit)

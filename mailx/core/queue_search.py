@@ -69,7 +69,7 @@ class Count:
 def wanted(values: Mapping[str, str], routed: bool) -> Wanted:
     """What the filters ``FILTERS`` select; raises DirectoryError.
 
-    ``routed``: some mail goes through relays, so that the place in the queue does not tell the recipient's domain.
+    ``routed`` is the ledger's.
     """
     unknown = sorted(set(values) - set(FILTERS))
     if unknown or any(len(value) > _TEXT_LIMIT for value in values.values()):

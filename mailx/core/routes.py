@@ -59,6 +59,11 @@ class Routes:
         return self._decided(recipient.domain, "" if sender is None else sender.domain)
 
     @property
+    def routed(self) -> bool:
+        """Whether some mail goes, or went since the start, through relays: its place in the queue does not tell its domain."""
+        return bool(self._routes) or self._smarthost or self.generation > 0
+
+    @property
     def longest(self) -> int:
         """The longest wait of any route, in seconds."""
         return max((*self._retry, *[wait for route in self._routes for wait in waits(route.retry)]), default=0)

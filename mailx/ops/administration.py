@@ -102,7 +102,7 @@ class Administration:
             "index": SearchIndex(indexer),
             "dkim": Dkim(signing, records),
             "dns": Dns(records),
-            "queue": Queue(queue, bool(config.outbound.routes)),
+            "queue": Queue(queue),
             "trace": Traces(timeline, accounts),
             "admins": Administrators(admins),
             "apikeys": Keys(api_keys),

@@ -42,10 +42,7 @@ _CHANGED = record({"count": COUNT})
 
 
 class Queue:
-    """Answers for the queue. ``queue`` is None where there is none; one that does not run tells senders nothing.
-
-    ``routed``: some mail goes through relays, so that the place in the queue does not tell the recipient's domain.
-    """
+    """Answers for the queue. ``queue`` is None where there is none; one that does not run tells senders nothing."""
 
     SCOPE = "queue"
     ROUTES = (
@@ -58,9 +55,8 @@ class Queue:
         ("/v1/queue/delete", "POST", "delete"),
     )
 
-    def __init__(self, queue: MailQueue | None, routed: bool) -> None:
+    def __init__(self, queue: MailQueue | None) -> None:
         self._queue = queue
-        self._routed = routed
 
     @shaped(
         "List entries of the queue.",
@@ -124,7 +120,7 @@ class Queue:
         return {"count": await queue_search.change(ledger, wanted, change)}
 
     def _wanted(self, values: Mapping[str, str]) -> Wanted:
-        return queue_search.wanted(values, self._routed)
+        return queue_search.wanted(values, self._ledger().routed)
 
     def _ledger(self) -> Ledger:
         return running(self._queue, "there is no queue here").ledger

@@ -24,6 +24,8 @@ def quota(kind: str, text: str) -> int | None:
     """What the fields ``quota`` and ``size`` say: None for the server's default, 0 for unlimited, or octets; raises FormError."""
     if kind not in (DEFAULT, UNLIMITED, OWN):
         raise FormError({"quota": "Choose one of the list."})
+    if kind != OWN and text:
+        raise FormError({"quota": "Choose the size below, or leave the size empty."})
     return None if kind == DEFAULT else 0 if kind == UNLIMITED else size(text, "size")
 
 

@@ -56,6 +56,7 @@ _SENTENCES = {
     "unreported": "Nobody could be told that {recipients} was not reached.",
     "reports": "This message is a report about another one.",
 }
+_QUEUED = frozenset(("queued", "delivered", "deferred", "bounced", "held", "released", "retried"))
 _VERDICTS = {
     **dict.fromkeys(("pass", "clean"), "good"),
     **dict.fromkeys(("fail", "permerror", "reject", "infected"), "bad"),
@@ -121,6 +122,7 @@ class Story:
     recipients: str
     size: int | None
     message_id: str
+    queued: bool  # the queue may have more
     steps: tuple[Step, ...]
 
 
@@ -134,6 +136,7 @@ def told(trace: Trace, names: Mapping[int, str]) -> Story:
         _recipients(arrival.get("recipients"), arrival.get("count")),
         size if isinstance(size, int) else None,
         shown(arrival.get("message_id") or "", 300),
+        any(event.event in _QUEUED for event in trace.events) and trace.events[-1].event != "deleted",
         tuple(_step(event, names) for event in trace.events),
     )
 

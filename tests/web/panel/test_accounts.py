@@ -59,7 +59,7 @@ class Making(Base):
         await self.open()
         await self.get("/accounts/add")
         page = await self.done(
-            "/accounts/add", address=BOB, how="typed", password="open sesame", again="open sesame", role="owner", quota="own", size="5 GB"
+            "/accounts/add", address=BOB, password="open sesame", again="open sesame", role="owner", quota="own", size="5 GB"
         )
         self.assertIn(f"{BOB} was added", page.text)
         self.assertNotIn("open sesame", page.text)
@@ -70,7 +70,7 @@ class Making(Base):
 
     async def test_a_generated_password_is_shown_once(self) -> None:
         await self.open()
-        page = await self.post("/accounts/add", address=BOB, how="generate", role="", quota="default")
+        page = await self.post("/accounts/add", address=BOB, role="", quota="default")
         self.assertEqual(page.status, 200)
         found = re.search(r"<code tabindex=\"0\">([a-z2-9-]{23})</code>", page.text)
         assert found is not None
@@ -81,7 +81,7 @@ class Making(Base):
 
     async def test_wrong_forms(self) -> None:
         await self.open()
-        typed = {"how": "typed", "password": "a secret", "again": "a secret", "role": "", "quota": "default"}
+        typed = {"password": "a secret", "again": "a secret", "role": "", "quota": "default"}
         await self.wrong("/accounts/add", "Fill this in", **typed)
         await self.wrong("/accounts/add", "not a name for an account", **{**typed, "address": f"a b@{DOMAIN}".replace(" ", "+")})
         page = await self.wrong("/accounts/add", "is not a mail address", **{**typed, "address": f"{MARKUP}@{DOMAIN}"})
@@ -90,7 +90,8 @@ class Making(Base):
         page = await self.wrong("/accounts/add", "not the same", **{**typed, "address": BOB, "again": "another"})
         self.assertNotIn("a secret", page.text)
         self.assertIn(BOB, page.text)
-        await self.wrong("/accounts/add", "Type a password", **{**typed, "address": BOB, "password": "", "again": ""})
+        await self.wrong("/accounts/add", "not the same", **{**typed, "address": BOB, "password": ""})
+        await self.wrong("/accounts/add", "leave the size empty", **{**typed, "address": BOB, "size": "5 GB"})
         await self.wrong("/accounts/add", "Choose one of the list", **{**typed, "address": BOB, "role": "emperor"})
         for size in ("", "0", "-1", "many", "1e9", "9" * 30):
             await self.wrong("/accounts/add", "Give a size", **{**typed, "address": BOB, "quota": "own", "size": size})
@@ -99,7 +100,7 @@ class Making(Base):
     async def test_taken(self) -> None:
         await self.open()
         await self.world.user(BOB)
-        await self.wrong("/accounts/add", "is taken", address=BOB, how="generate", role="", quota="default")
+        await self.wrong("/accounts/add", "is taken", address=BOB, role="", quota="default")
 
 
 class Listing(Base):
@@ -177,14 +178,14 @@ class Changing(Base):
 
     async def test_password(self) -> None:
         path = await self.open_bob()
-        await self.done(f"{path}/password", how="typed", password="new one", again="new one")
+        await self.done(f"{path}/password", password="new one", again="new one")
         self.assertTrue(await self.logs_in(BOB, "new one"))
-        page = await self.post(f"{path}/password", how="generate")
+        page = await self.post(f"{path}/password")
         found = re.search(r"<code tabindex=\"0\">([a-z2-9-]{23})</code>", page.text)
         assert found is not None
         self.assertTrue(await self.logs_in(BOB, found[1]))
-        await self.wrong(f"{path}/password", "not the same", how="typed", password="x", again="y")
-        page = await self.wrong(f"{path}/password", "control", how="typed", password="bad\x07one", again="bad\x07one")
+        await self.wrong(f"{path}/password", "not the same", password="x", again="y")
+        page = await self.wrong(f"{path}/password", "control", password="bad\x07one", again="bad\x07one")
         self.assertEqual(await self.actions(), [("user.password", BOB)] * 2)
 
     async def test_quota(self) -> None:

@@ -228,14 +228,11 @@ def _row(details: Details) -> dict[str, Any]:
 
 
 def _password(visit: Visit) -> tuple[str, bool]:
-    """The password of the form, and whether it was generated here; raises FormError."""
-    form = visit.form
-    if form.choice("how", ("generate", "typed")) == "generate":
+    """The password of the form, and whether it was generated here, since none was typed; raises FormError."""
+    password, again = (visit.form.exact(name, limit=1000) for name in ("password", "again"))
+    if not password and not again:
         return generate(), True
-    password = form.exact("password", limit=1000)
-    if not password:
-        raise FormError({"password": "Type a password, or let one be generated."})
-    if form.exact("again", limit=1000) != password:
+    if again != password:
         raise FormError({"again": "This is not the same password."})
     return password, False
 

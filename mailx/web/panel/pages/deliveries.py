@@ -19,7 +19,14 @@ class Deliveries(Page):
 
     @show("/deliveries")
     async def index(self, visit: Visit) -> View:
-        what = visit.query.get("what", "").strip()
+        return await self._found(visit, visit.query.get("what", "").strip())
+
+    @show("/deliveries/<id>")
+    async def message(self, visit: Visit) -> View:
+        """What a queue id finds: an address that other pages can lead to."""
+        return await self._found(visit, visit.path["id"].strip())
+
+    async def _found(self, visit: Visit, what: str) -> View:
         asked = visit.query.get("limit", "")
         limit = int(asked) if asked in map(str, _LIMITS) else TRACES
         context = {

@@ -201,18 +201,12 @@ class Queue(Page):
                 values["older"] = str(config.seconds(older))
             except ValueError:
                 raise DirectoryError("invalid", f"{shown(older, 20)} is no duration", "Give one such as 90s, 30m, 2h or 7d.") from None
-        return queue_search.wanted(values, self._routed)
+        return queue_search.wanted(values, self._ledger.routed)
 
     def _states(self, filters: Mapping[str, str]) -> tuple[str, ...]:
         """The states that are meant: those that wait unless others are named; none for all."""
         state = filters.get("state", "")
         return () if state == _ALL else tuple(state.split(",")) if state else WAITING
-
-    @property
-    def _routed(self) -> bool:
-        """Whether some mail goes through relays, so that the place in the queue does not tell the recipient's domain."""
-        current = self.parts.settings.current
-        return bool(current.outbound.routes or current.smarthost.host)
 
     def _relays(self) -> list[tuple[str, str]]:
         """The choices of relays; none where there are no relays."""
