@@ -7,8 +7,19 @@ from mailx import __version__
 from mailx.mail import compose
 from mailx.web.webhook import schema
 
-_LINE = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\ud800-\udfff]*$"
-_LINES = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\ud800-\udfff]*$"
+_LINE = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"
+_LINES = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]*$"
+_CONTROL = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
+_SAID = rf"^[^{_CONTROL}]*[^{_CONTROL}\s][^{_CONTROL}]*$"  # a line that says something
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LOCAL = rf"{_ATOM}(\.{_ATOM})*"
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+_HOST = rf"({_LABEL}\.)*[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?"
+_WEB = rf"^https?://{_HOST}(:[1-9][0-9]{{0,3}})?(/[A-Za-z0-9._~/?=&%+,;:-]*)?$"
+_BASE64 = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+_MEDIA = r"^(application|audio|chemical|font|image|model|text|video)/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*$"
+_ID = r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+(@[A-Za-z0-9.-]+)?$"
+_FILE = rf"^[^{_CONTROL}/\\:]*[^{_CONTROL}/\\:\s.][^{_CONTROL}/\\:]*$"
 _JSON = "application/json"
 
 
@@ -31,7 +42,7 @@ def description(prefix: str) -> dict[str, Any]:
 
 
 def _line(limit: int, **more: Any) -> dict[str, Any]:
-    return {"type": "string", "maxLength": limit, "pattern": _LINE, **more}
+    return {"type": "string", "maxLength": limit, **({} if "pattern" in more else {"pattern": _LINE}), **more}
 
 
 def _nullable(limit: int, **more: Any) -> dict[str, Any]:
@@ -41,14 +52,18 @@ def _nullable(limit: int, **more: Any) -> dict[str, Any]:
 def _call() -> dict[str, Any]:
     common = {
         "to": _line(schema.ADDRESS, minLength=1, format="email", description="One mail address."),
-        "subject": _line(schema.SUBJECT, minLength=1),
-        "fromLocalPart": _nullable(schema.LOCAL, description="What stands before the @ of the sender, where the server allows it."),
-        "callbackUrl": _nullable(schema.URL, format="uri", description="Where the fate of the message is posted to."),
+        "subject": _line(schema.SUBJECT, pattern=_SAID),
+        "fromLocalPart": _nullable(
+            schema.LOCAL, pattern=f"^{_LOCAL}$", description="What stands before the @ of the sender, where the server allows it."
+        ),
+        "callbackUrl": _nullable(schema.URL, pattern=_WEB, description="Where the fate of the message is posted to."),
     }
     tokens = {
-        "token": _line(schema.TOKEN, minLength=1, description="One-time token."),
-        "expiresAt": _line(schema.SUBJECT, format="date-time", description="ISO 8601; UTC where it names no zone."),
-        "link": _nullable(schema.URL, format="uri", description="An http or https URL."),
+        "token": _line(schema.TOKEN, pattern=_SAID, description="One-time token."),
+        "expiresAt": _line(
+            64, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T", format="date-time", description="ISO 8601; UTC where it names no zone."
+        ),
+        "link": _nullable(schema.URL, pattern=_WEB, description="An http or https URL."),
     }
     text = {"type": ["string", "null"], "maxLength": schema.TEXT, "pattern": _LINES}
     message = {
@@ -77,10 +92,10 @@ def _attachment() -> dict[str, Any]:
         "type": "object",
         "required": ["filename", "content"],
         "properties": {
-            "filename": _line(schema.NAME, minLength=1, description="A name, not a path."),
-            "contentType": _nullable(compose.TYPE_LIMIT + 60, description="A media type; application/octet-stream without."),
-            "content": {"type": "string", "contentEncoding": "base64"},
-            "contentId": _nullable(compose.ID_LIMIT, description="By which HTML shows it: cid:ID."),
+            "filename": _line(schema.NAME, pattern=_FILE, description="A name, not a path."),
+            "contentType": _nullable(compose.TYPE_LIMIT, pattern=_MEDIA, description="A media type; application/octet-stream without."),
+            "content": {"type": "string", "contentEncoding": "base64", "pattern": _BASE64},
+            "contentId": _nullable(compose.ID_LIMIT, pattern=_ID, description="By which HTML shows it: cid:ID."),
             "inline": {"type": "boolean", "default": False},
         },
     }
