@@ -177,14 +177,14 @@ class _Session:
                 return _Answer(status.upper(), text, tuple(untagged))
 
     async def _response(self) -> bytes:
-        """One response with its literals. Raises Fault."""
-        line = await self._conversation.line()
+        """One response with its literals, whose octets are never read as anything else. Raises Fault."""
+        whole = b""
         for _ in range(_LITERALS):
+            line = await self._conversation.line()
             found = _LITERAL.search(line)
             if found is None:
-                return line
-            octets = await self._conversation.octets(int(found[1]))
-            line = line[: found.start()] + octets + await self._conversation.line()
+                return whole + line
+            whole += line[: found.start()] + await self._conversation.octets(int(found[1]))
         raise Fault(faults.FLOOD)
 
 
