@@ -192,6 +192,10 @@ class Channel(HTTPChannel):
         self.loseConnection()  # type: ignore[no-untyped-call]
         self.linger()
 
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A header beyond all measure."""
+        self._respondToBadRequestAndDisconnect()
+
     def linger(self) -> None:
         """Close soon."""
         self._lingering = True
