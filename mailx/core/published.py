@@ -69,7 +69,7 @@ class Published:
         self._resolver.clear()  # whoever asks has just changed something
         asked: list[Deferred[Any]] = []
         if until is not None:
-            until.addCallback(lambda _: [each.cancel() for each in asked])
+            until.addCallback(_cancel, asked)
 
         def ask(work: Coroutine[Any, Any, T]) -> "Deferred[T]":
             asked.append(asking := Deferred.fromCoroutine(work))
@@ -227,6 +227,11 @@ class Published:
     async def _unwanted(self, record: Record) -> Finding:
         texts = await self._texts(record.name)
         return Finding(record, UNNECESSARY if texts else OK, _shown_texts(texts))
+
+
+def _cancel(_: None, asked: "list[Deferred[Any]]") -> None:
+    for asking in asked:
+        asking.cancel()
 
 
 def _tags(text: bytes) -> dict[str, str]:
