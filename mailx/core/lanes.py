@@ -226,6 +226,17 @@ class Lanes(Generic[J]):
         lane.resting = 0.0
         self.offer(lane)
 
+    def renew(self, lane: Lane[J]) -> None:
+        """It leads elsewhere from now on, of which nothing is known: what waits for it begins anew, what runs ends on its own."""
+        if not lane.running:
+            self.revive(lane)
+            return
+        self._leave(lane)
+        fresh: Lane[J] = Lane(lane.key, cold=lane.cold, jobs=lane.jobs)
+        lane.jobs, lane.cold = deque(), False
+        self._lanes[lane.key] = fresh
+        self.offer(fresh)
+
     def tell_slow(self) -> None:
         """Look for attempts that last long; to be called about once a second."""
         before = self._now() - SLOW

@@ -8,7 +8,7 @@ whose file was changed while it was down.
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from time import time
 from typing import Any, Protocol
 
@@ -50,13 +50,24 @@ class IRelays(Protocol):
 class Rerouting:
     """Keeps ``queue`` and ``couriers`` to the settings: ``start`` after the queue, ``renew`` at each change, ``stop`` before the queue."""
 
-    def __init__(self, queue: Queue, couriers: IRelays, store: Store, cipher: Cipher, config: Config, reactor: Any) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        couriers: IRelays,
+        store: Store,
+        cipher: Cipher,
+        config: Config,
+        reactor: Any,
+        now: Callable[[], float] = time,
+    ) -> None:
+        """``now`` is the queue's time of day."""
         self._queue = queue
         self._couriers = couriers
         self._store = store
         self._cipher = cipher
         self._config = config
         self._reactor = reactor
+        self._now = now
         self._lock = DeferredLock()
         self._pause: Deferred[None] | None = None
         self._stopped = False
@@ -64,7 +75,7 @@ class Rerouting:
     async def start(self) -> None:
         """Hasten what waits if the ways are others than when somebody did last. Raises Unavailable."""
         try:
-            found = await self._store.read(remembered.get, self._cipher, _KIND, _KEY, int(time()))
+            found = await self._store.read(remembered.get, self._cipher, _KIND, _KEY, int(self._now()))
         except CipherError:
             found = None
         if found is None:
@@ -131,7 +142,7 @@ class Rerouting:
 
     async def _hasten_some(self, lanes: Sequence[bytes]) -> int:
         total = 0
-        now = int(time())
+        now = int(self._now())
         while lanes and not self._stopped:
             count = await self._store.write(queue_upkeep.hasten, lanes, now)
             total += count

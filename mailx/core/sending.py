@@ -152,7 +152,7 @@ class Sending:
         for lane in self._lanes.lanes:
             lane.jobs = deque([shipment for shipment in lane.jobs if self.fits(shipment)])
             if lanes is None or lane.key in lanes:
-                self._lanes.revive(lane)
+                self._lanes.renew(lane)
 
     def fits(self, shipment: Shipment) -> bool:
         """Whether ``shipment`` leaves by the lane that it was made for; if not, its rows wait in the store for other ways."""
@@ -220,6 +220,7 @@ class Sending:
             log.warn("The queue was not read: {reason}", event="queue.unavailable", reason=error.reason)
             self._timetable.expect(int(self._now()) + _AGAIN)
             return
+        turn, lane = lane, self._lanes.known(lane.key) or lane  # there may be another in its place by now
         lane.cold = lane.cold or bool(rows) if single else lane.cold or len(rows) == limit
         shipments = self._shipments(rows)
         lane.leaving = bool(shipments) and all(shipment.destination != lane.key for shipment in shipments)
@@ -230,7 +231,7 @@ class Sending:
                 self._settling.put_back(shipment, _idle(shipment), int(self._now()))
         if not self._lanes.open:
             self.put_back_waiting()
-        elif len(lane.jobs) > 1:
+        elif len(lane.jobs) > 1 or lane is not turn:
             self._reactor.callLater(0, self._lanes.offer, lane)  # others may begin; this turn takes the first
 
     async def _attempt(self, slot: Slot[Shipment], shipment: Shipment) -> bool | None:
