@@ -103,7 +103,10 @@ def same_origin(headers: Mapping[str, str], host: str, secure: bool) -> bool:
     if site is not None:
         return site in ("same-origin", "none")
     referer = headers.get("referer")
-    return referer is None or _bare(urlsplit(referer).netloc.lower()) == _bare(host.lower())
+    try:
+        return referer is None or _bare(urlsplit(referer).netloc.lower()) == _bare(host.lower())
+    except ValueError:
+        return False
 
 
 def _bare(netloc: str) -> str:

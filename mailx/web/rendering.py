@@ -125,7 +125,7 @@ def octets(count: int | None) -> str:
         size /= 1024
         if size < 999.95 or unit == _UNITS[-1]:
             break
-    return f"{size:.1f} {unit}"
+    return f"{size:,.1f} {unit}"
 
 
 def number(count: float) -> str:

@@ -79,7 +79,16 @@ class Channel(HTTPChannel):
 
     def _too_slow(self) -> None:
         self._deadline = None
-        self.transport.write(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self._refuse(b"408 Request Timeout")
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self._refuse(b"400 Bad Request")
+
+    def _refuse(self, status: bytes) -> None:
+        """The answer to what has not become a request."""
+        lines = [b"HTTP/1.1 " + status, b"connection: close", b"content-length: 0"]
+        lines += [f"{name}: {value}".encode() for name, value in headers(False).items()]
+        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n")
         self.loseConnection()  # type: ignore[no-untyped-call]
 
 
@@ -112,12 +121,13 @@ class WebRequest(Request):
         if asked is None or self.method not in _METHODS:
             refusal: Answer | None = Answer(400 if asked is None else 501, b"", {})
         elif self.too_large:
-            refusal = self.site.too_large(asked)
+            refusal = self.channel.site.too_large(asked)
         else:
             refusal = None
         if refusal is None:
             super().process()  # type: ignore[no-untyped-call]
             return
+        self.channel.persistent = False
         self.setHeader(b"connection", b"close")  # type: ignore[no-untyped-call]
         self.answer(refusal)
         self.finish()  # type: ignore[no-untyped-call]
