@@ -140,7 +140,7 @@ def _derive(txn: Txn, envelopes: Sequence[str], now: int, judge: Judge | None) -
         values,
     )
     callbacks = txn.execute(
-        f"WITH v (id, state, happened) AS (VALUES {rows}) INSERT INTO callbacks (call_id, event, happened, host, state, due)"
+        f"INSERT INTO callbacks (call_id, event, happened, host, state, due) WITH v (id, state, happened) AS (VALUES {rows})"
         f" SELECT q.call_id, v.state, v.happened{cast}, q.host, CASE WHEN EXISTS (SELECT 1 FROM callbacks e WHERE e.call_id = q.call_id"
         f" AND e.state IN ('waiting', 'behind')) THEN 'behind' ELSE 'waiting' END, ?{cast}"
         f" FROM v JOIN callbacks q ON q.call_id = v.id{cast} WHERE q.event = 'queued'",

@@ -403,3 +403,15 @@ class Rows(TestCase):
             return txn.one("SELECT count(*) FROM callbacks")
 
         self.assertEqual(await here.office.world.store.write(forget), (0,))
+
+    async def test_who_is_woken(self) -> None:
+        for engine in ("sqlite", "postgresql"):
+            here = await scene(self, engine=engine)
+            await here.office.start()
+            here.office.progress._steps.clear()
+            quiet, told = await here.call("you@example.org", callback=None), await here.call("me@example.org")
+            await here.office.settled(sent=2)
+            store = here.office.world.store
+            self.assertEqual(await store.write(rows.derive, rows.Derivation((quiet.envelope,), 1)), rows.Derived(1, 0, 0))
+            self.assertEqual(await store.write(rows.derive, rows.Derivation((told.envelope, quiet.envelope), 1)), rows.Derived(1, 1, 0))
+            self.assertEqual(await store.write(rows.derive, rows.Derivation((told.envelope, "unknown"), 1)), rows.Derived())
