@@ -199,6 +199,7 @@ class Admins:
     async def _set_state(self, name: str, state: str) -> None:
         found = await self._stored(name)
         if found.state == state:
+            audit.unchanged()
             return
         audit.note(target=found.name, before={"state": found.state}, after={"state": state})
         await self._change(found, admins.set_state, found.id, state, secrets.token_bytes(16))

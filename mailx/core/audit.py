@@ -123,6 +123,13 @@ def note(*, target: str | None = None, before: JSON = None, after: JSON = None, 
     act.changed = changed or act.changed
 
 
+def unchanged() -> None:
+    """All is already as it is wanted: nothing is written, and there is nothing to tell."""
+    act = _current.get()
+    if act is not None:
+        act.recorded = True
+
+
 def current() -> Act | None:
     """The act that this coroutine is in, if any."""
     return _current.get()
@@ -266,8 +273,11 @@ class Log:
             await self._store.write(rows.insert, _line(self._cipher, act, time()))
 
     async def conclude(self, act: Act) -> None:
-        """Write the act's entry if none of its writes did: for what succeeded and changed nothing in the store."""
-        if not act.recorded:
+        """Write the act's entry if none of its writes did: for what succeeded and changed nothing in the store.
+
+        Where the core tells by the writes whether something was ``changed``, it is the core's word that counts.
+        """
+        if not act.recorded and act.changed is None:
             act.recorded = True
             with apart():
                 await self._store.write(rows.insert, _line(self._cipher, act, time()))

@@ -29,7 +29,7 @@ from mailx.core.signing import Signing
 from mailx.core.suppressions import Suppressions
 from mailx.core.timeline import Timeline
 from mailx.mail.reply import Unavailable
-from mailx.ops.openapi import describe
+from mailx.ops.openapi import PATH, describe
 from mailx.ops.resources.access import Administrators, Keys
 from mailx.ops.resources.audit import Audit
 from mailx.ops.resources.directory import Directory
@@ -172,8 +172,10 @@ class Administration:
 
 def _misfit(shape: Shape, query: Query) -> str:
     """What in a request is not as declared; "" when all of it is."""
-    if any(not each.isprintable() for each in query.path.values()):
-        return "the path has characters that no name has"
+    for name, value in query.path.items():
+        wrong = problem(PATH, value, name)
+        if wrong:
+            return wrong
     if not shape.strict:
         return ""
     for name, value in query.parameters.items():

@@ -11,7 +11,7 @@ JSON: TypeAlias = Any
 
 PREFIX = "/api"
 _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
-_PATH: Schema = name(1000)
+PATH: Schema = name(320)  # what stands in a path: a name, an address, a queue id
 _ERROR: Schema = {
     "type": "object",
     "required": ["error"],
@@ -71,7 +71,7 @@ def _operation(names: list[str], operation: str, shape: Shape, scope: str) -> JS
         "summary": shape.summary,
         "description": f"Takes the scope `{scope}`.",
         "parameters": [
-            *({"name": each, "in": "path", "required": True, "schema": _PATH} for each in names),
+            *({"name": each, "in": "path", "required": True, "schema": PATH} for each in names),
             *({"name": each, "in": "query", "required": each in shape.needed, "schema": schema} for each, schema in shape.query.items()),
         ],
         "responses": {

@@ -64,6 +64,10 @@ class API:
             return _error(401, "unauthorized", text, remedy, {"www-authenticate": challenge})
         return await self._perform(asked, key)
 
+    def too_large(self) -> Answer:
+        """The answer to a body over the limit, which is not read."""
+        return _error(413, "too_large", "The body is too large.")
+
     async def _key(self, asked: Asked) -> Key | None:
         scheme, _, text = asked.header("authorization").partition(" ")
         return await self._keys.authenticate(text.strip()) if scheme.lower() == "bearer" else None

@@ -48,6 +48,8 @@ class API(Protocol):
 
     async def answer(self, asked: Asked) -> Answer: ...
 
+    def too_large(self) -> Answer: ...
+
 
 class TooLarge(Exception):
     """The form is larger than its page takes."""
@@ -265,6 +267,8 @@ class Panel:
         return self._shell.error(asked, session, status)
 
     def _too_large(self, asked: Asked) -> Answer:
+        if asked.path.startswith("/api/") and self._api is not None:
+            return self._api.too_large()
         return self._shell.error(asked, None, 413)
 
 

@@ -13,8 +13,7 @@ _MEANINGS = {
     "dkim:write": "make, activate and delete signing keys",
     "index:write": "build the search index anew",
     "queue:write": "retry, hold, release, bounce and delete queued mail",
-    "server:write": "read certificates and the configuration again",
-    "settings:write": "change settings",
+    "settings:write": "change settings, and read file and certificates again",
     "webhook:write": "change the suppression list",
 }
 
