@@ -16,6 +16,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
+from schemathesis.checks import load_all_checks
 from schemathesis.specs.openapi import checks
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
@@ -64,6 +65,7 @@ class Described(TestCase):
 
     def run_all(self, url: str, modes: list[GenerationMode], auth: Any) -> dict[int, int]:
         """Try every operation; how often each status was answered. Runs in a thread."""
+        load_all_checks()
         schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
         statuses: dict[int, int] = {}
         for found in schema.get_all_operations():
