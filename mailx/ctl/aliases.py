@@ -1,5 +1,6 @@
 """``mailxctl alias``: further names of accounts, and names whose mail goes on to other servers."""
 
+from typing import Any
 from urllib.parse import quote
 
 import click
@@ -10,7 +11,7 @@ from mailx.ctl.session import Group, Session, pass_session
 
 @click.group(cls=Group)
 def alias() -> None:
-    """Aliases: add, list, delete. `*@DOMAIN` catches what no other name of the domain takes."""
+    """Aliases: add, change, list, delete. `*@DOMAIN` catches what no other name of the domain takes."""
 
 
 @alias.command()
@@ -19,7 +20,20 @@ def alias() -> None:
 @pass_session
 def add(session: Session, name: str, targets: tuple[str, ...]) -> None:
     """Make the address NAME reach TARGETS: accounts, and addresses on other servers, to which its mail is passed on."""
-    made = session.call("POST", "/v1/aliases", body={"alias": name, "targets": list(targets)})
+    _say(session, session.call("POST", "/v1/aliases", body={"alias": name, "targets": list(targets)}))
+
+
+@alias.command()
+@click.argument("name")
+@click.argument("targets", nargs=-1, required=True)
+@pass_session
+def change(session: Session, name: str, targets: tuple[str, ...]) -> None:
+    """Make the alias NAME reach TARGETS, and nothing else that it reached before."""
+    _say(session, session.call("PATCH", f"/v1/aliases/{quote(name, safe='@')}", body={"targets": list(targets)}))
+
+
+def _say(session: Session, made: Any) -> None:
+    """What the alias does now."""
     forwards = made["forwards"]
     accounts = [target for target in made["targets"] if target not in forwards]
     said = [f"{made['alias']} reaches {', '.join(accounts)}, who may also send as it."] if accounts else []

@@ -44,6 +44,7 @@ class Directory:
         ("/v1/users/<path:address>", "DELETE", "delete_user"),
         ("/v1/aliases", "GET", "aliases"),
         ("/v1/aliases", "POST", "add_alias"),
+        ("/v1/aliases/<path:alias>", "PATCH", "change_alias"),
         ("/v1/aliases/<path:alias>", "DELETE", "delete_alias"),
         ("/v1/blocks/<user>", "GET", "blocks"),
         ("/v1/blocks/<user>", "POST", "add_block"),
@@ -128,10 +129,12 @@ class Directory:
 
     @shaped("Make an alias.", action="alias.add", body=record({"alias": name(), "targets": list_of(name(), 100, 1)}), gives=_ALIAS)
     async def add_alias(self, query: Query) -> JSON:
-        targets = query.body.get("targets")
-        if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
-            raise DirectoryError("invalid", "targets must be a list of addresses")
-        return _alias(await self._accounts.add_alias(query.text("alias"), targets))
+        return _alias(await self._accounts.add_alias(query.text("alias"), _targets(query)))
+
+    @shaped("Let an alias reach others.", action="alias.change", body=record({"targets": list_of(name(), 100, 1)}), gives=_ALIAS)
+    async def change_alias(self, query: Query) -> JSON:
+        await self._accounts.change_alias(query.path["alias"], _targets(query))
+        return _alias(await self._accounts.catalogue.alias(query.path["alias"]))
 
     @shaped("Remove an alias.", action="alias.delete", gives=NOTHING)
     async def delete_alias(self, query: Query) -> JSON:
@@ -150,6 +153,13 @@ class Directory:
     async def delete_block(self, query: Query) -> JSON:
         await self._accounts.unblock(query.path["user"], query.path["sender"])
         return {}
+
+
+def _targets(query: Query) -> list[str]:
+    targets = query.body.get("targets")
+    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+        raise DirectoryError("invalid", "targets must be a list of addresses")
+    return targets
 
 
 def _domain(domain: Domain) -> JSON:

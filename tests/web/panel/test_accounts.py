@@ -259,7 +259,7 @@ class Changing(Base):
         self.assertEqual(await self.actions(), [])
         page = await self.done("/accounts/suspend", address=[*chosen, f"gone@{DOMAIN}"])
         self.assertIn("2 accounts are suspended. 1 did not exist", page.text)
-        self.assertEqual(sorted(await self.actions()), [("user.suspend", f"ada@{DOMAIN}"), ("user.suspend", BOB)])
+        self.assertEqual(sorted(await self.actions()), [("user.state", f"ada@{DOMAIN}"), ("user.state", BOB)])
         page = await self.done("/accounts/resume", address=[BOB])
         self.assertIn("1 account is active", page.text)
 

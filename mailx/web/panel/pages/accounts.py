@@ -5,8 +5,6 @@ asks for its address. Changes of several accounts are asked about on a page of t
 in the audit log.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from mailx.core import audit
@@ -121,11 +119,11 @@ class Accounts(Page):
         await self.parts.accounts.set_role(address, role)
         return Redirect(to("accounts", address), f"{address} is {role} now.")
 
-    @change("/accounts/<address>/suspend", action="user.suspend", shown="account")
+    @change("/accounts/<address>/suspend", action="user.state", shown="account")
     async def suspend(self, visit: Visit) -> Redirect:
         return await self._set_state(visit, "suspend")
 
-    @change("/accounts/<address>/resume", action="user.resume", shown="account")
+    @change("/accounts/<address>/resume", action="user.state", shown="account")
     async def resume(self, visit: Visit) -> Redirect:
         return await self._set_state(visit, "resume")
 
@@ -162,11 +160,11 @@ class Accounts(Page):
         addresses = _chosen(visit)
         return View("accounts_ask.html", {"act": act, "addresses": addresses}, title="Are you sure?")
 
-    @change("/accounts/suspend", action="user.suspend")
+    @change("/accounts/suspend", action="user.state")
     async def suspend_several(self, visit: Visit) -> Redirect:
         return await self._set_states(visit, "suspend")
 
-    @change("/accounts/resume", action="user.resume")
+    @change("/accounts/resume", action="user.state")
     async def resume_several(self, visit: Visit) -> Redirect:
         return await self._set_states(visit, "resume")
 
@@ -176,7 +174,7 @@ class Accounts(Page):
         addresses = _chosen(visit)
         for address in addresses:
             try:
-                with _own_row():
+                with audit.step("user.state"):
                     await self.parts.accounts.set_state(address, state)
             except DirectoryError as error:
                 if error.code != "not_found":
@@ -244,14 +242,3 @@ def _chosen(visit: Visit) -> tuple[str, ...]:
     if len(addresses) > CHOSEN:
         raise FormError({"": f"At most {CHOSEN} accounts can be changed at a time."})
     return addresses
-
-
-@contextmanager
-def _own_row() -> Iterator[None]:
-    """The first change of a selection is the act of the request; each further one has a row of its own in the audit log."""
-    act = audit.current()
-    if act is None or not act.spent:
-        yield
-        return
-    with audit.acting(act.actor, act.action):
-        yield
