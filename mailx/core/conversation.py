@@ -18,11 +18,10 @@ from mailx.core import faults
 from mailx.core.client_tls import LENIENT_SUITES, SUITES, Creator, believe, context, presented
 from mailx.core.faults import Fault
 from mailx.core.probing import Transcript
-from mailx.core.reaching import Addresses, addresses, answered_in_clear, connected, speaks_tls
+from mailx.core.reaching import Addresses, Patience, addresses, answered_in_clear, connected, speaks_tls
 
 LINE_LIMIT = 8192  # octets of a line
 LIMIT = 1 << 20  # octets that a server may say in all
-TOTAL_FACTOR = 4  # a conversation may take so many times what one answer may
 
 
 class Trust:
@@ -48,10 +47,10 @@ class Conversation(Protocol):
 
     transport: Any
 
-    def __init__(self, transcript: Transcript, timeout: float, reactor: Any) -> None:
+    def __init__(self, transcript: Transcript, patience: Patience, reactor: Any) -> None:
         self.transcript = transcript
         self.encrypted = False
-        self._timeout = timeout
+        self._patience = patience
         self._reactor = reactor
         self._buffer = b""
         self._heard = 0  # octets
@@ -125,7 +124,7 @@ class Conversation(Protocol):
     # Octets in.
 
     def connectionMade(self) -> None:
-        self._end = self._reactor.callLater(self._timeout * TOTAL_FACTOR, self._break, Fault(faults.SLOW))
+        self._end = self._reactor.callLater(max(0.0, self._patience.until - self._reactor.seconds()), self._break, Fault(faults.SLOW))
 
     def dataReceived(self, data: bytes) -> None:
         self._quiet = False
@@ -152,7 +151,7 @@ class Conversation(Protocol):
         if self._fault is not None:
             raise self._fault
         self._waiting = waiting = Deferred[None]()
-        self._timer = self._reactor.callLater(self._timeout, self._break, Fault(faults.SILENT if self._quiet else faults.SLOW))
+        self._timer = self._reactor.callLater(self._patience.each, self._break, Fault(faults.SILENT if self._quiet else faults.SLOW))
         await waiting
 
     def _wake(self) -> None:
@@ -192,9 +191,10 @@ class Caller:
 
     async def begin(self, host: str, port: int, tls: bool, verify: bool, timeout: float, transcript: Transcript) -> "Call":
         """Connect, with TLS from the first octet or without. Raises Fault."""
+        patience = Patience.of(timeout, self._reactor)
         name, every = await addresses(host, self._resolver, self._reactor)
         made: tuple[Conversation, str] = await connected(
-            every, port, lambda: Conversation(transcript, timeout, self._reactor), timeout, transcript, self._reactor
+            every, port, lambda: Conversation(transcript, patience, self._reactor), patience, transcript, self._reactor
         )
         conversation, address = made
         call = Call(conversation, name, address, port, self._trust.creator(name, verify), verify, self._reactor)

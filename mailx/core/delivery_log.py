@@ -7,7 +7,7 @@ A line is ten columns parted by tabs: what the panel shows and what is downloade
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from attrs import frozen
@@ -261,25 +261,34 @@ def _pages(cipher: Cipher, notes: Sequence[_Note], tail: int, before: list[str])
 
 def _line(at: float, step: Step) -> str:
     attempt = step.attempt
-    fields = (
-        datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
+    sender = step.sender
+    fields = [
+        f"{_second(int(at))}.{int(at % 1 * 1000):03d}Z",
         step.state,
         step.envelope,
-        str(step.sender) if step.sender is not None else "<>",
+        str(sender) if sender is not None else "<>",
         str(step.recipient),
         step.destination or "mailbox",
-        attempt.host,
-        attempt.tls,
+        attempt.host or "-",
+        attempt.tls or "-",
         str(step.attempts),
-        str(attempt.reply),
-    )
-    return "\t".join([_column(field) for field in fields])
+        str(attempt.reply) or "-",
+    ]
+    whole = "".join(fields)
+    if len(whole) > _FIELD or not whole.isprintable():
+        fields = [_column(field) for field in fields]
+    return "\t".join(fields)
+
+
+@lru_cache(maxsize=16)
+def _second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _column(text: str) -> str:
-    """``text`` as a column: no tab, no line end, nothing that steers a terminal, never empty."""
+    """``text`` as a column: no tab, no line end, nothing that steers a terminal, not too long."""
     text = text[:_FIELD]
-    return (text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)) or "-"
+    return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _entry(line: str) -> Entry:

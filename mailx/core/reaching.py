@@ -5,6 +5,7 @@ For trying servers out; every failure is :class:`Fault` with the words for it.
 
 from typing import Any, Protocol, TypeVar, cast
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionRefusedError, NoRouteError, TCPTimedOutError, TimeoutError
@@ -22,11 +23,30 @@ from mailx.core.probing import Transcript
 from mailx.core.resolver import DNSFailure, ascii_name, system_addresses
 
 ADDRESSES = 4  # of one host that are tried
+EACH = 30.0  # seconds that one answer may take at most, whatever is configured: somebody waits before a browser
+TOTAL = 50.0  # seconds that all of it may take
 _GUESS_SECONDS = 5.0  # for finding out whether a silent server waits for TLS
 # What OpenSSL says of octets that are no TLS.
 _NO_TLS = ("wrong version number", "packet length too long", "record layer failure", "unknown protocol", "http request", "bad record type")
 
 P = TypeVar("P", bound=Connected)
+
+
+@frozen
+class Patience:
+    """How long a test may take. ``until`` is a time of the reactor's."""
+
+    each: float  # seconds for one answer
+    until: float
+
+    @classmethod
+    def of(cls, timeout: float, reactor: Any) -> "Patience":
+        """With ``timeout`` seconds for each answer, from now on."""
+        return cls(min(timeout, EACH), reactor.seconds() + TOTAL)
+
+    def now(self, reactor: Any) -> float:
+        """Seconds that what begins now may take."""
+        return max(1.0, min(self.each, self.until - reactor.seconds()))
 
 
 class Addresses(Protocol):
@@ -58,7 +78,7 @@ async def addresses(host: str, resolver: Addresses, reactor: Any) -> tuple[str, 
 
 
 async def connected(
-    every: list[str], port: int, made: "type[P] | Any", timeout: float, transcript: Transcript, reactor: Any
+    every: list[str], port: int, made: "type[P] | Any", patience: Patience, transcript: Transcript, reactor: Any
 ) -> tuple[P, str]:
     """What ``made()`` is after it was connected to the first of ``every`` address that takes it, and that address. Raises Fault."""
     fault = Fault(faults.UNREACHABLE, "no address")
@@ -67,10 +87,12 @@ async def connected(
         transcript.note(f"-- connecting to {place}")
         endpoint = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
         try:
-            return cast(P, await endpoint(reactor, address, port, max(1.0, timeout)).connect(_Once(made))), address
+            return cast(P, await endpoint(reactor, address, port, patience.now(reactor)).connect(_Once(made))), address
         except ConnectError as error:
             fault = _fault(error)
             transcript.note(f"-- {place}: {fault.kind}")
+        if reactor.seconds() >= patience.until:
+            break
     raise fault
 
 

@@ -20,7 +20,7 @@ from mailx.core import faults
 from mailx.core.client_tls import Creator
 from mailx.core.faults import Fault
 from mailx.core.probing import Probe, Transcript, clean
-from mailx.core.reaching import Addresses, addresses, connected, speaks_tls
+from mailx.core.reaching import Addresses, Patience, addresses, connected, speaks_tls
 from mailx.mail.address import Address
 from mailx.mail.compose import ComposeError, compose
 from mailx.mail.envelope import GENERATED, Demands, Envelope, Origin, new_id
@@ -35,7 +35,6 @@ from mailx.outbound.wire import BABBLE, EARLY, SLOW, STUCK
 
 log = Logger()
 
-_TOTAL_FACTOR = 8  # a test may take so many times what one answer may
 _GOODBYE = 2.0  # seconds for the answer to QUIT
 _TICK = 0.5  # seconds between two looks at the deadlines
 _TEXT = """\
@@ -105,15 +104,15 @@ class MailOutProbe:
 
     async def _run(self, settings: Smarthost, envelope: Envelope, transcript: Transcript) -> str:
         """The whole test; what there is to say of it. Raises Fault."""
-        reactor, timeout = self._reactor, float(settings.timeout)
+        reactor = self._reactor
+        patience = Patience.of(settings.timeout, reactor)
         name, every = await addresses(settings.host, self._resolver, reactor)
         made: tuple[TracedWire, str] = await connected(
-            every, settings.port, lambda: TracedWire(reactor.seconds, transcript, name, timeout), timeout, transcript, reactor
+            every, settings.port, lambda: TracedWire(reactor.seconds, transcript, name, patience.each), patience, transcript, reactor
         )
         wire, address = made
         hop = Hop(name, address, settings.port, settings.security == "tls")
-        end = reactor.seconds() + timeout * _TOTAL_FACTOR
-        watch = LoopingCall(lambda: wire.check(reactor.seconds()) if reactor.seconds() < end else wire.abort())
+        watch = LoopingCall(lambda: wire.look(patience.until))
         watch.clock = reactor
         watch.start(_TICK, now=False)
         try:

@@ -15,10 +15,10 @@ from mailx.core.client_tls import Presented, presented
 from mailx.core.probing import Transcript
 from mailx.core.reaching import answered_in_clear
 from mailx.outbound.answers import LINE_KEPT, Answer
-from mailx.outbound.wire import END_TIME, Wire
+from mailx.outbound.wire import END_TIME, SLOW, Wire
 
 GREETING, MESSAGE = "greeting", "message"  # in ``said``, beside the verbs of commands
-_END_FACTOR = 4  # the end of the message may take so many times what another answer may
+_END_FACTOR = 2  # the end of the message may take so many times what another answer may
 
 
 class TracedWire(Wire):
@@ -45,6 +45,14 @@ class TracedWire(Wire):
         """The code of the last answer to ``verb``; 0: there was none."""
         text = self.said.get(verb, "")[:3]
         return int(text) if text.isascii() and text.isdigit() else 0
+
+    def look(self, until: float) -> None:
+        """Give up what is overdue; everything when it is ``until``."""
+        now = self._seconds()
+        if now >= until:
+            self._break(SLOW)
+        else:
+            self.check(now)
 
     def _expect(self, count: int, patience: float) -> "Deferred[list[Answer]] | None":
         return super()._expect(count, min(patience, self._timeout * (_END_FACTOR if patience >= END_TIME else 1)))

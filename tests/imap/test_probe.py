@@ -17,6 +17,7 @@ from mailx.core import conversation, faults, reaching
 from mailx.core.conversation import Call, Conversation, Trust
 from mailx.core.faults import ADVICE, Fault
 from mailx.core.probing import IMAP, IMAPS, MailboxProbes, Probe, Transcript
+from mailx.core.reaching import Patience
 from mailx.imap import probe as probes
 from mailx.imap.probe import IMAPProbe
 from tests.core.mail_hosts import Answer, Host, Names, begin_tls, listen, reactor
@@ -208,7 +209,7 @@ class Floods(ProbeTests):
         """A host that says a little now and then is given up in the end."""
         clock = Clock()
         transcript = Transcript()
-        made = Conversation(transcript, 10, clock)
+        made = Conversation(transcript, Patience(10, 40), clock)
         transport = StringTransport()
         transport.abortConnection = transport.loseConnection  # type: ignore[method-assign]
         made.makeConnection(transport)
@@ -234,7 +235,7 @@ class Hostile(SynchronousTestCase):
         """Whatever comes, the end is a fault or an answer, and nothing waits for ever."""
         clock = Clock()
         transcript = Transcript((PASSWORD,))
-        made = Conversation(transcript, 10, clock)
+        made = Conversation(transcript, Patience(10, 40), clock)
         transport = StringTransport()
         transport.abortConnection = lambda: None  # type: ignore[method-assign]
         made.makeConnection(transport)

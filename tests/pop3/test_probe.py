@@ -16,6 +16,7 @@ from mailx.core import conversation, faults, reaching
 from mailx.core.conversation import Call, Conversation, Trust
 from mailx.core.faults import ADVICE, Fault
 from mailx.core.probing import POP3, POP3S, MailboxProbes, Probe, Transcript
+from mailx.core.reaching import Patience
 from mailx.pop3 import probe as probes
 from mailx.pop3.probe import POP3Probe
 from tests.core.mail_hosts import Answer, Host, Names, begin_tls, listen, reactor
@@ -151,7 +152,7 @@ class Hostile(SynchronousTestCase):
         """Whatever comes, the end is a fault or an answer, and nothing waits for ever."""
         clock = Clock()
         transcript = Transcript((PASSWORD,))
-        made = Conversation(transcript, 10, clock)
+        made = Conversation(transcript, Patience(10, 40), clock)
         transport = StringTransport()
         transport.abortConnection = lambda: None  # type: ignore[method-assign]
         transport.startTLS = lambda creator: None  # type: ignore[attr-defined]
