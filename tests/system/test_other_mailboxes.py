@@ -56,4 +56,4 @@ class OtherMailboxes(Neighbours):
             self.assertIn("It does not work.", self.attempt(kind, password="wrong"), kind)
         self.assertIn("certificate", self.attempt("imaps", name="Not its name", host="elsewhere.example"))
         self.assertIn("It works.", self.attempt("imaps", name="Believed", host="elsewhere.example", verify=""))
-        self.assertIn("It does not work.", self.attempt("imaps", name="Another port", port=str(self.dovecot.ports["pop3"])))
+        self.assertIn("It does not work.", self.attempt("imaps", name="Another port", timeout="2", port=str(self.dovecot.ports["pop3"])))
