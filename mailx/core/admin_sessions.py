@@ -23,7 +23,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from mailx.core import audit
+from mailx.core import audit, metrics
 from mailx.core.admins import Admins, NotLoggedIn, Throttled
 from mailx.core.audit import Actor
 from mailx.core.settings import Settings
@@ -181,6 +181,7 @@ class Sessions:
                 await self._store.write(admin_sessions.begin, login, SESSIONS)
             except Changed:
                 raise NotLoggedIn from None
+        metrics.ADMIN_LOGINS.labels("success").inc()
         log.info("Administrator logged in", event="admin.login", admin=found.name, client_ip=address)
         return Begun(token)
 

@@ -19,7 +19,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from mailx.core import audit, second_factor
+from mailx.core import audit, metrics, second_factor
 from mailx.core.audit import Actor
 from mailx.core.passwords import BCRYPT_LIMIT, PasswordError, Passwords, prepare
 from mailx.core.second_factor import Offer
@@ -255,13 +255,15 @@ class Admins:
         charge = throttle.charge(name, address)
         if charge is None:
             log.warn("Administrator's login throttled", event="admin.login_throttled", client_ip=address)
+            metrics.ADMIN_LOGINS.labels("throttled").inc()
             raise Throttled
         return name, charge
 
     async def refused(self, throttle: Throttle, found: Stored | None, name: str, address: str, action: str) -> None:
         """Tell log, audit log and alerts of an attempt that failed; the same whether or not there is such a name."""
         known = UNKNOWN if found is None else found.name
-        log.warn("Administrator's login failed", event=action, client_ip=address)
+        log.warn("Administrator's login failed", event="admin.login_failed", action=action, client_ip=address)
+        metrics.ADMIN_LOGINS.labels("failed").inc()
         actor = Actor("admin", known, address)
         await self._record(actor, action)
         if self.alerts is not None:

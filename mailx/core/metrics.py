@@ -94,3 +94,7 @@ CALLBACKS = Counter("mailx_callbacks", "Attempts to post what became of a call."
 
 # The webhook receiver. status: of the HTTP answer.
 WEBHOOK_CALLS = Counter("mailx_webhook_calls", "Calls answered by the webhook receiver.", ["status"], registry=REGISTRY)
+
+# The panel and the admin API. outcome: success, failed, throttled; status: of the HTTP answer.
+ADMIN_LOGINS = Counter("mailx_admin_logins", "Logins of administrators.", ["outcome"], registry=REGISTRY)
+API_REQUESTS = Counter("mailx_admin_api_requests", "Requests to the admin API over HTTP.", ["status"], registry=REGISTRY)

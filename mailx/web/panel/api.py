@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 from twisted.logger import Logger
 
+from mailx.core import metrics
 from mailx.core.api_keys import ApiKeys, Key
 from mailx.core.audit import Actor
 from mailx.mail.reply import Unavailable
@@ -47,6 +48,11 @@ class API:
 
     async def answer(self, asked: Asked) -> Answer:
         """One request; never raises."""
+        answer = await self._answered(asked)
+        metrics.API_REQUESTS.labels(str(answer.status)).inc()
+        return answer
+
+    async def _answered(self, asked: Asked) -> Answer:
         if asked.path == _DESCRIPTION and asked.method in ("GET", "HEAD"):
             self._description = self._description or json.dumps(self._administration.description()).encode() + b"\n"
             return _answer(200, self._description)
