@@ -161,8 +161,9 @@ class Shell:
         return Answer(200, found.content, {**kept, "content-type": found.content_type})
 
     def _navigation(self, current: Page | None) -> Sequence[tuple[str, Sequence[Entry]]]:
+        place = "" if current is None else current.path  # pages below another one have its path
         entries = {
-            group: [Entry(page.path, page.title, page is current, page.badge()) for page in self._pages if page.group == group]
+            group: [Entry(page.path, page.title, page.path == place, page.badge()) for page in self._pages if page.group == group]
             for group in GROUPS
         }
         return [(group, found) for group, found in entries.items() if found]

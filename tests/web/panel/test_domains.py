@@ -115,6 +115,8 @@ class DNSPages(Base):
         self.assertIn(f"_dmarc.{DOMAIN}", page.text)
         self.assertEqual(self.authority.asked, [])
         self.assertNotIn("missing", page.text)
+        self.assertIn("the public address of this server", page.text)
+        self.assertIn(f'href="/domains/{DOMAIN}/dkim"', page.text)
 
     async def test_check(self) -> None:
         await self.open({(DOMAIN, "MX"): ["10 elsewhere.example."], (DOMAIN, "TXT"): ["v=spf1 mx -all"]})

@@ -117,7 +117,7 @@ class Looking(Base):
         await self.open()
         id = await self.deferred(BOB)
         page = await self.get(f"/queue/{id}")
-        for text in (id, BOB, "Greylisted", "mx.example.org [192.0.2.1]:25", "9 attempts left", "sent by me@example.test"):
+        for text in (id, BOB, "Greylisted", "mx.example.org [192.0.2.1]:25", "9 attempts left"):
             self.assertIn(text, page.text)
         await self.get("/queue/0000000000000000", 404)
         await self.get("/queue/%3Cb%3E", 404)

@@ -9,9 +9,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from mailx.core.published import DIFFERENT, MISSING, OK, UNKNOWN, UNNECESSARY, Finding
-from mailx.mail.records import OPTIONAL, RECOMMENDED, REQUIRED, UNWANTED, Record
+from mailx.mail.records import OPTIONAL, RECOMMENDED, REQUIRED, THIS_SERVER, UNWANTED, Record
 from mailx.mail.records import Page as Zone
-from mailx.web.panel.links import shown
+from mailx.web.panel.links import shown, to
 from mailx.web.panel.page import Download, Page, View, Visit, show
 
 SECONDS = 15.0  # that a check may take
@@ -38,7 +38,7 @@ class DNS(Page):
         checked = "check" in visit.query
         findings = await self._checked(domain) if checked else [Finding(record, "") for record in zone.records]
         groups = [
-            (title, text, [_row(finding) for finding in findings if finding.record.need == need])
+            (title, text, [_row(domain, finding) for finding in findings if finding.record.need == need])
             for need, title, text in _NEEDS
             if any(finding.record.need == need for finding in findings)
         ]
@@ -84,10 +84,12 @@ def _lines(zone: Zone) -> list[str]:
     return lines
 
 
-def _row(finding: Finding) -> dict[str, Any]:
+def _row(domain: str, finding: Finding) -> dict[str, Any]:
     record = finding.record
     return {
         "record": record,
+        "known": bool(record.value) and record.value != THIS_SERVER,
+        "make_keys": to("domains", domain, "dkim") if record.rule == "no_key" else "",
         "verdict": finding.verdict,
         "kind": _VERDICTS.get(finding.verdict, ""),
         "seen": [shown(each) for each in finding.seen],
