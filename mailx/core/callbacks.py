@@ -49,7 +49,7 @@ class Told:
     id: int
     event: str
     happened: int
-    state: str  # waiting, behind, done or given_up
+    state: str  # waiting, posting, behind, done or given_up
     due: int
     attempts: int
     history: tuple[tuple[int, str], ...]
@@ -95,6 +95,7 @@ class Callbacks:
         self._again = False
         self._due: IDelayedCall | None = None
         self._started = False
+        self._single = not getattr(store, "node", "")  # no other server uses the database
 
     def start(self) -> None:
         """Post what waits."""
@@ -128,8 +129,8 @@ class Callbacks:
         """The callbacks of a call, in order. Raises Unavailable."""
         return [_shown(row) for row in await self._store.read(rows.of_calls, (call,))]
 
-    async def counts(self) -> dict[str, int]:
-        """How many wait, wait behind another, and were given up. Raises Unavailable."""
+    async def counts(self) -> tuple[int, int]:
+        """How many are to be posted now or later, and how many were given up. Raises Unavailable."""
         return await self._store.read(rows.counts)
 
     async def retry(self, id: int) -> None:
@@ -143,6 +144,9 @@ class Callbacks:
 
     async def _look(self) -> None:
         await deferLater(self._reactor, 0)  # commits of the same turn are seen together
+        if self._single:  # what is being posted was so when the server died
+            await self._store.write(rows.release, int(self._now()))
+            self._single = False
         wait = _POLL
         while self._started:
             self._again = False

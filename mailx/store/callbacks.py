@@ -14,13 +14,15 @@ from mailx.store import Row, Txn, batched
 from mailx.store.calls import BOUNCED, DEFERRED, DELIVERED, QUEUED
 from mailx.store.suppressions import Suppression, add
 
-WAITING, BEHIND, DONE, GIVEN_UP = STATES = ("waiting", "behind", "done", "given_up")
+WAITING, POSTING, BEHIND, DONE, GIVEN_UP = STATES = ("waiting", "posting", "behind", "done", "given_up")
 
 LEASE = 60  # seconds within which one that was claimed is finished
 SLICE = 500  # rows of a job at most
 _WINDOW = 200  # rows looked at to find some of different hosts
 _ROUNDS = 8  # such windows of one claim
 _ROWS = 128  # of one multi-row statement
+
+_OPEN = "state IN ('waiting', 'posting')"  # as the index callbacks_due says it
 
 Judge = Callable[[bytes, bytes, bytes], Suppression | None]
 
@@ -142,7 +144,7 @@ def _derive(txn: Txn, envelopes: Sequence[str], now: int, judge: Judge | None) -
     callbacks = txn.execute(
         f"INSERT INTO callbacks (call_id, event, happened, host, state, due) WITH v (id, state, happened) AS (VALUES {rows})"
         f" SELECT q.call_id, v.state, v.happened{cast}, q.host, CASE WHEN EXISTS (SELECT 1 FROM callbacks e WHERE e.call_id = q.call_id"
-        f" AND e.state IN ('waiting', 'behind')) THEN 'behind' ELSE 'waiting' END, ?{cast}"
+        f" AND e.state IN ('waiting', 'posting', 'behind')) THEN 'behind' ELSE 'waiting' END, ?{cast}"
         f" FROM v JOIN callbacks q ON q.call_id = v.id{cast} WHERE q.event = 'queued'",
         [*values, now],
     )
@@ -201,7 +203,7 @@ def claim(txn: Txn, now: int, limit: int, free: Mapping[bytes, int], lease: int 
         full = [host for host, count in left.items() if count <= 0]
         but = f" AND host NOT IN ({', '.join('?' * len(full))})" if full else ""
         rows = txn.all(
-            "SELECT id, call_id, event, happened, host, attempts FROM callbacks WHERE state = 'waiting' AND due <= ?"
+            f"SELECT id, call_id, event, happened, host, attempts FROM callbacks WHERE {_OPEN} AND due <= ?"
             f"{but} ORDER BY due, id LIMIT ?{lock}",
             (now, *full, _WINDOW),
         )
@@ -215,14 +217,19 @@ def claim(txn: Txn, now: int, limit: int, free: Mapping[bytes, int], lease: int 
             break
     if taken:
         ids = [each.id for each in taken]
-        txn.execute(f"UPDATE callbacks SET due = ? WHERE {_among('id', ids)}", (now + lease, *ids))
+        txn.execute(f"UPDATE callbacks SET state = 'posting', due = ? WHERE {_among('id', ids)}", (now + lease, *ids))
     return taken
+
+
+def release(txn: Txn, now: int) -> int:
+    """Nobody posts anything: what somebody who died was posting is due. How many."""
+    return txn.execute("UPDATE callbacks SET state = 'waiting', due = ? WHERE state = 'posting'", (now,))
 
 
 def due(txn: Txn, now: int) -> tuple[bool, int | None]:
     """Whether any is due; when the first of the others is."""
-    some = txn.one("SELECT 1 FROM callbacks WHERE state = 'waiting' AND due <= ? LIMIT 1", (now,)) is not None
-    row = txn.one("SELECT min(due) FROM callbacks WHERE state = 'waiting' AND due > ?", (now,))
+    some = txn.one(f"SELECT 1 FROM callbacks WHERE {_OPEN} AND due <= ? LIMIT 1", (now,)) is not None
+    row = txn.one(f"SELECT min(due) FROM callbacks WHERE {_OPEN} AND due > ?", (now,))
     return some, row[0] if row is not None else None
 
 
@@ -233,7 +240,7 @@ def finish(txn: Txn, calls: list[Finished]) -> list[bool]:
     for one in calls:
         row = txn.one(
             "UPDATE callbacks SET state = ?, due = ?, attempts = attempts + 1, history = history || ?"
-            " WHERE id = ? AND state = 'waiting' RETURNING call_id",
+            f" WHERE id = ? AND {_OPEN} RETURNING call_id",
             (one.state, one.due, one.line + "\n", one.id),
         )
         answers.append(row is not None)
@@ -288,10 +295,11 @@ def of_calls(txn: Txn, calls: Sequence[int]) -> list[Told]:
     return [Told(*row) for row in txn.all(f"SELECT {columns} FROM callbacks WHERE {_among('call_id', calls)} ORDER BY id", calls)]
 
 
-def counts(txn: Txn) -> dict[str, int]:
-    """How many wait, and how many were given up."""
-    rows = txn.all("SELECT state, count(*) FROM callbacks WHERE state <> 'done' GROUP BY state")
-    return dict.fromkeys((WAITING, BEHIND, GIVEN_UP), 0) | {state: count for state, count in rows}
+def counts(txn: Txn) -> tuple[int, int]:
+    """How many are to be posted now or later, and how many were given up."""
+    wait = txn.one(f"SELECT count(*) FROM callbacks WHERE {_OPEN}")
+    given_up = txn.one("SELECT count(*) FROM callbacks WHERE state = 'given_up'")
+    return int(wait[0]) if wait else 0, int(given_up[0]) if given_up else 0
 
 
 def _together(txn: Txn, columns: str, source: str, values: Sequence[object]) -> list[Row]:

@@ -10,14 +10,15 @@ CREATE TABLE callbacks (
     event TEXT NOT NULL,                        -- queued, deferred, delivered or bounced
     happened INTEGER NOT NULL,
     host BLOB NOT NULL,
-    state TEXT NOT NULL,                        -- waiting, behind (an earlier one of the call), done, given_up
+    state TEXT NOT NULL,                        -- waiting, posting, behind (an earlier one of the call), done, given_up
     due INTEGER NOT NULL,                       -- when to try next; while one is being tried: when to take it for lost
     attempts INTEGER NOT NULL DEFAULT 0,
     history TEXT NOT NULL DEFAULT ''            -- a line for each attempt: seconds since 1970, what came of it
 );
 CREATE INDEX callbacks_call ON callbacks (call_id);
-CREATE INDEX callbacks_due ON callbacks (due) WHERE state = 'waiting';
+CREATE INDEX callbacks_due ON callbacks (due) WHERE state IN ('waiting', 'posting');
 CREATE INDEX callbacks_host ON callbacks (host, due) WHERE state = 'waiting';
+CREATE INDEX callbacks_given_up ON callbacks (id) WHERE state = 'given_up';
 CREATE TABLE suppressions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     hash BLOB NOT NULL UNIQUE,

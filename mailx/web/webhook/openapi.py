@@ -128,7 +128,7 @@ def _progress() -> dict[str, Any]:
     states = {"enum": ["queued", "deferred", "delivered", "bounced"]}
     time = {"type": "string", "format": "date-time"}
     count = {"type": "integer", "minimum": 0}
-    callback = {"event": states, "state": {"enum": ["waiting", "behind", "done", "given_up"]}, "attempts": count}
+    callback = {"event": states, "state": {"enum": ["waiting", "posting", "behind", "done", "given_up"]}, "attempts": count}
     return {
         "type": "object",
         "required": ["ok", "queued_id", "queued_at", "type", "to", "subject", "state", "changed_at", "attempts"],

@@ -9,6 +9,7 @@ PAGE = 50
 KINDS = {QUEUED: "busy", DEFERRED: "warn", DELIVERED: "good", BOUNCED: "bad"}
 CALLBACKS = {  # state: (words, kind of badge)
     "waiting": ("waiting", "busy"),
+    "posting": ("being posted", "busy"),
     "behind": ("after the one before", ""),
     "done": ("posted", "good"),
     "given_up": ("given up", "bad"),
@@ -50,7 +51,7 @@ class Calls(Page):
             "kinds": KINDS,
             "older": older,
             "newest": to("calls", query={"state": state}) if before else "",
-            "given_up": (await self.parts.callbacks.counts())["given_up"],
+            "given_up": (await self.parts.callbacks.counts())[1],
             "ready": bool(webhook.sender_domain and (webhook.secret or not webhook.signature)),
         }
         return View("calls.html", context)
