@@ -21,6 +21,7 @@ NAME_LIMIT = 255  # characters of a display name or a file name
 SUBJECT_LIMIT = 998  # characters
 TYPE_LIMIT = 127  # characters of type/subtype (RFC 6838 4.2)
 ID_LIMIT = 200  # characters of a content id
+SENDER_NAME = "sender name"  # what ComposeError calls it
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*\Z")
@@ -69,7 +70,7 @@ def compose(
     Raises ComposeError.
     """
     lines = [
-        f"From: {mailbox(sender, sender_name, 'sender name')}",
+        f"From: {mailbox(sender, sender_name, SENDER_NAME)}",
         f"To: {mailbox(to)}",
         f"Subject: {_folded(unstructured('subject', subject, SUBJECT_LIMIT), 9)}",
         f"Date: {_date(int(date))}",

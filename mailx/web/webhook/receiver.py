@@ -7,7 +7,7 @@ that repeats an earlier one is answered by that one's record. What is refused le
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from time import time
 from typing import Any, Protocol
 
@@ -21,12 +21,13 @@ from mailx.core.calls import Call, Calls, Posted
 from mailx.core.content import Threads
 from mailx.core.figures import CALLS as CALLS_TAKEN
 from mailx.core.figures import CALLS_REFUSED, Figures
+from mailx.core.limits import MINUTE, Bucket
 from mailx.core.settings import Settings
 from mailx.core.templates import Problems, Templates
 from mailx.core.trace import received
 from mailx.core.users import canonical_domain
-from mailx.mail.address import Address
-from mailx.mail.compose import ComposeError, compose
+from mailx.mail.address import Address, AddressError
+from mailx.mail.compose import SENDER_NAME, ComposeError, compose
 from mailx.mail.envelope import WEBHOOK, Demands, Envelope, Origin, new_id
 from mailx.mail.message import Message
 from mailx.mail.reply import Refused, Reply
@@ -41,6 +42,7 @@ CALLS, HEALTH, DESCRIPTION = "/webhook/outbound-email", "/healthz", "/openapi.js
 STATUS = CALLS + "/"
 
 RETRY_AFTER = 30  # seconds
+_LINES = 600  # refusals that the log tells of in a minute
 _IN_THREAD = 65536  # octets of a body that is verified and read in a thread
 _KEY = re.compile(rb"[\x21-\x7e]{1,255}\Z")
 _JSON = re.compile(r"application/json\s*(?:;\s*charset=\"?utf-8\"?\s*)?;?\s*\Z", re.IGNORECASE)
@@ -103,7 +105,9 @@ class Receiver:
         self._told = told
         self._figures = figures
         self._threads: Threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+        self._seconds: Callable[[], float] = reactor.seconds
         self._rates = sources.Rates(reactor.seconds)
+        self._lines = Bucket(_LINES, MINUTE, _LINES, reactor.seconds())
         self.port = 0  # that calls come in by
 
     def door(self, asked: Asked, peer: str) -> Answer | None:
@@ -177,14 +181,11 @@ class Receiver:
         metrics.WEBHOOK_CALLS.labels(str(status)).inc()
         if self._figures is not None and asked.path == CALLS:
             self._figures.note(CALLS_REFUSED)
-        log.info(
-            "Call refused: {error}",
-            event="webhook.refused",
-            status=status,
-            error=declined.error,
-            client_ip=asked.address,
-            path=asked.path[:100],
-        )
+        now = self._seconds()
+        self._lines.fill(now)
+        if not self._lines.lacks(1):  # a flood of calls is no flood of lines
+            self._lines.take(1)
+            log.info("Call refused: {error}", event="webhook.refused", status=status, error=declined.error, client_ip=asked.address)
         return declined.answer
 
     async def _asked_for_status(self, asked: Asked) -> Answer:
@@ -330,14 +331,15 @@ class Receiver:
                 fields=fields,
             )
         except ComposeError as error:
-            raise Invalid(_NAMES.get(error.name, error.name), str(error)) from None
+            if error.name == SENDER_NAME and not order.name:
+                raise Declined(503, "sender not configured") from None
+            raise Invalid("fromName" if error.name == SENDER_NAME else error.name, str(error)) from None
         utf8 = not to.ascii or (order.reply_to is not None and not _to(order.reply_to).ascii)
         message = Message(content, len(content), not content.isascii())
         return Envelope(id, sender, (to,), message, origin, demands=Demands(utf8=utf8))
 
 
 _AUTOMATIC = (("Auto-Submitted", "auto-generated"),)  # RFC 3834 5
-_NAMES = {"sender name": "fromName"}
 
 
 def _sender(order: Order, settings: config.Webhook) -> Address:
@@ -351,7 +353,16 @@ def _sender(order: Order, settings: config.Webhook) -> Address:
         if settings.local_parts != "any" and not listed:
             raise Invalid("fromLocalPart", "not allowed here", 422)
         local = wanted
-    return Address(local, settings.sender_domain)
+    return _address(local, settings.sender_domain)
+
+
+@lru_cache(maxsize=256)
+def _address(local: str, domain: str) -> Address:
+    """The sender; raises Declined where the settings make none."""
+    try:
+        return Address.parse(f"{local}@{domain}")
+    except AddressError:
+        raise Declined(503, "sender not configured") from None
 
 
 def _to(address: Address) -> Address:
