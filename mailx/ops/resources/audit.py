@@ -46,8 +46,9 @@ class Audit:
         """``next`` is the ``before`` of the next page, or null."""
         log = running(self._log, "there is no audit log here")
         limit = max(1, min(query.number("limit", PAGE), _MOST))
-        found = await log.list(wanted(query), query.number("before", 0), limit)
-        return {"entries": [shown(each) for each in found], "next": found[-1].id if len(found) == limit else None}
+        found = await log.list(wanted(query), query.number("before", 0), limit + 1)
+        page = found[:limit]
+        return {"entries": [shown(each) for each in page], "next": page[-1].id if len(found) > limit else None}
 
 
 def wanted(query: Query) -> Filter:

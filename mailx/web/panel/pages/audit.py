@@ -31,17 +31,18 @@ class AuditLog(Page):
         wanted, wrong = _filter(filters)
         before = visit.query.get("before", "")
         last = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else 0
-        found = await self.parts.audit.list(wanted, last, PAGE)
+        found = await self.parts.audit.list(wanted, last, PAGE + 1)
+        page = found[:PAGE]
         actions = await self.parts.audit.actions()
         families = sorted({action.partition(".")[0] + "." for action in actions})
         context = {
-            "rows": [(entry, changes(entry)) for entry in found],
+            "rows": [(entry, changes(entry)) for entry in page],
             "filters": filters,
             "filtered": any(filters.values()),
             "wrong": wrong,
             "actions": [("", "Any"), *((one, f"{one}*") for one in families), *((one, one) for one in actions)],
             "newer": to("audit", query=filters) if last else "",
-            "older": to("audit", query={**filters, "before": found[-1].id}) if len(found) == PAGE else "",
+            "older": to("audit", query={**filters, "before": page[-1].id}) if len(found) > PAGE else "",
             "csv": to("audit", "export.csv", query=filters),
             "lines": to("audit", "export.jsonl", query=filters),
         }
