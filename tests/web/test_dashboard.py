@@ -5,6 +5,7 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import TestCase
 
+from mailx.core.alerts import LOCKOUT, Alerts
 from mailx.core.figures import CALLS, FAILED, PUT_OFF, SENT, Figures
 from mailx.mail.reply import Unavailable
 from mailx.web.panel import dashboard
@@ -59,6 +60,21 @@ class Overview(TestCase):
         page = await scene.get("/")
         self.assertIn("Unsafe:", page.text)
         self.assertIn("webhook.signature = false", page.text)
+        self.assertIn('href="/settings#setting-webhook-signature"', page.text)
+
+    async def test_alerts(self) -> None:
+        made = await world(self)
+        alerts = Alerts(made.store, made.cipher, made.settings, "mail.example.test", made.reactor)
+        scene = await scene_of(self, pages=[Dashboard], in_world=made, parts={"alerts": alerts})
+        self.assertNotIn("Needs your attention", (await scene.get("/")).text)
+        for place in range(7):
+            alerts.tell(LOCKOUT, f"<b>192.0.2.{place}", f"Too many logins from <b>192.0.2.{place}.")
+        await alerts.start(made.reception.accept)
+        await alerts.stop()
+        page = await scene.get("/")
+        self.assertIn("7 open alerts", page.text)
+        self.assertIn("Too many logins from &lt;b&gt;192.0.2.6.", page.text)
+        self.assertNotIn("<b>192", page.text)
 
     async def test_a_card_that_cannot_be_shown(self) -> None:
         async def away(parts: Any) -> Card | None:

@@ -11,12 +11,15 @@ from typing import Any, TypeAlias
 from attrs import Factory, frozen
 from twisted.internet.threads import deferToThreadPool
 
+from mailx.core.alerts import UNSAFE
 from mailx.core.dangers import dangers
 from mailx.core.figures import CALLS, CALLS_REFUSED, COARSE, FAILED, FINE, LOCAL, PUT_OFF, SENT
 from mailx.web.panel.charts import Kind, chart
+from mailx.web.panel.links import shown
 from mailx.web.panel.parts import Parts
 from mailx.web.rendering import duration, octets, plural
 
+_ALERTS = 5  # that are shown here; the others have a page
 _DAY = 86400
 _FULL = 90  # per cent of the disk, unless alerts say otherwise
 _SOON = 14  # days before a certificate's end, unless alerts say otherwise
@@ -63,11 +66,18 @@ class Card:
 
 async def warnings(parts: Parts) -> Card | None:
     """Settings that are unsafe, and alerts that nobody has closed."""
-    unsafe = list(dangers(parts.settings.current))
-    opened = await parts.alerts.open() if parts.alerts is not None else ()
+    unsafe = [(danger, _place(danger.key)) for danger in dangers(parts.settings.current)]
+    opened = [alert for alert in await parts.alerts.open() if alert.kind != UNSAFE] if parts.alerts is not None else []
     if not unsafe and not opened:
         return None
-    return Card("Needs your attention", "cards/warnings.html", {"unsafe": unsafe, "alerts": opened}, wide=True)
+    texts = [(shown(alert.title), shown(alert.text, 300)) for alert in opened[:_ALERTS]]
+    return Card("Needs your attention", "cards/warnings.html", {"unsafe": unsafe, "alerts": texts, "count": len(opened)}, wide=True)
+
+
+def _place(key: str) -> str:
+    """Where a setting is changed."""
+    anchor = f"#setting-{key.replace('.', '-')}"
+    return f"/smtp{anchor}" if key.startswith("smarthost.") else f"/settings{anchor}"
 
 
 async def waiting(parts: Parts) -> Card | None:
@@ -115,8 +125,8 @@ async def calls(parts: Parts) -> Card | None:
     return Card("Webhook calls within 24 hours", "cards/chart.html", {"chart": drawn, "id": "calls"}, (tile,))
 
 
-async def storage(parts: Parts) -> Card | None:
-    """Accounts, their mail and the disk that holds it."""
+async def server(parts: Parts) -> Card | None:
+    """The program, the accounts, their mail and the disk that holds it."""
     accounts, used = await parts.accounts.totals()
     reactor, settings = parts.reactor, parts.settings.current
     disk = await deferToThreadPool(reactor, reactor.getThreadPool(), _disk, settings.server.data)
@@ -124,7 +134,14 @@ async def storage(parts: Parts) -> Card | None:
     if disk is not None:
         kind = "bad" if disk.full >= (settings.alerts.disk_percent or _FULL) else ""
         tiles.append(Tile("Disk", f"{disk.full} %", f"{octets(disk.free)} free", kind))
-    return Card("Storage", "cards/storage.html", {"accounts": accounts, "used": used, "disk": disk}, tuple(tiles))
+    shown = {
+        "hostname": settings.server.hostname,
+        "running": duration(reactor.seconds() - parts.started),
+        "accounts": accounts,
+        "used": used,
+        "disk": disk,
+    }
+    return Card("Server", "cards/server.html", shown, tuple(tiles))
 
 
 @frozen
@@ -162,15 +179,7 @@ async def certificates(parts: Parts) -> Card | None:
     return Card("TLS certificates", "cards/certificates.html", {"certificates": rows})
 
 
-async def server(parts: Parts) -> Card | None:
-    """The program itself."""
-    running = duration(parts.reactor.seconds() - parts.started)
-    return Card(
-        "Server", "cards/server.html", {"running": running, "started": parts.started, "hostname": parts.settings.current.server.hostname}
-    )
-
-
 Maker: TypeAlias = Callable[[Parts], Awaitable[Card | None]]
 
 # In the order of the page.
-CARDS: tuple[Maker, ...] = (warnings, waiting, day, month, calls, storage, certificates, server)
+CARDS: tuple[Maker, ...] = (warnings, waiting, day, month, calls, server, certificates)
