@@ -1,8 +1,8 @@
 """Telling of alerts: each one once, by mail through reception and as signed JSON to a URL; of too many in an hour one summary.
 
-What was not told yet stands in the store, so a crash forgets none; one that falls between the telling and its note is told again,
-with the same Message-ID and key. A mail of this kind has the null sender and says that it is automatic: nothing answers it. What
-cannot be told for a day is given up.
+What was not told yet stands in the store, so a crash forgets none, and of several nodes one tells; one that falls between
+the telling and its note is told again, with the same Message-ID and key. A mail of this kind has the null sender and says
+that it is automatic: nothing answers it. What cannot be told for a day is given up.
 """
 
 import json
@@ -35,6 +35,7 @@ PER_HOUR = 20  # told one by one; the others in one summary
 _HOUR = 3600.0
 _DAY = 86400
 _AGAIN, _AGAIN_AT_MOST = 60.0, 3600.0  # seconds until what failed is tried again, doubled each time
+_LEASE = 120  # seconds that a node may take to tell
 _SUMMED = 200  # alerts of one summary
 _MINE = 1000  # envelopes that are remembered as ours
 
@@ -75,6 +76,16 @@ class _Channel:
         self.times: deque[float] = deque()
         self.held = False  # more than PER_HOUR: what comes goes into a summary
         self.wait = _AGAIN
+        self.rests = 0.0  # until when
+
+    def failed(self, now: float) -> float:
+        """It failed: how long it rests."""
+        wait, self.wait = self.wait, min(2 * self.wait, _AGAIN_AT_MOST)
+        self.rests = now + wait
+        return wait
+
+    def worked(self) -> None:
+        self.wait, self.rests = _AGAIN, 0.0
 
     def room(self, now: float) -> int:
         while self.times and self.times[0] <= now - _HOUR:
@@ -167,28 +178,28 @@ class Notices:
         return min((wait for wait in waits if wait is not None), default=None)
 
     async def _tell_by(self, channel: _Channel) -> float | None:
-        found = self._opened(await self._store.read(rows.untold, channel.name, _SUMMED))
-        found = await self._without_old(channel, found)
-        if not found:
-            return None
+        """Tell what there is; after how many seconds to go on, if at all. Raises Unavailable."""
         now = self._now()
+        if now < channel.rests:
+            return channel.rests - now
+        found = self._opened(await self._store.read(rows.untold, channel.name, int(now), _LEASE, _SUMMED))
+        found = await self._without_old(channel, found)
         room = channel.room(now)
+        if not found or (channel.held and not room):
+            return channel.times[0] + _HOUR - now if found else None
+        batches = [found] if channel.held else [[alert] for alert in found[:room]]
         try:
-            if channel.held and room:
-                await self._tell(channel, found)
-                channel.held = False
-                return 0.0 if len(found) == _SUMMED else None
-            for alert in found[:room]:
-                await self._tell(channel, [alert])
+            for batch in batches:
+                await self._tell(channel, batch)
         except _Failed as failed:
             log.warn("An alert was not told: {reason}", event="alert.not_told", channel=channel.name, reason=str(failed))
-            wait, channel.wait = channel.wait, min(2 * channel.wait, _AGAIN_AT_MOST)
-            return wait
-        channel.wait = _AGAIN
-        if len(found) <= room:
-            return None
-        channel.held = True
-        return max(1.0, channel.times[0] + _HOUR - now)
+            return channel.failed(now)
+        channel.worked()
+        if channel.held:
+            channel.held = False
+            return 0.0 if len(found) == _SUMMED else None
+        channel.held = len(found) > room
+        return max(1.0, channel.times[0] + _HOUR - now) if channel.held else None
 
     async def _without_old(self, channel: _Channel, found: list[Alert]) -> list[Alert]:
         """Those that are worth telling still, and may be told by this channel."""
@@ -203,13 +214,21 @@ class Notices:
         return [alert for alert in found if alert.opened >= since]
 
     async def _tell(self, channel: _Channel, alerts: list[Alert]) -> None:
-        """Tell of one alert or sum up several, and note it. Raises _Failed, Unavailable."""
+        """Tell of one alert or sum up several, and note it; not of what another node is telling. Raises _Failed, Unavailable."""
+        ours = set(await self._store.write(rows.claim, channel.name, [alert.id for alert in alerts], int(self._now()), _LEASE))
+        alerts = [alert for alert in alerts if alert.id in ours]
+        if not alerts:
+            return
         channel.times.append(self._now())
-        if channel.name == MAILED:
-            await self._mail(alerts)
-        else:
-            await self._post(alerts, f"alert-{alerts[0].id}-{len(alerts)}")
-        await self._store.write(rows.told, channel.name, [alert.id for alert in alerts], int(self._now()))
+        try:
+            if channel.name == MAILED:
+                await self._mail(alerts)
+            else:
+                await self._post(alerts, f"alert-{alerts[0].id}-{len(alerts)}")
+        except _Failed:
+            await self._store.write(rows.release, channel.name, sorted(ours))
+            raise
+        await self._store.write(rows.told, channel.name, sorted(ours), int(self._now()))
 
     async def _mail(self, alerts: Sequence[Alert]) -> None:
         recipients = _addresses(self._settings.current.alerts.mail)

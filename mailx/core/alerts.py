@@ -258,10 +258,11 @@ class Alerts:
         await self.refresh()
 
     async def refresh(self) -> None:
-        """See what is open, other nodes' alerts too. Raises Unavailable."""
+        """See what is open, other nodes' alerts too, and whether something is still to be told. Raises Unavailable."""
         found = await self._store.read(rows.open_ones, OPEN_LIMIT)
         self._open = {bytes(row[2]): str(row[1]) for row in found}
         self._acknowledged = sum(row[7] is not None for row in found)
+        self._notices.wake()
 
     async def prune(self) -> None:
         """Drop what was over long ago. Raises Unavailable."""

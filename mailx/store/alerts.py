@@ -1,7 +1,8 @@
 """Alerts in the database, and the figures that they are raised for.
 
-An alert is open from its raising until what it is about is over; at most one of a kind and subject is open at a time, however many
-nodes raise it. ``mailed`` and ``posted`` are NULL while that is still to be done, 0 when it was not asked for.
+An alert is open from its raising until what it is about is over; at most one of a kind and subject is open at a time, however
+many nodes raise it. ``mailed`` and ``posted`` are NULL while that is still to be done, 0 when it was not asked for, and
+negative while a node is at it: the time when it began, after which the others wait for a while.
 """
 
 from collections.abc import Sequence
@@ -77,10 +78,33 @@ def acknowledge(txn: Txn, id: int, name: str, now: int, closes: bool) -> None:
         raise Seen
 
 
-def untold(txn: Txn, channel: str, limit: int) -> list[Row]:
-    """At most ``limit`` alerts that are still to be told by ``channel``, the oldest first."""
+def untold(txn: Txn, channel: str, now: int, lease: int, limit: int) -> list[Row]:
+    """At most ``limit`` alerts that are still to be told by ``channel``, the oldest first.
+
+    Not among them are those that a node began to tell within ``lease`` seconds.
+    """
+    return txn.all(f"SELECT {_COLUMNS} FROM alerts WHERE {_free(channel)} ORDER BY id LIMIT ?", (lease - now, limit))
+
+
+def claim(txn: Txn, channel: str, ids: Sequence[int], now: int, lease: int) -> list[int]:
+    """Those of ``ids`` that are to be told by whoever asks now: nobody else tells them for ``lease`` seconds."""
+    rows = txn.all(
+        f"UPDATE alerts SET {channel} = ? WHERE id IN ({', '.join('?' * len(ids))}) AND {_free(channel)} RETURNING id",
+        (-now, *ids, lease - now),
+    )
+    return sorted(int(id) for (id,) in rows)
+
+
+def release(txn: Txn, channel: str, ids: Sequence[int]) -> None:
+    """They were not told: anybody may."""
     assert channel in CHANNELS
-    return txn.all(f"SELECT {_COLUMNS} FROM alerts WHERE {channel} IS NULL ORDER BY id LIMIT ?", (limit,))
+    txn.execute(f"UPDATE alerts SET {channel} = NULL WHERE id IN ({', '.join('?' * len(ids))}) AND {channel} < 0", ids)
+
+
+def _free(channel: str) -> str:
+    """The condition under which an alert is to be told; its parameter is ``lease - now``."""
+    assert channel in CHANNELS
+    return f"({channel} IS NULL OR {channel} < 0) AND ({channel} IS NULL OR {channel} > ?)"
 
 
 def told(txn: Txn, channel: str, ids: Sequence[int], now: int) -> None:

@@ -323,6 +323,60 @@ class Telling(AlertTests):
         await self.pass_time(made)
         self.assertEqual(len(self.mails), 1)
 
+    async def test_a_crash_while_it_was_told(self) -> None:
+        """Others wait for a while, then one of them tells it, in the same words."""
+        made = await self.open(mail=("boss@example.org",))
+        await made.settle(DISK, {"data": "Full."})
+        reached: Deferred[None] = Deferred()
+        stuck: Deferred[Any] = Deferred()
+
+        def accept(envelope: Envelope, each: bool) -> Deferred[Any]:
+            reached.callback(None)
+            return stuck
+
+        made._notices._accept = accept
+        self.clock.advance(0)
+        await reached
+        made._notices._stopped = True
+        other = await self.again()
+        await self.pass_time(other, 60)
+        self.assertEqual(self.mails, [])
+        await other.refresh()
+        await self.pass_time(other, 61)
+        await other.refresh()
+        await self.pass_time(other)
+        self.assertEqual(len(self.mails), 1)
+        stuck.callback({})
+
+    async def test_several_nodes(self) -> None:
+        made = await self.open(url="https://example.org/alerts", mail=("boss@example.org",))
+        nodes = [made, await self.again(), await self.again()]
+        for number in range(5):
+            await nodes[number % 3].settle(QUOTA, {f"user{each}@example.test": f"{each} is full" for each in range(number + 1)}, set())
+            for node in nodes:
+                await node.refresh()
+        for node in nodes:
+            await self.pass_time(node)
+        self.assertEqual((len(self.mails), len(self.poster.posts)), (5, 5))
+        self.assertEqual(len({json.loads(body)["alerts"][0]["id"] for _, body, _ in self.poster.posts}), 5)
+
+    async def test_real_reception(self) -> None:
+        """A mailbox here gets it; an address that does not exist is no reason to try again."""
+        made = await self.open(mail=("me@example.test", "nobody@example.test"))
+        user = await self.world.user("me@example.test")
+        made._notices._accept = self.world.reception.accept
+        with capturedLogs() as logs:
+            await made.settle(DISK, {"data": "The disk is full to 91 percent."})
+            await self.pass_time(made)
+            await self.pass_time(made, 3600)
+        (content,) = await self.world.contents(user)
+        self.assertIn(b"The disk is full to 91 percent.\r\n", content)
+        self.assertEqual([each["recipient"] for each in logs if each.get("event") == "alert.refused"], ["nobody@example.test"])
+        await made.settle(DISK, {})
+        await made.settle(DISK, {"data": "Full again."})
+        await self.pass_time(made)
+        self.assertEqual(len(await self.world.contents(user)), 2)
+
     async def test_nobody_is_to_be_told_any_more(self) -> None:
         made = await self.open(mail=("boss@example.org",))
         self.refusal = Unavailable("away")

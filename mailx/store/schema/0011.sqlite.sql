@@ -21,12 +21,13 @@ CREATE TABLE alerts (
     closed INTEGER,                             -- NULL: open
     acknowledged INTEGER,
     acknowledged_by TEXT NOT NULL DEFAULT '',   -- name of an administrator
-    mailed INTEGER,                             -- when it was mailed; 0: nobody was to be; NULL: still to do
+    mailed INTEGER,                             -- when it was mailed; 0: to nobody; NULL: not yet; negative: when it began to be
     posted INTEGER                              -- likewise
 );
 CREATE UNIQUE INDEX alerts_open ON alerts (hash) WHERE closed IS NULL;
 CREATE INDEX alerts_opened ON alerts (opened);
-CREATE INDEX alerts_untold ON alerts (id) WHERE mailed IS NULL OR posted IS NULL;
+CREATE INDEX alerts_unmailed ON alerts (id) WHERE (mailed IS NULL OR mailed < 0);
+CREATE INDEX alerts_unposted ON alerts (id) WHERE (posted IS NULL OR posted < 0);
 CREATE TABLE remote_mailboxes (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     kind TEXT NOT NULL,                         -- imap, imaps, pop3, pop3s
