@@ -55,6 +55,11 @@ class Posted:
     record: calls.Call
     entered: calls.Call | None = None
 
+    def meets(self, entered: calls.Call | None) -> bool:
+        """Note the record that is there after the transaction; whether it is another call's."""
+        self.entered = entered
+        return self.repeats
+
     @property
     def repeats(self) -> bool:
         """Whether another call entered before, so that nothing was queued for this one."""

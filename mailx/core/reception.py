@@ -203,20 +203,24 @@ class Reception:
             if isinstance(error, Refused) and not isinstance(error, Unavailable):
                 self._arrivals.refused(envelope, findings, error.reply)
             raise
+        consignment = Consignment((delivery,), each, settling, None if call is None else call.record)
+        outcomes = await self._committed(consignment, sealed, findings, planned)
+        if call is not None and call.meets(outcomes.call):
+            _undo(findings)
+            self._drop(planned)
+            await self._discard(sealed.file)
+            return dict.fromkeys(reached.recipients, OK)
+        return await self._concluded(envelope, sealed, findings, reached, outcomes, planned, started, each)
+
+    async def _committed(self, consignment: Consignment, sealed: Sealed, findings: Findings, planned: "Planned | None") -> Outcomes:
+        """What became of the only delivery of ``consignment``."""
         try:
-            (outcomes,) = await self._store_all(Consignment((delivery,), each, settling, None if call is None else call.record), [sealed])
+            (outcomes,) = await self._store_all(consignment, [sealed])
         except Exception:
             _undo(findings)
             self._drop(planned)
             raise
-        if call is not None:
-            call.entered = outcomes.call
-            if call.repeats:
-                _undo(findings)
-                self._drop(planned)
-                await self._discard(sealed.file)
-                return dict.fromkeys(reached.recipients, OK)
-        return await self._concluded(envelope, sealed, findings, reached, outcomes, planned, started, each)
+        return outcomes
 
     async def _concluded(
         self,
