@@ -16,6 +16,7 @@ from time import time
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -41,6 +42,7 @@ _PLACES = 10  # networks remembered of one administrator
 _PER_PAIR = 5  # failures an hour: one name from one address, an address, and a name from addresses it never came from
 _PER_ADDRESS = 20
 _PER_NAME = 100
+_LOOK_SECONDS = 10.0  # between looks whether there is an administrator, while there seems to be none
 _CODE_TRIES = 20  # of the first-run code, an hour
 _TOLD = 600  # failed logins an hour that the audit log keeps
 
@@ -104,6 +106,7 @@ class Admins:
         self._set_up_throttle = Throttle(_CODE_TRIES, _CODE_TRIES, _CODE_TRIES, clock.seconds)
         self._decoy = passwords.decoy().bcrypt
         self._empty = False
+        self._look_again = 0.0
         self._code: tuple[bytes, bytes] | None = None  # salt and hash of the first-run code
         self._told: list[float] = []
 
@@ -119,8 +122,17 @@ class Admins:
 
     @property
     def empty(self) -> bool:
-        """Whether there is no administrator yet."""
+        """Whether there is no administrator yet. Another node may make the first one: so this is looked at anew now and then."""
+        if self._empty and self._clock.seconds() >= self._look_again:
+            self._look_again = self._clock.seconds() + _LOOK_SECONDS
+            Deferred.fromCoroutine(self._look())
         return self._empty
+
+    async def _look(self) -> None:
+        try:
+            self._empty = self._empty and not await self._store.read(admins.count)
+        except Unavailable as error:
+            log.warn("Administrators were not counted: {reason}", event="admin.not_counted", reason=error.reason)
 
     def set_up_code(self) -> str:
         """A fresh code with which the first administrator can be made: to be shown to whoever started the server, once.

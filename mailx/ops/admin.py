@@ -5,8 +5,11 @@ beside it.
 """
 
 import json
+from socket import SO_PEERCRED, SOL_SOCKET
+from struct import Struct
 from typing import Any
 
+from attrs import evolve
 from klein import Klein
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -16,12 +19,15 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException
 
+from mailx.core.audit import Actor
 from mailx.core.unix import make_room
-from mailx.ops.administration import ROUTES, Administration, failure, unroutable
+from mailx.ops.administration import MAILXCTL, ROUTES, Administration, failure, unroutable
 from mailx.ops.resources.query import JSON
 from mailx.ops.site import BODY_LIMIT, InternalSite
 
 log = Logger()
+
+_CREDENTIALS = Struct("3i")  # struct ucred of Linux: pid, uid, gid
 
 
 def resource(administration: Administration) -> Any:
@@ -53,7 +59,16 @@ async def _perform(administration: Administration, name: str, names: dict[str, s
         parameters = {key.decode(): values[-1].decode() for key, values in request.args.items()}
     except (ValueError, RecursionError):
         return failure(400, "bad_request", "The request is not JSON in UTF-8.")
-    return await administration.perform(name, names, parameters, body)
+    return await administration.perform(name, names, parameters, body, _caller(request))
+
+
+def _caller(request: Any) -> Actor:
+    """Who stands behind the socket, as the kernel knows them: root, or the server's own user."""
+    try:
+        peer = request.channel.transport.socket.getsockopt(SOL_SOCKET, SO_PEERCRED, _CREDENTIALS.size)
+        return evolve(MAILXCTL, address=f"uid {_CREDENTIALS.unpack(peer)[1]}")
+    except (AttributeError, OSError):
+        return MAILXCTL
 
 
 def _reply(request: IRequest, status: int, answer: JSON) -> bytes:

@@ -127,6 +127,21 @@ class FirstOne(TestCase):
         self.assertEqual(sorted(type(outcome).__name__ for outcome in outcomes), ["Admin", "SetUpRefused"])
         self.assertFalse(first.empty or other.empty)
 
+    async def test_another_node_made_the_first_one(self) -> None:
+        here = await office(self)
+        first = here.admins
+        here.reopen()
+        await here.load()
+        await here.admins.add("ada", PASSWORD)
+        self.assertTrue(first.empty)  # and looks
+        await here.store.read(count_sessions)
+        here.clock.advance(11)
+        for _ in range(100):
+            if not first.empty:
+                break
+            await here.store.read(count_sessions)
+        self.assertFalse(first.empty)
+
     async def test_a_bad_password_leaves_the_code_good(self) -> None:
         here = await office(self)
         code = here.admins.set_up_code()

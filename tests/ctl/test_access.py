@@ -117,7 +117,7 @@ class Access(Base):
         await self.fail_with("domain", "add", "one.test")
         await self.log.record(Actor("key", "deploy", HERE), "queue.retry", "\x1b[31m")
         output = await self.run_command("audit")
-        self.assertRegex(output, r"mailxctl +domain\.add +one\.test +domain=one\.test")
+        self.assertRegex(output, rf"mailxctl +uid {os.getuid()} +domain\.add +one\.test +domain=one\.test")
         self.assertRegex(output, r"user\.quota +me@one\.test +quota=null -> quota=5368709120")
         self.assertIn("key deploy", output)
         self.assertNotIn("\x1b", output)
@@ -144,4 +144,4 @@ class WithoutServer(Base):
         await self.run_command("domain", "add", "one.test")
         entries: Any = (await self.run_json("audit"))["entries"]
         self.assertEqual([entry["action"] for entry in entries], ["domain.add", "apikey.add", "admin.add"])
-        self.assertEqual({entry["actor"]["kind"] for entry in entries}, {"mailxctl"})
+        self.assertEqual({(entry["actor"]["kind"], entry["actor"]["address"]) for entry in entries}, {("mailxctl", f"uid {os.getuid()}")})
