@@ -88,7 +88,7 @@ def checked(name: str, value: str, limit: int) -> str:
     """``value``, which is text without controls and not too long, or ComposeError."""
     if len(value) > limit:
         raise ComposeError(name, f"longer than {limit} characters")
-    if _CONTROL.search(value):
+    if not (value.isascii() and value.isprintable()) and _CONTROL.search(value):
         raise ComposeError(name, "control characters are not allowed")
     return value
 

@@ -154,7 +154,7 @@ def _text(body: Mapping[str, Any], name: str, limit: int, prefix: str = "") -> s
         raise Invalid(prefix + name, "must be a text")
     if len(value) > limit:
         raise Invalid(prefix + name, f"longer than {limit} characters")
-    if _CONTROL.search(value):
+    if not (value.isascii() and value.isprintable()) and _CONTROL.search(value):
         raise Invalid(prefix + name, "control characters are not allowed")
     return value
 
