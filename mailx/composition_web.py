@@ -182,6 +182,7 @@ def administer(
         api_keys=people.api_keys,
         audit=people.audit,
         suppressions=after.suppressions,
+        settings=settings,
     )
 
 

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailx.config import Config, sections
+from mailx.config import Config, allowed, sections
 from mailx.config_file import ENVIRONMENT, FILE, ConfigError, Fixed, Problem, Sources
 from mailx.core import audit
 from mailx.mail.reply import Unavailable
@@ -33,7 +33,9 @@ JSON: TypeAlias = Any
 DEFAULT, DATABASE = "default", "database"
 FIXED = (FILE, ENVIRONMENT)
 REREAD = 30.0  # seconds
+_GIVEN_AWAY = "is for another host; give it again together with the host"
 _AGAIN = 5  # times that a change is made anew because somebody else was faster
+_LONGEST_KEY = 100  # characters of what may have been meant for a key
 _PURPOSE = b"setting"
 
 
@@ -131,7 +133,7 @@ class Settings:
 
         Raises SettingsError, Unavailable.
         """
-        problems = {key: problem for key in values if (problem := self._unchangeable(key))}
+        problems = {key: problem for key, value in values.items() if (problem := self._unchangeable(key) or _unfit(key, value))}
         if problems:
             raise SettingsError(problems)
         await self._lock.acquire()
@@ -147,9 +149,15 @@ class Settings:
             self._lock.release()
 
     def tried(self, values: Mapping[str, JSON]) -> Config:
-        """What would hold after a change to ``values``, which is not made. Raises ConfigError."""
+        """What would hold after a change to ``values``, which is not made. Raises SettingsError."""
         following = {key: value for key, value in {**self._values, **values}.items() if value is not None}
-        return self._mixed(self._sources.over(following))
+        try:
+            config = self._mixed(self._sources.over(following))
+        except ConfigError as error:
+            raise SettingsError(_problems(error)) from None
+        if self._gives_away(config, values):
+            raise SettingsError({"smarthost.password": _GIVEN_AWAY})
+        return config
 
     async def reload(self) -> Reloaded:
         """Read file and environment again. Raises SettingsError when they are wrong; then all stays as it was."""
@@ -177,7 +185,7 @@ class Settings:
         """Why "section.key" cannot be changed here, and what to do; empty: it can."""
         known = {f"{section}.{attribute.name}": attribute for section, kind in sections().items() for attribute in fields(kind)}
         if key not in known:
-            close = get_close_matches(key, known, 1)
+            close = get_close_matches(key[:_LONGEST_KEY], known, 1)
             return f"is no setting; did you mean {close[0]}?" if close else "is no setting; see the reference of the configuration"
         if self.fixed_whole:
             return "cannot be changed here"
@@ -201,6 +209,8 @@ class Settings:
             raise SettingsError(_problems(error)) from None
         if not wanted:
             return
+        if self._gives_away(config, values):
+            raise SettingsError({"smarthost.password": _GIVEN_AWAY})
         audit.note(target=", ".join(sorted(wanted)), before=_shown(self.current, wanted), after=_shown(config, wanted))
         changes = {key: None if value is None else self._sealed(key, value) for key, value in wanted.items()}
         if self._store is not None:
@@ -210,6 +220,12 @@ class Settings:
         self._values = following
         log.info("Settings changed", event="settings.changed", keys=sorted(wanted))
         await self._apply(config)
+
+    def _gives_away(self, config: Config, values: Mapping[str, JSON]) -> bool:
+        """Whether the stored password would go to a host that it was not given for: whoever may change the host must not get it."""
+        host = config.smarthost.host
+        stored = "smarthost.password" in self._values and "smarthost.password" not in values
+        return stored and bool(host and config.smarthost.username) and host != self.current.smarthost.host
 
     def _sealed(self, key: str, value: JSON) -> bytes:
         plain = json.dumps(value).encode()
@@ -317,6 +333,14 @@ async def _told(call: Callable[[Config], Any], config: Config, failed: list[str]
     except Exception:
         failed.append("A change could not be applied; the log has the reason.")
         log.failure("A change of settings was not applied", event="settings.failed")
+
+
+def _unfit(key: str, value: JSON) -> str:
+    """What is wrong with the kind of value that no setting takes; empty: nothing."""
+    flat = value is None or isinstance(value, (str, int))
+    if flat or (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+        return ""
+    return f"must be {allowed(_attribute(key))}; give that"
 
 
 def _attribute(key: str) -> "Attribute[Any]":

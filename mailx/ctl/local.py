@@ -2,16 +2,19 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import unquote
 
+from attrs import evolve
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 
-from mailx.config import Config
+from mailx.config import Smarthost
+from mailx.config_file import ConfigError, Sources
 from mailx.core.accounts import Accounts
 from mailx.core.admins import Admins
 from mailx.core.api_keys import ApiKeys
@@ -26,7 +29,7 @@ from mailx.core.signing import Signing
 from mailx.core.suppressions import Suppressions
 from mailx.core.timeline import Timeline
 from mailx.mail.reply import Unavailable
-from mailx.ops.administration import Administration
+from mailx.ops.administration import MAILXCTL, Administration
 from mailx.store import keys, sqlite
 from mailx.store.blobs import Blobs
 from mailx.store.cipher import Cipher
@@ -46,8 +49,9 @@ class Unopened(Exception):
 class LocalClient:
     """The API in this process. The reactor, if it does not run yet, runs in a thread of its own until ``close``."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._config = config = sources.config
         self._thread: Thread | None = None
         self._store: Any = None
         self._resolver: Resolver | None = None
@@ -91,6 +95,7 @@ class LocalClient:
             await signing.load()
             admins = Admins(self._store, cipher, self._passwords, reactor)
             await admins.load()
+            settings = await self._settings(cipher)
         except sqlite.StoreInUse as error:
             remedy = f"If a server holds it that does not answer on {config.admin.socket}, name its configuration with --config."
             raise Unopened(str(error).partition(":")[0], remedy) from error
@@ -106,22 +111,30 @@ class LocalClient:
         self._administration = Administration(
             accounts,
             config,
-            queue=await self._queue(cipher, self._timeline),
+            queue=await self._queue(cipher, self._timeline, settings.current.smarthost),
             timeline=self._timeline,
             signing=signing,
             admins=admins,
             api_keys=ApiKeys(self._store, cipher),
-            audit=Log(self._store, cipher, reactor, lambda: config.panel.audit_days),
-            suppressions=Suppressions(self._store, cipher, Settings(config), reactor),
+            audit=Log(self._store, cipher, reactor, lambda: settings.current.panel.audit_days),
+            suppressions=Suppressions(self._store, cipher, settings, reactor),
+            settings=settings,
             # Only a running server knows which certificate it shows.
             records=Records(config, signing, self._resolver, lambda name: None),
         )
 
-    async def _queue(self, cipher: Cipher, timeline: Timeline) -> Queue:
+    async def _settings(self, cipher: Cipher) -> Settings:
+        """The settings with what the database says; where that cannot be used, without: so it can be changed."""
+        settings = Settings(self._config, self._sources, self._store, cipher, reactor)
+        with suppress(ConfigError):
+            await settings.load()
+        return settings
+
+    async def _queue(self, cipher: Cipher, timeline: Timeline, smarthost: Smarthost) -> Queue:
         """The queue at rest: it can be looked at and changed, and sends nothing."""
         config = self._config
         blobs = Blobs(str(Path(config.server.data) / "blobs"), cipher)
-        routes = Routes(config.outbound, config.queue)
+        routes = Routes(config.outbound, config.queue, smarthost)
         queue = Queue(self._store, cipher, blobs, {}, routes, config.queue, config.outbound, timeline, reactor)
         await queue.stop()
         return queue
@@ -129,8 +142,9 @@ class LocalClient:
     def call(self, method: str, path: str, parameters: Mapping[str, str], body: Any) -> tuple[int, Any]:
         """The HTTP status and the JSON of one request."""
         administration = self._administration
+        caller = evolve(MAILXCTL, address=f"uid {os.getuid()}")
         assert administration is not None, "open() comes first"
-        return self._wait(lambda: administration.answer(method, unquote(path), parameters, body))  # type: ignore[no-any-return]
+        return self._wait(lambda: administration.answer(method, unquote(path), parameters, body, caller))  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Close the database and end the threads."""

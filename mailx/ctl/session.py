@@ -14,6 +14,7 @@ from attrs import define, field
 
 from mailx import config_file
 from mailx.config import Config
+from mailx.config_file import Sources
 from mailx.ctl.client import Client, NoServer, SocketClient
 
 
@@ -43,19 +44,24 @@ class Session:
     config_option: str | None = None
     as_json: bool = False
     environ: Mapping[str, str] = field(factory=lambda: dict(os.environ), repr=False)
-    _config: Config | None = field(default=None, init=False, repr=False)
+    _sources: Sources | None = field(default=None, init=False, repr=False)
     _client: Client | None = field(default=None, init=False, repr=False)
 
     @property
     def config(self) -> Config:
-        """The configuration, as the server reads it."""
-        if self._config is None:
+        """The configuration of file and environment."""
+        return self.sources.config
+
+    @property
+    def sources(self) -> Sources:
+        """File and environment, as the server reads them."""
+        if self._sources is None:
             try:
-                self._config = config_file.load(config_file.find(self.config_option), self.environ)
+                self._sources = Sources(config_file.find(self.config_option), self.environ)
             except config_file.ConfigError as error:
                 problems = "\n".join(f"  {problem}" for problem in error.problems)
                 raise self.failed("config", f"the configuration cannot be used:\n{problems}", "Mend what is listed.") from None
-        return self._config
+        return self._sources
 
     def call(self, method: str, path: str, parameters: Mapping[str, object] | None = None, body: Any = None) -> Any:
         """Ask the admin API; returns the JSON of its answer."""
@@ -80,7 +86,7 @@ class Session:
             # Twisted and the store take a third of a second to import: only who needs them waits for them.
             from mailx.ctl.local import LocalClient, Unopened
 
-            client = LocalClient(self.config)
+            client = LocalClient(self.sources)
             try:
                 client.open()
             except Unopened as error:

@@ -25,6 +25,7 @@ from mailx.core.indexer import Indexer
 from mailx.core.passwords import Busy
 from mailx.core.queue import Queue as MailQueue
 from mailx.core.records import Records
+from mailx.core.settings import Settings
 from mailx.core.signing import Signing
 from mailx.core.suppressions import Suppressions
 from mailx.core.timeline import Timeline
@@ -39,6 +40,7 @@ from mailx.ops.resources.index import SearchIndex
 from mailx.ops.resources.query import JSON, Query
 from mailx.ops.resources.queue import Queue
 from mailx.ops.resources.server import Server
+from mailx.ops.resources.settings import LiveSettings
 from mailx.ops.resources.shape import Shape, problem, shape_of
 from mailx.ops.resources.suppressions import SuppressionList
 from mailx.ops.resources.trace import Traces
@@ -60,6 +62,7 @@ RESOURCES: dict[str, Any] = {
     "apikeys": Keys,
     "audit": Audit,
     "suppressions": SuppressionList,
+    "settings": LiveSettings,
 }
 
 # Path, method, and "resource.method" of what answers.
@@ -94,10 +97,11 @@ class Administration:
         api_keys: ApiKeys | None = None,
         audit: Log | None = None,
         suppressions: Suppressions | None = None,
+        settings: Settings | None = None,
     ) -> None:
         self._log = audit
         self._resources: dict[str, Any] = {
-            "server": Server(accounts, config),
+            "server": Server(accounts, settings or Settings(config)),
             "directory": Directory(accounts),
             "index": SearchIndex(indexer),
             "dkim": Dkim(signing, records),
@@ -108,6 +112,7 @@ class Administration:
             "apikeys": Keys(api_keys),
             "audit": Audit(audit),
             "suppressions": SuppressionList(suppressions),
+            "settings": LiveSettings(settings),
         }
         self._urls = _MAP.bind("localhost")
 

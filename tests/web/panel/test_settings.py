@@ -185,7 +185,7 @@ class SmtpPage(Base):
         for path in ("/smtp", "/smtp/test"):
             page = await scene.post(path, {**other, "sender": "me@example.test", "recipient": "you@example.org"})
             self.assertEqual(page.status, 422)
-            self.assertIn("the stored one is for smtp.example.org only", page.text)
+            self.assertIn("Is for another host; give it again", page.text)
         self.assertEqual((self.probing.tried, self.settings.current.smarthost.host), ([], "smtp.example.org"))
         page = await scene.post("/smtp", {**other, "smarthost.password": SECRET})
         self.assertEqual(self.settings.current.smarthost.host, "evil.example.net")

@@ -1,13 +1,11 @@
 """The SMTP back end: the smart host that takes outgoing mail, with presets, and a test that sends a real message.
 
-The stored password goes to the host it was given for only: another host needs it typed again, so that nobody who may
-change the host gets to know it.
+The stored password goes to the host it was given for only (:mod:`mailx.core.settings`): another host needs it typed again.
 """
 
 from collections.abc import Mapping
 
 from mailx.config import Config, Smarthost
-from mailx.config_file import ConfigError
 from mailx.core import audit
 from mailx.core.probing import Probe
 from mailx.core.setting_list import items
@@ -31,7 +29,6 @@ KEYS = (
     "smarthost.timeout",
     "smarthost.verify",
 )
-_AGAIN = "Type the password again: the stored one is for {} only."
 
 
 class Smtp(Page):
@@ -70,7 +67,6 @@ class Smtp(Page):
     async def save(self, visit: Visit) -> Redirect:
         every = items(self.parts.settings)
         values = wanted(visit.form, every, KEYS)
-        self._guard_password(values)
         if not values:
             return Redirect("/smtp", "Nothing was changed.", "notice")
         try:
@@ -107,19 +103,11 @@ class Smtp(Page):
     def _typed(self, visit: Visit) -> Smarthost:
         """The smart host as the form has it, checked as it would be to be saved; raises FormError."""
         settings = self.parts.settings
-        values = wanted(visit.form, items(settings), KEYS)
-        self._guard_password(values)
         try:
-            config: Config = self.parts.settings.tried(values)
-        except ConfigError as error:
-            raise form_error(SettingsError({each.key: f"{each.wrong}; {each.remedy}" for each in error.problems}), KEYS) from None
+            config: Config = settings.tried(wanted(visit.form, items(settings), KEYS))
+        except SettingsError as error:
+            raise form_error(error, KEYS) from None
         return config.smarthost
-
-    def _guard_password(self, values: Mapping[str, object]) -> None:
-        now = self.parts.settings.current.smarthost
-        other = "smarthost.host" in values and now.host and values["smarthost.host"]
-        if other and now.password and "smarthost.password" not in values and values.get("smarthost.username", now.username):
-            raise FormError({"smarthost.password": _AGAIN.format(now.host)})
 
     async def _sender(self) -> str:
         """Whom a test is from unless something else is typed."""
