@@ -17,6 +17,11 @@ def to(*parts: str, query: Mapping[str, object] = {}) -> str:
     return f"{path}?{asked}" if asked else path
 
 
+def asked(query: Mapping[str, str], name: str) -> str:
+    """The filter ``name`` as somebody typed it, without what cannot be typed."""
+    return "".join(letter for letter in query.get(name, "") if letter.isprintable()).strip()
+
+
 def shown(text: object, longest: int = _LONGEST) -> str:
     """``text`` as a page shows it: nothing that cannot be seen, and not too much of it."""
     whole = str(text)

@@ -12,7 +12,7 @@ from mailx.core.catalogue import Wanted
 from mailx.core.passwords import generate
 from mailx.core.users import ACTIVE, ROLES, SUSPENDED, Details, DirectoryError
 from mailx.web.panel.errands import Errand, Errands
-from mailx.web.panel.links import to
+from mailx.web.panel.links import asked, to
 from mailx.web.panel.page import FormError, Page, Redirect, View, Visit, change, show
 from mailx.web.panel.parts import Parts
 from mailx.web.panel.sizes import DEFAULT, quota, typed
@@ -42,8 +42,8 @@ class Accounts(Page):
 
     @show("/accounts")
     async def index(self, visit: Visit) -> View:
-        filters = {name: visit.query.get(name, "").strip() for name in _FILTERS}
-        after = visit.query.get("after", "")
+        filters = {name: asked(visit.query, name) for name in _FILTERS}
+        after = asked(visit.query, "after")
         found = await self.parts.accounts.catalogue.accounts(Wanted(**filters), after, PAGE)
         total, used = await self.parts.accounts.totals()
         context = {
@@ -60,7 +60,7 @@ class Accounts(Page):
 
     @show("/accounts/add")
     async def adding(self, visit: Visit) -> View:
-        domain = visit.query.get("domain", "")
+        domain = asked(visit.query, "domain")
         context = {"address": f"@{domain}" if domain else "", "role_choices": _ROLE_CHOICES, "default": self._default}
         return View("account_add.html", context, title="New account")
 

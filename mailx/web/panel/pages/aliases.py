@@ -4,7 +4,7 @@ from typing import Any
 
 from mailx.core.accounts import ALIAS_TARGETS
 from mailx.core.users import Alias
-from mailx.web.panel.links import shown, to
+from mailx.web.panel.links import asked, shown, to
 from mailx.web.panel.page import FormError, Page, Redirect, View, Visit, change, show
 
 PAGE = 50
@@ -20,8 +20,8 @@ class Aliases(Page):
 
     @show("/aliases")
     async def index(self, visit: Visit) -> View:
-        filters = {name: visit.query.get(name, "").strip() for name in ("text", "domain")}
-        after = visit.query.get("after", "")
+        filters = {name: asked(visit.query, name) for name in ("text", "domain")}
+        after = asked(visit.query, "after")
         found = await self.parts.accounts.catalogue.aliases(filters["domain"], filters["text"], after, PAGE)
         context = {
             "aliases": [_row(alias) for alias in found.items],
@@ -34,7 +34,7 @@ class Aliases(Page):
 
     @show("/aliases/add")
     async def adding(self, visit: Visit) -> View:
-        domain, target = visit.query.get("domain", ""), visit.query.get("target", "")
+        domain, target = asked(visit.query, "domain"), asked(visit.query, "target")
         context = {"alias": f"@{domain}" if domain else "", "targets": target, "most": ALIAS_TARGETS}
         return View("alias_add.html", context, title="New alias")
 
@@ -45,7 +45,7 @@ class Aliases(Page):
 
     @show("/aliases/edit")
     async def editing(self, visit: Visit) -> View:
-        alias = await self.parts.accounts.catalogue.alias(visit.query.get("alias", "") or visit.form.text("alias"))
+        alias = await self.parts.accounts.catalogue.alias(asked(visit.query, "alias") or visit.form.text("alias"))
         targets = "\n".join(str(target) for target in alias.targets)
         context = {"alias": _row(alias), "targets": targets, "most": ALIAS_TARGETS}
         return View("alias_edit.html", context, title=shown(alias.address, 320))

@@ -1,7 +1,7 @@
 """Deliveries: what happened to a message, found by an address, a Message-ID or a queue id; without one, the newest messages."""
 
 from mailx.core.timeline import TRACES, Trace
-from mailx.web.panel.links import shown, to
+from mailx.web.panel.links import asked, shown, to
 from mailx.web.panel.page import Page, View, Visit, show
 from mailx.web.panel.story import accounts, told
 
@@ -19,7 +19,7 @@ class Deliveries(Page):
 
     @show("/deliveries")
     async def index(self, visit: Visit) -> View:
-        return await self._found(visit, visit.query.get("what", "").strip())
+        return await self._found(visit, asked(visit.query, "what"))
 
     @show("/deliveries/<id>")
     async def message(self, visit: Visit) -> View:
@@ -27,8 +27,8 @@ class Deliveries(Page):
         return await self._found(visit, visit.path["id"].strip())
 
     async def _found(self, visit: Visit, what: str) -> View:
-        asked = visit.query.get("limit", "")
-        limit = int(asked) if asked in map(str, _LIMITS) else TRACES
+        wanted = visit.query.get("limit", "")
+        limit = int(wanted) if wanted in map(str, _LIMITS) else TRACES
         context = {
             "what": what,
             "limit": limit,

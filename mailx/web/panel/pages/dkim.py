@@ -11,7 +11,7 @@ from mailx.core.resolver import DNSFailure
 from mailx.core.signing import ACTIVE, KEEP_DAYS, NEXT, RETIRED, Key
 from mailx.core.users import DirectoryError
 from mailx.mail.records import quoted
-from mailx.web.panel.links import to
+from mailx.web.panel.links import asked, to
 from mailx.web.panel.page import FormError, Page, Redirect, View, Visit, change, show
 
 PAGE = 50  # domains
@@ -29,7 +29,7 @@ class DKIM(Page):
 
     @show("/dkim")
     async def index(self, visit: Visit) -> View:
-        text, after = visit.query.get("text", ""), visit.query.get("after", "")
+        text, after = asked(visit.query, "text"), asked(visit.query, "after")
         found = await self.parts.accounts.catalogue.domains(text, after, PAGE)
         keys = [(domain, await self.parts.signing.keys(domain.name)) for domain in found.items]
         older = to("dkim", query={"text": text, "after": found.following}) if found.following else ""

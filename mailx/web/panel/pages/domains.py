@@ -1,6 +1,6 @@
 """Domains: whose mail ends here. A domain that still has accounts or aliases is not deleted; the page says what it has."""
 
-from mailx.web.panel.links import to
+from mailx.web.panel.links import asked, to
 from mailx.web.panel.page import FormError, Page, Redirect, View, Visit, change, show
 
 PAGE = 50
@@ -15,7 +15,7 @@ class Domains(Page):
 
     @show("/domains")
     async def index(self, visit: Visit) -> View:
-        text, after = visit.query.get("text", ""), visit.query.get("after", "")
+        text, after = asked(visit.query, "text"), asked(visit.query, "after")
         found = await self.parts.accounts.catalogue.domains(text, after, PAGE)
         older = to("domains", query={"text": text, "after": found.following}) if found.following else ""
         newer = to("domains", query={"text": text}) if after else ""

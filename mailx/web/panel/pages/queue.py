@@ -16,7 +16,7 @@ from mailx.core.queue_search import Wanted
 from mailx.core.queue_states import CHANGEABLE, MEANT, STATES, WAITING
 from mailx.core.users import DirectoryError
 from mailx.web.panel.errands import Errand, Errands
-from mailx.web.panel.links import shown, to
+from mailx.web.panel.links import asked, shown, to
 from mailx.web.panel.page import FormError, Page, Redirect, View, Visit, change, show
 from mailx.web.panel.parts import Parts
 
@@ -187,7 +187,7 @@ class Queue(Page):
         rows = form.texts("row", 20)
         if not rows:
             raise FormError({"": "No entry was ticked."})
-        if len(rows) > CHOSEN or not all(row.isascii() and row.isdigit() for row in rows):
+        if len(rows) > CHOSEN or not all(row.isascii() and row.isdigit() and len(row) < 19 for row in rows):
             raise FormError({"": f"At most {CHOSEN} entries can be ticked at a time."})
         return Wanted(Selection(states=CHANGEABLE[act], ids=tuple(sorted({int(row) for row in rows})))), {"row": rows}
 
@@ -223,7 +223,7 @@ class Queue(Page):
 
 def _filters(query: Mapping[str, str]) -> dict[str, str]:
     """The filters that are not empty; "waiting" is what holds without any."""
-    found = {name: query.get(name, "").strip() for name in _FILTERS}
+    found = {name: asked(query, name) for name in _FILTERS}
     return {name: value for name, value in found.items() if value and not (name == "state" and value == "waiting")}
 
 
