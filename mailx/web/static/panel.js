@@ -52,6 +52,10 @@
     refresh();
   }
 
+  /* The entry of this page is to be seen in a navigation that is longer than the window. */
+
+  document.querySelector(".side [aria-current]")?.scrollIntoView({ block: "nearest" });
+
   /* Previews: <form data-live="/x/preview" data-into="id"> posts itself there after a pause and takes #id of the answer. */
 
   const preview = async (form, waiting) => {
