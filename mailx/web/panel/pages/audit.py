@@ -87,13 +87,21 @@ def changes(entry: Entry) -> list[tuple[str, str, str]]:
     before, after = entry.before, entry.after
     if isinstance(before, dict) or isinstance(after, dict):
         old, new = (value if isinstance(value, dict) else {} for value in (before, after))
-        return [(shown(key, 100), _text(old.get(key)), _text(new.get(key))) for key in dict.fromkeys((*old, *new))]
+        return [(shown(key, 100), _member(old, key), _member(new, key)) for key in dict.fromkeys((*old, *new))]
     return [] if before is None and after is None else [("", _text(before), _text(after))]
+
+
+def _member(values: dict[str, JSON], key: str) -> str:
+    return ("not set" if values[key] is None else _text(values[key])) if key in values else ""
 
 
 def _text(value: JSON) -> str:
     if value is None:
         return ""
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return shown(", ".join(value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return shown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
