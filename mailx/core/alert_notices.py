@@ -247,9 +247,11 @@ class Notices:
             replies = await self._accept(envelope, each=True)
         except Refused as refused:
             raise _Failed(refused.reason) from None
-        for recipient, reply in replies.items():
-            if not reply.done:
-                log.warn("An alert was refused: {reason}", event="alert.refused", recipient=str(recipient), reason=str(reply))
+        refusals = {recipient: reply for recipient, reply in replies.items() if not reply.done}
+        if refusals and len(refusals) == len(replies):  # somebody may put the address right
+            raise _Failed(str(next(iter(refusals.values()))))
+        for recipient, reply in refusals.items():
+            log.warn("An alert was refused: {reason}", event="alert.refused", recipient=str(recipient), reason=str(reply))
 
     async def _post(self, alerts: Sequence[Alert], key: str) -> None:
         settings = self._settings.current

@@ -377,6 +377,15 @@ class Telling(AlertTests):
         await self.pass_time(made)
         self.assertEqual(len(await self.world.contents(user)), 2)
 
+    async def test_an_address_that_is_put_right(self) -> None:
+        made = await self.open(mail=("late@example.test",))
+        made._notices._accept = self.world.reception.accept
+        await made.settle(DISK, {"data": "Full."})
+        await self.pass_time(made)
+        user = await self.world.user("late@example.test")
+        await self.pass_time(made, 60)
+        self.assertEqual(len(await self.world.contents(user)), 1)
+
     async def test_nobody_is_to_be_told_any_more(self) -> None:
         made = await self.open(mail=("boss@example.org",))
         self.refusal = Unavailable("away")
