@@ -27,6 +27,12 @@ class Administrator(Visitor):
         super().__init__(case, panel(server), **options)
         self.server = server
 
+    def go(self, path: str, status: int = 200) -> None:
+        try:
+            super().go(path, status)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.server.log()[-3000:]}") from None
+
     def set_up(self, name: str = NAME, password: str = PASSWORD) -> None:
         """Become the first administrator, with the code that the server said."""
         self.go("/setup")
