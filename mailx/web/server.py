@@ -173,6 +173,7 @@ class WebRequest(Request):
     def answer(self, answer: Answer, secure: bool = False) -> None:
         """Set status, headers and cookies, and write a body that is there whole; the caller finishes."""
         self.setResponseCode(answer.status)
+        self.responseHeaders.removeHeader(b"server")  # nobody needs to know what answers
         for name, value in {**headers(secure), **answer.headers}.items():
             self.setHeader(name.encode("ascii"), value.encode("utf-8"))  # type: ignore[no-untyped-call]
         for cookie in answer.cookies:

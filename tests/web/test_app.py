@@ -1,12 +1,15 @@
 """The frame: what every request goes through."""
 
+import gzip
+import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 from twisted.trial.unittest import TestCase
 
 from mailx.core.users import DirectoryError
 from mailx.mail.reply import Unavailable
-from mailx.web.panel.page import FormError, Page, Redirect, View, Visit, change, show
+from mailx.web.panel.page import Download, FormError, Page, Redirect, View, Visit, change, show
 from tests.web.scene import scene_of
 
 
@@ -40,6 +43,24 @@ class Things(Page):
             raise DirectoryError("invalid", "this name is bad", "Take another.")
         self.names.append(name)
         return Redirect("/things", f"{name} was added.")
+
+    @change("/things/preview", action="")
+    async def preview(self, visit: Visit) -> View:
+        return View("error.html", {"text": visit.form.text("name"), "remedy": ""})
+
+    @change("/things/file", action="thing.file", files=4000)
+    async def file(self, visit: Visit) -> Redirect:
+        upload = visit.form.file("file")
+        assert upload is not None
+        return Redirect("/things", f"{upload.name}: {len(upload.content)} octets")
+
+    @show("/things-export")
+    async def export(self, visit: Visit) -> Download:
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"one\n"
+            yield b"two\n"
+
+        return Download('a"\r\nb.txt', parts())
 
 
 class Frame(TestCase):
@@ -75,3 +96,127 @@ class Frame(TestCase):
             self.assertNotIn("I/O", page.text)
         self.assertEqual(found, {"broken": 500, "away": 503, "gone": 404})
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+
+class Doors(TestCase):
+    """What does not get as far as a page."""
+
+    async def test_hosts(self) -> None:
+        scene = await scene_of(self, pages=[Things], panel={"hosts": ("panel.example.org",)}, server={"hostname": "mail.example.org"})
+        for host, status in (
+            ("panel.example.org", 200),
+            ("MAIL.example.org:2580", 200),
+            ("[::1]:2580", 200),
+            ("evil.example", 421),
+            ("", 421),
+        ):
+            scene.browser.host = host
+            self.assertEqual((await scene.get("/things")).status, status, host)
+
+    async def test_origins(self) -> None:
+        scene = await scene_of(self, pages=[Things])
+        for headers, status in (
+            ({"origin": "http://localhost"}, 303),
+            ({"origin": "http://evil.example"}, 403),
+            ({"origin": "null"}, 403),
+            ({"sec_fetch_site": "cross-site"}, 403),
+        ):
+            self.assertEqual((await scene.post("/things/add", {"name": "x"}, **headers)).status, status, headers)
+
+    async def test_forged_forms(self) -> None:
+        scene = await scene_of(self, pages=[Things])
+        Things.names.clear()
+        for fields in ({}, {"csrf": ""}, {"csrf": "x" * 64}, {"csrf": scene.browser.cookies["mailx-session"]}):
+            self.assertEqual((await scene.browser.send("/things/add", {"name": "x", **fields})).status, 403)
+        self.assertEqual(Things.names, [])
+        self.assertNotEqual(scene.csrf, scene.browser.cookies["mailx-session"])
+
+    async def test_forms_of_another_kind(self) -> None:
+        scene = await scene_of(self, pages=[Things])
+        for kind, body in (
+            ("application/json", b'{"name": "x"}'),
+            ("multipart/form-data; boundary=x", b"--x--"),
+            ("text/plain", b"csrf=1"),
+        ):
+            page = await scene.browser.ask("POST", "/things/add", body, {"content-type": kind})
+            self.assertEqual(page.status, 400)
+        page = await scene.post("/things/add", {"name": "x" * 300_000})
+        self.assertEqual(page.status, 413)
+        page = await scene.post("/things/add", {"name": "x" * 2_000_000})
+        self.assertEqual(page.status, 413)
+
+    async def test_addresses_that_lead_nowhere(self) -> None:
+        scene = await scene_of(self, pages=[Things])
+        for path in ("/nothing", "/things/", "/static/../app.py", "/%2e%2e/x", "/login/x", "/api", "/things/a/b"):
+            self.assertEqual((await scene.get(path)).status, 404, path)
+        for method in ("PUT", "DELETE", "PATCH", "OPTIONS"):
+            self.assertEqual((await scene.browser.ask(method, "/things", b"", {})).status, 405)
+        self.assertEqual((await scene.get("/things/add")).status, 404)
+        page = await scene.browser.ask("HEAD", "/things", b"", {})
+        self.assertEqual((page.status, page.body), (200, b""))
+
+    async def test_headers_of_every_answer(self) -> None:
+        scene = await scene_of(self, pages=[Things])
+        pages = [await scene.get(path) for path in ("/things", "/nothing", "/things/broken", "/static/nothing", "/login", "/favicon.ico")]
+        pages += [await scene.post("/things/add", fields) for fields in ({"name": "x"}, {"name": "taken"}, {"csrf": ""})]
+        scene.browser.host = "evil.example"
+        pages.append(await scene.get("/things"))
+        for page in pages:
+            self.assertIn("default-src 'none'", page.headers["content-security-policy"])
+            self.assertEqual(page.headers["x-content-type-options"], "nosniff")
+            self.assertEqual(page.headers["cross-origin-opener-policy"], "same-origin")
+            self.assertNotIn("server", page.headers)
+            if page.headers.get("content-type", "").startswith("text/html"):
+                self.assertEqual(page.headers["cache-control"], "no-store")
+        self.flushLoggedErrors(ValueError)
+
+    async def test_static_files(self) -> None:
+        scene = await scene_of(self, pages=[Things])
+        scene.browser.cookies.clear()
+        found = re.findall(r'(?:href|src)="(/static/[^"]+)"', (await scene.get("/login")).text)
+        self.assertEqual(len(found), 3)
+        for address in found:
+            page = await scene.get(address)
+            self.assertEqual(page.status, 200)
+            self.assertIn("immutable", page.headers["cache-control"])
+            self.assertEqual((await scene.get(address, if_none_match=page.headers["etag"])).status, 304)
+            small = await scene.get(address, accept_encoding="gzip, br")
+            self.assertEqual(gzip.decompress(small.body), page.body)
+
+
+class Acts(TestCase):
+    """What the audit log gets."""
+
+    async def test_one_row_for_a_change(self) -> None:
+        scene = await scene_of(self, pages=[Things])
+
+        async def actions() -> list[tuple[str, str, str]]:
+            return [(each.action, each.actor.name, each.actor.address) for each in await scene.parts.audit.list()]
+
+        before = len(await actions())
+        await scene.post("/things/add", {"name": "x"})
+        rows = await actions()
+        self.assertEqual((len(rows), rows[0]), (before + 1, ("thing.add", "ada", "127.0.0.1")))
+        for fields in ({"name": "taken"}, {"name": "bad"}, {"name": ""}, {"name": "x", "csrf": "forged"}):
+            await scene.post("/things/add", fields)
+        await scene.get("/things")
+        self.assertEqual(len(await actions()), before + 1)
+        await scene.post("/things/preview", {"name": "x"})
+        self.assertEqual(len(await actions()), before + 1)
+
+    async def test_downloads(self) -> None:
+        scene = await scene_of(self, pages=[Things])
+        page = await scene.get("/things-export")
+        self.assertEqual(page.body, b"one\ntwo\n")
+        self.assertEqual(page.headers["content-disposition"], 'attachment; filename="a___b.txt"')
+        self.assertIn("sandbox", page.headers["content-security-policy"])
+
+    async def test_files(self) -> None:
+        scene = await scene_of(self, pages=[Things])
+        head = '--x\r\nContent-Disposition: form-data; name="csrf"\r\n\r\n' + scene.csrf + "\r\n"
+        body = (head + '--x\r\nContent-Disposition: form-data; name="file"; filename="../a"\r\n\r\n1234\r\n--x--\r\n').encode()
+        kind = {"content-type": "multipart/form-data; boundary=x"}
+        page = await scene.browser.ask("POST", "/things/file", body, kind)
+        self.assertEqual(page.status, 303, page.text)
+        self.assertIn("a: 4 octets", (await scene.follow(page)).text)
+        self.assertEqual((await scene.browser.ask("POST", "/things/file", body + b"x" * 5000, kind)).status, 413)
