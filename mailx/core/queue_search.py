@@ -129,42 +129,42 @@ async def count(ledger: Ledger, wanted: Wanted, most: int) -> Count:
 
 
 async def change(ledger: Ledger, wanted: Wanted, call: Change, told: Callable[[int], None] = lambda count: None) -> int:
-    """Let ``call`` change what is meant, in slices; ``told(count)`` after each. For how many entries it held."""
+    """Let ``call`` change what is meant, in slices; ``told(count)`` after each, also when nothing in it was meant.
+
+    For how many entries it held. What ``told`` raises ends it.
+    """
     total = 0
-    if not wanted.opens and not wanted.selection.ids:
-        async for ids in _numbers(ledger, wanted.selection):
-            total += await _slice(wanted.selection, ids, call, told)
-        return total
-    for part in _parts(await _ids(ledger, wanted)):
-        total += await _slice(wanted.selection, part, call, told)
+    async for ids in _slices(ledger, wanted):
+        count = await call(evolve(wanted.selection, ids=tuple(ids))) if ids else 0
+        total += count
+        told(count)
     return total
 
 
-async def _slice(selection: Selection, ids: Sequence[int], call: Change, told: Callable[[int], None]) -> int:
-    count = await call(evolve(selection, ids=tuple(ids)))
-    told(count)
-    return count
-
-
-async def _numbers(ledger: Ledger, selection: Selection) -> AsyncIterator[Sequence[int]]:
-    """The ids of a selection, in slices."""
+async def _slices(ledger: Ledger, wanted: Wanted) -> AsyncIterator[Sequence[int]]:
+    """The ids of what is meant: of at most SLICE entries that were looked at each time, so that some may be empty."""
+    if wanted.opens:
+        part: list[int] = []
+        seen = 0
+        async for entry in opened(ledger, wanted):
+            seen += 1
+            if wanted.fits(entry):
+                part.append(entry.id)
+            if seen % SLICE == 0:
+                yield part
+                part = []
+        yield part
+        return
+    if wanted.selection.ids:
+        for start in range(0, len(wanted.selection.ids), SLICE):
+            yield wanted.selection.ids[start : start + SLICE]
+        return
     after = 0
-    while ids := await ledger.ids(selection, after, SLICE):
+    while ids := await ledger.ids(wanted.selection, after, SLICE):
         yield ids
         if len(ids) < SLICE:
             return
         after = ids[-1]
-
-
-async def _ids(ledger: Ledger, wanted: Wanted) -> Sequence[int]:
-    """The ids of what is meant, where entries must be opened to tell or are named."""
-    if not wanted.opens:
-        return wanted.selection.ids
-    return [entry.id async for entry in opened(ledger, wanted) if wanted.fits(entry)]
-
-
-def _parts(ids: Sequence[int]) -> list[Sequence[int]]:
-    return [ids[start : start + SLICE] for start in range(0, len(ids), SLICE)]
 
 
 def _address(text: str | None) -> str | None:
