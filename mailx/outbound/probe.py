@@ -158,6 +158,8 @@ def _unreachable(unreachable: Unreachable, wire: TracedWire) -> Fault:
     reply = unreachable.reply
     if unreachable.tls_failure and wire.presented is not None and wire.presented.trouble:
         return Fault(faults.CERTIFICATE, wire.presented.trouble)
+    if reply == TLS_FAILED and wire.fault == SLOW:
+        return Fault(faults.SLOW if wire.said else faults.SILENT)
     if reply == TLS_FAILED:
         return Fault(faults.PLAIN_PORT if wire.in_clear else faults.TLS_BROKEN)
     if reply in (NO_TLS, UNENCRYPTED_LOGIN):

@@ -4,21 +4,32 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailx.config import Smarthost
 from mailx.core import faults, reaching
 from mailx.core.faults import ADVICE
-from mailx.core.probing import Probe
+from mailx.core.probing import Probe, Transcript
 from mailx.core.resolver import DNSFailure
 from mailx.mail.address import Address
+from mailx.outbound.client import Connection
+from mailx.outbound.dialogue import Opening
+from mailx.outbound.hop import NONE, Hop, Login, Security, Unreachable
 from mailx.outbound.probe import MailOutProbe
+from mailx.outbound.tls import Contexts
+from mailx.outbound.traced import TracedWire
 from tests.outbound.authorities import authority, served
-from tests.outbound.peers import EHLO, Outgoing, Sinks, listen
-from tests.outbound.test_sasl import Guard
+from tests.outbound.peers import ADA as ADDRESS
+from tests.outbound.peers import EHLO, Outgoing, Sinks, envelope, listen
+from tests.outbound.test_sasl import Guard, threads
 
 reactor: Any = _reactor
 
@@ -52,11 +63,11 @@ class ProbeTests(TestCase):
         self.patch(reaching, "_GUESS_SECONDS", 0.3)
 
     async def attempt(self, port: int, **fields: Any) -> Probe:
-        settings = Smarthost(**{"host": "127.0.0.1", "port": port, "security": "plain", "timeout": 5, **fields})
+        smarthost = Smarthost(**{"host": "127.0.0.1", "port": port, "security": "plain", "timeout": 5, **fields})
         path = Path(self.mktemp())
         path.mkdir()
         probe = MailOutProbe("me.example.test", Outgoing(), Names(), reactor, authority().file(path))
-        found = await probe.try_smarthost(settings, ADA, BOB)
+        found = await probe.try_smarthost(smarthost, ADA, BOB)
         self.assertNotIn(PASSWORD, repr(found))
         self.assertNotIn(b64encode(PASSWORD.encode()).decode(), repr(found))
         return found
@@ -175,7 +186,8 @@ class Reaching(ProbeTests):
         self.failed(await self.attempt(number), faults.REFUSED, str(number))
 
     async def test_silence(self) -> None:
-        self.failed(await self.attempt(self.odd(), timeout=1), faults.SILENT)
+        for security in ("plain", "tls"):
+            self.failed(await self.attempt(self.odd(), timeout=1, security=security), faults.SILENT)
 
     async def test_other_protocols(self) -> None:
         for words in (b"HTTP/1.1 400 Bad Request\r\n", b"* OK IMAP\r\n", b"\x15\x03\x01\x00\x02\x02\x46\n"):
@@ -199,6 +211,46 @@ class Reaching(ProbeTests):
         self.failed(await self.scripted(("", b"421 4.3.2 Busy")), faults.NOT_WELCOME, "Busy")
         self.failed(await self.scripted(("EHLO", b"550 No"), ("HELO", b"550 Not you")), faults.NOT_WELCOME, "Not you")
         self.failed(await self.scripted(("EHLO", None)), faults.CLOSED)
+
+
+class Hostile(SynchronousTestCase):
+    @settings(max_examples=150)
+    @given(
+        st.lists(
+            st.sampled_from(
+                [b"220 x", b"250-x", b"250 AUTH PLAIN LOGIN", b"334 ", b"334 eA==", b"235 y", b"354 go", b"535 n", b"421 z", b"\xff\x00"]
+            )
+            | st.binary(max_size=20),
+            max_size=12,
+        )
+    )
+    def test_any_lines(self, lines: list[bytes]) -> None:
+        """Whatever comes, the session ends, nothing raises but what is expected, and the password is shown nowhere."""
+        clock = Clock()
+        transcript = Transcript((PASSWORD, b64encode(PASSWORD.encode()).decode()))
+        wire = TracedWire(clock.seconds, transcript, "relay.example.org", 10.0)
+        transport = StringTransport()
+        transport.abortConnection = lambda: None  # type: ignore[method-assign]
+        wire.makeConnection(transport)
+        hop = Hop("relay.example.org", "192.0.2.1", 25)
+        opening = Opening(hop, Security(NONE), Login("me", PASSWORD), "me.example.test", Contexts(), threads)
+
+        async def run() -> None:
+            try:
+                opened = await opening.open(wire)
+            except Unreachable:
+                return
+            await Connection("k", wire, opened).send(envelope(), (ADDRESS,), Outgoing())
+
+        running = Deferred.fromCoroutine(run())
+        for line in lines:
+            wire.dataReceived(line + b"\r\n")
+        for _ in range(20):
+            clock.advance(10)
+            wire.look(150.0)
+        self.successResultOf(running)
+        self.assertNotIn(PASSWORD, repr(transcript.probe("")))
+        self.assertNotIn(b64encode(b"\0me\0" + PASSWORD.encode()).decode(), repr(transcript.probe("")))
 
 
 class TLS(ProbeTests):
