@@ -1,7 +1,7 @@
 # make run     install MailX into .venv and start it here: data in ./var, secret in ./mailx.secret
 # make test    lint, types, docs, unit and system tests, in environments of their own below .tox
 # make bench-smtp | bench-imap | bench-index | bench-idle | bench-crash
-# make bench-relay | bench-hop | bench-dead | bench-crash-queue           measure, beside other servers where that tells something
+# make bench-relay | bench-hop | bench-dead | bench-crash-queue | bench-webhook      measure, beside other servers where that tells something
 # make fuzz    the property tests with many more examples
 # make soak    mixed load for MINUTES (60)
 # make clean   remove what the targets above made; keeps ./var and ./mailx.secret

@@ -12,7 +12,7 @@ from mailx import config
 from mailx.core.limits import DAY, HOUR, MINUTE, Budgets, SendLimits
 from mailx.core.policy import Findings
 from mailx.mail.address import Address
-from mailx.mail.envelope import GENERATED, Envelope, Filing, Origin, new_id
+from mailx.mail.envelope import GENERATED, WEBHOOK, Envelope, Filing, Origin, new_id
 from mailx.mail.message import Message
 from mailx.store.delivery import Consignment, Delivery, deliver
 from mailx.store.queue import PENDING, Parcel, Waiting
@@ -167,6 +167,7 @@ class AccountTests(Base):
             filed = evolve(self.envelope(account=1, protocol="IMAP"), filing=Filing("INBOX"))
             self.assertIsNone(await limits.check(filed, Findings()))
             self.assertEqual(await self.verdict(limits, protocol=GENERATED, address=""), "ok")
+            self.assertEqual(await self.verdict(limits, protocol=WEBHOOK), "ok")
 
     async def sent(self, account: int, count: int, ago: int) -> None:
         """Put a message of ``count`` recipients into the queue, as if it had been sent ``ago`` seconds ago."""

@@ -10,7 +10,7 @@ from mailx.core.dkim import ALGORITHMS, ED25519, RSA, publishes
 from mailx.core.signing import ACTIVE, NEXT, RETIRED, Signing
 from mailx.core.users import DirectoryError
 from mailx.mail.address import Address
-from mailx.mail.envelope import GENERATED, Envelope
+from mailx.mail.envelope import GENERATED, WEBHOOK, Envelope
 from mailx.mail.message import Message
 from mailx.mail.reply import Unavailable
 from tests.scenery import DOMAIN, World, world
@@ -174,5 +174,7 @@ class Speaking(Base):
             self.assertEqual(await asked(author, sender), domain, (author, sender))
         self.assertEqual(await asked(DOMAIN, f"me@{DOMAIN}", None), "", "a stranger is not spoken for")
         self.assertEqual(await asked(f"mx.{DOMAIN}", None, None, GENERATED), DOMAIN)
+        self.assertEqual(await asked(DOMAIN, f"no-reply@{DOMAIN}", None, WEBHOOK), DOMAIN)
+        self.assertEqual(await asked(DOMAIN, "no-reply@example.com", None, WEBHOOK), "")
         self.assertEqual(await asked(DOMAIN, None, 999), "")
         self.assertEqual(set(ALGORITHMS), {RSA, ED25519})
