@@ -7,11 +7,12 @@ any shape that JSON has: what is not expected is told as it is, never trusted.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from mailx.core.timeline import Event, Trace
 from mailx.web.panel.links import shown
 
+_FIRST, _LAST = 4, 6  # steps of a long story that is told shortly
 _NAMES = 5  # recipients named in one sentence
 _PROTOCOLS = {"HTTP": "the webhook", "generated": "this server itself", "IMAP": "IMAP"}
 _SECURITY = {
@@ -124,6 +125,12 @@ class Story:
     message_id: str
     queued: bool  # the queue may have more
     steps: tuple[Step, ...]
+    left_out: int = 0  # steps between the first and the last ones
+
+    def short(self) -> "Story":
+        """The same with its beginning and its end only."""
+        more = len(self.steps) - _FIRST - _LAST
+        return self if more <= 0 else evolve(self, steps=self.steps[:_FIRST] + self.steps[-_LAST:], left_out=more)
 
 
 def told(trace: Trace, names: Mapping[int, str]) -> Story:

@@ -1,5 +1,6 @@
 """The pages of deliveries: searches, and stories of anything that a timeline may hold."""
 
+import re
 from typing import Any
 
 from hypothesis import given
@@ -59,15 +60,39 @@ class Pages(TestCase):
 
     async def test_many(self) -> None:
         await self.open()
-        for number in range(25):
+        for number in range(45):
             self.office.timeline.note(f"id{number:02}", "accepted", ["ada@example.org"], sender="ada@example.org", recipients=[BOB])
-        page = await self.get("/deliveries?what=ada@example.org")
-        self.assertEqual(page.text.count("<h2>Message"), 20)
-        self.assertIn("limit=50", page.text)
-        page = await self.get("/deliveries?what=ada@example.org&limit=50")
-        self.assertEqual(page.text.count("<h2>Message"), 25)
-        for limit in ("0", "-1", "7", "x", "1000000"):
-            self.assertEqual((await self.get(f"/deliveries?limit={limit}")).text.count("<h2>Message"), 20)
+        seen: list[str] = []
+        path = "/deliveries?what=ada@example.org"
+        for _ in range(3):
+            page = await self.get(path)
+            seen += re.findall("<h2>Message <a[^>]*><code>(id[0-9]+)", page.text)
+            self.assertLess(len(page.body), 100_000)
+            path = next(iter(re.findall('href="([^"]+)" rel="next"', page.text)), "").replace("&amp;", "&")
+        self.assertEqual(seen, [f"id{number:02}" for number in range(44, -1, -1)])
+        self.assertEqual(path, "")
+        for number in ("0", "-1", "x", "1000000"):
+            await self.get(f"/deliveries?page={number}")
+
+    async def test_a_long_story(self) -> None:
+        await self.open()
+        for number in range(250):
+            self.office.timeline.note("id", "deferred", [BOB], recipient=BOB, attempts=number + 1, reply="451 Later")
+        page = await self.get(f"/deliveries?what={BOB}")
+        self.assertIn("240 steps between these", page.text)
+        self.assertIn("Attempt 4:", page.text)
+        self.assertNotIn("Attempt 5:", page.text)
+        self.assertIn("Attempt 245:", page.text)
+        page = await self.get("/deliveries/id")
+        self.assertIn("Attempt 100:", page.text)
+        self.assertNotIn("Attempt 101:", page.text)
+        self.assertIn("Attempt 250:", (await self.get("/deliveries/id?page=3")).text)
+        self.assertLess(len(page.body), 100_000)
+        self.office.timeline.note("report", "reports", ["id"], of="id")
+        self.assertIn("Attempt 1:", (await self.get("/deliveries/id")).text)
+        self.assertIn("This message is a report", (await self.get("/deliveries/report")).text)
+        await self.get("/deliveries/other", 404)
+        await self.get(f"/deliveries/{BOB}", 404)
 
     async def test_strangers_write_what_they_want(self) -> None:
         await self.open()

@@ -48,7 +48,7 @@ FILTERS = {
     "/accounts": ("text", "domain", "role", "state", "after"),
     "/aliases": ("text", "domain", "after"),
     "/domains": ("text", "after"),
-    "/deliveries": ("what", "limit"),
+    "/deliveries": ("what", "page"),
 }
 OURS = (
     pages.Domains,

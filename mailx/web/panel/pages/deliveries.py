@@ -1,13 +1,20 @@
-"""Deliveries: what happened to a message, found by an address, a Message-ID or a queue id; without one, the newest messages."""
+"""Deliveries: what happened to a message, found by an address, a Message-ID or a queue id; without one, the newest messages.
 
-from mailx.core.timeline import TRACES, Trace
+A page has 20 messages, and of each its beginning and its end; the page of one message has all steps that are kept, a
+hundred at a time.
+"""
+
+from mailx.core.timeline import Trace
+from mailx.core.users import DirectoryError
 from mailx.web.panel.links import asked, shown, to
 from mailx.web.panel.page import Page, View, Visit, show
-from mailx.web.panel.story import accounts, told
+from mailx.web.panel.story import Story, accounts, told
 
-MOST = 200  # messages on a page
+PAGE = 20  # messages
+PAGES = 10
+STEPS = 100  # of one message on its page
 _WHAT = 1000  # characters
-_LIMITS = (TRACES, 50, 100, MOST)
+_REPORTS = 200  # messages found by a queue id: itself, and the reports about it
 
 
 class Deliveries(Page):
@@ -19,31 +26,47 @@ class Deliveries(Page):
 
     @show("/deliveries")
     async def index(self, visit: Visit) -> View:
-        return await self._found(visit, asked(visit.query, "what"))
+        what, number = asked(visit.query, "what"), min(visit.page_number(), PAGES)
+        context = {
+            "what": what,
+            "days": self.parts.settings.current.queue.keep_days,
+            "stories": (),
+            "newer": "",
+            "older": "",
+            "problem": "",
+        }
+        if len(what) > _WHAT:
+            problem = "Give the whole address, the Message-ID or the queue id: nothing longer."
+            return View("deliveries.html", {**context, "what": "", "problem": problem}, status=422)
+        timeline = self.parts.timeline
+        most = number * PAGE
+        traces: list[Trace] = await (timeline.trace(what, most) if what else timeline.recent(most))
+        context["stories"] = [story.short() for story in await self._told(traces[::-1][most - PAGE :])]
+        if number > 1:
+            context["newer"] = to("deliveries", query={"what": what, "page": number - 1})
+        if len(traces) == most and number < PAGES:
+            context["older"] = to("deliveries", query={"what": what, "page": number + 1})
+        return View("deliveries.html", context, title=f"Deliveries: {shown(what, 100)}" if what else "")
 
     @show("/deliveries/<id>")
     async def message(self, visit: Visit) -> View:
-        """What a queue id finds: an address that other pages can lead to."""
-        return await self._found(visit, visit.path["id"].strip())
-
-    async def _found(self, visit: Visit, what: str) -> View:
-        wanted = visit.query.get("limit", "")
-        limit = int(wanted) if wanted in map(str, _LIMITS) else TRACES
+        """One message by its queue id."""
+        id = visit.path["id"]
+        found = [trace for trace in await self.parts.timeline.trace(id, _REPORTS) if trace.envelope == id]
+        if not found:
+            raise DirectoryError("not_found", f"Nothing is known of a message {shown(id, 40)}.", "Search for an address or the Message-ID.")
+        (story,) = await self._told(found)
+        pages = max(1, -(-len(story.steps) // STEPS))
+        number = min(visit.page_number(), pages)
         context = {
-            "what": what,
-            "limit": limit,
-            "limit_choices": [(each, str(each)) for each in _LIMITS],
-            "days": self.parts.settings.current.queue.keep_days,
+            "story": story,
+            "steps": story.steps[(number - 1) * STEPS : number * STEPS],
+            "newer": to("deliveries", id, query={"page": number - 1}) if number > 1 else "",
+            "older": to("deliveries", id, query={"page": number + 1}) if number < pages else "",
         }
-        if len(what) > _WHAT or "\0" in what:
-            problem = "Give the whole address, the Message-ID or the queue id: nothing longer."
-            return View("deliveries.html", {**context, "what": "", "stories": (), "more": "", "problem": problem}, status=422)
-        timeline = self.parts.timeline
-        traces: list[Trace] = await (timeline.trace(what, limit) if what else timeline.recent(limit))
+        return View("delivery.html", context, title=f"Message {story.id}")
+
+    async def _told(self, traces: list[Trace]) -> list[Story]:
         users = [await self.parts.accounts.user(id) for id in sorted(accounts(traces))]
         names = {user.id: str(user.address) for user in users if user is not None}
-        stories = [told(trace, names) for trace in reversed(traces)]
-        larger = next((each for each in _LIMITS if each > limit), 0)
-        more = to("deliveries", query={"what": what, "limit": larger}) if len(traces) == limit and larger else ""
-        title = f"Deliveries: {shown(what, 100)}" if what else "Deliveries"
-        return View("deliveries.html", {**context, "stories": stories, "more": more, "problem": ""}, title=title)
+        return [told(trace, names) for trace in traces]

@@ -107,7 +107,7 @@ class Queue(Page):
             "verbs": _VERBS,
             "newer": to("queue", id) if visit.after() else "",
             "older": to("queue", id, query={"after": entries[RECIPIENTS - 1].id}) if len(entries) > RECIPIENTS else "",
-            "story": to("deliveries", query={"what": id}),
+            "story": to("deliveries", id),
         }
         return View("queue_message.html", context, title=f"Message {id}")
 
