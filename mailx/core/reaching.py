@@ -46,7 +46,7 @@ class Patience:
 
     def now(self, reactor: Any) -> float:
         """Seconds that what begins now may take."""
-        return max(1.0, min(self.each, self.until - reactor.seconds()))
+        return max(1.0, min(self.each, self.until - float(reactor.seconds())))
 
 
 class Addresses(Protocol):
