@@ -1,6 +1,6 @@
 """Deliveries: what happened to a message, found by an address, a Message-ID or a queue id; without one, the newest messages.
 
-A page has 20 messages, and of each its beginning and its end; the page of one message has all steps that are kept, a
+A page has ten messages, and of each its beginning and its end; the page of one message has all steps that are kept, a
 hundred at a time.
 """
 
@@ -10,8 +10,8 @@ from mailx.web.panel.links import asked, shown, to
 from mailx.web.panel.page import Page, View, Visit, show
 from mailx.web.panel.story import Story, accounts, told
 
-PAGE = 20  # messages
-PAGES = 10
+PAGE = 10  # messages
+PAGES = 20
 STEPS = 100  # of one message on its page
 _WHAT = 1000  # characters
 _REPORTS = 200  # messages found by a queue id: itself, and the reports about it
