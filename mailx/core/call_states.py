@@ -6,6 +6,7 @@ noted is found at the start, by looking at every call that is not over; so is, a
 """
 
 from collections.abc import Callable
+from itertools import islice
 from time import time
 from typing import Any
 
@@ -96,7 +97,7 @@ class CallStates:
         await deferLater(self._reactor, 0)  # what comes in the same turn of the reactor shares the transaction
         wait = _AGAIN
         while self._waiting:
-            part = list(self._waiting)[:SLICE]
+            part = list(islice(self._waiting, SLICE))
             for envelope in part:
                 del self._waiting[envelope]
             try:

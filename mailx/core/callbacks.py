@@ -13,7 +13,7 @@ from time import time
 from typing import Any
 
 from attrs import define, frozen
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -90,11 +90,12 @@ class Callbacks:
         self._reactor = reactor
         self._now = now
         self._hosts: dict[bytes, _Host] = {}
-        self._running: set[Deferred[None]] = set()
+        self._running: dict[int, Deferred[None]] = {}  # by the callback's id
         self._looking: Deferred[None] | None = None
         self._again = False
         self._due: IDelayedCall | None = None
         self._started = False
+        self._cutting = False
         self._single = not getattr(store, "node", "")  # no other server uses the database
 
     def start(self) -> None:
@@ -112,7 +113,7 @@ class Callbacks:
             await ended
         if self._running:
             cut = self._reactor.callLater(_ENDING, self._cut)
-            await DeferredList([_after(each) for each in self._running])
+            await DeferredList([_after(each) for each in self._running.values()])
             if cut.active():
                 cut.cancel()
 
@@ -158,7 +159,8 @@ class Callbacks:
             if some and slots:
                 free = {key: host.allowed - host.running for key, host in self._hosts.items()}
                 for claimed in await self._store.write(rows.claim, now, slots, free):
-                    self._begin(claimed)
+                    if claimed.id not in self._running:  # its lease may be over, should the clock have jumped
+                        self._begin(claimed)
             if not self._again:
                 break
         if self._started:
@@ -182,7 +184,8 @@ class Callbacks:
             due.cancel()
 
     def _cut(self) -> None:
-        for each in list(self._running):
+        self._cutting = True
+        for each in list(self._running.values()):
             each.cancel()
 
     # One post.
@@ -193,11 +196,11 @@ class Callbacks:
         host = self._hosts.setdefault(claimed.host, _Host())
         host.running += 1
         posting = Deferred.fromCoroutine(self._tell(claimed, host))
-        self._running.add(posting)
-        posting.addBoth(self._ended, posting, host)
+        self._running[claimed.id] = posting
+        posting.addBoth(self._ended, claimed.id, host)
 
-    def _ended(self, result: Any, posting: "Deferred[None]", host: _Host) -> None:
-        self._running.discard(posting)
+    def _ended(self, result: Any, id: int, host: _Host) -> None:
+        del self._running[id]
         host.running -= 1
         if isinstance(result, Failure):  # it is due again when its lease is over
             if isinstance(result.value, Unavailable):
@@ -218,12 +221,21 @@ class Callbacks:
             if 300 <= status < 400:
                 said += ", a redirect, which is not followed"
             host.allowed = min(host.allowed + 1, _AT_ONE_HOST)
+        except CancelledError:
+            return  # the server stops: it is posted again at the next start
         except NotPosted as error:
+            if self._cutting:
+                return
             done, said, unreachable = False, error.reason, error.unreachable
         except CipherError:
             done, said, claimed = False, "the record of the call does not open", _last(claimed)
         except _Nowhere:
             done, said, claimed = False, "no URL is set any more", _last(claimed)
+        except Unavailable:
+            raise
+        except Exception:
+            log.failure("A callback was not posted", event="callback.failed")
+            done, said = False, "a fault of this server; its log says more"
         now = int(self._now())
         state, due = DONE, now
         if not done:

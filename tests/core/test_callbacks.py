@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
+from mailx.core import callbacks as module
 from mailx.core.callbacks import WAITS
 from mailx.core.ledger import Selection
 from mailx.core.posting import NotPosted
@@ -427,3 +428,46 @@ class Rows(TestCase):
             self.assertEqual(await store.write(rows.derive, rows.Derivation((quiet.envelope,), 1)), rows.Derived(1, 0, 0))
             self.assertEqual(await store.write(rows.derive, rows.Derivation((told.envelope, quiet.envelope), 1)), rows.Derived(1, 1, 0))
             self.assertEqual(await store.write(rows.derive, rows.Derivation((told.envelope, "unknown"), 1)), rows.Derived())
+
+
+class Faults(TestCase):
+    """What goes wrong here does not go on for ever."""
+
+    timeout = 60
+
+    async def test_a_fault_counts_as_an_attempt(self) -> None:
+        here = await scene(self)
+        here.poster.answers[URL] = KeyError("what nobody thought of")
+        await here.start()
+        call = await here.call("me@example.test")
+
+        async def tried() -> bool:
+            return bool((await here.callbacks.of_call(call.id))[0].attempts)
+
+        await here.office.until(tried)
+        first, _ = await here.callbacks.of_call(call.id)
+        self.assertEqual((first.state, first.history[0][1]), ("waiting", "a fault of this server; its log says more"))
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    async def test_a_record_that_does_not_open(self) -> None:
+        here = await scene(self)
+        call = await here.call("me@example.test")
+        await here.office.world.store.write(lambda txn: txn.execute("UPDATE calls SET details = ?", (b"damaged",)))
+        await here.start()
+        await here.until_told(call, "given_up", "given_up")
+        self.assertEqual(here.poster.posts, [])
+
+    async def test_stopped_while_posting(self) -> None:
+        here = await scene(self)
+        self.patch(module, "_ENDING", 0.05)
+        here.poster.answers[URL] = Deferred()
+        await here.start()
+        call = await here.call("me@example.test")
+        await here.until_posted(1)
+        await here.callbacks.stop()
+        del here.poster.answers[URL]
+        again = await scene(self, over=here.office)
+        again.callbacks.start()
+        await again.until_posted(1)
+        await again.until_told(call, "done", "done")
+        self.assertEqual(again.poster.posts[0][1]["event_id"], here.poster.posts[0][1]["event_id"])
