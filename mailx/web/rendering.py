@@ -54,6 +54,11 @@ class Rendering:
         self._environment.globals["unique"] = count(1).__next__
         self._environment.filters |= {"when": when, "ago": ago, "octets": octets, "number": number, "duration": duration, "plural": plural}
 
+    def warm(self) -> None:
+        """Compile every template: a hundred times longer than rendering one. Call it in a thread; pages may be rendered meanwhile."""
+        for name in self._environment.list_templates():
+            self._environment.get_template(name)
+
     def render(self, template: str, context: Mapping[str, Any]) -> bytes:
         """The page as octets; raises what Jinja2 raises for a template that is wrong."""
         return self._environment.get_template(template).render(context).encode()

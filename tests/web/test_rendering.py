@@ -56,6 +56,11 @@ class Files(SynchronousTestCase):
                 self.assertNotIn(text, one.content.replace(b"http://www.w3.org/2000/svg", b""))
 
 
+class Templates(SynchronousTestCase):
+    def test_all_compile(self) -> None:
+        Rendering().warm()
+
+
 class Charts(SynchronousTestCase):
     def series(self, counts: list[int], step: int = 1800) -> Series:
         return Series(

@@ -70,7 +70,8 @@ class Panel:
         self._proxies = networks(config.panel.proxies)
         self._tokens = Tokens(parts.sessions.mark)
         self.pages = [page(parts) for page in pages]
-        self._shell = Shell(Rendering(), self._tokens, config.server.hostname, self.pages)
+        self._rendering = Rendering()
+        self._shell = Shell(self._rendering, self._tokens, config.server.hostname, self.pages)
         self._entrance = Entrance(parts, self._shell)
         self._setup = SetUp(parts, self._shell)
 
@@ -79,6 +80,10 @@ class Panel:
         largest = max((route.files for page in self.pages for route in page.routes()), default=0)
         limit = max(BODY_LIMIT, largest)
         return WebSite(self.resource(), self._parts.reactor, body_limit=limit, too_large=self._too_large, proxies=self._proxies)
+
+    def warm(self) -> None:
+        """Make the pages ready, in a thread, so that the first visit does not hold up the event loop."""
+        self._parts.reactor.callInThread(self._rendering.warm)
 
     async def stop(self) -> None:
         """End what pages do in the background."""

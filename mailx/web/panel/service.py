@@ -35,6 +35,7 @@ class PanelService(Service):
             factory = TLSMemoryBIOFactory(self._tls.server_options(), False, factory)
         self._port = self._reactor.listenTCP(settings.port, factory, backlog=BACKLOG, interface=settings.interface)
         super().startService()  # type: ignore[no-untyped-call]
+        self._panel.warm()
         log.info("Control panel open", event="panel.started", interface=settings.interface, port=settings.port, tls=settings.tls)
 
     def stopService(self) -> Deferred[None]:
