@@ -55,6 +55,16 @@ class Told:
     history: tuple[tuple[int, str], ...]
 
 
+@frozen
+class _Outcome:
+    """What came of one attempt. ``final``: there is no use in another; ``unreachable``: the host as a whole does not work."""
+
+    done: bool
+    said: str
+    final: bool = False
+    unreachable: bool = False
+
+
 @define
 class _Host:
     allowed: int = 1
@@ -211,49 +221,53 @@ class Callbacks:
 
     async def _tell(self, claimed: Claimed, host: _Host) -> None:
         """Post one and note what came of it."""
-        unreachable = False
-        try:
-            call = await self._calls.show(claimed.call)
-            if call is None:
-                return  # forgotten meanwhile, and the callback with it
-            status = await self._post(claimed, call)
-            done, said = 200 <= status < 300, f"answered {status}"
-            if 300 <= status < 400:
-                said += ", a redirect, which is not followed"
-            host.allowed = min(host.allowed + 1, _AT_ONE_HOST)
-        except CancelledError:
-            return  # the server stops: it is posted again at the next start
-        except NotPosted as error:
-            if self._cutting:
-                return
-            done, said, unreachable = False, error.reason, error.unreachable
-        except CipherError:
-            done, said, claimed = False, "the record of the call does not open", _last(claimed)
-        except _Nowhere:
-            done, said, claimed = False, "no URL is set any more", _last(claimed)
-        except Unavailable:
-            raise
-        except Exception:
-            log.failure("A callback was not posted", event="callback.failed")
-            done, said = False, "a fault of this server; its log says more"
+        outcome = await self._try(claimed)
+        if outcome is None:
+            return
         now = int(self._now())
         state, due = DONE, now
-        if not done:
-            given_up = claimed.attempts >= len(WAITS)
+        if not outcome.done:
+            given_up = outcome.final or claimed.attempts >= len(WAITS)
             state, due = (GIVEN_UP, now) if given_up else (WAITING, now + WAITS[claimed.attempts])
-        await self._store.write(rows.finish, Finished(claimed.id, state, due, f"{now} {said}"))
+        line = f"{now} {outcome.said}"
+        await self._store.write(rows.finish, Finished(claimed.id, state, due, line))
         metrics.CALLBACKS.labels({DONE: "posted", WAITING: "failed", GIVEN_UP: "given_up"}[state]).inc()
         log.info(
             "A callback {outcome}: {said}",
             event="callback.tried",
             outcome={DONE: "was posted", WAITING: "failed", GIVEN_UP: "was given up"}[state],
-            said=said,
+            said=outcome.said,
             queued_id=claimed.call,
             state=claimed.event,
         )
-        if unreachable:
+        if outcome.unreachable:
             host.allowed = 1
-            await self._put_off(claimed.host, f"{now} {said}")
+            await self._put_off(claimed.host, line)
+        elif outcome.done:
+            host.allowed = min(host.allowed + 1, _AT_ONE_HOST)
+
+    async def _try(self, claimed: Claimed) -> "_Outcome | None":
+        """What came of one attempt; None when it is none. Raises Unavailable."""
+        try:
+            call = await self._calls.show(claimed.call)
+            if call is None:
+                return None  # forgotten meanwhile, and the callback with it
+            status = await self._post(claimed, call)
+        except CancelledError:
+            return None  # the server stops: it is posted again at the next start
+        except NotPosted as error:
+            return None if self._cutting else _Outcome(False, error.reason, unreachable=error.unreachable)
+        except CipherError:
+            return _Outcome(False, "the record of the call does not open", final=True)
+        except _Nowhere:
+            return _Outcome(False, "no URL is set any more", final=True)
+        except Unavailable:
+            raise
+        except Exception:
+            log.failure("A callback was not posted", event="callback.failed")
+            return _Outcome(False, "a fault of this server; its log says more")
+        redirected = ", a redirect, which is not followed" if 300 <= status < 400 else ""
+        return _Outcome(200 <= status < 300, f"answered {status}{redirected}")
 
     async def _post(self, claimed: Claimed, call: Call) -> int:
         settings = self._settings.current.webhook
@@ -290,11 +304,6 @@ class Callbacks:
 
 class _Nowhere(Exception):
     """There is no URL to post to."""
-
-
-def _last(claimed: Claimed) -> Claimed:
-    """As if all attempts had been made."""
-    return Claimed(claimed.id, claimed.call, claimed.event, claimed.happened, claimed.host, len(WAITS))
 
 
 def _after(deferred: "Deferred[None]") -> "Deferred[None]":
