@@ -182,9 +182,9 @@ class MailX(MultiService):
         await mailboxes.resume()
         indexer = await self._open_index(store, cipher, blobs, mailboxes)
         post, reception, after = await self._open_mail(settings, store, cipher, blobs, accounts)
+        first = await first_account(accounts, config.server.first_domain)  # before alerts, which may be mailed to it
         people.admins.alerts = alerts = await open_alerts(settings, store, cipher, post, reception, after, tls, reactor, parts)
         templates = await open_templates(settings, store, cipher, reactor, parts)
-        first = await first_account(accounts, config.server.first_domain)
         for task in (Delay(reactor), Census(accounts, reactor)):
             task.start()
             parts.callback(task.stop)

@@ -25,7 +25,7 @@ PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
 BLOCK = ".. code-block:: console"
 MARK = ".. not-run: "
 PASSWORD = "bunxr-8ysc6-dbvvd-hk99q"  # of the first account, as the pages show it
-TOOLS = ("curl", "swaks")  # a page that needs one that is not installed is skipped
+TOOLS = ("curl", "openssl", "swaks")  # a page that needs one that is not installed is skipped
 INTERNET = {"example.net": "@ MX 10 mx\nmx A 127.0.0.9"}
 DEFAULTS = Config()
 

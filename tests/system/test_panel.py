@@ -154,6 +154,8 @@ class EveryPage(SynchronousTestCase):
         browser.go(path)
         if browser.loaded() > PAGE_LIMIT:
             yield f"{path}: {browser.loaded()} octets"
+        if browser.overflow() > 0:
+            yield f"{path}: {browser.overflow()} pixels too wide for a desk"
         browser.shoot(f"{name}-light")
         browser.page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
         yield from browser.violations()
