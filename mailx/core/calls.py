@@ -26,6 +26,7 @@ log = Logger()
 
 KEPT_AT_LEAST = 2 * 86400  # seconds: longer than the widest window of timestamps, and than idempotency keys are promised for
 _DAILY = 86400
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _SLICE = 500  # records forgotten in one transaction
 
 
@@ -131,7 +132,7 @@ class Calls:
         ``host`` is the ``host_key`` of ``callback`` when what becomes of the call is to be posted to it, or to the URL of the settings.
         """
         values = [to, subject, sender, callback, queued_at, digest.hex(), secret]
-        details = self._cipher.seal(b"call", envelope.encode(), json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode())
+        details = self._cipher.seal(b"call", envelope.encode(), _json(values).encode())
         return Posted(calls.Call(0, envelope, replay, idempotency, created, type, QUEUED, created, details, host))
 
     def opened(self, record: calls.Call) -> Call:

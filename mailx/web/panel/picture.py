@@ -9,7 +9,7 @@ from base64 import b64encode
 from html import escape
 from html.parser import HTMLParser
 
-WIDTH, HEIGHT = 600, 720
+WIDTH, HEIGHT = 600, 640
 
 _VOID = frozenset({"area", "br", "col", "hr", "img", "wbr"})
 _TAGS = _VOID | frozenset(
