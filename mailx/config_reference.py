@@ -79,7 +79,12 @@ def page() -> str:
         title = f"[{name}]"
         parts.append(f"{title}\n{'-' * len(title)}\n\n{_marked(_summary(kind))}\n")
         for attribute in fields(kind):
-            parts.append(_entry(f"{name}.{attribute.name}", attribute, f"Variable: ``{variable(name, attribute.name)}``."))
+            note = f"Variable: ``{variable(name, attribute.name)}``."
+            if attribute.metadata["live"]:
+                note += " Changes while the server runs (:doc:`settings`)."
+            elif attribute.metadata["reread"]:
+                note += " Read again by ``mailxctl config reload``."
+            parts.append(_entry(f"{name}.{attribute.name}", attribute, note))
             if (inside := table(attribute)) is not None:
                 parts += [_entry(f"{name}.{attribute.name}[].{inner.name}", inner, "") for inner in fields(inside)]
     return "\n".join(parts)

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailx.config import Config, sections, variable
-from mailx.config_file import ConfigError, find, load
+from mailx.config import Config, relays, sections, variable
+from mailx.config_file import ConfigError, Fixed, Sources, find, load
 from mailx.config_reference import literal, page, toml
 
+JUNK = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text() | st.integers(), max_size=3)
 ROOT = Path(__file__).parent.parent
 
 
@@ -215,6 +216,89 @@ def _toml(value: object) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_toml(one) for one in value) + "]"
     return literal("" if value is None else value)
+
+
+class Whole(SynchronousTestCase):
+    """What only settings together can tell, whoever sets them."""
+
+    def wrong(self, **environ: str) -> list[str]:
+        try:
+            without_file(**{f"MAILX_{name}": value for name, value in environ.items()})
+        except ConfigError as error:
+            return [problem.key for problem in error.problems]
+        return []
+
+    def test_a_panel_that_others_reach_is_meant_so_and_encrypted(self) -> None:
+        for address in ("0.0.0.0", "192.0.2.1", "::", "::ffff:192.0.2.1"):
+            out = {"PANEL__INTERFACE": address}
+            self.assertEqual(self.wrong(**out), ["panel.interface"])
+            self.assertEqual(self.wrong(**out, PANEL__TLS="true"), ["panel.interface"])
+            self.assertEqual(self.wrong(**out, PANEL__EXPOSE="true"), ["panel.expose"])
+            self.assertEqual(self.wrong(**out, PANEL__EXPOSE="true", PANEL__TLS="true"), [])
+            self.assertEqual(self.wrong(**out, PANEL__EXPOSE="true", PANEL__PROXIES="192.0.2.9/32"), [])
+            self.assertEqual(self.wrong(**out, PANEL__PORT="0"), [])
+        for address in ("127.0.0.1", "127.9.9.9", "::1"):
+            self.assertEqual(self.wrong(PANEL__INTERFACE=address), [])
+        self.assertEqual(self.wrong(PANEL__INTERFACE="everywhere"), ["panel.interface"])
+
+    def test_the_smart_host(self) -> None:
+        self.assertEqual(self.wrong(SMARTHOST__HOST="smtp.example.org", SMARTHOST__USERNAME="me"), ["smarthost.password"])
+        self.assertEqual(self.wrong(SMARTHOST__HOST="smtp.example.org", SMARTHOST__PASSWORD="x"), ["smarthost.username"])
+        self.assertEqual(self.wrong(SMARTHOST__HOST="smtp example"), ["smarthost.host"])
+        self.assertEqual(self.wrong(OUTBOUND__ROUTES='[{relay = "smarthost"}]'), ["outbound.routes[0].relay"])
+        self.assertEqual(self.wrong(SMARTHOST__HOST="::1", OUTBOUND__ROUTES='[{relay = "smarthost"}]'), [])
+        named = {"OUTBOUND__RELAYS": '[{name = "smarthost", hosts = ["a.example"]}]'}
+        self.assertEqual(self.wrong(**named), [])
+        self.assertEqual(self.wrong(**named, SMARTHOST__HOST="b.example"), ["outbound.relays[0].name"])
+
+    def test_it_is_a_relay(self) -> None:
+        for host, endpoint in (("::1", "[::1]:465"), ("192.0.2.1", "192.0.2.1:465"), ("a.example", "a.example:465")):
+            config = without_file(MAILX_SMARTHOST__HOST=host, MAILX_SMARTHOST__PORT="465", MAILX_SMARTHOST__SECURITY="tls")
+            (relay,) = relays(config)
+            self.assertEqual((relay.name, relay.hosts, relay.security), ("smarthost", (endpoint,), "tls"))
+
+    def test_the_webhook(self) -> None:
+        self.assertEqual(self.wrong(WEBHOOK__HEADER_PREFIX="X-A: b"), ["webhook.header_prefix"])
+        self.assertEqual(self.wrong(WEBHOOK__HEADER_PREFIX=""), ["webhook.header_prefix"])
+        self.assertEqual(self.wrong(WEBHOOK__SENDER_LOCAL="a@b"), ["webhook.sender_local"])
+        self.assertEqual(self.wrong(WEBHOOK__ALLOWED_LOCAL_PARTS="sales, no reply"), ["webhook.allowed_local_parts"])
+        self.assertEqual(self.wrong(WEBHOOK__ALLOWED_LOCAL_PARTS="sales, no.reply+x"), [])
+
+    def test_texts_have_bounds_and_no_control_characters(self) -> None:
+        for value in ("a\r\nb", "a\x00b", "a\x7fb", "a\u2028b", "x" * 5000):
+            self.assertEqual(self.wrong(WEBHOOK__SENDER_NAME=value), ["webhook.sender_name"], repr(value)[:20])
+        self.assertEqual(self.wrong(LIMITS__ACCOUNT_DAY=str(10**17)), ["limits.account_day"])
+        self.assertEqual(self.wrong(WEBHOOK__SENDER_NAME="Grüße, \U0001f4e8"), [])
+
+
+class Layers(SynchronousTestCase):
+    """Values from elsewhere, below file and environment."""
+
+    def test_what_is_fixed_and_by_what(self) -> None:
+        path = Path(self.mktemp())
+        path.write_text("[webhook]\nskew = 7\nport = 1\n")
+        sources = Sources(path.absolute(), {"MAILX_WEBHOOK__SKEW": "8", "MAILX_ADMIN__SOCKET": "/run/m.sock"})
+        self.assertEqual(set(sources.fixed), {"webhook.skew", "webhook.port", "admin.socket"})
+        self.assertEqual(sources.fixed["webhook.skew"], Fixed("environment", "MAILX_WEBHOOK__SKEW"))
+        self.assertEqual(sources.fixed["webhook.port"], Fixed("file", str(path.absolute())))
+        config = sources.over({"webhook.skew": 9, "webhook.per_minute": 9})
+        self.assertEqual((config.webhook.skew, config.webhook.per_minute), (8, 9))
+        self.assertEqual(sources.config.webhook.per_minute, 600, "left as it was")
+        self.assertEqual(sources.over({}), sources.config)
+
+    def test_a_configuration_alone_fixes_nothing(self) -> None:
+        config = without_file(MAILX_OUTBOUND__RELAYS='[{name = "a", hosts = ["a.example"], password = "x", username = "y"}]')
+        sources = Sources.of(config)
+        self.assertEqual((sources.fixed, sources.over({})), ({}, config))
+        self.assertEqual(sources.over({"webhook.allowed": ["::1/128"]}).webhook.allowed, ("::1/128",))
+        self.assertIs(sources.again(), sources)
+
+    @given(st.dictionaries(st.text(max_size=20) | st.sampled_from(["webhook.skew", "smarthost.host", "webhook", "webhook.x.y"]), JUNK))
+    def test_junk_is_refused_not_raised(self, values: dict[str, object]) -> None:
+        try:
+            Sources.of(Config()).over(values)
+        except ConfigError:
+            return
 
 
 class Generated(SynchronousTestCase):

@@ -27,6 +27,7 @@ def dangers(config: Config) -> Iterator[Danger]:
     if config.imap.plaintext_login:
         yield Danger("imap.plaintext_login", "true", "passwords may be sent without TLS.")
     yield from _webhook(config)
+    yield from _short("alerts.secret", config.alerts.secret)
     panel = config.panel
     if panel.port and not panel.tls and not panel.proxies and not is_loopback(panel.interface):
         yield Danger("panel.interface", panel.interface, "the panel is reached by others, and unencrypted.")
@@ -54,10 +55,10 @@ def _webhook(config: Config) -> Iterator[Danger]:
         return
     if not webhook.signature:
         yield Danger("webhook.signature", "false", "whoever reaches the port sends mail in your name.")
-    for key, secret in (
-        ("webhook.secret", webhook.secret),
-        ("webhook.callback_secret", webhook.callback_secret),
-        ("alerts.secret", config.alerts.secret),
-    ):
-        if secret and len(secret) < _SHORT:
-            yield Danger(key, "", f"a secret of less than {_SHORT} characters can be guessed; make one with `openssl rand -hex 32`.")
+    yield from _short("webhook.secret", webhook.secret)
+    yield from _short("webhook.callback_secret", webhook.callback_secret)
+
+
+def _short(key: str, secret: str) -> Iterator[Danger]:
+    if 0 < len(secret) < _SHORT:
+        yield Danger(key, "", f"a secret of less than {_SHORT} characters can be guessed; make one with `openssl rand -hex 32`.")

@@ -58,6 +58,13 @@ _LABELS = {
 }
 
 
+# The help of secrets, without the advice for those who write the file.
+_HELP = {
+    "smarthost.password": "Password of the login.",
+    "webhook.secret": "Shared secret that callers sign with. Empty: all calls get 503.",
+}
+
+
 @frozen
 class Item:
     """One setting. ``value`` is as TOML gives it; of a secret it is empty, and ``filled`` tells whether there is one."""
@@ -149,7 +156,7 @@ def _item(settings: Settings, section: str, attribute: "Attribute[Any]", unsafe:
     origin = settings.origin(key)
     return Item(
         key,
-        metadata["help"].replace("`", ""),
+        _HELP.get(key) or metadata["help"].replace("`", ""),
         _kind(attribute),
         "" if secret else value,
         plain(_value(Config(), section, attribute.name)),
