@@ -39,7 +39,7 @@ _CONNECT_TIMEOUT = 5.0  # seconds for each
 _LATE = "no answer in time"
 _PORTS = {"http": 80, "https": 443}
 
-_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+\Z")  # RFC 3986 2
+_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'(*+,;=%)-]+\Z")  # RFC 3986 2
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*\.?\Z")
 
 Network = IPv4Network | IPv6Network
