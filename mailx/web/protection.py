@@ -26,7 +26,7 @@ _HEADERS = {
 }
 _SECURE_HEADERS = _HEADERS | {"strict-transport-security": "max-age=31536000"}
 
-_PLACE = re.compile(r"/(?![/\\])[A-Za-z0-9._~!$&'()*+,;=:@%/?-]{0,1000}\Z")
+_PLACE = re.compile(r"/(?![/\\])[A-Za-z0-9._~!$&'()+*,;=:@%/?-]{0,1000}\Z")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?\Z")
 
 

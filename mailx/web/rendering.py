@@ -75,19 +75,19 @@ def when(seconds: float | None) -> Markup:
     """A moment as people read it, in UTC; a dash for none. Its distance from now is there to point at."""
     if seconds is None:
         return Markup("–")
-    return _moment(seconds, _written(seconds), _distance(seconds))
+    return _moment(seconds, _written(seconds), _distance(seconds), "exact")
 
 
 def ago(seconds: float | None) -> Markup:
     """A moment by its distance from now, with the moment itself to point at."""
     if seconds is None:
         return Markup("never")
-    return _moment(seconds, _distance(seconds), _written(seconds))
+    return _moment(seconds, _distance(seconds), _written(seconds), "distance")
 
 
-def _moment(seconds: float, text: str, title: str) -> Markup:
+def _moment(seconds: float, text: str, title: str, kind: str) -> Markup:
     exact = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, title, text)
+    return Markup('<time class="{}" datetime="{}" title="{}">{}</time>').format(kind, exact, title, text)
 
 
 def _written(seconds: float) -> str:
