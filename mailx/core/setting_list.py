@@ -10,6 +10,8 @@ from mailx.config_value import from_text
 from mailx.core.dangers import dangers
 from mailx.core.settings import DATABASE, FIXED, JSON, Settings
 
+_DEFAULTS = Config()
+
 # What a setting is called in a form, where its name in words says too little.
 _LABELS = {
     "smarthost.username": "User name",
@@ -159,7 +161,7 @@ def _item(settings: Settings, section: str, attribute: "Attribute[Any]", unsafe:
         _HELP.get(key) or metadata["help"].replace("`", ""),
         _kind(attribute),
         "" if secret else value,
-        plain(_value(Config(), section, attribute.name)),
+        _value(_DEFAULTS, section, attribute.name),
         bool(value) or value is False or value == 0,
         origin,
         settings.fixed_by(key) if origin in FIXED else "",
