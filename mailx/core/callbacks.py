@@ -274,7 +274,9 @@ class Callbacks:
         url = call.callback or settings.callback_url
         if not url:
             raise _Nowhere
-        event = self._cipher.hash(b"callback event", b"", str(claimed.id).encode()).hex()
+        event = self._cipher.hash(
+            b"callback event", b"", f"{call.envelope} {claimed.id}".encode()
+        ).hex()  # numbers may come again after a restore
         told: dict[str, Any] = {
             "event_id": event,
             "event": claimed.event,
