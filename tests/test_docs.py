@@ -36,6 +36,7 @@ from tests.scenery import world
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
 LITERAL = re.compile(r"``([^`\s]+)``")
+COMMAND = re.compile(r"(?:`|: |\$ |bin/)mailxctl((?: --\w+ FILE)?(?: [a-z]+(?:-[a-z]+)*)+)")
 
 
 def text(name: str) -> str:
@@ -85,7 +86,7 @@ class Names(SynchronousTestCase):
     def test_commands(self) -> None:
         """Every ``mailxctl`` command that a page, a remedy or a hint names is one."""
         for path in (*PAGES, *(ROOT / "mailx").rglob("*.py")):
-            for words in re.findall(r"(?:`|: |\$ |bin/)mailxctl((?: --\w+ FILE)?(?: [a-z]+(?:-[a-z]+)*)+)", path.read_text(encoding="utf-8")):
+            for words in COMMAND.findall(path.read_text(encoding="utf-8")):
                 names = words.replace("--config FILE", "").split()
                 command: Command | None = main
                 while isinstance(command, Group) and names:
