@@ -240,6 +240,9 @@ def _attached(one: Attachment) -> bytes:
     return "".join([f"{line}\r\n" for line in [*lines, ""]]).encode() + _base64(one.content)
 
 
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9._+(),@=-](?: ?[A-Za-z0-9._+(),@=-]){0,59}\Z")  # needs no RFC 2231
+
+
 def _filename(name: str) -> str:
     """The parameter that names a file (RFC 2183 2.3, RFC 2231)."""
     if not name:
@@ -247,7 +250,7 @@ def _filename(name: str) -> str:
     checked("filename", name, NAME_LIMIT)
     if "/" in name or "\\" in name:
         raise ComposeError("filename", "a path is not allowed, only a name")
-    if name.isascii() and '"' not in name and len(name) <= 60:
+    if _PLAIN_NAME.match(name):
         return f';\r\n filename="{name}"'
     quoted = "utf-8''" + quote(name, safe="")
     if len(quoted) <= 60:
