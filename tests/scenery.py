@@ -153,18 +153,7 @@ async def world(test_case: TestCase, *, engine: str = "", reactor: Any = None, *
         access,
         changes,
         Mailboxes(store, cipher, blobs, changes, reactor, config.accounts.quota),
-        Reception(
-            store,
-            cipher,
-            blobs,
-            accounts,
-            [MessageSize(config.smtp.message_size), BlockList(accounts)],
-            reactor,
-            hostname=config.server.hostname,
-            default_quota=config.accounts.quota,
-            file_above=config.store.file_above,
-            spool_above=config.store.spool_above,
-        ),
+        _reception(config, store, cipher, blobs, accounts, reactor),
         Sweep(store, blobs, reactor),
     )
 
@@ -178,6 +167,21 @@ async def world(test_case: TestCase, *, engine: str = "", reactor: Any = None, *
     if not accounts.local(DOMAIN):
         await accounts.add_domain(DOMAIN)
     return made
+
+
+def _reception(config: Config, store: Any, cipher: Cipher, blobs: Blobs, accounts: Accounts, reactor: Any) -> Reception:
+    return Reception(
+        store,
+        cipher,
+        blobs,
+        accounts,
+        [MessageSize(config.smtp.message_size), BlockList(accounts)],
+        reactor,
+        hostname=config.server.hostname,
+        default_quota=config.accounts.quota,
+        file_above=config.store.file_above,
+        spool_above=config.store.spool_above,
+    )
 
 
 async def _store(
