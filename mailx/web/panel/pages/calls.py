@@ -68,7 +68,8 @@ class Calls(Page):
             "call": _row(call),
             "kinds": KINDS,
             "timeline": to("deliveries", call.envelope),
-            "url": shown(url),
+            "url": shown(url.partition("?")[0]),
+            "query": "?" in url,  # where tokens stand
             "own_url": bool(call.callback),
             "fates": [
                 {
