@@ -117,3 +117,8 @@ def _bare(netloc: str) -> str:
 def place(text: str) -> str:
     """``text`` if it is a path within the panel, else "/": no ``next`` ever leads elsewhere."""
     return text if _PLACE.match(text) else "/"
+
+
+def inner(location: str) -> str:
+    """``location`` of a page of ours, else "/": whatever a name within it holds, it does not lead elsewhere."""
+    return location if location.startswith("/") and location[1:2] not in ("/", "\\") and location.isprintable() else "/"

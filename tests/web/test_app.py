@@ -36,7 +36,7 @@ class Things(Page):
 
     @change("/things/add", action="thing.add")
     async def add(self, visit: Visit) -> Redirect:
-        name = visit.form.needed("name")
+        name = visit.form.needed("name", 2000)
         if name == "taken":
             raise FormError({"name": "This one exists."})
         if name == "bad":
@@ -79,6 +79,18 @@ class Frame(TestCase):
         self.assertEqual((page.status, page.location), (303, "/things"))
         self.assertIn("&lt;b&gt; was added.", (await scene.follow(page)).text)
         self.assertNotIn("was added.", (await scene.get("/things")).text)
+
+    async def test_long_messages(self) -> None:
+        scene = await scene_of(self, pages=[Things])
+        page = await scene.post("/things/add", {"name": "ä€😀" * 300})
+        self.assertIn("ä€😀ä€😀", (await scene.follow(page)).text)
+        scene.browser.cookies["mailx-message"] = "WyJmb3JnZWQiLCAiZG9uZSJd.0000"
+        self.assertNotIn("forged", (await scene.get("/things")).text)
+
+    async def test_colours_after_a_form(self) -> None:
+        scene = await scene_of(self, pages=[Things])
+        self.assertIn('name="back" value="/things"', (await scene.post("/things/add", {"name": "taken"})).text)
+        self.assertEqual((await scene.post("/scheme", {"scheme": "x" * 2000})).status, 400)
 
     async def test_problems(self) -> None:
         scene = await scene_of(self, pages=[Things])

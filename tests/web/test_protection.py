@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailx.web.protection import client, headers, host_known, host_name, networks, place, same_origin, within
+from mailx.web.protection import client, headers, host_known, host_name, inner, networks, place, same_origin, within
 
 PROXIES = networks(["10.0.0.0/8", "2001:db8::/32"])
 
@@ -114,6 +114,14 @@ class Places(SynchronousTestCase):
     def test_never_elsewhere(self, text: str) -> None:
         led = urlsplit(urljoin("https://mail.example.org/login", place(text)))
         self.assertEqual((led.scheme, led.netloc), ("https", "mail.example.org"))
+
+
+class Locations(SynchronousTestCase):
+    def test_inner(self) -> None:
+        for text in ("/", "/settings#webhook", "/accounts/ä@example.test?x=1"):
+            self.assertEqual(inner(text), text)
+        for text in ("//evil.example", "/\\evil.example", "https://evil.example", "", "/a\r\nb"):
+            self.assertEqual(inner(text), "/", text)
 
 
 class Headers(SynchronousTestCase):

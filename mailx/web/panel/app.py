@@ -30,7 +30,7 @@ from mailx.web.panel.parts import Parts
 from mailx.web.panel.session import GUEST, SCHEME, SCHEMES, SESSION, Tokens, cookie, drop_cookie, equal, set_cookie
 from mailx.web.panel.setup import SetUp
 from mailx.web.panel.shell import Outside, Shell
-from mailx.web.protection import host_known, networks, place, same_origin
+from mailx.web.protection import host_known, inner, networks, place, same_origin
 from mailx.web.rendering import Rendering
 from mailx.web.requests import Answer, Asked
 from mailx.web.server import Stream, WebSite
@@ -154,6 +154,8 @@ class Panel:
             return await inside(asked, session)
         except BadForm as error:
             return self._shell.error(asked, session, 400, str(error), "Go back, reload the page and try again.")
+        except FormError:  # where no page shows it: a text that is too long for any browser's form of ours
+            return self._shell.error(asked, session, 400)
         except TooLarge:
             return self._shell.error(asked, session, 413)
         except Forged:
@@ -235,7 +237,7 @@ class Panel:
         if isinstance(outcome, View):
             return self._shell.page(asked, session, outcome, page=page, form=form, status=status)
         if isinstance(outcome, Redirect):
-            return self._shell.redirect(asked, outcome.location, message=outcome.message, kind=outcome.kind, owner=session.csrf)
+            return self._shell.redirect(asked, inner(outcome.location), message=outcome.message, kind=outcome.kind, owner=session.csrf)
         return _download(outcome)
 
     async def _form(self, asked: Asked, csrf: str, limit: int, files: bool) -> Form:

@@ -69,7 +69,9 @@ class Tokens:
 
     def sign_message(self, message: Message, owner: str) -> str:
         """``message`` for the browser of ``owner``, as the value of a cookie."""
-        content = urlsafe_b64encode(json.dumps([message.text[:_LONGEST], message.kind]).encode()).decode()
+        content = urlsafe_b64encode(
+            json.dumps([message.text[:_LONGEST], message.kind], ensure_ascii=False).encode("utf-8", "replace")
+        ).decode()
         return f"{content}.{self._mark('message', f'{owner} {content}')}"
 
     def read_message(self, value: str, owner: str) -> Message | None:

@@ -101,7 +101,7 @@ class Shell:
             cookies = (drop_cookie(MESSAGE, asked.secure),)
         frame = Frame(
             title=view.title or (page.title if page is not None else ""),
-            path=here(asked),
+            path=here(asked) if asked.method != "POST" or page is None else page.path,
             scheme=scheme(asked),
             csrf=session.csrf,
             hostname=self._hostname,
