@@ -229,7 +229,8 @@ class Lanes(Generic[J]):
     def renew(self, lane: Lane[J]) -> None:
         """It leads elsewhere from now on, of which nothing is known: what waits for it begins anew, what runs ends on its own."""
         if not lane.running:
-            self.revive(lane)
+            if lane.health is Health.DEAD or lane.resting or not lane.idle:
+                self.revive(lane)
             return
         self._leave(lane)
         fresh: Lane[J] = Lane(lane.key, cold=lane.cold, jobs=lane.jobs)

@@ -150,7 +150,8 @@ class Sending:
         """
         self._couriers = couriers
         for lane in self._lanes.lanes:
-            lane.jobs = deque([shipment for shipment in lane.jobs if self.fits(shipment)])
+            if lane.jobs:
+                lane.jobs = deque([shipment for shipment in lane.jobs if self.fits(shipment)])
             if lanes is None or lane.key in lanes:
                 self._lanes.renew(lane)
 
