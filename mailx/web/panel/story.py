@@ -46,7 +46,7 @@ _SENTENCES = {
     "stored": "Stored{folder} for {accounts}.",
     "queued": "Queued for {recipients}{forwarder}.",
     "delivered": "Attempt {attempts}: delivered to the server of {recipient}{way}.",
-    "deferred": "Attempt {attempts}: {recipient} could not be reached yet{way}.",
+    "deferred": "Attempt {attempts}: not delivered to {recipient} yet{way}.",
     "bounced": "Attempt {attempts}: given up for {recipient}{way}.",
     "put_off": "{count} more recipients of the same destination wait with it.",
     "held": "Held: it is not sent until somebody releases it.",

@@ -50,7 +50,7 @@ class Pages(TestCase):
                 id,
                 f"Accepted from me@example.test for {BOB}",
                 f"Queued for {BOB}",
-                f"Attempt 1: {BOB} could not be reached yet",
+                f"Attempt 1: not delivered to {BOB} yet",
                 "451 4.7.1 Greylisted",
                 "Next attempt",
                 "abc@example.test",

@@ -214,6 +214,36 @@ class Changing(Base):
         await self.office.settled(sent=1)
         self.assertEqual(await self.actions(), ["queue.release", "queue.hold"])
 
+    async def test_one_recipient(self) -> None:
+        await self.open()
+        id = await self.deferred(BOB, EVE)
+        _, second = await self.office.entries()
+        page = await self.get(f"/queue/{id}")
+        self.assertIn(f'aria-label="Hold for {EVE}"', page.text)
+        page = await self.post("/queue/hold", row=[str(second.id)], of=id)
+        self.assertEqual(page.location, f"/queue/{id}")
+        self.assertEqual(await self.states(), ["deferred", "held"])
+
+    async def test_ticks_among_what_a_filter_found(self) -> None:
+        await self.open()
+        id = await self.deferred(BOB, EVE)
+        first, _ = await self.office.entries()
+        page = await self.post("/queue/ask", do="hold", which="ticked", id=id, row=[str(first.id)])
+        self.assertIn("Hold: 1 entry", page.text)
+        self.assertIn(f'href="/queue?id={id}"', page.text)
+        page = await self.post("/queue/hold", which="ticked", id=id, row=[str(first.id)])
+        self.assertEqual(page.location, f"/queue?id={id}")
+        self.assertEqual(await self.states(), ["held", "deferred"])
+        page = await self.post("/queue/hold", which="ticked", id=id)
+        self.assertIn("No entry was ticked", page.text)
+
+    async def test_what_was_deleted_is_not_shown_again(self) -> None:
+        await self.open()
+        id = await self.deferred(BOB)
+        page = await self.done("/queue/delete", id=id)
+        self.assertEqual(page.status, 200)
+        self.assertIn("1 entry deleted", page.text)
+
     async def test_ticked(self) -> None:
         await self.open()
         await self.deferred(BOB, EVE)

@@ -22,7 +22,8 @@ _NEEDS = (
     (OPTIONAL, "Optional", "More security, or convenience for mail programs."),
     (UNWANTED, "Should not exist", "Records that promise what this server does not offer."),
 )
-_VERDICTS = {OK: "good", MISSING: "bad", DIFFERENT: "bad", UNNECESSARY: "warn", UNKNOWN: ""}
+_MISSING = {REQUIRED: "bad", RECOMMENDED: "warn"}
+_VERDICTS = {OK: "good", DIFFERENT: "bad", UNNECESSARY: "warn", UNKNOWN: ""}
 
 
 class DNS(Page):
@@ -91,7 +92,7 @@ def _row(domain: str, finding: Finding) -> dict[str, Any]:
         "known": bool(record.value) and record.value != THIS_SERVER,
         "make_keys": to("domains", domain, "dkim") if record.rule == "no_key" else "",
         "verdict": finding.verdict,
-        "kind": _VERDICTS.get(finding.verdict, ""),
+        "kind": _MISSING.get(record.need, "") if finding.verdict == MISSING else _VERDICTS.get(finding.verdict, ""),
         "seen": [shown(each) for each in finding.seen],
         "remark": shown(finding.remark),
         "remedy": _remedy(finding, record),
@@ -101,7 +102,7 @@ def _row(domain: str, finding: Finding) -> dict[str, Any]:
 def _remedy(finding: Finding, record: Record) -> str:
     """What to do about it."""
     if finding.verdict == MISSING:
-        return "Add this record." if record.line else ""
+        return "" if not record.line else "Add it if you want what it is for." if record.need == OPTIONAL else "Add this record."
     if finding.verdict == DIFFERENT:
         return "Change the record to the one shown here." if record.line else ""
     if finding.verdict == UNNECESSARY:

@@ -96,14 +96,18 @@ class Queue(Page):
             raise DirectoryError("not_found", f"The queue has no message {shown(id, 40)}.", "Its deliveries may tell more.")
         listed = [await self._ledger.show(entry.id) for entry in entries[:RECIPIENTS]]
         names = await self._names(entries[:1])
-        rows = [{**_row(one.entry, names), "history": _history(one.history, one.entry.last)} for one in listed]
+        rows = [
+            {**_row(one.entry, names), "history": _history(one.history, one.entry.last), "possible": _possible({one.entry.state})}
+            for one in listed
+        ]
         states = {one.entry.state for one in listed}
         context = {
             "id": id,
             "first": rows[0],
             "rows": rows,
             "kinds": KINDS,
-            "possible": [act for act, those in CHANGEABLE.items() if states & set(those)],
+            "possible": _possible(states),
+            "several": len(entries) > 1,
             "verbs": _VERBS,
             "newer": to("queue", id) if visit.after() else "",
             "older": to("queue", id, query={"after": entries[RECIPIENTS - 1].id}) if len(entries) > RECIPIENTS else "",
@@ -157,10 +161,10 @@ class Queue(Page):
             )
         wanted, fields = self._meant(visit, act)
         call = getattr(self._ledger, act)
-        back = _back(visit)
+        back = "/queue" if act == "delete" and not visit.form.text("which") else _back(visit)
         title, _, done = _VERBS[act]
         errand = Errand(f"{title}: entries of the queue", visit.admin.name, back, self.parts.reactor.seconds())
-        audit.note(target=fields.get("id", "") or "queue", after=_noted(fields))
+        audit.note(target="queue" if "which" in fields else fields["id"], after=_noted(fields))
         await self._errands.run(errand, lambda errand: queue_search.change(self._ledger, wanted, call, errand.step))
         if not errand.ended:
             return Redirect(to("queue", "changes", errand.id), "There are so many entries that this goes on for a while.", "notice")
@@ -171,25 +175,27 @@ class Queue(Page):
     def _meant(self, visit: Visit, act: str) -> tuple[Wanted, dict[str, Any]]:
         """What the form means, and the fields that say it again; raises FormError.
 
-        ``which`` is "all" for everything that the filters find, else the ticked rows, or one message by its id.
+        ``which`` is "all" for everything that the filters find, "ticked" for the rows; without it a message is meant, by its id, or
+        one of its rows.
         """
-        form = visit.form
-        if form.text("which") == _ALL:
-            filters = _filters({name: form.text(name) for name in _FILTERS})
+        form, which = visit.form, visit.form.text("which")
+        filters = _filters({name: form.text(name) for name in _FILTERS})
+        if which == _ALL:
             named = self._states(filters)
             states = [state for state in named or MEANT.get(act, CHANGEABLE[act]) if state in CHANGEABLE[act]]
             if "state" not in filters and act in MEANT:
                 states = list(MEANT[act])
             wanted = self._wanted({**filters, "state": ",".join(states)}) if states else _NOTHING
             return wanted, {**filters, "which": _ALL}
-        if envelope := form.text("id", limit=100):
-            return Wanted(Selection(states=CHANGEABLE[act], envelope=envelope)), {"id": envelope}
         rows = form.texts("row", 20)
+        if not which and not rows and (envelope := form.text("id", limit=100)):
+            return Wanted(Selection(states=CHANGEABLE[act], envelope=envelope)), {"id": envelope}
         if not rows:
             raise FormError({"": "No entry was ticked."})
         if len(rows) > CHOSEN or not all(row.isascii() and row.isdigit() and len(row) < 19 for row in rows):
             raise FormError({"": f"At most {CHOSEN} entries can be ticked at a time."})
-        return Wanted(Selection(states=CHANGEABLE[act], ids=tuple(sorted({int(row) for row in rows})))), {"row": rows}
+        ids = tuple(sorted({int(row) for row in rows}))
+        return Wanted(Selection(states=CHANGEABLE[act], ids=ids)), {**filters, "row": rows, "which": "ticked"}
 
     def _wanted(self, filters: Mapping[str, str]) -> Wanted:
         """What the filters select; raises DirectoryError."""
@@ -230,9 +236,14 @@ def _filters(query: Mapping[str, str]) -> dict[str, str]:
 def _back(visit: Visit) -> str:
     """The list, or the message, that the form came from."""
     form = visit.form
-    if form.text("which") != _ALL and (id := form.text("id", limit=100)):
+    if not form.text("which") and (id := form.text("id", limit=100) or form.text("of", limit=100)):
         return to("queue", id)
     return to("queue", query=_filters({name: form.text(name) for name in _FILTERS if name != "id"} | {"id": form.text("id", limit=100)}))
+
+
+def _possible(states: set[str]) -> list[str]:
+    """What can be done to entries in these states."""
+    return [act for act, those in CHANGEABLE.items() if states & set(those)]
 
 
 def _noted(fields: Mapping[str, Any]) -> dict[str, Any]:
