@@ -110,11 +110,12 @@ class Call(Request):
             self._send(self._early)
         else:
             self.asked.body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-            Deferred.fromCoroutine(self.channel.factory.receiver.answer(self.asked)).addCallbacks(self._send, self._failed)
+            Deferred.fromCoroutine(self.channel.factory.receiver.answer(self.asked)).addCallback(self._send).addErrback(self._failed)
 
     def _failed(self, failure: Failure) -> None:
         log.failure("A call was not answered", failure, event="webhook.failed")
-        self.channel.transport.abortConnection()
+        connection: Any = self.transport
+        connection.abortConnection()
 
     def _send(self, answer: Answer) -> None:
         self._let_go()

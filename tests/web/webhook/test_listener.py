@@ -219,6 +219,15 @@ class Deadlines(SynchronousTestCase):
         self.receiver.waiting.pop().callback(Answer(200, {"ok": True}))
         self.assertIn(b'{"ok": true}', transport.value())
 
+    def test_an_answer_that_cannot_be_written(self) -> None:
+        """Nobody waits for it for ever."""
+        channel, transport = self.connect()
+        channel.dataReceived(request("POST", "/x", b"{}"))
+        self.receiver.waiting.pop().callback(Answer(200, {"ok": object()}))
+        self.assertTrue(transport.aborted)
+        self.assertEqual(self.listener.held, 0)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
     def test_drained(self) -> None:
         """Idle connections go at once, busy ones with their answer."""
         _, idle = self.connect()
