@@ -194,7 +194,7 @@ class EveryChange(SynchronousTestCase):
         return found[0]
 
     def settings(self) -> None:
-        self.change("/settings/group/<group>", {"limits.account_hour": "77"}, group="limits")
+        self.change("/settings", {"limits.account_hour": "77"})
         self.change("/settings/reset", {"key": "limits.account_hour"})
         self.change("/settings/generate", {"key": "webhook.secret"}, expect=(200,))
         self.change("/settings/reload")

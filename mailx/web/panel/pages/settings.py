@@ -79,7 +79,7 @@ GROUPS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ),
     ("observability", "Observability", "What is written down.", ("log.level", "queue.delivery_log")),
 )
-_GROUPS = {slug: keys for slug, _, _, keys in GROUPS}
+_KEYS = tuple(key for _, _, _, keys in GROUPS for key in keys)
 _MADE_HERE = ("webhook.secret", "webhook.callback_secret", "alerts.secret")  # secrets that anybody may choose
 
 
@@ -131,23 +131,19 @@ class SettingsPage(Page):
         made = {"key": key, "generated": generated, "made_here": _MADE_HERE}
         return View("settings.html", {"groups": groups, "unsafe": unsafe, **made})
 
-    @change("/settings/group/<group>", action="settings.change")
+    @change("/settings", action="settings.change")
     async def save(self, visit: Visit) -> Redirect:
-        keys = _GROUPS.get(visit.path["group"])
-        if keys is None:
-            raise FormError({"": "There is no such group of settings."})
-        values = wanted(visit.form, items(self.parts.settings), keys)
+        values = wanted(visit.form, items(self.parts.settings), _KEYS)
         if not values:
-            return Redirect(f"/settings#{visit.path['group']}", "Nothing was changed.", "notice")
-        await self._change(values, keys)
-        return Redirect(f"/settings#{visit.path['group']}", "Saved. It holds from now on.")
+            return Redirect("/settings", "Nothing was changed.", "notice")
+        await self._change(values, _KEYS)
+        return Redirect("/settings", f"Saved: {', '.join(sorted(values))}. It holds from now on.")
 
     @change("/settings/reset", action="settings.change")
     async def reset(self, visit: Visit) -> Redirect:
         key = visit.form.needed("key")
         await self._change({key: None}, ())
-        slug = next((slug for slug, keys in _GROUPS.items() if key in keys), None)
-        return Redirect("/smtp" if slug is None else f"/settings#{slug}", f"{key} is as by default again.")
+        return Redirect("/settings" if key in _KEYS else "/smtp", f"{key} is as by default again.")
 
     @change("/settings/generate", action="settings.change")
     async def generate(self, visit: Visit) -> View:
