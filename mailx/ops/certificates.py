@@ -6,18 +6,19 @@ certificate read before goes on being served.
 
 import os
 from pathlib import Path
+from typing import Any
 
 from attrs import field, frozen
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from OpenSSL.crypto import X509, PKey
-from OpenSSL.SSL import Connection, Context
+from OpenSSL.SSL import NO_OVERLAPPING_PROTOCOLS, Connection, Context
 from OpenSSL.SSL import Error as SSLError
 from service_identity import CertificateError
 from service_identity.cryptography import extract_patterns
 from service_identity.hazmat import DNS_ID, CertificatePattern, DNSPattern
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolNegotiationFactory
 from twisted.internet.ssl import AcceptableCiphers, CertificateOptions, TLSVersion
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -154,7 +155,7 @@ class Certificates:
             contextForServerName=self._context,
         )
         try:
-            options.getContext()
+            options.getContext().set_alpn_select_callback(_application)
             names = certificate.names
             patterns = tuple(DNSPattern.from_bytes(name.encode("idna")) for name in names) if names else tuple(extract_patterns(chain[0]))
         except (SSLError, CertificateError, ValueError):
@@ -181,6 +182,14 @@ class Certificates:
         except ValueError:
             return None
         return next((pair for pair in self._pairs if pair.covers(name)), None)
+
+
+def _application(connection: Connection, offered: list[bytes]) -> Any:
+    """The protocol (RFC 7301) that the listener speaks of those that a client offers. Whoever knows none goes on without a word of it."""
+    tls: TLSMemoryBIOProtocol = connection.get_app_data()
+    factory = IProtocolNegotiationFactory(getattr(tls.factory, "wrappedFactory", None), None)
+    spoken = () if factory is None else factory.acceptableProtocols()
+    return next((one for one in spoken if one in offered), NO_OVERLAPPING_PROTOCOLS)
 
 
 def _overview(files: Certificate, pair: Pair, problem: str, generated: bool) -> Overview:

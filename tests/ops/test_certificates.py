@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate as TrustRoot
 from twisted.internet.ssl import CertificateOptions, TLSVersion, optionsForClientTLS
@@ -80,11 +80,12 @@ class Serving(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
 
-    def shown(self, certificates: Certificates, creator: object) -> tuple[SSL.Connection, Client]:
-        """The client's side of a handshake."""
+    def shown(self, certificates: Certificates, creator: object, factory: Factory | None = None) -> tuple[SSL.Connection, Client]:
+        """The client's side of a handshake with a listener of ``factory``."""
+        listening = factory or Factory.forProtocol(Protocol)
         wrapped = Client()
         client, _, _ = connectedServerAndClient(
-            lambda: TLSMemoryBIOFactory(certificates.server_options(), False, Factory.forProtocol(Protocol)).buildProtocol(None),
+            lambda: TLSMemoryBIOFactory(certificates.server_options(), False, listening).buildProtocol(None),
             lambda: TLSMemoryBIOFactory(creator, True, Factory.forProtocol(lambda: wrapped)).buildProtocol(None),
         )
         return client.getHandle(), wrapped
@@ -92,6 +93,28 @@ class Serving(SynchronousTestCase):
     def common_name(self, certificates: Certificates, name: str) -> str:
         handle, _ = self.shown(certificates, Named(name))
         return handle.get_peer_certificate().get_subject().CN
+
+    def test_a_client_that_offers_application_protocols_is_served(self) -> None:
+        """Ours know none, and go on (RFC 7301 3.2); one that knows some is asked."""
+
+        class Offering(Named):
+            def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:
+                connection = super().clientConnectionForTLS(protocol)
+                connection.set_alpn_protos([b"imap", b"http/1.1"])
+                return connection
+
+        @implementer(IProtocolNegotiationFactory)
+        class Web(Factory):
+            protocol = Protocol
+
+            def acceptableProtocols(self) -> list[bytes]:
+                return [b"h2", b"http/1.1"]
+
+        certificates = Certificates(TLS(), self.directory, "mail.example.test")
+        for factory, chosen in ((Factory.forProtocol(Protocol), b""), (Web(), b"http/1.1")):
+            handle, client = self.shown(certificates, Offering(""), factory)
+            self.assertIsNone(client.lost)
+            self.assertEqual(handle.get_alpn_proto_negotiated(), chosen)
 
     def test_the_generated_certificate_verifies(self) -> None:
         """A client that trusts it and checks the name (service-identity) completes the handshake."""

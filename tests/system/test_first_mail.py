@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import re
+import signal
 from datetime import UTC, datetime
 
 from tests.system.administrator import NAME, PASSWORD, Administrator, Client
@@ -203,7 +204,11 @@ class BehindNginx(Neighbours):
         """It knows that the browser came by TLS: cookies are for TLS only, forms work, addresses are those of browsers."""
         server = Server(self, {"panel.proxies": '["127.0.0.1/32"]'})
         server.start()
-        browser = Visitor(self, f"https://localhost:{self.nginx(server.ports['panel.port']).port}")
+        self.see_the_panel(f"https://localhost:{self.nginx(server.ports['panel.port']).port}", server)
+
+    def see_the_panel(self, base: str, server: Server) -> None:
+        """Set it up there, with cookies that are for TLS only."""
+        browser = Visitor(self, base)
         browser.go("/setup")
         browser.fill(code=server.code, name=NAME, password=PASSWORD, again=PASSWORD)
         browser.press("Make the administrator")
@@ -214,6 +219,18 @@ class BehindNginx(Neighbours):
             self.assertTrue(cookie["secure"] and cookie["httpOnly"] and cookie["sameSite"] == "Strict", cookie["name"])
             self.assertTrue(cookie["name"].startswith("__Host-"))
         browser.check()
+
+    def test_nobody_between(self) -> None:
+        """Both speak TLS by themselves; the end of the server does not wait for a browser that keeps its connection."""
+        secret = "a secret that two programs share"
+        settings = {"panel.tls": "true", "webhook.tls": "true", "webhook.secret": f'"{secret}"', "webhook.sender_domain": f'"{HERE}"'}
+        server = Server(self, settings)
+        self.assertIn(f"https://localhost:{server.ports['panel.port']}/", server.start())
+        url = f"https://localhost:{server.ports['webhook.port']}{CALL}"
+        answer = json.loads(server.run(*signed_call(url, secret, "--cacert", str(server.certificate))))
+        self.assertIs(answer["ok"], True, answer)
+        self.see_the_panel(f"https://localhost:{server.ports['panel.port']}", server)
+        self.assertIn(server.stop(), (0, -signal.SIGTERM))
 
     def nginx(self, upstream: int) -> Nginx:
         proxy = Nginx(self.authority.issue("localhost"), upstream)
