@@ -81,6 +81,10 @@ class Channel(HTTPChannel):
         self._deadline = None
         self._refuse(b"408 Request Timeout")
 
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A line of the head is too long, most likely the first."""
+        self._refuse(b"431 Request Header Fields Too Large")
+
     def _respondToBadRequestAndDisconnect(self) -> None:
         self._refuse(b"400 Bad Request")
 

@@ -92,6 +92,7 @@ class Requests(Case):
             (b"nonsense\r\n\r\n", 400),
             (b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n", 400),
             (b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 600 + b"\r\n", 400),
+            (b"GET /?" + b"x" * 20000 + b" HTTP/1.1\r\n\r\n", 431),
         ):
             page = await self.browser.raw(octets)
             self.assertEqual(page.status, status, octets[:60])
