@@ -26,6 +26,7 @@ from mailx.store.callbacks import SLICE, Derivation, derive, stale
 log = Logger()
 
 _WAITING = 100_000  # envelopes in memory; more are found by looking at all
+_GATHERING = 0.05  # seconds in which steps come together that share a transaction
 _AGAIN = 1.0  # seconds until what the store did not take is tried again, doubled each time
 _AGAIN_AT_MOST = 30.0
 _SOON = 1.0  # seconds until all are looked at after something changed without a step,
@@ -94,9 +95,10 @@ class CallStates:
 
     async def _turn(self) -> None:
         """Note what was heard, until there is nothing more."""
-        await deferLater(self._reactor, 0)  # what comes in the same turn of the reactor shares the transaction
         wait = _AGAIN
         while self._waiting:
+            if not self._stopping:
+                await deferLater(self._reactor, _GATHERING)
             part = list(islice(self._waiting, SLICE))
             for envelope in part:
                 del self._waiting[envelope]
