@@ -13,8 +13,8 @@ class MissedTests(TestCase):
         scene = await world(self)
         user = await scene.user("me@example.test")
         session = await scene.mailboxes.select(user, "INBOX", False)
-        tell = scene.store._announcer.tell
-        scene.store._announcer.tell = lambda change: None
+        tell = scene.store._store._announcer.tell
+        scene.store._store._announcer.tell = lambda change: None
         await scene.deliver("me@example.test", CONTENT)
         self.assertIsNone(session.updates(True).exists)
         tell(Change(0, 0, partial=True))
@@ -24,6 +24,6 @@ class MissedTests(TestCase):
     async def test_one_that_is_being_selected_learns_it_too(self) -> None:
         scene = await world(self)
         recording = scene.changes.record()
-        scene.store._announcer.tell(Change(0, 0, partial=True))
+        scene.store._store._announcer.tell(Change(0, 0, partial=True))
         self.assertEqual(recording.of(5), [Change(0, 0, partial=True)])
         recording.stop()
