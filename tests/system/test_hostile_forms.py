@@ -1,4 +1,4 @@
-"""Every form and every filter of the panel, filled with what nobody should type: no failure, nothing reflected unescaped, no header made."""
+"""Every form and filter of the panel, filled with what nobody should type: no failure, nothing reflected unescaped, no header made."""
 
 import re
 from collections.abc import Iterator

@@ -38,6 +38,7 @@ from mailx.web.server import Stream, WebSite
 log = Logger()
 
 BODY_LIMIT = 1 << 20  # octets, unless a page takes larger files; pages without files take FORM_LIMIT
+PATIENCE = 10.0  # seconds that requests may take to finish when the panel closes
 _YEAR = 31536000
 
 Inside: TypeAlias = Callable[[Asked, Any], Awaitable[Answer]]  # answers a request within a session
@@ -68,6 +69,8 @@ class Panel:
         self._api = api
         self._names = frozenset(name.lower() for name in (config.server.hostname, *config.panel.hosts))
         self._proxies = networks(config.panel.proxies)
+        self._running = 0  # requests that are being answered
+        self._quiet: Deferred[None] | None = None  # fires when none is, at the end
         self._tokens = Tokens(parts.sessions.mark)
         self.pages = [page(parts) for page in pages]
         self._rendering = Rendering()
@@ -86,7 +89,11 @@ class Panel:
         self._parts.reactor.callInThread(self._rendering.warm)
 
     async def stop(self) -> None:
-        """End what pages do in the background."""
+        """Let requests under way finish, for a while; then end what pages do in the background."""
+        if self._running:
+            self._quiet = Deferred()
+            self._quiet.addTimeout(PATIENCE, self._parts.reactor, lambda failure, _: None)
+            await self._quiet
         for page in self.pages:
             await page.stop()
 
@@ -129,13 +136,19 @@ class Panel:
     async def _respond(self, request: Any, *, inside: Inside | None = None, outside: Outside | None = None) -> bytes:
         """Answer the request; what it began goes on when the browser goes away."""
         asked = request.asked()
+        self._running += 1
         done: Deferred[Answer] = Deferred()
-        Deferred.fromCoroutine(self._answer(asked, inside, outside)).chainDeferred(done)
+        Deferred.fromCoroutine(self._answer(asked, inside, outside)).chainDeferred(done).addBoth(self._ended)
         answer = await done
         request.answer(answer, asked.secure)
         if not isinstance(answer.body, bytes):
             await Stream(request, answer.body, self._parts.reactor).run()
         return b""
+
+    def _ended(self, _: object) -> None:
+        self._running -= 1
+        if not self._running and self._quiet is not None and not self._quiet.called:
+            self._quiet.callback(None)
 
     async def _answer(self, asked: Asked, inside: Inside | None, outside: Outside | None) -> Answer:
         """Never raises."""

@@ -47,7 +47,5 @@ class PanelService(Service):
         port, self._port = self._port, None
         if port is not None:
             await maybeDeferred(port.stopListening)
-        for page in self._panel.pages:
-            if (stop := getattr(page, "stop", None)) is not None:
-                await stop()
+        await self._panel.stop()
         log.info("Control panel closed", event="panel.stopped")
