@@ -175,7 +175,7 @@ class EveryChange(SynchronousTestCase):
         self.change("/suppressions/add", {"address": "gone@example.net", "note": "asked for it"})
         self.change("/suppressions/remove", {"id": self.hidden("/suppressions", "/suppressions/remove", "id")})
         template = {"subject": "Hello {{ to }}", "text": "Look: {{ link }}", "html": "<p>{{ link }}</p>"}
-        self.change("/templates/<type>", template, type="email_verification")
+        self.change("/templates", {**template, "type": "email_verification"})
         self.change("/templates/<type>/preview", template, expect=(200,), type="email_verification")
         test = {**template, "recipient": self.server.account}
         self.change("/templates/<type>/test", test, expect=(200, 303), type="email_verification")

@@ -15,6 +15,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.config import Config, sections
+from tests.system.administrator import Client
 from tests.system.neighbours import Neighbours
 from tests.system.server import PATIENCE, ROOT, Server
 
@@ -207,6 +208,25 @@ class Curl(Receiver):
 
     def run_curl(self, script: str) -> str:
         return self.server.run("bash", "-c", script.replace(f":{RECEIVER['port']}", f":{self.server.ports['webhook.port']}"))
+
+
+class Panel(Receiver):
+    """What the panel answers to, and where."""
+
+    def test_surface(self) -> None:
+        """Each address is there for an administrator; nobody else learns which are."""
+        self.serve({})
+        stranger, client = Client(self, self.server), Client(self, self.server)
+        client.set_up(self.server)
+        for method, path in (line.split() for line in CONTRACT["panel"]["surface"]):
+            if path in ("/login", "/logout"):
+                continue
+            page = client.get(path) if method == "GET" else client.post(path, {"type": CONTRACT["types"][0]})
+            self.assertNotIn(page.status, (403, 404, 405), f"{method} {path}")
+            self.assertEqual((stranger.get(path) if method == "GET" else stranger.post(path)).status, 303, path)
+        self.assertEqual(stranger.get("/login").status, 200)
+        self.assertEqual(client.post("/logout").location, "/login")
+        self.assertEqual(client.get("/settings").status, 303)
 
 
 class Arriving(Neighbours, Receiver):

@@ -42,7 +42,7 @@ class TemplatePages(TestCase):
         self.assertEqual((await self.scene.get("/templates/other")).status, 404)
 
     async def test_saved_and_put_back(self) -> None:
-        page = await self.scene.follow(await self.scene.post(PATH, GOOD))
+        page = await self.scene.follow(await self.scene.post("/templates", {**GOOD, "type": "password_reset"}))
         self.assertIn("Go to {{ link }}", page.text)
         self.assertEqual(self.templates.get("password_reset").text, "Go to {{ link }}")
         self.assertFalse(self.templates.is_default("password_reset"))
@@ -59,7 +59,7 @@ class TemplatePages(TestCase):
             ("subject", "{{", "Line 1"),
             ("subject", "", "subject is needed"),
         ):
-            page = await self.scene.post(PATH, {**GOOD, name: value})
+            page = await self.scene.post("/templates", {**GOOD, "type": "password_reset", name: value})
             self.assertEqual(page.status, 422, value)
             self.assertIn(said, page.text)
         self.assertTrue(self.templates.is_default("password_reset"))

@@ -52,7 +52,7 @@ class Templates(Page):
         except FormError:
             return await self._shown(type, kept)
 
-    @change("/templates/<type>", action="template.save", shown="edit")
+    @change("/templates", action="template.save", shown="edit")
     async def save(self, visit: Visit) -> Redirect:
         type = _type(visit)
         try:
@@ -142,7 +142,7 @@ class Templates(Page):
 
 
 def _type(visit: Visit) -> str:
-    type = visit.path.get("type", "")
+    type = visit.path.get("type") or visit.form.text("type", limit=100)
     if type not in TYPES:
         raise DirectoryError("not_found", "There is no such template")
     return type
