@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 from twisted.internet.threads import deferToThreadPool
 
-from mailx.config import Config, relays
+from mailx.config import Config
 from mailx.core.accounts import Accounts
 from mailx.core.bounces import Bounces
 from mailx.core.limits import SendLimits
@@ -24,7 +24,7 @@ from mailx.core.reception import Reception
 from mailx.core.remembered import Remembered
 from mailx.core.rerouting import Rerouting
 from mailx.core.resolver import Resolver
-from mailx.core.routes import Routes
+from mailx.core.routes import Routes, relays
 from mailx.core.settings import Settings
 from mailx.core.signing import Signing
 from mailx.core.srs import SRS

@@ -4,82 +4,18 @@ One frozen class per section of the TOML file. ``etc/mailx.toml`` and the refere
 here; :mod:`mailx.config_file` reads files and environment into these classes.
 """
 
-import re
-from ipaddress import ip_address
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from attrs import Attribute, Factory, field, fields, frozen, has
+from attrs import Attribute, Factory, fields, frozen, has
+
+from mailx.config_setting import FORMS, setting
+from mailx.config_setting import endpoint as endpoint
+from mailx.config_setting import is_loopback as is_loopback
+from mailx.config_setting import seconds as seconds
 
 PORT = 65535
 SMARTHOST = "smarthost"  # what routes and the queue call the relay of [smarthost]
 VARIABLE_PREFIX = "MAILX_"
-
-# What a text may be beyond being text, in words; mailx.config_file checks each.
-Form = Literal[
-    "",
-    "hostname",
-    "domain",
-    "pattern",
-    "interface",
-    "source",
-    "network",
-    "endpoint",
-    "address",
-    "loopback",
-    "duration",
-    "host",
-    "url",
-    "mailbox",
-    "store",
-    "path",
-    "data path",
-]
-_FORMS: dict[Form, str] = {
-    "": "a text",
-    "hostname": "a host name",
-    "domain": "a domain, or empty",
-    "pattern": "a domain, or *.domain for all below it",
-    "interface": "an IP address",
-    "source": "an IP address, or empty",
-    "network": "a network such as 192.0.2.0/24",
-    "endpoint": "a host name or IP address with or without a port: mail.example.org:587, 127.0.0.1, [::1]:53",
-    "address": "an IP address with or without a port: 192.0.2.53, 127.0.0.1:53, [::1]:53",
-    "loopback": "a loopback address with or without a port, or empty: 127.0.0.1, [::1]:5353",
-    "duration": "a duration such as 30s, 5m, 2h or 1d",
-    "host": "a host name or IP address, or empty",
-    "url": "an http or https URL, or empty",
-    "mailbox": "a mail address",
-    "store": "sqlite:FILE or postgresql://user@host/database",
-    "path": "a path, relative to the configuration file",
-    "data path": "a path, relative to the data directory",
-}
-
-
-def setting(
-    default: Any,
-    help: str,
-    *,
-    secret: bool = False,
-    least: int | None = None,
-    most: int | None = None,
-    choices: tuple[str, ...] = (),
-    form: Form = "",
-    live: bool = False,
-    reread: bool = False,
-) -> Any:
-    """An attrs field with the metadata that the checks, the reference page and the panel read.
-
-    ``least`` and ``most`` bound a number, ``choices`` and ``form`` a text (or each of a list of texts). A
-    ``"path"`` is relative to the configuration file, a ``"data path"`` to the data directory; both are absolute
-    once read. A ``secret`` is never shown, and may come from the file that its neighbour ``NAME_file`` names. A ``live`` one may be
-    changed while the server runs: its value in the database holds where neither file nor environment sets it. A change of
-    one that is ``reread`` (or live) in the file acts when the running server reads that again; others need a restart.
-    """
-    metadata = {"help": help, "secret": secret, "least": least, "most": most, "choices": choices, "form": form}
-    metadata |= {"live": live, "reread": live or reread}
-    if isinstance(default, (list, tuple)):
-        return field(factory=lambda: tuple(default), metadata=metadata)
-    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @frozen
@@ -519,54 +455,6 @@ def table(attribute: "Attribute[Any]") -> Any:
     return kinds[0] if kinds and has(kinds[0]) else None
 
 
-_DURATION = re.compile(r"([0-9]{1,7})([smhd])\Z")
-
-
-def seconds(duration: str) -> int:
-    """``"5m"`` as 300, ``""`` as 0; raises ValueError."""
-    if not duration:
-        return 0
-    found = _DURATION.match(duration)
-    if found is None:
-        raise ValueError(f"{duration!r} is no duration")
-    return int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
-
-
-def endpoint(text: str, port: int) -> tuple[str, int]:
-    """Host and port of an endpoint; ``port`` where it names none: ``mail.example.org:587``, ``192.0.2.1``, ``[::1]:25``, ``::1``."""
-    host, colon, digits = text.rpartition(":")
-    bare = not colon or text.endswith("]") or (":" in host and not host.endswith("]"))
-    if bare or not (digits.isascii() and digits.isdigit()):
-        host = text
-    else:
-        port = int(digits)
-    return host.removeprefix("[").removesuffix("]"), port
-
-
-def smarthost_relay(smarthost: Smarthost) -> Relay:
-    """The host of ``[smarthost]`` as a relay."""
-    host = f"[{smarthost.host}]" if ":" in smarthost.host else smarthost.host
-    return Relay(
-        SMARTHOST,
-        (f"{host}:{smarthost.port}",),
-        smarthost.security,
-        smarthost.username,
-        smarthost.password,
-        timeout=smarthost.timeout,
-        verify=smarthost.verify,
-    )
-
-
-def relays(config: Config) -> tuple[Relay, ...]:
-    """Every relay that mail may go through, that of ``[smarthost]`` among them."""
-    return (*config.outbound.relays, *([smarthost_relay(config.smarthost)] if config.smarthost.host else []))
-
-
-def is_loopback(interface: str) -> bool:
-    """Whether only this machine reaches what binds to ``interface``."""
-    return ip_address(interface).is_loopback
-
-
 def variable(section: str, key: str) -> str:
     """The environment variable that overrides ``section.key``: ``MAILX_SMTP__PORT``."""
     return f"{VARIABLE_PREFIX}{section.upper()}__{key.upper()}"
@@ -584,7 +472,7 @@ def allowed(attribute: "Attribute[Any]") -> str:
         return "a whole number" if least is None else f"a whole number, at least {least}"
     if (kind := table(attribute)) is not None:
         return f"a list of tables, each with {', '.join(inner.name for inner in fields(kind)[:2])}, ..."
-    one = "one of " + ", ".join(metadata["choices"]) if metadata["choices"] else _FORMS[metadata["form"]]
+    one = "one of " + ", ".join(metadata["choices"]) if metadata["choices"] else FORMS[metadata["form"]]
     return f"a list, each {one}" if attribute.type == tuple[str, ...] else one
 
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailx.config import Config, relays, sections, variable
+from mailx.config import Config, sections, variable
 from mailx.config_file import ConfigError, Fixed, Sources, find, load
 from mailx.config_reference import literal, page, toml
+from mailx.core.routes import relays
 
 JUNK = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text() | st.integers(), max_size=3)
 ROOT = Path(__file__).parent.parent

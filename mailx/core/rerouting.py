@@ -17,10 +17,11 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from mailx.config import Config, Relay, relays
+from mailx.config import Config, Relay
 from mailx.core.courier import ICourier
 from mailx.core.queue import Queue
 from mailx.core.remembered import record
+from mailx.core.routes import relays
 from mailx.mail.reply import Unavailable
 from mailx.store import Store, queue_upkeep, remembered
 from mailx.store.cipher import Cipher, CipherError

@@ -39,6 +39,25 @@ def lane_of(relay: str) -> str:
     return _RELAY + relay
 
 
+def smarthost_relay(smarthost: config.Smarthost) -> config.Relay:
+    """The host of ``[smarthost]`` as a relay."""
+    host = f"[{smarthost.host}]" if ":" in smarthost.host else smarthost.host
+    return config.Relay(
+        config.SMARTHOST,
+        (f"{host}:{smarthost.port}",),
+        smarthost.security,
+        smarthost.username,
+        smarthost.password,
+        timeout=smarthost.timeout,
+        verify=smarthost.verify,
+    )
+
+
+def relays(settings: config.Config) -> tuple[config.Relay, ...]:
+    """Every relay that mail may go through, that of ``[smarthost]`` among them."""
+    return (*settings.outbound.relays, *([smarthost_relay(settings.smarthost)] if settings.smarthost.host else []))
+
+
 class Routes:
     """Decides ways by the configuration."""
 

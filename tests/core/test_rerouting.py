@@ -9,10 +9,11 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from mailx.config import Config, Relay, Route, relays
+from mailx.config import Config, Relay, Route
 from mailx.core.courier import Attempt, ICourier
 from mailx.core.ledger import Selection
 from mailx.core.rerouting import Rerouting
+from mailx.core.routes import relays
 from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope
 from mailx.mail.reply import Reply
