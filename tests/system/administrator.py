@@ -4,6 +4,7 @@ import re
 from html import unescape
 from http.client import HTTPConnection
 from typing import Any
+from unittest import TestCase
 from urllib.parse import urlencode
 
 from attrs import frozen
@@ -58,7 +59,7 @@ class Page:
 class Client:
     """Without a browser: it keeps cookies and sends the CSRF token of the page that it saw last."""
 
-    def __init__(self, case: SynchronousTestCase, server: Server) -> None:
+    def __init__(self, case: TestCase, server: Server) -> None:
         self.case = case
         self.port = server.ports["panel.port"]
         self.cookies: dict[str, str] = {}

@@ -18,8 +18,9 @@ from email.message import EmailMessage
 from imaplib import IMAP4_SSL
 from pathlib import Path
 from smtplib import SMTP, SMTP_SSL
+from unittest import TestCase
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SkipTest
 
 ROOT = Path(__file__).parent.parent.parent
 PORTS = (
@@ -98,7 +99,7 @@ class Server:
 
     def __init__(
         self,
-        case: SynchronousTestCase,
+        case: TestCase,
         settings: dict[str, str] | None = None,
         tables: str = "",
         address: str = "127.0.0.1",

@@ -3,6 +3,7 @@
 Pictures of all of them are kept, see :mod:`tests.system.browser`.
 """
 
+import atexit
 import hashlib
 import hmac
 import json
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from html import unescape
 from http.client import HTTPConnection
 from typing import Any
+from unittest import TestCase
 
 from twisted.trial.unittest import SynchronousTestCase
 from werkzeug.exceptions import HTTPException
@@ -42,7 +44,7 @@ _FOCUS = """() => {
     one.dataset.seen = 'yes';
     return {what: one.outerHTML.slice(0, 120), visible: again || shown && (ring || style.boxShadow !== 'none')};
 }"""
-_MISSED = """() => [...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, textarea, summary')]
+_MISSED = """() => [...document.querySelectorAll('main :is(a[href], button, input:not([type=hidden]), select, textarea, summary)')]
     .filter(one => one.getClientRects().length && !one.disabled && !one.dataset.seen && !(one.type === 'radio' && !one.checked))
     .map(one => one.outerHTML.slice(0, 120))"""
 
@@ -119,17 +121,36 @@ class Crawler:
             return None
 
 
-class EveryPage(SynchronousTestCase):
-    """One server with something on every page."""
+class Stage:
+    """One server with something on every page, for all tests of a process: it takes a while to set up."""
 
-    def setUp(self) -> None:
-        self.server = Server(self, dict(SETTINGS))
+    _made: "Stage | None" = None
+
+    def __init__(self) -> None:
+        lasting = TestCase()
+        atexit.register(lasting.doCleanups)
+        self.server = Server(lasting, dict(SETTINGS))
         self.server.start()
-        self.client = Client(self, self.server)
+        self.client = Client(lasting, self.server)
         self.client.set_up(self.server)
         furnish(self.server, self.client)
         self.crawler = Crawler(self.client)
         self.crawler.run()
+
+    @classmethod
+    def get(cls) -> "Stage":
+        """The one, made at first use."""
+        if cls._made is None:
+            cls._made = Stage()
+        return cls._made
+
+
+class EveryPage(SynchronousTestCase):
+    """What holds for all pages."""
+
+    def setUp(self) -> None:
+        stage = Stage.get()
+        self.server, self.client, self.crawler = stage.server, stage.client, stage.crawler
 
     def test_pages(self) -> None:
         """No dead link; light and dark without a violation of accessibility; small; nothing from elsewhere; fit for a phone."""
@@ -187,7 +208,10 @@ class EveryPage(SynchronousTestCase):
         self.report(problems)
 
     def walk(self, browser: Administrator, path: str) -> Iterator[str]:
+        """From the top on the first page, from where "Skip to the content" leads on the others: their navigation is the same."""
         browser.go(path)
+        if path != "/":
+            browser.page.focus("#content")
         for _ in range(1000):
             browser.page.keyboard.press("Tab")
             stop = browser.page.evaluate(_FOCUS)
@@ -219,4 +243,21 @@ class EveryPage(SynchronousTestCase):
         browser.press("Log out", within="body")
         browser.go("/")
         self.assertEqual(browser.path, "/login")
+        browser.check()
+
+    def test_scripts(self) -> None:
+        """What JavaScript adds: a template is previewed while somebody types, a record is copied by a button."""
+        browser = Administrator(self, self.server)
+        browser.log_in()
+        browser.go("/templates/email_verification")
+        browser.page.fill("[name=subject]", "Hello, {{ to }}!")
+        browser.page.locator("#preview").filter(has_text="Hello, ").wait_for()
+        self.assertEqual(browser.path, "/templates/email_verification")
+        browser.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        browser.go("/domains/example.test/dns")
+        box = browser.page.locator("[data-copy]").first
+        box.get_by_role("button").click()
+        box.get_by_role("button", name="Copied").wait_for()
+        copied = browser.page.evaluate("navigator.clipboard.readText()")
+        self.assertEqual(copied, box.locator("code, pre, textarea").first.text_content())
         browser.check()
