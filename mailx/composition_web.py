@@ -232,7 +232,6 @@ def panel(house: House, post: Post, people: People, after: Aftermath, reactor: A
         signing=post.signing,
         records=house.records,
         certificates=house.certificates,
-        administration=house.administration,
         reception=house.reception,
         figures=after.figures,
         delivery_log=after.delivery_log,
@@ -243,7 +242,6 @@ def panel(house: House, post: Post, people: People, after: Aftermath, reactor: A
         fates=after.fates,
         callbacks=after.callbacks,
         mail_out_probe=MailOutProbe(house.settings.current.server.hostname, post.outgoing, post.resolver, reactor),
-        mailbox_probe=probes,
         remote_mailboxes=RemoteMailboxes(house.store, house.cipher, probes, reactor),
         started=time(),
     )

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import define
+from attrs import define, fields
 from twisted.trial.unittest import TestCase
 
 from mailx.core.admin_sessions import Sessions
@@ -81,13 +81,19 @@ async def scene_of(
         **await people(case, made),
         **(parts or {}),
     }
-    every = Parts(**given)
+    every = parts_of(**given)
     panel = Panel(every, pages=pages)
     scene = Scene(made, every, panel, Browser(panel.site()))
     if logged_in:
         await every.admins.add(ADMIN, PASSWORD)
         await scene.log_in(ADMIN, PASSWORD)
     return scene
+
+
+def parts_of(**given: Any) -> Parts:
+    """The parts of a server that lacks all that is not given."""
+    missing: dict[str, Any] = {field.name: None for field in fields(Parts)}
+    return Parts(**{**missing, "started": time.time(), **given})
 
 
 async def people(case: TestCase, made: World) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from mailx.web.panel.app import Panel
 from tests import dns
 from tests.core.mail_out import LATER, office
 from tests.web.browser import Browser, Page
-from tests.web.scene import Parts, people
+from tests.web.scene import parts_of, people
 
 FEW = settings(
     max_examples=12,
@@ -60,7 +60,7 @@ class Base(TestCase):
             suppressions=suppressions,
         )
         panel = Panel(
-            Parts(settings=here.settings, accounts=here.accounts, reactor=here.reactor, **parts), pages=[], api=API(made, self.keys)
+            parts_of(settings=here.settings, accounts=here.accounts, reactor=here.reactor, **parts), pages=[], api=API(made, self.keys)
         )
         self.site = panel.site()
         self.browser = Browser(self.site)

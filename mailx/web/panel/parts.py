@@ -1,37 +1,88 @@
 """Everything that pages may need, handed to each of them whole."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from attrs import frozen
+
+from mailx.core.accounts import Accounts
+from mailx.core.admin_sessions import Sessions
+from mailx.core.admins import Admins
+from mailx.core.alerts import Alerts
+from mailx.core.api_keys import ApiKeys
+from mailx.core.audit import Log
+from mailx.core.callbacks import Callbacks
+from mailx.core.calls import Calls
+from mailx.core.delivery_log import DeliveryLog
+from mailx.core.fates import Fates
+from mailx.core.figures import Figures
+from mailx.core.probing import IMailOutProbe
+from mailx.core.queue import Queue
+from mailx.core.reception import Reception
+from mailx.core.records import Records
+from mailx.core.remote_mailboxes import RemoteMailboxes
+from mailx.core.settings import Settings
+from mailx.core.signing import Signing
+from mailx.core.suppressions import Suppressions
+from mailx.core.templates import Templates
+from mailx.core.timeline import Timeline
+
+
+class Certificate(Protocol):
+    """One certificate that is served. Times are seconds since 1970."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def subject(self) -> str: ...
+
+    @property
+    def issuer(self) -> str: ...
+
+    @property
+    def expires(self) -> float: ...
+
+    @property
+    def problem(self) -> str:
+        """Why its files were not read again; empty: they were."""
+
+
+class Certificates(Protocol):
+    """The certificates of the listeners (:mod:`mailx.ops.certificates`)."""
+
+    def overview(self) -> Sequence[Certificate]:
+        """What is served, the default first."""
+
+    def reload(self) -> list[str]:
+        """Read all files again; what is wrong with them."""
 
 
 @frozen(kw_only=True)
 class Parts:
     """The parts of the running server. A page takes what it needs and keeps nothing of it beyond the request."""
 
-    settings: Any
-    accounts: Any
+    settings: Settings
     reactor: Any
-    admins: Any = None
-    sessions: Any = None
-    api_keys: Any = None
-    audit: Any = None
-    queue: Any = None
-    timeline: Any = None
-    signing: Any = None
-    records: Any = None
-    figures: Any = None
-    delivery_log: Any = None
-    alerts: Any = None
-    calls: Any = None
-    fates: Any = None
-    callbacks: Any = None
-    templates: Any = None
-    suppressions: Any = None
-    remote_mailboxes: Any = None
-    certificates: Any = None
-    mail_out_probe: Any = None
-    mailbox_probe: Any = None
-    administration: Any = None
-    reception: Any = None
-    started: float = 0.0
+    started: float  # seconds since 1970
+    admins: Admins
+    sessions: Sessions
+    api_keys: ApiKeys
+    audit: Log
+    accounts: Accounts
+    signing: Signing
+    records: Records
+    certificates: Certificates
+    reception: Reception
+    queue: Queue
+    timeline: Timeline
+    delivery_log: DeliveryLog
+    figures: Figures
+    alerts: Alerts
+    templates: Templates
+    calls: Calls
+    fates: Fates
+    callbacks: Callbacks
+    suppressions: Suppressions
+    mail_out_probe: IMailOutProbe
+    remote_mailboxes: RemoteMailboxes
