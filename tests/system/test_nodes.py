@@ -95,8 +95,7 @@ class TwoNodes(Neighbours):
         self.recorder.recovered = True
         self.recorder.gate.set()
         second.submit(f"ok-b@{FAR}", "meanwhile")
-        self.wait_until(lambda: self.arrived()["ok-b"] == 1, second.log)
-        self.assertEqual(self.states()["sending"], 3)
+        self.wait_until(lambda: self.arrived()["ok-b"] == 1 and self.states()["sending"] == 3, second.log)
         self.assertNotIn("queue.taken_back", second.log())
         # It was heard of just now, by the clock of the database: make that long ago.
         with psycopg.connect(self.database, autocommit=True) as connection:
