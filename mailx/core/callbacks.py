@@ -2,8 +2,8 @@
 
 Each change of a call's state is a row (:mod:`mailx.store.callbacks`), posted after the earlier ones of its call are over, signed
 as calls are, and tried again as ``WAITS`` says until an answer is 2xx; then it is given up, and shown. What a crash interrupts
-is posted once more, under the same event id. A host that does not answer is left alone, with all that is for it; it takes
-no more than one place from the others.
+is posted once more, under the same event id. A host that does not answer, twice in a row if it did before, is left alone,
+with all that is for it; it takes no more than one place from the others.
 """
 
 import json
@@ -29,7 +29,7 @@ from mailx.mail.reply import Unavailable
 from mailx.store import Store
 from mailx.store import callbacks as rows
 from mailx.store.callbacks import DONE, GIVEN_UP, SLICE, WAITING, Claimed, Finished
-from mailx.store.cipher import Cipher, CipherError
+from mailx.store.cipher import Cipher
 
 log = Logger()
 
@@ -63,12 +63,14 @@ class _Outcome:
     said: str
     final: bool = False
     unreachable: bool = False
+    answered: bool = False
 
 
 @define
 class _Host:
     allowed: int = 1
     running: int = 0
+    answers: bool = False  # it did the last time: one connection that breaks does not mean that all would
 
 
 def iso(seconds: int) -> str:
@@ -242,8 +244,12 @@ class Callbacks:
         )
         if outcome.unreachable:
             host.allowed = 1
-            await self._put_off(claimed.host, line)
-        elif outcome.done:
+            answers, host.answers = host.answers, False
+            if not answers:
+                await self._put_off(claimed.host, line)
+            return
+        host.answers = host.answers or outcome.answered
+        if outcome.done:
             host.allowed = min(host.allowed + 1, _AT_ONE_HOST)
 
     async def _try(self, claimed: Claimed) -> "_Outcome | None":
@@ -252,13 +258,13 @@ class Callbacks:
             call = await self._calls.show(claimed.call)
             if call is None:
                 return None  # forgotten meanwhile, and the callback with it
+            if call.damaged:
+                return _Outcome(False, "the record of the call does not open", final=True)
             status = await self._post(claimed, call)
         except CancelledError:
             return None  # the server stops: it is posted again at the next start
         except NotPosted as error:
             return None if self._cutting else _Outcome(False, error.reason, unreachable=error.unreachable)
-        except CipherError:
-            return _Outcome(False, "the record of the call does not open", final=True)
         except _Nowhere:
             return _Outcome(False, "no URL is set any more", final=True)
         except Unavailable:
@@ -267,7 +273,7 @@ class Callbacks:
             log.failure("A callback was not posted", event="callback.failed")
             return _Outcome(False, "a fault of this server; its log says more")
         redirected = ", a redirect, which is not followed" if 300 <= status < 400 else ""
-        return _Outcome(200 <= status < 300, f"answered {status}{redirected}")
+        return _Outcome(200 <= status < 300, f"answered {status}{redirected}", answered=True)
 
     async def _post(self, claimed: Claimed, call: Call) -> int:
         settings = self._settings.current.webhook

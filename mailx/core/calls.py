@@ -18,7 +18,7 @@ from mailx.core.posting import target
 from mailx.mail.reply import Unavailable
 from mailx.store import Store, calls
 from mailx.store.calls import BOUNCED, DEFERRED, DELIVERED, QUEUED, STATES
-from mailx.store.cipher import Cipher
+from mailx.store.cipher import Cipher, CipherError
 
 __all__ = ["BOUNCED", "DEFERRED", "DELIVERED", "QUEUED", "STATES", "Call", "Calls", "Posted"]
 
@@ -47,6 +47,7 @@ class Call:
     queued_at: str
     digest: bytes  # of the body
     secret: str = ""  # fingerprint of the one that the call was signed with; empty: it was not
+    damaged: bool = False  # its details do not open: the texts are empty
 
 
 @define
@@ -136,9 +137,16 @@ class Calls:
         return Posted(calls.Call(0, envelope, replay, idempotency, created, type, QUEUED, created, details, host))
 
     def opened(self, record: calls.Call) -> Call:
-        """A record with its details. Raises CipherError."""
-        values = json.loads(self._cipher.open(b"call", record.envelope.encode(), record.details))
-        to, subject, sender, callback, queued_at, digest, secret = values
+        """A record with its details; of one that does not open, without: neither may it harm others, nor they hide it."""
+        damaged = False
+        try:
+            values = json.loads(self._cipher.open(b"call", record.envelope.encode(), record.details))
+            to, subject, sender, callback, queued_at, digest, secret = values
+            digest = bytes.fromhex(digest)
+        except (CipherError, ValueError, TypeError):
+            log.error("The record of a call does not open", event="calls.damaged", call=record.id)
+            to = subject = sender = callback = queued_at = secret = ""
+            digest, damaged = b"", True
         return Call(
             record.id,
             record.envelope,
@@ -151,8 +159,9 @@ class Calls:
             sender,
             callback,
             queued_at,
-            bytes.fromhex(digest),
+            digest,
             secret,
+            damaged,
         )
 
     async def find(self, replay: bytes | None, idempotency: bytes | None) -> Call | None:

@@ -226,7 +226,20 @@ class Persisting(TestCase):
 
         await here.office.until(over)
         for call in calls:
-            self.assertEqual((await here.callbacks.of_call(call.id))[1].state, "waiting")
+            self.assertIn((await here.callbacks.of_call(call.id))[1].state, ("waiting", "posting"))
+
+    async def test_a_host_that_breaks_now_and_then(self) -> None:
+        """Only what was tried counts as tried; otherwise a long list would be given up by a few broken connections."""
+        here = await scene(self)
+        here.poster.answers[URL] = lambda told: GONE if told["queued_id"] % 5 == 4 else 200
+        calls = [await here.call(f"you{number}@example.org") for number in range(20)]
+        here.callbacks.start()
+
+        async def tried() -> bool:
+            return [(await here.callbacks.of_call(call.id))[0].attempts for call in calls] == [1] * 20
+
+        await here.office.until(tried)
+        self.assertEqual(len(here.poster.posts), 20)
 
     async def test_one_that_is_slow_takes_one_place(self) -> None:
         here = await scene(self)

@@ -64,6 +64,23 @@ class CallPages(TestCase):
         self.assertIn('href="/calls/2"', page.text)
         self.assertNotIn('href="/calls/3"', page.text)
 
+    async def test_a_record_that_is_damaged(self) -> None:
+        """It is shown as such and hides no other."""
+        here, panel = await opened(self)
+        bad = await here.call("first@example.org")
+        await here.until_told(bad, "done", "done")
+        await here.office.world.store.write(lambda txn: txn.execute("UPDATE calls SET details = ?", (b"damaged",)))
+        await here.call("second@example.org")
+        for path in ("/calls", f"/calls?number={bad.id}"):
+            page = await panel.get(path)
+            self.assertEqual(page.status, 200)
+            self.assertIn("(does not open)", page.text)
+        self.assertIn("second@example.org", (await panel.get("/calls")).text)
+        page = await panel.get(f"/calls/{bad.id}")
+        self.assertEqual(page.status, 200)
+        self.assertIn("was damaged", page.text)
+        self.assertIn("first@example.org", page.text)  # the queue knows
+
     async def test_posted_again(self) -> None:
         here, panel = await opened(self)
         call = await here.call("you@example.org", callback="")

@@ -378,6 +378,8 @@ def _success(to: str, subject: str, id: int, queued_at: str) -> Answer:
 
 def _recorded(earlier: Call, digest: bytes, same: bool = False) -> Answer:
     """What the earlier call was answered. Raises Declined if it was another one under the same idempotency key."""
+    if earlier.damaged:  # it was accepted, so nothing is queued again; whether it asked for the same nobody knows any more
+        raise Declined(422, "accepted before, but its record is damaged")
     if not same and earlier.digest != digest:
         raise Declined(422, "idempotency key was used with another body", "Idempotency-Key")
     return _success(earlier.to, earlier.subject, earlier.id, earlier.queued_at)

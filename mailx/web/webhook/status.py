@@ -1,7 +1,7 @@
 """How far a call has come, for its caller: the answer to ``GET /webhook/outbound-email/{queued_id}``.
 
 The receiver has checked the caller before. A call is told only to who knows the secret that it was signed with; all others
-hear what they hear of a call that never was.
+hear what they hear of a call that never was. Who made one whose record does not open cannot be told from the others.
 """
 
 import hmac
@@ -24,7 +24,7 @@ class Status:
     async def answer(self, id: int, secret: str) -> tuple[int, Mapping[str, Any]]:
         """HTTP status and JSON for the call ``id``; ``secret`` is the fingerprint of what the caller signed with. Raises Unavailable."""
         call = await self._calls.show(id)
-        if call is None or not hmac.compare_digest(call.secret.encode(), secret.encode()):
+        if call is None or call.damaged or not hmac.compare_digest(call.secret.encode(), secret.encode()):
             return 404, {"ok": False, "error": "not found"}
         fates = await self._fates.of(call.envelope)
         value: dict[str, Any] = {

@@ -217,6 +217,16 @@ class Repeating(Base):
             said = await self.scene.post(other, {**sign(other, stamp(5)), "Idempotency-Key": wrong})
             self.assertEqual((said.status, said.json["field"]), (400, "Idempotency-Key"))
 
+    async def test_a_record_that_is_damaged(self) -> None:
+        """Nothing is queued twice, and nothing is answered that nobody knows."""
+        raw = json.dumps(BODY).encode()
+        await self.scene.post(raw, {**sign(raw), "Idempotency-Key": "order-1"})
+        await self.scene.office.world.store.write(lambda txn: txn.execute("UPDATE calls SET details = ?", (b"damaged",)))
+        for stamped in (stamp(), stamp(2)):
+            said = await self.scene.post(raw, {**sign(raw, stamped), "Idempotency-Key": "order-1"})
+            self.refused(said, 422, "accepted before, but its record is damaged")
+        self.assertEqual(await self.scene.queued(), 1)
+
     async def test_unsigned_calls_repeat_freely(self) -> None:
         await self.scene.change(signature=False)
         first, second = await self.scene.post(BODY, {}), await self.scene.post(BODY, {})

@@ -88,6 +88,13 @@ class Progress(TestCase):
         ):
             self.assertEqual(await status.answer(id, secret), nothing, (id, secret))
 
+    async def test_a_record_that_is_damaged(self) -> None:
+        here, status = await self.open()
+        call = await here.call("me@example.test", callback=None)
+        await here.office.world.store.write(lambda txn: txn.execute("UPDATE calls SET details = ?", (b"damaged",)))
+        for secret in (here.calls.fingerprint("secret"), ""):
+            self.assertEqual((await status.answer(call.id, secret))[0], 404)
+
 
 class Asking(TestCase):
     """Over the receiver: the same checks in the same order as for calls."""

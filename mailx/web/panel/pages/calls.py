@@ -63,7 +63,7 @@ class Calls(Page):
             raise DirectoryError("not_found", f"there is no call {visit.path['id']}", "Calls are kept as long as queue.keep_days says.")
         fates = await self.parts.fates.of(call.envelope)
         callbacks = await self.parts.callbacks.of_call(call.id)
-        url = call.callback or (self.parts.settings.current.webhook.callback_url if callbacks else "")
+        url = call.callback or (self.parts.settings.current.webhook.callback_url if callbacks and not call.damaged else "")
         context = {
             "call": _row(call),
             "kinds": KINDS,
@@ -114,9 +114,10 @@ def _row(call: Call) -> dict[str, object]:
         "state": call.state,
         "created": call.created,
         "changed": call.changed,
-        "to": shown(call.to),
+        "to": "(does not open)" if call.damaged else shown(call.to),
         "sender": shown(call.sender),
         "subject": shown(call.subject, 200),
         "link": to("calls", str(call.id)),
         "signed": bool(call.secret),
+        "damaged": call.damaged,
     }
