@@ -27,7 +27,6 @@ from mailx.core import audit, metrics
 from mailx.core.admins import Admins, NotLoggedIn, Throttled
 from mailx.core.audit import Actor
 from mailx.core.settings import Settings
-from mailx.core.throttle import Throttle
 from mailx.core.users import DirectoryError
 from mailx.mail.reply import Unavailable
 from mailx.store import Store, admin_sessions, admins
@@ -46,9 +45,6 @@ _TOKEN_OCTETS = 32
 _TOKEN_LIMIT = 1000  # characters
 _AGENT = 200
 _PANEL, _ORIGIN, _CHALLENGE = b"panel", b"session", b"challenge"
-_PER_PAIR = 5  # wrong second factors an hour
-_PER_ADDRESS = 10
-_PER_NAME = 20  # who gets here knows the password: few guesses, wherever they come from
 _SWEEP_SECONDS = 3600.0
 
 
@@ -89,7 +85,6 @@ class Sessions:
         self._settings = settings
         self._reactor = reactor
         self._now = now
-        self._throttle = Throttle(_PER_PAIR, _PER_ADDRESS, _PER_NAME, reactor.seconds)
         self._guid = b""
         self._secret = b""
         self._due: IDelayedCall | None = None
@@ -134,7 +129,8 @@ class Sessions:
     async def confirm(self, token: str, code: str, address: str, agent: str = "") -> Begun:
         """Bring the second factor that ``begin`` asked for: a one-time password, or a recovery code. Raises what ``begin`` does."""
         found = await self._owing(token)
-        name, charge = self._admins.charge(self._throttle, found.name, address)
+        throttle = self._admins.codes_throttle
+        name, charge = self._admins.charge(throttle, found.name, address)
         step, recovery = self._admins.second_factor(found, code)
         if step or recovery:
             try:
@@ -142,9 +138,9 @@ class Sessions:
             except NotLoggedIn:
                 pass
             else:
-                self._throttle.refund(charge)
+                throttle.refund(charge)
                 return begun
-        await self._admins.refused(self._throttle, found, name, address, "admin.second_factor_failed")
+        await self._admins.refused(throttle, found, name, address, "admin.second_factor_failed")
         raise NotLoggedIn
 
     async def _owing(self, token: str) -> admins.Stored:

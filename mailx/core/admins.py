@@ -42,8 +42,12 @@ _PLACES = 10  # networks remembered of one administrator
 _PER_PAIR = 5  # failures an hour: one name from one address, an address, and a name from addresses it never came from
 _PER_ADDRESS = 20
 _PER_NAME = 100
+_CODES_PER_PAIR = 5  # wrong second factors an hour
+_CODES_PER_ADDRESS = 10
+_CODES_PER_NAME = 20  # who gets there knows the password: few guesses, wherever they come from
+_OFFER_SECONDS = 900  # that a secret waits for its first code
 _LOOK_SECONDS = 10.0  # between looks whether there is an administrator, while there seems to be none
-_CODE_TRIES = 20  # of the first-run code, an hour
+_CODE_TRIES = 20  # of the first-run code, an hour, that are answered and logged
 _TOLD = 600  # failed logins an hour that the audit log keeps
 
 
@@ -103,6 +107,7 @@ class Admins:
         self._now = now
         self._clock = clock
         self._throttle = Throttle(_PER_PAIR, _PER_ADDRESS, _PER_NAME, clock.seconds)
+        self.codes_throttle = Throttle(_CODES_PER_PAIR, _CODES_PER_ADDRESS, _CODES_PER_NAME, clock.seconds)
         self._set_up_throttle = Throttle(_CODE_TRIES, _CODE_TRIES, _CODE_TRIES, clock.seconds)
         self._decoy = passwords.decoy().bcrypt
         self._empty = False
@@ -116,7 +121,12 @@ class Admins:
         self._empty = not found
         for each in found:
             for place in self._places(each):
-                self._throttle.know(each.name, place)
+                self._know(each.name, place)
+
+    def _know(self, name: str, address: str) -> None:
+        """Guesses from elsewhere, of the password or of the second factor, lock nobody out here."""
+        for throttle in (self._throttle, self.codes_throttle):
+            throttle.know(name, address)
 
     # The first administrator
 
@@ -147,14 +157,13 @@ class Admins:
         """Make the first administrator; raises SetUpRefused, Throttled, DirectoryError (name or password), Busy, Unavailable."""
         if not self._empty:
             raise SetUpRefused("There is an administrator already. Log in.")
-        charge = self._set_up_throttle.charge("", address)
-        if charge is None:
-            raise Throttled
         salt, expected = self._code or (b"", b"")
         if not hmac.compare_digest(_code_hash(salt, code), expected) or self._code is None:
+            # The right one is let in at any time: 80 bits are not guessed, and nobody locks the owner out with wrong ones.
+            if self._set_up_throttle.charge("", address) is None:
+                raise Throttled
             log.warn("Set-up refused: wrong code", event="admin.set_up_refused", client_ip=address)
             raise SetUpRefused("This is not the code that the server showed when it started.", code=True)
-        self._set_up_throttle.refund(charge)
         name, sealed, guid = await self._prepared(name, password)
         with audit.acting(Actor("admin", name, address), "admin.set_up", name):
             audit.note(after={"name": name, "state": ACTIVE})
@@ -164,7 +173,7 @@ class Admins:
                 self._empty = False
                 raise SetUpRefused("There is an administrator already. Log in.") from None
         self._empty, self._code = False, None
-        self._throttle.know(name, address)
+        self._know(name, address)
         log.info("First administrator made", event="admin.set_up", admin=name, client_ip=address)
         return Admin(id, name, True, False, 0, int(self._now()), None)
 
@@ -197,7 +206,8 @@ class Admins:
         audit.note(target=found.name, after={"password": audit.HIDDEN})
         sealed = self._cipher.seal(PURPOSE, found.guid, hashed)
         await self._change(found, admins.set_password, found.id, sealed, secrets.token_bytes(16), keep)
-        self._throttle.forgive(found.name)
+        for throttle in (self._throttle, self.codes_throttle):
+            throttle.forgive(found.name)
         log.info("Administrator's password changed", event="admin.password", admin=found.name)
 
     async def enable(self, name: str) -> None:
@@ -299,7 +309,7 @@ class Admins:
 
     def came_from(self, found: Stored, address: str) -> bytes:
         """The administrator's usual places with ``address`` among them, sealed; also remembered here."""
-        self._throttle.know(found.name, address)
+        self._know(found.name, address)
         place = network(address)
         places = [place, *(each for each in self._places(found) if each != place)][:_PLACES]
         return self._cipher.seal(PURPOSE, found.guid, json.dumps(places).encode())
@@ -314,23 +324,34 @@ class Admins:
         found = await self.prove(name, password, address)
         secret = second_factor.new_secret()
         audit.note(target=found.name, after={"second_factor": "offered"})
-        await self._change(found, admins.offer_totp, found.id, self._cipher.seal(PURPOSE, found.guid, secret.encode()))
+        waits = json.dumps({"secret": secret, "until": int(self._now()) + _OFFER_SECONDS}).encode()
+        await self._change(found, admins.offer_totp, found.id, self._cipher.seal(PURPOSE, found.guid, waits))
         return second_factor.offer(secret, found.name, issuer)
 
     async def offered_totp(self, name: str, issuer: str) -> Offer | None:
         """The secret that waits for its first code, if one does."""
         found = await self._stored(name)
+        secret = self._offered(found)
+        return second_factor.offer(secret, found.name, issuer) if secret else None
+
+    def _offered(self, found: Stored) -> str:
+        """The secret that waits for its first code; "" after a while: who finds the session open later has not given the password."""
         if found.totp_pending is None:
-            return None
-        return second_factor.offer(self._opened(found, found.totp_pending), found.name, issuer)
+            return ""
+        try:
+            waits = json.loads(self._opened(found, found.totp_pending))
+            return str(waits["secret"]) if waits["until"] > self._now() else ""
+        except (ValueError, TypeError):
+            return ""
 
     async def begin_totp(self, name: str, code: str, address: str, keep: int) -> tuple[str, ...]:
         """Make the offered secret the second factor; returns fresh recovery codes, for the only time. Raises DirectoryError."""
         found = await self._stored(name)
-        if found.totp_pending is None:
-            raise DirectoryError("invalid", "no second factor was begun", "Begin again.")
+        secret = self._offered(found)
+        if not secret:
+            raise DirectoryError("invalid", "no second factor was begun, or a while ago", "Begin again.")
         name, charge = self.charge(self._throttle, name, address)
-        step = second_factor.matching_step(self._opened(found, found.totp_pending), code, 0, self._now())
+        step = second_factor.matching_step(secret, code, 0, self._now())
         if not step:
             raise DirectoryError(
                 "invalid", "this code is not right", "See that the clock of the telephone is right, and type the code that it shows now."
@@ -338,7 +359,8 @@ class Admins:
         self._throttle.refund(charge)
         codes, hashes = self._codes(found)
         audit.note(target=found.name, before={"second_factor": found.totp is not None}, after={"second_factor": True})
-        args = found.id, found.totp_pending, step, hashes, secrets.token_bytes(16), keep
+        sealed = self._cipher.seal(PURPOSE, found.guid, secret.encode())
+        args = found.id, found.totp_pending, sealed, step, hashes, secrets.token_bytes(16), keep
         if not await self._change(found, admins.begin_totp, *args):
             raise DirectoryError("invalid", "the second factor was begun again elsewhere", "Begin again.")
         log.info("Administrator's second factor set up", event="admin.second_factor", admin=found.name, status="on")

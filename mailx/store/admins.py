@@ -136,10 +136,10 @@ def offer_totp(txn: Txn, id: int, sealed: bytes) -> None:
     _changed(txn, id, "totp_pending = ?", (sealed,))
 
 
-def begin_totp(txn: Txn, id: int, sealed: bytes, step: int, codes: Sequence[bytes], generation: bytes, keep: int) -> bool:
-    """Make the secret that waited (``sealed`` as it was read) the second factor, with new recovery codes; False if it waits no more."""
+def begin_totp(txn: Txn, id: int, pending: bytes, totp: bytes, step: int, codes: Sequence[bytes], generation: bytes, keep: int) -> bool:
+    """Make the secret ``totp`` the second factor, with new recovery codes; False if what waited is not ``pending`` any more."""
     if not txn.execute(
-        "UPDATE admins SET totp = totp_pending, totp_pending = NULL, totp_step = ? WHERE id = ? AND totp_pending = ?", (step, id, sealed)
+        "UPDATE admins SET totp = ?, totp_pending = NULL, totp_step = ? WHERE id = ? AND totp_pending = ?", (totp, step, id, pending)
     ):
         return False
     replace_codes(txn, id, codes)

@@ -106,15 +106,17 @@ class FirstOne(TestCase):
         self.assertTrue(raised.exception.code)
         self.assertEqual(await here.admins.list(), [])
 
-    async def test_guesses_are_throttled_by_address(self) -> None:
+    async def test_guesses_are_throttled_and_lock_nobody_out(self) -> None:
         here = await office(self)
         code = here.admins.set_up_code()
         for _ in range(20):
             with self.assertRaises(SetUpRefused):
-                await here.admins.set_up("wrong", "ada", PASSWORD, HERE)
-        with self.assertRaises(Throttled):
-            await here.admins.set_up(code, "ada", PASSWORD, HERE)
+                await here.admins.set_up("wrong", "eve", PASSWORD, HERE)
+        for _ in range(2):
+            with self.assertRaises(Throttled):
+                await here.admins.set_up("wrong", "eve", PASSWORD, HERE)
         self.assertEqual(len(await here.log.list()), 0)
+        await here.admins.set_up(code, "ada", PASSWORD, HERE)
 
     async def test_two_at_once_on_two_nodes(self) -> None:
         here = await office(self)
@@ -464,6 +466,26 @@ class SecondFactors(TestCase):
         with self.assertRaises(Throttled):
             await here.sessions.confirm(begun.token, totp.at(int(here.time)), HERE)
 
+    async def test_whoever_knows_the_password_locks_nobody_out(self) -> None:
+        here = await office(self, "ada", engine=self.engine)
+        totp, codes = await here.second()
+        await here.sessions.confirm((await here.sessions.begin("ada", PASSWORD, HERE)).token, codes[0], HERE)
+        for restarted in (False, True):
+            if restarted:
+                here.reopen()
+                await here.load()
+            stolen = await here.sessions.begin("ada", PASSWORD, "203.0.113.1")
+            for place in range(20):
+                with self.assertRaises(NotLoggedIn):
+                    await here.sessions.confirm(stolen.token, "000000", f"203.0.113.{place}")
+            with self.assertRaises(Throttled):
+                await here.sessions.confirm(stolen.token, "000000", "203.0.113.99")
+            begun = await here.sessions.begin("ada", PASSWORD, HERE)
+            await here.sessions.confirm(begun.token, codes[1 + restarted], HERE)
+        await here.admins.set_password("ada", PASSWORD + "!")  # and what the stolen one was good for is forgiven
+        begun = await here.sessions.begin("ada", PASSWORD + "!", "198.51.100.1")
+        await here.sessions.confirm(begun.token, codes[3], "198.51.100.1")
+
     async def test_taking_it_away_takes_the_password(self) -> None:
         here = await office(self, "ada", engine=self.engine)
         await here.second()
@@ -482,6 +504,16 @@ class SecondFactors(TestCase):
         with self.assertRaises(DirectoryError):
             await here.admins.begin_totp("ada", "000000", HERE, 0)
         self.assertFalse((await here.sessions.begin("ada", PASSWORD, HERE)).second)
+
+    async def test_an_offer_ends(self) -> None:
+        """Whoever finds a session open another day has not given the password for it."""
+        here = await office(self, "ada", engine=self.engine)
+        offer = await here.admins.offer_totp("ada", PASSWORD, HERE, "mail.example")
+        here.time += 901
+        self.assertIsNone(await here.admins.offered_totp("ada", "mail.example"))
+        with self.assertRaises(DirectoryError):
+            await here.admins.begin_totp("ada", pyotp.TOTP(offer.secret).at(int(here.time)), HERE, 0)
+        self.assertFalse((await here.admins.find("ada")).second_factor)
 
 
 class SecondFactorsOnPostgreSQL(SecondFactors):

@@ -228,4 +228,5 @@ class SetUp(Case):
         scene = await stage(self, logged_in=False)
         for _ in range(20):
             await self.fill(scene, code="wrong")
-        self.assertEqual((await self.fill(scene, code=scene.parts.admins.set_up_code())).status, 429)
+        self.assertEqual((await self.fill(scene, code="wrong")).status, 429)
+        self.assertEqual((await self.fill(scene, code=scene.parts.admins.set_up_code())).status, 303)

@@ -51,7 +51,9 @@ class SetUp:
             text = f"{error.text[:1].upper()}{error.text[1:]}. {error.remedy}"
             return self._page(asked, form.with_problems({field: text}), 422)
         except Throttled:
-            return self._page(asked, form.with_problems({"": "Too many attempts failed. Wait an hour, or start the server again."}), 429)
+            return self._page(
+                asked, form.with_problems({"": "Too many wrong codes. The one that the server printed when it started is still good."}), 429
+            )
         return await self._begin(asked, name, password)
 
     async def _begin(self, asked: Asked, name: str, password: str) -> Answer:

@@ -32,9 +32,8 @@ class Administrators(Page):
 
     @change("/admins/<name>/password", action="admin.password", shown="password")
     async def set_password(self, visit: Visit) -> Redirect:
-        name = visit.path["name"]
-        own = name == visit.admin.name
-        if own:
+        name = (await self.parts.admins.find(visit.path["name"])).name
+        if name == visit.admin.name:
             raise FormError({"": "Change your own password under My account."})
         await self.parts.admins.set_password(name, twice(visit))
         return Redirect("/admins", f"The password of {name} was changed. Sessions that were open have ended.")
@@ -59,7 +58,9 @@ class Administrators(Page):
 
     @change("/admins/totp-reset", action="admin.totp_reset")
     async def reset_totp(self, visit: Visit) -> Redirect:
-        name = visit.form.needed("name", 64)
+        name = (await self.parts.admins.find(visit.form.needed("name", 64))).name
+        if name == visit.admin.name:
+            raise FormError({"": "Take your own second factor away under My account."})
         await self.parts.admins.reset_totp(name)
         return Redirect("/admins", f"{name} logs in with the password alone until a new second factor is set up.")
 
