@@ -11,6 +11,7 @@ from OpenSSL.SSL import Context
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IHandshakeListener
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -22,6 +23,7 @@ from mailx.core.reaching import Addresses, Patience, addresses, answered_in_clea
 
 LINE_LIMIT = 8192  # octets of a line
 LIMIT = 1 << 20  # octets that a server may say in all
+_TURN = 200  # lines after which others have their turn
 
 
 class Trust:
@@ -52,8 +54,9 @@ class Conversation(Protocol):
         self.encrypted = False
         self._patience = patience
         self._reactor = reactor
-        self._buffer = b""
+        self._buffer = bytearray()
         self._heard = 0  # octets
+        self._lines = 0  # read
         self._fault: Fault | None = None
         self._waiting: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
@@ -81,7 +84,11 @@ class Conversation(Protocol):
         if end > LINE_LIMIT:
             self._break(Fault(faults.FLOOD))
             raise Fault(faults.FLOOD)
-        line, self._buffer = self._buffer[:end].removesuffix(b"\r"), self._buffer[end + 1 :]
+        line = bytes(self._buffer[:end]).removesuffix(b"\r")
+        del self._buffer[: end + 1]
+        self._lines += 1
+        if self._lines % _TURN == 0 and self._buffer:
+            await deferLater(self._reactor, 0)
         self.transcript.server(line)
         return line
 
@@ -91,7 +98,8 @@ class Conversation(Protocol):
             self._break(Fault(faults.FLOOD))
         while len(self._buffer) < count:
             await self._more()
-        found, self._buffer = self._buffer[:count], self._buffer[count:]
+        found = bytes(self._buffer[:count])
+        del self._buffer[:count]
         self.transcript.server(found)
         return found
 
@@ -171,7 +179,7 @@ class Conversation(Protocol):
             return
         self._fault = fault
         if fault.kind == faults.FLOOD:
-            self._buffer = b""  # otherwise the server's last words are still to be read
+            self._buffer.clear()  # otherwise the server's last words are still to be read
         self._rest()
         if self._end is not None and self._end.active():
             self._end.cancel()

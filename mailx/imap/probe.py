@@ -11,8 +11,8 @@ from typing import Any
 from attrs import frozen
 from twisted.logger import Logger
 
+from mailx.config import is_loopback
 from mailx.core import faults
-from mailx.core.client_tls import is_loopback
 from mailx.core.conversation import Call, Caller, Trust
 from mailx.core.faults import Fault
 from mailx.core.probing import IMAPS, Probe, Transcript, clean
@@ -45,7 +45,7 @@ class IMAPProbe:
 
     async def try_mailbox(self, kind: str, host: str, port: int, username: str, password: str, verify: bool, timeout: int) -> Probe:
         """Connect, log in, look and log out. Never raises for what the host does."""
-        transcript = Transcript((password, b64encode(password.encode()).decode()))
+        transcript = Transcript((password, _quoted(password)[1:-1], b64encode(password.encode()).decode()))
         call: Call | None = None
         try:
             call = await self._caller.begin(host, port, kind == IMAPS, verify, timeout, transcript)

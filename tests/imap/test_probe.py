@@ -13,7 +13,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from mailx.core import conversation, faults, reaching
+from mailx.core import conversation, faults, probing, reaching
 from mailx.core.conversation import Call, Conversation, Trust
 from mailx.core.faults import ADVICE, Fault
 from mailx.core.probing import IMAP, IMAPS, MailboxProbes, Probe, Transcript
@@ -183,6 +183,14 @@ class Failures(ProbeTests):
         self.failed(probe, faults.WRONG_PASSWORD, "(hidden)")
         self.assertNotIn(PASSWORD.upper(), repr(probe))
 
+    async def test_a_host_that_repeats_the_command(self) -> None:
+        """The password stands there as a quoted string."""
+        password = 'ab"cdefg\\hi"jk'
+        said = b'TAG BAD LOGIN "u" "ab\\"cdefg\\\\hi\\"jk"\r\n'
+        probe = await self.scripted({b"LOGIN": said}, password=password)
+        self.failed(probe, faults.LOGIN_REFUSED, "(hidden)")
+        self.assertNotIn("cdefg", repr(probe))
+
     async def test_lines_in_name_or_password(self) -> None:
         for wrong in ({"username": "a\r\nA1 LOGOUT"}, {"password": "a\nb"}, {"username": "a\0b"}):
             self.failed(await self.scripted(**wrong), faults.WRONG_CREDENTIALS)
@@ -204,6 +212,30 @@ class Floods(ProbeTests):
             self.assertFalse(probe.ok)
             self.assertLess(len(probe.transcript), 402)
             self.assertLess(len(repr(probe)), 300000)
+
+    async def test_many_lines_at_once(self) -> None:
+        """Others have their turn between, and secrets are looked for only in what is shown."""
+        looked: list[str] = []
+        self.patch(probing, "repeats", lambda text, secrets: bool(looked.append(text)))
+        clock = Clock()
+        made = Conversation(Transcript(("secret",)), Patience(10, 40), clock)
+        transport = StringTransport()
+        transport.abortConnection = transport.loseConnection  # type: ignore[method-assign]
+        made.makeConnection(transport)
+        read: list[bytes] = []
+
+        async def reading() -> None:
+            while True:
+                read.append(await made.line())
+
+        running = Deferred.fromCoroutine(reading())
+        made.dataReceived(b"x\n" * 5000)
+        self.assertLess(len(read), 300)
+        for _ in range(30):
+            clock.advance(0)
+        self.assertEqual((len(read), len(looked)), (5000, 400))
+        made.close()
+        self.failureResultOf(running, Fault)  # type: ignore[attr-defined]
 
     async def test_drops(self) -> None:
         """A host that says a little now and then is given up in the end."""
