@@ -87,7 +87,7 @@ class Compiled:
         for name, part in self._parts.items():
             try:
                 text = part.render(values)
-            except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
+            except Exception as error:  # filters raise all kinds of them for arguments that do not fit, AssertionError too
                 raise Problems({name: f"Cannot be rendered: {type(error).__name__}"}) from None
             if len(text) > RENDERED_LIMIT:
                 raise Problems({name: f"What it renders is longer than {RENDERED_LIMIT} characters."})

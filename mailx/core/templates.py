@@ -77,13 +77,17 @@ class Templates:
         self._settings = settings
         self._reactor = reactor
         self._written: dict[str, Template] = {}
+        self._changes = 0  # made here
         self._compiled = {type: Compiled(template) for type, template in DEFAULTS.items()}
         self._rereading = LoopingCall(self._reread)
         self._rereading.clock = reactor
 
     async def load(self) -> None:
         """Read what is kept. One that cannot be used is passed over for the default. Raises Unavailable."""
+        changes = self._changes
         kept = dict(await self._store.read(templates.every))
+        if changes != self._changes:
+            return  # what was read may be older than what was saved meanwhile
         found = {type: template for type, content in kept.items() if type in DEFAULTS and (template := self._opened(type, content))}
         for type, default in DEFAULTS.items():
             template = found.get(type, default)
@@ -142,6 +146,7 @@ class Templates:
         audit.note(target=type, before=asdict(self.get(type)), after=asdict(template))
         sealed = self._cipher.seal(b"template", type.encode(), json.dumps(asdict(template)).encode())
         await self._store.write(templates.put, type, sealed, int(time()))
+        self._changes += 1
         self._written[type], self._compiled[type] = template, compiled
         log.info("Mail template changed", event="template.changed", type=type)
 
@@ -149,6 +154,7 @@ class Templates:
         """Back to the default. Raises Unavailable."""
         audit.note(target=type, before=asdict(self.get(type)), after=asdict(DEFAULTS[type]))
         await self._store.write(templates.drop, type)
+        self._changes += 1
         self._written.pop(type, None)
         self._compiled[type] = Compiled(DEFAULTS[type])
         log.info("Mail template changed", event="template.changed", type=type)

@@ -1,9 +1,11 @@
 """Mail templates: their language, what is kept, and what a damaged one does."""
 
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailx.config import Webhook
@@ -80,7 +82,12 @@ class Language(SynchronousTestCase):
         self.assertIn("nothing", self.problem("{{ nothing }}"))
 
     def test_wrong_arguments(self) -> None:
-        for text in ("{{ to|truncate('x') }}", "{{ to|truncate(1, 2, 3, 4, 5, 6) }}", "{{ to|default(1, 2, 3) }}"):
+        for text in (
+            "{{ to|truncate('x') }}",
+            "{{ to|truncate(1) }}",
+            "{{ to|truncate(1, 2, 3, 4, 5, 6) }}",
+            "{{ to|default(1, 2, 3) }}",
+        ):
             self.assertIn("Cannot be rendered", self.problem(text))
 
     def test_what_it_renders_is_bounded(self) -> None:
@@ -158,6 +165,18 @@ class Kept(TestCase):
         await other.load()
         self.assertEqual(self.subject(other), "Reset your password")
         self.assertTrue(other.is_default("password_reset"))
+
+    async def test_saved_while_they_are_read(self) -> None:
+        """What was read before the change does not take it back."""
+        store = self.world.store
+        read: Deferred[list[tuple[str, bytes]]] = Deferred()
+        self.patch(self.templates, "_store", SimpleNamespace(read=lambda job: read))
+        loading = ensureDeferred(self.templates.load())
+        self.patch(self.templates, "_store", store)
+        await self.templates.save("password_reset", Template("Mine", "x", ""))
+        read.callback([])
+        await loading
+        self.assertEqual(self.subject(self.templates), "Mine")
 
     async def test_wrong_ones_are_not_kept(self) -> None:
         wrong = (("", "x"), ("s", ""), ("{% if to == link %}x{% endif %}", "x"), ("s", "{{"))

@@ -187,7 +187,7 @@ def _answers(name: str, errors: tuple[int, ...]) -> dict[str, Any]:
 
 def _post(prefix: str) -> dict[str, Any]:
     key = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
-    what = "A call with a key that was used within a day is answered as that one was."
+    what = "A call with a key that was used within the last two days is answered as that one was."
     return {
         "operationId": "send",
         "summary": "Send one mail",

@@ -40,7 +40,8 @@ def moment(text: str) -> float | None:
     zone = timezone(-offset if sign == "-" else offset) if offset else UTC
     microsecond = int((fraction or "0").ljust(6, "0")[:6])
     try:
-        return datetime(int(year), int(month), int(day), int(hour), int(minute), int(second or 0), microsecond, zone).timestamp()
+        when = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second or 0), microsecond, zone)
+        return (when.astimezone(UTC) if offset else when).timestamp()  # in UTC it must lie within the calendar too
     except (ValueError, OverflowError):
         return None
 

@@ -325,6 +325,8 @@ class Refusing(Base):
             ("token", "a\tb", 400),
             ("token", "x" * 4097, 400),
             ("expiresAt", "tomorrow", 400),
+            ("expiresAt", "9999-12-31T23:59:59-01:00", 400),
+            ("expiresAt", "0001-01-01T00:00:00+01:00", 400),
             ("expiresAt", 1700000000, 400),
             ("link", "javascript:alert(1)", 400),
             ("link", "https://", 400),

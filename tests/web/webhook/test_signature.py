@@ -43,6 +43,8 @@ class Moments(SynchronousTestCase):
         self.assertEqual(moment("2026-02-21T05:35:10.5Z"), 1771652110.5)
         for text in ("", "2026-02-30T00:00:00Z", "2026-02-21T25:00:00Z", "2026-02-21T00:00:00+24:00", "٢٠٢٦-02-21T05:35:10Z", "2026-02-21"):
             self.assertIsNone(moment(text), text)
+        for text in ("9999-12-31T23:59:59-00:01", "0001-01-01T00:00:00+00:01"):  # beyond the calendar in UTC
+            self.assertIsNone(moment(text), text)
 
 
 class Signatures(SynchronousTestCase):
