@@ -70,6 +70,8 @@ class Rerouting:
         self._reactor = reactor
         self._now = now
         self._lock = DeferredLock()
+        self._wanted: set[str] = set()  # relays for which what waits is to be hastened
+        self._all_wanted = False  # it is for every way
         self._pause: Deferred[None] | None = None
         self._stopped = False
 
@@ -108,24 +110,29 @@ class Rerouting:
         self._lock.release()
 
     def _begin(self, elsewhere: Collection[str] | None) -> None:
-        lanes = None if elsewhere is None else [self._queue.lane(name) for name in sorted(elsewhere)]
-        Deferred.fromCoroutine(self._hasten(lanes)).addErrback(
+        """Hasten what waits for these relays (None: all ways), together with what others want meanwhile."""
+        self._wanted.update(elsewhere or ())
+        self._all_wanted = self._all_wanted or elsewhere is None
+        Deferred.fromCoroutine(self._hasten()).addErrback(
             lambda failure: log.failure("Waiting mail was not hastened", failure, event="queue.hasten_failed")
         )
 
-    async def _hasten(self, lanes: Sequence[bytes] | None) -> None:
-        """Make due what waits for ``lanes`` (None: for all), however often the store is away."""
+    async def _hasten(self) -> None:
+        """Make due what is wanted, however often the store is away. Ways that changed meanwhile are not remembered: they have their turn."""
         await self._lock.acquire()
         try:
-            while not self._stopped:
+            while (self._all_wanted or self._wanted) and not self._stopped:
+                everything, names = self._all_wanted, self._wanted
+                self._all_wanted, self._wanted = False, set()
                 try:
-                    count = await (self._hasten_all() if lanes is None else self._hasten_some(lanes))
-                    if not self._stopped:
+                    count = await (self._hasten_all() if everything else self._hasten_some([self._queue.lane(name) for name in sorted(names)]))
+                    if not (self._stopped or self._all_wanted or self._wanted):
                         await self._remember()
-                        log.info("Waiting mail is tried the new way", event="queue.hastened", rows=count)
-                    return
+                    log.info("Waiting mail is tried the new way", event="queue.hastened", rows=count)
                 except Unavailable as error:
                     log.warn("Waiting mail is hastened later: {reason}", event="queue.unavailable", reason=error.reason)
+                    self._all_wanted = self._all_wanted or everything
+                    self._wanted |= names
                     await self._rest(_AGAIN)
         finally:
             self._lock.release()

@@ -81,7 +81,7 @@ class Settings:
         self._lock = DeferredLock()
         self._timer: Any = None
         self._stopped = False
-        self._refused: object = None  # the rows of which the log says so already
+        self._refused = ""  # what the log says already of settings that cannot be used
 
     async def load(self) -> None:
         """Read the database's values, once before anything depends on them. Raises ConfigError, Unavailable."""
@@ -143,7 +143,11 @@ class Settings:
                     await self._change(values)
                     return
                 except rows.Overtaken:
+                    pass
+                try:
                     await self._reread()
+                except ConfigError as error:
+                    raise SettingsError(_problems(error)) from None
             raise SettingsError({"": "others keep changing settings; try again"})
         finally:
             self._lock.release()
@@ -200,8 +204,7 @@ class Settings:
 
     async def _change(self, values: Mapping[str, JSON]) -> None:
         """One attempt. Raises SettingsError, Overtaken, Unavailable."""
-        wanted = {key: value for key, value in values.items() if value != self._values.get(key) or key in self._values and value is None}
-        wanted = {key: value for key, value in wanted.items() if value is not None or key in self._values}
+        wanted = {key: value for key, value in values.items() if (key in self._rows if value is None else value != self._values.get(key))}
         following = {key: value for key, value in {**self._values, **wanted}.items() if value is not None}
         try:
             config = self._mixed(self._sources.over(following))
@@ -254,13 +257,16 @@ class Settings:
         try:
             return self._sources.over(values)
         except ConfigError as error:
-            unset = "; or `mailxctl config unset {}`"
-            raise ConfigError(
-                [
-                    evolve(each, source="database", remedy=each.remedy + unset.format(each.key)) if each.key in values else each
-                    for each in error.problems
-                ]
-            ) from None
+            left = {key: self._wrong_without(key, values) for key in values if key not in self._sources.fixed}
+            raise ConfigError([_remedied(each, left) for each in error.problems]) from None
+
+    def _wrong_without(self, key: str, values: Mapping[str, JSON]) -> set[tuple[str, str]]:
+        """What is wrong with the rest of ``values``: key and problem."""
+        try:
+            self._sources.over({other: value for other, value in values.items() if other != key})
+        except ConfigError as error:
+            return {(each.key, each.wrong) for each in error.problems}
+        return set()
 
     def _mixed(self, config: Config) -> Config:
         """``config``, but what needs a restart is as it is."""
@@ -282,10 +288,16 @@ class Settings:
             self._timer = self._reactor.callLater(REREAD, self._tick)
 
     async def _look(self) -> None:
+        """What cannot be used is logged once and left alone."""
         await self._lock.acquire()
         try:
             if not self._stopped:
                 await self._reread()
+                self._refused = ""
+        except ConfigError as error:
+            if str(error) != self._refused:
+                self._refused = str(error)
+                log.error("Settings in the database cannot be used: {reason}", event="settings.refused", reason=str(error))
         finally:
             self._lock.release()
 
@@ -294,19 +306,13 @@ class Settings:
             log.failure("The settings were not read", failure, event="settings.failed")
 
     async def _reread(self) -> None:
-        """Apply what the database has by now; what cannot be used is logged once and left alone."""
+        """Apply what the database has by now. Raises ConfigError, Unavailable."""
         assert self._store is not None
         stored = await self._store.read(rows.rows)
         if stored == self._rows:
             return
-        try:
-            values = self._opened(stored)
-            config = self._mixed(self._over(values))
-        except ConfigError as error:
-            if stored != self._refused:
-                self._refused = stored
-                log.error("Settings in the database cannot be used: {reason}", event="settings.refused", reason=str(error))
-            return
+        values = self._opened(stored)
+        config = self._mixed(self._over(values))
         self._rows, self._values = stored, values
         await self._apply(config)
 
@@ -367,6 +373,15 @@ def _shown(config: Config, keys: Iterable[str]) -> dict[str, JSON]:
         value = getattr(getattr(config, section), name)
         shown[key] = audit.HIDDEN if value and _attribute(key).metadata["secret"] else value
     return shown
+
+
+def _remedied(problem: Problem, left: Mapping[str, set[tuple[str, str]]]) -> Problem:
+    """``problem`` with the key of the database that is to be unset; ``left`` is what stays wrong without each of them."""
+    keys = [key for key, wrong in left.items() if (problem.key, problem.wrong) not in wrong]
+    if not keys:
+        return problem
+    key = problem.key if problem.key in keys else keys[0]
+    return evolve(problem, source="database", remedy=f"{problem.remedy}; or `mailxctl config unset {key}`")
 
 
 def _problems(error: ConfigError) -> dict[str, str]:

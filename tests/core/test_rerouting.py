@@ -16,7 +16,7 @@ from mailx.core.rerouting import Rerouting
 from mailx.core.routes import relays
 from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope
-from mailx.mail.reply import Reply
+from mailx.mail.reply import Reply, Unavailable
 from tests.core.mail_out import AWAY, LATER, NEVER, TAKEN, Office, office
 from tests.scenery import configured
 
@@ -346,6 +346,53 @@ class Crashed(Base):
         self.office = self.office.again()
         await self.start(self.office, through("new.example"))
         await self.all_sent(sent)
+
+    async def test_between_two_changes(self) -> None:
+        """What was hastened for the first is not remembered as the second, of which nothing was done yet."""
+        await self.begin(through("old.example"), old=AWAY, one=AWAY)
+        sent = await self.send(5)
+        await self.wait(5)
+        await self.office.queue.stop()
+        write: Any = self.office.world.store.write
+        steps: list[str] = []
+
+        def watched(job: Any, *args: Any) -> Any:
+            steps.append(job.__name__)
+            if steps == ["hasten"]:
+                self.rerouting.renew(through("new.example"))
+            if steps.count("hasten") > 1:  # the server dies here
+                raise Unavailable("gone")
+            return write(job, *args)
+
+        self.patch(self.office.world.store, "write", watched)
+        self.rerouting.renew(through("one.example"))
+        await self.office.until(lambda: steps.count("hasten") > 1)
+        await self.rerouting.stop()
+        self.patch(self.office.world.store, "write", write)
+        self.office.clock[0] += 10
+        await self.office.world.store.write(lambda txn: txn.execute("UPDATE queue SET due = due + 3000"))
+        self.office = self.office.again()
+        await self.start(self.office, through("new.example"))
+        await self.all_sent(sent)
+
+    async def test_changes_that_come_while_one_is_applied_are_applied_together(self) -> None:
+        await self.begin(through("old.example"), old=AWAY)
+        await self.send(3)
+        await self.wait(3)
+        await self.office.queue.stop()
+        write: Any = self.office.world.store.write
+        steps: list[str] = []
+
+        def counted(job: Any, *args: Any) -> Any:
+            steps.append(job.__name__)
+            return write(job, *args)
+
+        self.patch(self.office.world.store, "write", counted)
+        for number in range(100):
+            self.rerouting.renew(through(f"n{number}.example"))
+        await self.office.until(lambda: "put" in steps)
+        self.assertLess(steps.count("hasten"), 6)
+        self.assertEqual(steps.count("put"), 1)
 
     async def test_the_same_ways_hasten_nothing(self) -> None:
         await self.begin(through("old.example"), old=AWAY)

@@ -236,6 +236,23 @@ class Changing(Base):
         await made.store.write(lambda txn: txn.execute("UPDATE settings SET sealed = (SELECT max(sealed) FROM settings)"))
         error = await self.assertFailure(Deferred.fromCoroutine(self.settings(made)), ConfigError)
         self.assertIn("mailxctl config unset webhook.", str(error))
+        sources = Sources(self.path, self.environ)
+        settings = Settings(sources.config, sources, made.store, made.cipher)
+        await self.assertFailure(Deferred.fromCoroutine(settings.load()), ConfigError)
+        await settings.change({"webhook.skew": None, "webhook.per_minute": None})
+        self.assertEqual((await self.settings(made)).origin("webhook.skew"), DEFAULT)
+
+    async def test_the_remedy_names_what_helps(self) -> None:
+        made = await self.prepare()
+        await (await self.settings(made)).change(
+            {"smarthost.host": "192.0.2.1", "smarthost.username": "me", "smarthost.password": "secret", "webhook.skew": 60}
+        )
+        self.path.write_text('[smarthost]\nusername = ""\n')
+        error = await self.assertFailure(Deferred.fromCoroutine(self.settings(made)), ConfigError)
+        self.assertTrue(str(error).endswith("; or `mailxctl config unset smarthost.password`"), str(error))
+        self.path.write_text('[[outbound.relays]]\nname = "smarthost"\nhosts = ["192.0.2.1"]\n')
+        error = await self.assertFailure(Deferred.fromCoroutine(self.settings(made)), ConfigError)
+        self.assertTrue(str(error).endswith("; or `mailxctl config unset smarthost.host`"), str(error))
 
     async def test_alone_they_are_fixed(self) -> None:
         settings = Settings(configured(webhook={"skew": 60}))
@@ -329,6 +346,8 @@ class Nodes(Base):
             clock.advance(REREAD)
             await made.store.read(lambda txn: None)
         self.assertEqual(there.current.webhook.skew, 300)
+        problems = await self.refused(there, {"webhook.per_minute": 7})
+        self.assertIn("outbound.relays[0].name", problems)
         await there.stop()
 
 
