@@ -51,6 +51,7 @@ class CertificatePages(TestCase):
         page = await scene.follow(await scene.post("/certificates/reload"))
         self.assertIn("holds no certificate", page.text)
         self.assertIn("What was read before is served", page.text)
+        self.assertEqual([entry.action for entry in await scene.parts.audit.list()][0], "certificates.reload")
         self.flushLoggedErrors()
 
     async def test_hostile_names(self) -> None:

@@ -2,6 +2,7 @@
 
 from mailx.web.panel.links import shown
 from mailx.web.panel.page import Page, Redirect, View, Visit, change, show
+from mailx.web.panel.pages.settings import concluded
 
 _DAY = 86400
 _SOON = 14  # days
@@ -31,6 +32,7 @@ class Certificates(Page):
     @change("/certificates/reload", action="certificates.reload")
     async def reload(self, visit: Visit) -> Redirect:
         problems = self.parts.certificates.reload()
+        await concluded(self.parts.audit)  # of several some may have been read
         if problems:
             return Redirect("/certificates", shown(f"Not everything was read again: {'; '.join(problems)}", 500), "problem")
         return Redirect("/certificates", "The certificates were read again. New connections get them at once.")
