@@ -57,6 +57,8 @@ TITLES: Mapping[str, str] = {
     SESSION_SECRET: "All administrators were logged out",
 }
 EVENTS = frozenset((LOCKOUT, SESSION_SECRET))  # over when they are acknowledged
+# What one of several nodes may see and the others not: it is over when none of them sees it any more.
+OF_A_NODE = frozenset((FAILURES, DISK, CERTIFICATE, LOGINS, UNSAFE))
 
 OPEN_LIMIT = 200  # alerts that may be open at a time; more are not raised
 KEEP_DAYS = 365  # that past alerts are kept
@@ -118,6 +120,7 @@ class Alerts:
         self._writing: Deferred[None] | None = None
         self._away_since = 0
         self._stopped = False
+        self._single = not getattr(store, "node", "")  # no other server uses the database
 
     async def start(self, accept: Accept, poster: Poster | None = None) -> None:
         """Tell from now on: mail goes in by ``accept`` (of Reception), ``poster`` posts. Raises Unavailable."""
@@ -169,13 +172,18 @@ class Alerts:
         now = int(self._now())
         hashes = {self._hash(kind, subject): subject for subject in holds}
         staying = {self._hash(kind, subject) for subject in keeps}
+        alone = self._single or kind not in OF_A_NODE
+        if not alone and (seen := [hash for hash in self._open if hash in hashes or hash in staying]):
+            with audit.apart():
+                await self._store.write(rows.confirm, seen)
         for hash, subject in hashes.items():
             if hash not in self._open and len(self._open) < OPEN_LIMIT:
                 await self._raise(_Event(kind, subject, holds[subject], now))
         for hash in [hash for hash, of in self._open.items() if of == kind and hash not in hashes and hash not in staying]:
             with audit.apart():
-                closed = await self._store.write(rows.close, hash, now)
-            self._open.pop(hash, None)
+                closed = await self._store.write(rows.close, hash, now, alone)
+            if closed or alone:
+                self._open.pop(hash, None)
             if closed:
                 log.info("An alert is over", event="alert.closed", kind=kind)
 

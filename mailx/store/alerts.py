@@ -2,7 +2,8 @@
 
 An alert is open from its raising until what it is about is over; at most one of a kind and subject is open at a time, however
 many nodes raise it. ``mailed`` and ``posted`` are NULL while that is still to be done, 0 when it was not asked for, and
-negative while a node is at it: the time when it began, after which the others wait for a while.
+negative while a node is at it: the time when it began, after which the others wait for a while. ``seen`` is for what
+concerns one node and not the others: by the clock of the database, which all of them share.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from mailx.store import Row, Txn
 
 MAILED, POSTED = "mailed", "posted"
 CHANNELS = (MAILED, POSTED)
+STAYS = 180  # seconds after which what no node has seen to hold is over
 
 _COLUMNS = "id, kind, hash, guid, sealed, opened, closed, acknowledged, acknowledged_by"
 
@@ -39,16 +41,27 @@ def add(txn: Txn, raised: Raised) -> bool:
     """Store an alert unless the same is open; whether it was stored."""
     told = [None if wanted else 0 for wanted in (raised.mail, raised.post)]
     row = txn.one(
-        "INSERT INTO alerts (kind, hash, guid, sealed, opened, closed, mailed, posted) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        "INSERT INTO alerts (kind, hash, guid, sealed, opened, closed, mailed, posted, seen)"
+        f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, {_clock(txn)})"
         " ON CONFLICT (hash) WHERE closed IS NULL DO NOTHING RETURNING id",
         (raised.kind, raised.hash, raised.guid, raised.sealed, raised.opened, raised.closed, *told),
     )
     return row is not None
 
 
-def close(txn: Txn, hash: bytes, now: int) -> int:
-    """What the alert is about is over; whether it was open."""
-    return txn.execute("UPDATE alerts SET closed = ? WHERE hash = ? AND closed IS NULL", (now, hash))
+def confirm(txn: Txn, hashes: Sequence[bytes]) -> None:
+    """What these alerts are about holds still, as one of several nodes sees it."""
+    txn.execute(f"UPDATE alerts SET seen = {_clock(txn)} WHERE closed IS NULL AND hash IN ({', '.join('?' * len(hashes))})", hashes)
+
+
+def close(txn: Txn, hash: bytes, now: int, alone: bool = True) -> int:
+    """What the alert is about is over, if ``alone`` is False only unless another node sees it to hold; whether it was open."""
+    others = "" if alone else f" AND seen < {_clock(txn)} - {STAYS}"
+    return txn.execute(f"UPDATE alerts SET closed = ? WHERE hash = ? AND closed IS NULL{others}", (now, hash))
+
+
+def _clock(txn: Txn) -> str:
+    return "CAST(strftime('%s', 'now') AS INTEGER)" if txn.dialect == "sqlite" else "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT)"
 
 
 def open_ones(txn: Txn, limit: int) -> list[Row]:

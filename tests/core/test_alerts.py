@@ -66,6 +66,10 @@ class AlertTests(TestCase):
         self.mails.append(envelope)
         return dict.fromkeys(envelope.recipients, OK)
 
+    async def unseen(self) -> None:
+        """It is long since a node has seen what the open alerts are about."""
+        await self.world.store.write(lambda txn: txn.execute("UPDATE alerts SET seen = seen - 200"))
+
     async def pass_time(self, made: Alerts, seconds: float = 0.0) -> None:
         """Let what is due happen."""
         self.time[0] += seconds
@@ -98,6 +102,7 @@ class States(AlertTests):
         self.assertEqual(await made.open(), [alert])
         await made.settle(CERTIFICATE, {})
         self.assertEqual(await made.open(), [alert])
+        await self.unseen()
         await made.settle(DISK, {})
         self.assertEqual((await made.open(), made.count), ([], 0))
         self.assertEqual(await made.past(), [evolve(alert, closed=int(self.time[0]))])
@@ -118,6 +123,7 @@ class States(AlertTests):
         self.assertEqual(made.count, 1)
         await made.settle(DISK, {"data": "Full."})
         self.assertEqual(len(await made.open()), 1)
+        await self.unseen()
         await made.settle(DISK, {})
         self.assertEqual(await made.open(), [])
 
@@ -127,9 +133,17 @@ class States(AlertTests):
         await one.settle(DISK, {"data": "Full."})
         await two.settle(DISK, {"data": "Full."})
         self.assertEqual(len(await one.open()), 1)
+        if self.engine:
+            await one.settle(DISK, {})  # that of the other is full
+            self.assertEqual(len(await two.open()), 1)
+            await self.unseen()
+            await two.settle(DISK, {}, {"data"})
+            await one.settle(DISK, {})
+            self.assertEqual((one.count, len(await two.open())), (1, 1))
+            await self.unseen()
         await one.settle(DISK, {})
         await two.refresh()
-        self.assertEqual(two.count, 0)
+        self.assertEqual((one.count, two.count), (0, 0))
 
     async def test_events(self) -> None:
         made = await self.open()
@@ -177,8 +191,8 @@ class States(AlertTests):
     async def test_pages(self) -> None:
         made = await self.open()
         for number in range(7):
-            await made.settle(DISK, {"data": str(number)})
-            await made.settle(DISK, {})
+            await made.settle(QUOTA, {"ada@example.test": str(number)})
+            await made.settle(QUOTA, {})
         first = await made.past(limit=4)
         second = await made.past(first[-1].id, limit=4)
         self.assertEqual([alert.text for alert in first + second], [str(number) for number in range(6, -1, -1)])

@@ -22,7 +22,8 @@ CREATE TABLE alerts (
     acknowledged BIGINT,
     acknowledged_by TEXT NOT NULL DEFAULT '',   -- name of an administrator
     mailed BIGINT,                             -- when it was mailed; 0: to nobody; NULL: not yet; negative: when it began to be
-    posted BIGINT                              -- likewise
+    posted BIGINT,                             -- likewise
+    seen BIGINT NOT NULL                       -- when a node found last that it holds
 );
 CREATE UNIQUE INDEX alerts_open ON alerts (hash) WHERE closed IS NULL;
 CREATE INDEX alerts_opened ON alerts (opened);
