@@ -72,10 +72,10 @@ async def open_post(
     parts: AsyncExitStack,
 ) -> Post:
     """Make it, with the couriers of the configuration; ``progress`` hears of every delivery."""
-    config = settings.current
-    hostname = config.server.hostname
     signing = Signing(store, cipher, accounts, reactor)
     await signing.load()
+    config = settings.current  # nothing is awaited from here until the changes are watched
+    hostname = config.server.hostname
     timeline = Timeline(store, cipher, reactor, config.queue.keep_days)
     timeline.start()
     parts.push_async_callback(timeline.stop)

@@ -20,11 +20,13 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from mailx.config import allowed, seconds, sections, table
 from mailx.mail.address import Address
+from mailx.mail.networks import is_address
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LARGEST = 2**53  # beyond, JSON's numbers are not exact
 _LONGEST = 4096  # characters of a text
+_LONGEST_CHOICE = 100  # characters of what may have been meant for one of a few
 _MANY = 1000  # values of a list
 _HOSTNAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\Z")
 
@@ -81,7 +83,7 @@ def _text(attribute: "Attribute[Any]", value: object, _type: object) -> str:
         raise Wrong(f"must be {allowed(attribute)}", f'write it in quotes: {attribute.name} = "{example}"')
     choices, form = attribute.metadata["choices"], attribute.metadata["form"]
     if choices and value not in choices:
-        close = get_close_matches(value, choices, 1)
+        close = get_close_matches(value[:_LONGEST_CHOICE], choices, 1)
         raise Wrong(
             f"must be {allowed(attribute)}", f"did you mean {close[0]}?" if close else f'for example {attribute.name} = "{choices[0]}"'
         )
@@ -133,21 +135,21 @@ def _fits(form: str, value: str) -> bool:
         case "endpoint":
             return not value or _host(value) is not None
         case "host":
-            return not value or _is_address(value) or (bool(_HOSTNAME.match(value)) and len(value) <= 255)
+            return not value or is_address(value) or (bool(_HOSTNAME.match(value)) and len(value) <= 255)
         case "url":
             return not value or _is_url(value)
         case "mailbox":
             return _is_mailbox(value)
         case "address":
-            return not value or _is_address(_host(value) or "")
+            return not value or is_address(_host(value) or "")
         case "loopback":
-            return not value or (_is_address(host := _host(value) or "") and ip_address(host).is_loopback)
+            return not value or (is_address(host := _host(value) or "") and ip_address(host).is_loopback)
         case "duration":
             return _is_duration(value)
         case "interface":
-            return _is_address(value)
+            return is_address(value)
         case "source":
-            return not value or _is_address(value)
+            return not value or is_address(value)
         case "network":
             return _is_network(value)
         case "store":
@@ -157,7 +159,7 @@ def _fits(form: str, value: str) -> bool:
 
 def _host(value: str) -> str | None:
     """The host of an endpoint: ``mail.example.org:587``, ``127.0.0.1``, ``[::1]:53``; None if it is none."""
-    if _is_address(value):
+    if is_address(value):
         return value
     host, colon, port = value.rpartition(":")
     if not colon:
@@ -165,7 +167,7 @@ def _host(value: str) -> str | None:
     if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
         return None
     if host.startswith("[") and host.endswith("]"):
-        return host[1:-1] if _is_address(host[1:-1]) else None
+        return host[1:-1] if is_address(host[1:-1]) else None
     return host if _HOSTNAME.match(host) else None
 
 
@@ -190,14 +192,6 @@ def _is_mailbox(value: str) -> bool:
 def _is_duration(value: str) -> bool:
     try:
         seconds(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_address(value: str) -> bool:
-    try:
-        ip_address(value)
     except ValueError:
         return False
     return True

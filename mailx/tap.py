@@ -235,7 +235,7 @@ class MailX(MultiService):
         await settings.load()
         self._keep_log(settings.current)
         settings.watch(["log"], self._keep_log)
-        settings.watch(["tls"], lambda config: _renew(tls, config))
+        settings.watch(["tls"], lambda config: tls.want(config.tls))
         settings.reload_also(tls.reload)
         settings.start()
         self._parts.push_async_callback(settings.stop)
@@ -372,14 +372,6 @@ def _web_edges(house: House, post: Post, people: People, after: Aftermath, react
         yield receiver(house, after, reactor)
     if config.panel.port:
         yield panel(house, post, people, after, reactor)
-
-
-def _renew(tls: Certificates, config: Config) -> None:
-    """Other certificates are to be served. Raises SettingsError."""
-    try:
-        tls.renew(config.tls)
-    except Unusable as error:
-        raise SettingsError({"tls.certificates": str(error)}) from None
 
 
 def _collect_less() -> None:

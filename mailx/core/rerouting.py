@@ -118,14 +118,15 @@ class Rerouting:
         )
 
     async def _hasten(self) -> None:
-        """Make due what is wanted, however often the store is away. Ways that changed meanwhile are not remembered: they have their turn."""
+        """Make due what is wanted, however often the store is away. What is wanted meanwhile has its turn before the ways are remembered."""
         await self._lock.acquire()
         try:
             while (self._all_wanted or self._wanted) and not self._stopped:
                 everything, names = self._all_wanted, self._wanted
                 self._all_wanted, self._wanted = False, set()
                 try:
-                    count = await (self._hasten_all() if everything else self._hasten_some([self._queue.lane(name) for name in sorted(names)]))
+                    lanes = [self._queue.lane(name) for name in sorted(names)]
+                    count = await (self._hasten_all() if everything else self._hasten_some(lanes))
                     if not (self._stopped or self._all_wanted or self._wanted):
                         await self._remember()
                     log.info("Waiting mail is tried the new way", event="queue.hastened", rows=count)

@@ -87,10 +87,12 @@ class Certificates:
         self._hostname = hostname
         self.generated: Path | None = None  # the self-signed certificate, if that is what is served
         self._certificates: tuple[Certificate, ...] = ()
+        self._wanted = self._served = settings
         self.renew(settings)
 
     def renew(self, settings: TLS) -> None:
-        """Serve the certificates of ``settings`` from now on. Raises Unusable: then those before go on being served."""
+        """Serve the certificates of ``settings`` from now on. Raises Unusable: then those before are served until ``reload`` can."""
+        self._wanted = settings
         certificates, generated, hostname = settings.certificates, None, self._hostname
         if not certificates:
             generated, key = self_signed(self._data / "tls", hostname)
@@ -98,11 +100,16 @@ class Certificates:
         stamps = [_stamp(certificate) for certificate in certificates]
         pairs = [self._read(certificate) for certificate in certificates]
         self._certificates, self._stamps, self._pairs, self.generated = certificates, stamps, pairs, generated
+        self._served = settings
         self._problems = [""] * len(certificates)
         if not any(pair.covers(DNS_ID(hostname)) for pair in self._pairs):
             log.warn(
                 "No certificate names this host: clients that verify will refuse it", event="tls.hostname_uncovered", hostname=hostname
             )
+
+    def want(self, settings: TLS) -> None:
+        """Serve the certificates of ``settings`` from the next ``reload`` on that can read them."""
+        self._wanted = settings
 
     def server_options(self) -> IOpenSSLServerConnectionCreator:
         """What ``TLSMemoryBIOFactory``, ``wrapClientTLS`` and ``transport.startTLS`` take."""
@@ -123,6 +130,12 @@ class Certificates:
 
     def reload(self) -> list[str]:
         """Read everything again, changed or not; returns what is wrong. What cannot be read leaves the certificate before it served."""
+        if self._served is not self._wanted:
+            try:
+                self.renew(self._wanted)
+            except Unusable as error:
+                log.error("Certificates not loaded: {reason}", event="tls.reload_failed", reason=str(error))
+                return [str(error)]
         for place, certificate in enumerate(self._certificates):
             self._stamps[place] = _stamp(certificate)
             self._renew(place)

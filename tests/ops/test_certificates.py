@@ -246,3 +246,17 @@ class Looking(SynchronousTestCase):
         self.assertIn(files.key_file, problem)
         (shown,) = certificates.overview()
         self.assertEqual((shown.serial, shown.problem), (before, problem))
+
+    def test_others_that_were_unusable_at_first(self) -> None:
+        directory = Path(self.mktemp())
+        files = issue(directory, "mail.example.test")
+        certificates = Certificates(TLS(), directory, "mail.example.test")
+        key = Path(files.key_file).read_text()
+        Path(files.key_file).write_text("nothing")
+        certificates.want(TLS(certificates=(files,)))
+        (problem,) = certificates.reload()
+        self.assertIn(files.key_file, problem)
+        self.assertTrue(certificates.overview()[0].generated)
+        Path(files.key_file).write_text(key)
+        self.assertEqual(certificates.reload(), [])
+        self.assertEqual(certificates.overview()[0].certificate_file, files.certificate_file)
