@@ -118,7 +118,7 @@ class Rerouting:
         )
 
     async def _hasten(self) -> None:
-        """Make due what is wanted, however often the store is away. What is wanted meanwhile has its turn before the ways are remembered."""
+        """Make due what is wanted, however often the store is away. What is wanted meanwhile comes before the ways are remembered."""
         await self._lock.acquire()
         try:
             while (self._all_wanted or self._wanted) and not self._stopped:

@@ -167,9 +167,12 @@ class Sending:
         self._settling.put_back(shipment, _idle(shipment), int(self._now()), destinations=keys)
         return False
 
-    def give_up(self, rows: Sequence[Claimed], attempt: Attempt) -> list[Deferred[None]]:
-        """Settle claimed rows with this outcome, whose report needs their contents; each Deferred fires when one is durable."""
-        return [self._work(self._give_up(shipment, attempt)) for shipment in self._shipments(rows)]
+    def give_up(self, rows: Sequence[Claimed], attempt: Attempt, generation: int | None = None) -> list[Deferred[None]]:
+        """Settle claimed rows with this outcome, whose report needs their contents; each Deferred fires when one is durable.
+
+        ``generation`` is that of the routes of which the outcome speaks: under others what it holds for is tried instead.
+        """
+        return [self._work(self._give_up(shipment, attempt, generation)) for shipment in self._shipments(rows)]
 
     def _delayed(self, shipment: Shipment, waiter: Waiter, row: Claimed) -> Report:
         """What the sender is told of a recipient who still waits: the last that was heard, and until when it is tried."""
@@ -319,7 +322,7 @@ class Sending:
         self._lanes.dead(lane, retry[0] if retry else _DEAD_SECONDS)  # each row has its own wait; new mail may probe after the first
         waiting, lane.jobs = list(lane.jobs), type(lane.jobs)()
         for each in waiting:
-            self._work(self._give_up(each, attempt))
+            self._work(self._give_up(each, attempt, self._routes.generation))
         lane.cold = False
         if lane.key not in self._putting_off:
             self._putting_off.add(lane.key)
@@ -356,15 +359,18 @@ class Sending:
                 for shipment in self._shipments(rows):
                     self._settling.put_back(shipment, _idle(shipment), int(self._now()))
                 return
-            for settled in self.give_up(rows, attempt):
+            for settled in self.give_up(rows, attempt, generation):
                 await settled
             if len(rows) < _BATCH:
                 return
 
-    async def _give_up(self, shipment: Shipment, attempt: Attempt) -> None:
+    async def _give_up(self, shipment: Shipment, attempt: Attempt, generation: int | None) -> None:
         """Settle with an outcome that was no attempt of its own; the content is for the report."""
         try:
             await self._loading.load(shipment)
+            if generation not in (None, self._routes.generation):
+                self._settling.put_back(shipment, _idle(shipment), int(self._now()))
+                return
             await self._settling.conclude(shipment, _all(shipment, attempt))
         except Unavailable:
             self._settling.put_back(shipment, _idle(shipment), int(self._now()) + _AGAIN)

@@ -279,6 +279,25 @@ class UnderWay(Base):
                 self.assertEqual(entry.attempts, 1)
                 self.assertLess(self.office.clock[0], 1_700_000_200)
 
+    async def test_others_that_were_to_be_given_up_with_it(self) -> None:
+        config = through("old.example")
+        await self.begin(evolve(config, queue=evolve(config.queue, retry=())), old=None)
+        sent = await self.send(3)
+        await self.office.until(lambda: len(self.ways.way("old.example").waiting) == 1)
+        gate: Deferred[None] = Deferred()
+
+        async def load(*_: object, **__: object) -> None:
+            await gate
+
+        sending = self.office.queue._sending
+        with_gate = self.patch(sending._loading, "load", load)
+        self.ways.way("old.example").waiting[0].callback(AWAY)
+        with_gate.restore()
+        self.rerouting.renew(evolve(through("new.example"), queue=evolve(config.queue, retry=())))
+        gate.callback(None)
+        await self.office.settled(sent=2, failed=1)
+        self.assertEqual(sum(self.ways.way("new.example").sent.values()), len(sent) - 1)
+
     async def test_a_never_is_one(self) -> None:
         await self.sending()
         self.rerouting.renew(through("new.example"))
