@@ -6,7 +6,6 @@ Authorities are those of the system (OpenSSL's paths, ``SSL_CERT_FILE`` included
 """
 
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,6 +19,8 @@ from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
+
+from mailx.mail.networks import is_address
 
 SUITES = b"DEFAULT:!aNULL:!eNULL:!PSK:!SRP"
 # Unverified TLS is for those who may as well listen to plain text: a weak key is better than none (RFC 7435 3).
@@ -88,20 +89,6 @@ class Creator:
         if self._name.isascii() and not is_address(self._name):  # RFC 6066 3: A-labels, no literal addresses
             connection.set_tlsext_host_name(self._name.encode("ascii"))
         return connection
-
-
-def is_address(name: str) -> bool:
-    """Whether ``name`` is an IP address."""
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def is_loopback(address: str) -> bool:
-    """Whether the IP address ``address`` is this machine itself."""
-    return ip_address(address).is_loopback
 
 
 def matches(certificate: Any, names: tuple[str, ...]) -> bool:

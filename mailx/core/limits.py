@@ -11,8 +11,7 @@ in the queue, and forgotten then. Each server of several on one database counts 
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from functools import lru_cache, partial
-from ipaddress import ip_address, ip_network
+from functools import partial
 from time import time
 from typing import Any
 
@@ -25,6 +24,7 @@ from mailx.core.policy import Findings, Policy
 from mailx.core.throttle import network
 from mailx.mail.address import Address
 from mailx.mail.envelope import GENERATED, WEBHOOK, Envelope, Origin
+from mailx.mail.networks import within
 from mailx.mail.reply import Reply
 from mailx.store import Row, Store, spent
 
@@ -131,7 +131,7 @@ class SendLimits(Policy):
     def __init__(
         self,
         settings: config.Limits,
-        trusted: Sequence[str],
+        trusted: tuple[str, ...],
         accounts: Accounts,
         store: Store,
         reactor: Any,
@@ -144,8 +144,7 @@ class SendLimits(Policy):
         self._wall = wall
         self._by_account, self._by_domain, self._by_address = Budgets((), size), Budgets((), size), Budgets((), size)
         self.renew(settings)
-        networks = [ip_network(text, strict=False) for text in trusted]
-        self._trusts = lru_cache(maxsize=4096)(lambda address: _within(address, networks))
+        self._trusted = trusted
 
     def renew(self, settings: config.Limits) -> None:
         """Keep to ``settings`` from now on."""
@@ -187,7 +186,7 @@ class SendLimits(Policy):
     def _of_address(self, origin: Origin) -> tuple[Bucket, ...]:
         """The budget of a stranger's address; a front server (LMTP) and trusted networks have none."""
         budgets = self._by_address
-        if not budgets.limits or not origin.address or "LMTP" in origin.protocol or self._trusts(origin.address):
+        if not budgets.limits or not origin.address or "LMTP" in origin.protocol or within(origin.address, self._trusted):
             return ()
         key, now = network(origin.address), self._seconds()
         return budgets.get(key, now) or budgets.begin(key, now)
@@ -253,12 +252,3 @@ def _duration(seconds: int) -> str:
     if minutes < 120:
         return f"{minutes} minute{'s' if minutes > 1 else ''}"
     return f"{-(-minutes // 60)} hours"
-
-
-def _within(address: str, networks: Sequence[Any]) -> bool:
-    try:
-        parsed: Any = ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return any((mapped or parsed) in one for one in networks)

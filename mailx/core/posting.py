@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from hashlib import sha256
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +30,7 @@ from twisted.web.client import RequestGenerationFailed, RequestTransmissionFaile
 from mailx.core.http_exchange import Exchange, TooLarge
 from mailx.core.resolver import DNSFailure, Resolver, ascii_name, system_addresses
 from mailx.core.settings import Settings
+from mailx.mail.networks import is_address, within
 
 TIMEOUT = 15.0  # seconds for all of it
 OCTETS_LIMIT = 65536  # of an answer
@@ -41,8 +42,6 @@ _PORTS = {"http": 80, "https": 443}
 
 _CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'(*+,;=%)-]+\Z")  # RFC 3986 2
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*\.?\Z")
-
-Network = IPv4Network | IPv6Network
 
 # Of IPv4 what is not the public Internet (RFC 6890, RFC 5735), with an address that a cloud keeps for its own.
 _REFUSED_4 = tuple(
@@ -116,9 +115,9 @@ def target(url: str) -> Target:
     if port == 0 or parts.netloc.endswith(":"):
         raise ValueError("the port is not between 1 and 65535")
     host = parts.hostname or ""
-    literal = parts.netloc.startswith("[") or _is_address(host)
+    literal = parts.netloc.startswith("[") or is_address(host)
     if literal:
-        if not _is_address(host) or "%" in host:
+        if not is_address(host) or "%" in host:
             raise ValueError("the address in it is none")
         host = str(ip_address(host))
     elif not _NAME.match(host) or host.rstrip(".").rpartition(".")[2].isdigit() or ascii_name(host) is None:
@@ -130,10 +129,10 @@ def target(url: str) -> Target:
     return Target(f"{parts.scheme}://{netloc}{parts.path or '/'}{query}", parts.scheme, host.rstrip("."), port, literal)
 
 
-def permitted(address: str, networks: Sequence[str] = ()) -> bool:
+def permitted(address: str, networks: tuple[str, ...] = ()) -> bool:
     """Whether one may post to ``address``: it is of the public Internet, or in one of ``networks``."""
     ip = ip_address(address)
-    if any(ip in network for network in _networks(tuple(networks)) if network.version == ip.version):
+    if within(address, networks):
         return True
     if ip.version == 4:
         return not any(ip in network for network in _REFUSED_4)
@@ -231,16 +230,3 @@ class Posting:
             return ["127.0.0.1", "::1"]
         found = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), system_addresses, to.host)
         return found or await self._resolver.addresses(to.host)
-
-
-@lru_cache(maxsize=8)
-def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
-    return tuple(ip_network(text, strict=False) for text in texts)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

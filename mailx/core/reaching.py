@@ -17,10 +17,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailx.core import faults
-from mailx.core.client_tls import LENIENT_SUITES, Creator, context, is_address
+from mailx.core.client_tls import LENIENT_SUITES, Creator, context
 from mailx.core.faults import Fault
 from mailx.core.probing import Transcript
 from mailx.core.resolver import DNSFailure, ascii_name, system_addresses
+from mailx.mail.networks import is_address
 
 ADDRESSES = 4  # of one host that are tried
 EACH = 30.0  # seconds that one answer may take at most, whatever is configured: somebody waits before a browser

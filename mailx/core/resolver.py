@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from mailx import config
 from mailx.core.dns_exchange import Exchange, NoAnswer
 from mailx.core.dns_wire import CHAIN_LIMIT, MX, NOERROR, NXDOMAIN, TLSA, Foreign, Reading, ascii_name, question
+from mailx.mail.networks import is_address
 
 __all__ = ["MX", "TLSA", "Answer", "DNSFailure", "Resolver", "ascii_name"]
 
@@ -251,15 +252,12 @@ def system_addresses(name: str, read: Callable[[], str] = _HOSTS.read_text) -> l
     except (OSError, ValueError):
         return []
     words = [line.partition("#")[0].lower().split() for line in text.splitlines()]
-    return [line[0] for line in words if line and _is_address(line[0]) and any(name == each.removesuffix(".") for each in line[1:])]
+    return [line[0] for line in words if line and _is_plain(line[0]) and any(name == each.removesuffix(".") for each in line[1:])]
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text
+def _is_plain(text: str) -> bool:
+    """Whether ``text`` is an address without a scope, which means something to its own system only."""
+    return is_address(text) and "%" not in text
 
 
 def system_servers(read: Callable[[], str] = _RESOLV_CONF.read_text) -> list[str]:
@@ -269,5 +267,5 @@ def system_servers(read: Callable[[], str] = _RESOLV_CONF.read_text) -> list[str
     except (OSError, ValueError):
         lines = ()
     words = [line.split() for line in lines]
-    found = [line[1] for line in words if len(line) >= 2 and line[0] == "nameserver" and _is_address(line[1])]
+    found = [line[1] for line in words if len(line) >= 2 and line[0] == "nameserver" and _is_plain(line[1])]
     return found[:3] or ["127.0.0.1"]

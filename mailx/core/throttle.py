@@ -13,10 +13,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address
 from typing import TypeAlias
 
 from attrs import frozen
+
+from mailx.mail.networks import parsed
 
 HOUR = 3600.0
 _KNOWN_SECONDS = 30 * 86400.0
@@ -28,15 +30,10 @@ _Pair: TypeAlias = tuple[bytes, str]
 @lru_cache(maxsize=4096)
 def network(address: str) -> str:
     """What counts as one client address: an IPv4 address, or the /64 of an IPv6 one, within which anybody can move."""
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(IPv6Address(int(parsed) >> 64 << 64)) + "/64"
-    return str(parsed)
+    found = parsed(address)
+    if isinstance(found, IPv6Address):
+        return str(IPv6Address(int(found) >> 64 << 64)) + "/64"
+    return address if found is None else str(found)
 
 
 class _Failures:

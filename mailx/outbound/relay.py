@@ -18,11 +18,11 @@ from mailx.core.courier import Attempt, ICourier
 from mailx.core.resolver import DNSFailure, ascii_name, system_addresses
 from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope
+from mailx.mail.networks import is_address
 from mailx.mail.reply import Reply
 from mailx.outbound.client import Rendering
 from mailx.outbound.hop import ENCRYPT, NONE, VERIFY, Hop, Login, Security, Unreachable
 from mailx.outbound.pool import Pool
-from mailx.outbound.tls import is_address
 from mailx.outbound.wire import broken_off
 
 log = Logger()

@@ -15,13 +15,12 @@ from mailx.core.client_tls import (
     believe,
     context,
     errors,
-    is_address,
     matches,
 )
 from mailx.outbound import tlsa
 from mailx.outbound.hop import DANE, EXPIRED, HOST_MISMATCH, NOT_TRUSTED, VALIDATION_FAILURE, VERIFY, Hop, Security
 
-__all__ = ["Contexts", "failure", "is_address", "matches", "verdict"]
+__all__ = ["Contexts", "failure", "matches", "verdict"]
 
 _UNTRUSTED = frozenset((2, 18, 19, 20, 21, 27))  # no issuer, self-signed, unverifiable leaf, untrusted
 

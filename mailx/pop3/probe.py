@@ -10,8 +10,8 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from mailx.config import is_loopback
 from mailx.core import faults
-from mailx.core.client_tls import is_loopback
 from mailx.core.conversation import Call, Caller, Trust
 from mailx.core.faults import Fault
 from mailx.core.probing import POP3S, Probe, Transcript, clean

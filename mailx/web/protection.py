@@ -1,15 +1,13 @@
 """What every answer carries, and which requests are no business of ours: headers against misuse by other sites.
 
-Pure: names, networks and headers in, a verdict out.
+Pure: names and headers in, a verdict out.
 """
 
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import TypeAlias
 from urllib.parse import urlsplit
 
-Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
+from mailx.mail.networks import is_address
 
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; form-action 'self';"
@@ -35,40 +33,6 @@ def headers(secure: bool) -> Mapping[str, str]:
     return _SECURE_HEADERS if secure else _HEADERS
 
 
-def networks(texts: Iterable[str]) -> Networks:
-    """The networks that a setting lists; they were checked when it was read."""
-    return tuple(ip_network(text, strict=False) for text in texts)
-
-
-def within(address: str, known: Networks) -> bool:
-    """Whether ``address`` lies in one of ``known``; an IPv4 address may come in IPv6 clothes."""
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
-    return any(parsed.version == network.version and parsed in network for network in known)
-
-
-def client(peer: str, forwarded: str, proxies: Networks) -> str:
-    """Who asks: ``peer``, or what trusted proxies tell in X-Forwarded-For, read from its end.
-
-    Each trusted proxy added the address that it saw; what stands before the first address that is no proxy's could
-    have been written by anybody.
-    """
-    if not proxies or not within(peer, proxies):
-        return peer
-    address = peer
-    for text in reversed([part.strip() for part in forwarded.split(",")[-20:]]):
-        try:
-            address = str(ip_address(text.removeprefix("[").removesuffix("]")))
-        except ValueError:
-            return address
-        if not within(address, proxies):
-            return address
-    return address
-
-
 def host_name(host: str) -> str:
     """The name in a Host header, in lower case and without the port; "" when it is none."""
     found = _HOST.match(host)
@@ -80,13 +44,7 @@ def host_known(name: str, names: Iterable[str]) -> bool:
 
     A page elsewhere whose name suddenly leads here (DNS rebinding) sends that name.
     """
-    if name == "localhost" or name.endswith(".localhost") or name in names:
-        return True
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
+    return name == "localhost" or name.endswith(".localhost") or name in names or is_address(name)
 
 
 def same_origin(headers: Mapping[str, str], host: str, secure: bool) -> bool:

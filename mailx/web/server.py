@@ -19,8 +19,10 @@ from twisted.web.server import Request, Site
 from zope.interface import implementer
 
 from mailx.core.connections import Gate
-from mailx.web.protection import Networks, client, headers, host_name, within
+from mailx.mail.networks import within
+from mailx.web.protection import headers, host_name
 from mailx.web.requests import Answer, Asked
+from mailx.web.sources import caller
 
 PATIENCE = 30.0  # seconds from the first octet of a request to its last
 IDLE = 60  # seconds that a connection may say nothing
@@ -165,7 +167,7 @@ class WebRequest(Request):
             fields,
             {name.decode("ascii"): value.decode("ascii") for name, value in self.received_cookies.items() if value.isascii()},
             self.content.getvalue() if isinstance(self.content, BytesIO) else self.content.read(),
-            client(peer, fields.get("x-forwarded-for", ""), site.proxies),
+            caller(peer, fields.get("x-forwarded-for", ""), site.proxies),
             fields.get("x-forwarded-proto", "").lower() == "https" if trusted else bool(self.isSecure()),  # type: ignore[no-untyped-call]
             host_name(fields["host"]),
         )
@@ -202,7 +204,7 @@ class WebSite(Site):
         *,
         body_limit: int,
         too_large: Callable[[Asked], Answer],
-        proxies: Networks = (),
+        proxies: tuple[str, ...] = (),
         gate: Gate | None = None,
     ) -> None:
         # The built-in parser of multipart forms would hold the event loop.

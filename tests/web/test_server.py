@@ -13,7 +13,6 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from mailx.core.connections import Gate
-from mailx.web.protection import networks
 from mailx.web.requests import Answer, Asked
 from mailx.web.server import IDLE, PATIENCE, STALLED, Stream, WebSite
 from tests.web.browser import Browser, Transport, parse
@@ -47,7 +46,7 @@ class Case(TestCase):
             self.clock,
             body_limit=LIMIT,
             too_large=lambda asked: Answer(413, b"too large"),
-            proxies=networks(["10.0.0.0/8"]),
+            proxies=("10.0.0.0/8",),
             gate=Gate(4, 2),
         )
         self.browser = Browser(self.site)

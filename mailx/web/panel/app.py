@@ -30,7 +30,7 @@ from mailx.web.panel.parts import Parts
 from mailx.web.panel.session import GUEST, SCHEME, SCHEMES, SESSION, Tokens, cookie, drop_cookie, equal, set_cookie
 from mailx.web.panel.setup import SetUp
 from mailx.web.panel.shell import Outside, Shell
-from mailx.web.protection import host_known, inner, networks, place, same_origin
+from mailx.web.protection import host_known, inner, place, same_origin
 from mailx.web.rendering import Rendering
 from mailx.web.requests import Answer, Asked
 from mailx.web.server import Stream, WebSite
@@ -68,7 +68,7 @@ class Panel:
         self._parts = parts
         self._api = api
         self._names = frozenset(name.lower() for name in (config.server.hostname, *config.panel.hosts))
-        self._proxies = networks(config.panel.proxies)
+        self._proxies = config.panel.proxies
         self._running = 0  # requests that are being answered
         self._quiet: Deferred[None] | None = None  # fires when none is, at the end
         self._tokens = Tokens(parts.sessions.mark)

@@ -18,10 +18,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, HTTPFactory, Request, datetimeToString
 
+from mailx.mail.networks import plain
 from mailx.web.webhook.answers import JSON, Answer
 from mailx.web.webhook.receiver import Receiver
 from mailx.web.webhook.request import Asked
-from mailx.web.webhook.sources import plain
 
 log = Logger()
 

@@ -30,9 +30,12 @@ from mailx.mail.address import Address, AddressError
 from mailx.mail.compose import SENDER_NAME, ComposeError, compose
 from mailx.mail.envelope import WEBHOOK, Demands, Envelope, Origin, new_id
 from mailx.mail.message import Message
+from mailx.mail.networks import within
 from mailx.mail.reply import Refused, Reply
-from mailx.web.webhook import body, openapi, schema, signature, sources
+from mailx.web.sources import caller
+from mailx.web.webhook import body, openapi, schema, signature
 from mailx.web.webhook.answers import Answer, Declined, Invalid
+from mailx.web.webhook.rates import Rates
 from mailx.web.webhook.request import Asked
 from mailx.web.webhook.schema import Order
 
@@ -106,7 +109,7 @@ class Receiver:
         self._figures = figures
         self._threads: Threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         self._seconds: Callable[[], float] = reactor.seconds
-        self._rates = sources.Rates(reactor.seconds)
+        self._rates = Rates(reactor.seconds)
         self._lines = Bucket(_LINES, MINUTE, _LINES, reactor.seconds())
         self.port = 0  # that calls come in by
 
@@ -129,8 +132,8 @@ class Receiver:
         if asked.method != ("GET" if status else "POST"):
             raise Declined(405, "method not allowed", allow="GET" if status else "POST")
         settings = self._settings.current.webhook
-        asked.address = sources.caller(peer, asked.values("X-Forwarded-For") or (), settings.proxies)
-        if settings.allowed and not sources.within(asked.address, settings.allowed):
+        asked.address = caller(peer, asked.joined("X-Forwarded-For"), settings.proxies)
+        if settings.allowed and not within(asked.address, settings.allowed):
             raise Declined(403, "forbidden")
         wait = self._rates.take(asked.address, settings.per_minute)
         if wait:
@@ -143,7 +146,7 @@ class Receiver:
 
     def is_proxy(self, address: str) -> bool:
         """Whether many callers may come from ``address``."""
-        return sources.within(address, self._settings.current.webhook.proxies)
+        return within(address, self._settings.current.webhook.proxies)
 
     def too_large(self, asked: Asked) -> Answer:
         """The answer to a body beyond ``webhook.body_size``."""

@@ -20,6 +20,10 @@ class Asked:
         found = self.values(name)
         return found[0] if found and len(found) == 1 else None
 
+    def joined(self, name: str) -> str:
+        """All header fields ``name``, with commas between; "" when there is none."""
+        return b",".join(self.values(name) or ()).decode("latin-1")
+
     def doubled(self, name: str) -> bool:
         """Whether the header field stands there more than once."""
         return len(self.values(name) or ()) > 1
