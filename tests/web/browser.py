@@ -77,13 +77,7 @@ class Browser:
 
     async def ask(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Page:
         """One request on a connection of its own. Underscores in names of headers stand for hyphens."""
-        given = {"host": self.host, **self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        if self.cookies:
-            given["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        if body or method == "POST":
-            given["content-length"] = str(len(body))
-        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items()), "connection: close", "", ""]
-        page = await self.raw("\r\n".join(lines).encode() + body)
+        page = await self.raw(self._octets(method, path, body, headers))
         for cookie in page.cookies:
             name, _, rest = cookie.partition("=")
             value = rest.partition(";")[0]
@@ -93,15 +87,31 @@ class Browser:
                 self.cookies[name] = value
         return page
 
+    async def octets(self, method: str, path: str) -> bytes:
+        """What comes back, as it is."""
+        return await self._exchange(self._octets(method, path, b"", {}))
+
+    def _octets(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+        given = {"host": self.host, **self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        if self.cookies:
+            given["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        if body or method == "POST":
+            given["content-length"] = str(len(body))
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items()), "connection: close", "", ""]
+        return "\r\n".join(lines).encode() + body
+
     async def raw(self, octets: bytes) -> Page:
         """The answer to these octets, whatever they are."""
+        return parse(await self._exchange(octets))
+
+    async def _exchange(self, octets: bytes) -> bytes:
         channel = self.site.buildProtocol(IPv4Address("TCP", self.address, 40000))
         transport = Transport(self.address)
         channel.makeConnection(transport)
         channel.dataReceived(octets)
         await transport.closed
         channel.connectionLost(Failure(ConnectionDone()))
-        return parse(transport.value())
+        return transport.value()
 
 
 def parse(octets: bytes) -> Page:

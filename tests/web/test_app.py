@@ -62,6 +62,20 @@ class Things(Page):
 
         return Download('a"\r\nb.txt', parts())
 
+    @show("/things-cut/<how>")
+    async def cut(self, visit: Visit) -> Download:
+        """A long download, in the middle of which something happens."""
+
+        async def parts() -> AsyncIterator[bytes]:
+            for place in range(10):
+                yield b"line %d\n" % place
+                if place == 3 and visit.path["how"] == "disabled":
+                    await self.parts.sessions.rotate_secret()
+                if place == 3 and visit.path["how"] == "away":
+                    raise Unavailable("disk I/O error")
+
+        return Download("long.txt", parts())
+
 
 class Frame(TestCase):
     """Pages, forms and errors."""
@@ -222,6 +236,21 @@ class Acts(TestCase):
         self.assertEqual(page.body, b"one\ntwo\n")
         self.assertEqual(page.headers["content-disposition"], 'attachment; filename="a___b.txt"')
         self.assertIn("sandbox", page.headers["content-security-policy"])
+
+    async def test_downloads_that_end_early(self) -> None:
+        """What was sent until then must not pass for the whole, and whoever may not come in any more gets no more."""
+        for how in ("away", "disabled"):
+            scene = await scene_of(self, pages=[Things])
+            page = await scene.browser.octets("GET", f"/things-cut/{how}")
+            self.assertIn(b"line 3\n", page)
+            self.assertNotIn(b"line 4\n", page)
+            self.assertNotIn(b"\r\n0\r\n", page)  # the chunk that would end it
+            self.assertNotIn(b"<html", page)
+
+    async def test_head_of_a_download(self) -> None:
+        scene = await scene_of(self, pages=[Things])
+        page = await scene.browser.ask("HEAD", "/things-cut/away", b"", {})
+        self.assertEqual((page.status, page.body), (200, b""))
 
     async def test_files(self) -> None:
         scene = await scene_of(self, pages=[Things])

@@ -5,7 +5,7 @@ In this order: Host, static files, the admin API, origin, session, form, CSRF to
 without internals; the traceback goes to the log.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
@@ -54,6 +54,10 @@ class API(Protocol):
 
 class TooLarge(Exception):
     """The form is larger than its page takes."""
+
+
+class LoggedOut(Exception):
+    """The session ended in the middle of a download."""
 
 
 class Forged(Exception):
@@ -141,9 +145,31 @@ class Panel:
         Deferred.fromCoroutine(self._answer(asked, inside, outside)).chainDeferred(done).addBoth(self._ended)
         answer = await done
         request.answer(answer, asked.secure)
-        if not isinstance(answer.body, bytes):
-            await Stream(request, answer.body, self._parts.reactor).run()
+        if not isinstance(answer.body, bytes) and asked.method != "HEAD":
+            await self._stream(request, asked, answer.body)
         return b""
+
+    async def _stream(self, request: Any, asked: Asked, parts: AsyncIterator[bytes]) -> None:
+        """Send ``parts``. Where they end too early the connection does, so that nobody takes what came for the whole."""
+        try:
+            await Stream(request, self._while_logged_in(asked, parts), self._parts.reactor).run()
+            return
+        except LoggedOut:
+            pass
+        except Unavailable as error:
+            log.error("Page not shown", event="panel.unavailable", path=asked.path, error=error.reason)
+        except Exception:
+            log.failure("Page failed", failure=Failure(), event="panel.failed", path=asked.path)
+        if request.channel is not None:
+            request.channel.forceAbortClient()
+
+    async def _while_logged_in(self, asked: Asked, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """``parts`` as long as the session lives: a download may take hours."""
+        token = cookie(asked, SESSION)
+        async for part in parts:
+            if await self._parts.sessions.find(token) is None:
+                raise LoggedOut
+            yield part
 
     def _ended(self, _: object) -> None:
         self._running -= 1
