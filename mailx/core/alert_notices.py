@@ -179,10 +179,10 @@ class Notices:
 
     async def _tell_by(self, channel: _Channel) -> float | None:
         """Tell what there is; after how many seconds to go on, if at all. Raises Unavailable."""
-        now = self._now()
+        now = self._reactor.seconds()  # for what goes by hours; it never jumps
         if now < channel.rests:
             return channel.rests - now
-        found = self._opened(await self._store.read(rows.untold, channel.name, int(now), _LEASE, _SUMMED))
+        found = self._opened(await self._store.read(rows.untold, channel.name, int(self._now()), _LEASE, _SUMMED))
         found = await self._without_old(channel, found)
         room = channel.room(now)
         if not found or (channel.held and not room):
@@ -219,7 +219,7 @@ class Notices:
         alerts = [alert for alert in alerts if alert.id in ours]
         if not alerts:
             return
-        channel.times.append(self._now())
+        channel.times.append(self._reactor.seconds())
         try:
             if channel.name == MAILED:
                 await self._mail(alerts)

@@ -71,20 +71,20 @@ _HOUR = 3600
 
 
 class _Hourly:
-    """How often something happened within the last hour, to the minute."""
+    """How often something happened within the last hour, to the minute, by the clock that never jumps."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
         self._minutes: deque[list[int]] = deque()  # minute, count
 
     def add(self) -> None:
-        minute = int(self._now()) // 60
+        minute = int(self._reactor.seconds()) // 60
         if not self._minutes or self._minutes[-1][0] != minute:
             self._minutes.append([minute, 0])
         self._minutes[-1][1] += 1
 
     def count(self) -> int:
-        since = int(self._now()) // 60 - 60
+        since = int(self._reactor.seconds()) // 60 - 60
         while self._minutes and self._minutes[0][0] <= since:
             self._minutes.popleft()
         return sum(count for _, count in self._minutes)
@@ -113,8 +113,8 @@ class Alerts:
         self._notices = Notices(store, settings, hostname, reactor, now, self._opened)
         self._open: dict[bytes, str] = {}  # hash to kind of what is open, as far as is known here
         self._acknowledged = 0  # of them
-        self._failures = _Hourly(now)
-        self._logins = _Hourly(now)
+        self._failures = _Hourly(reactor)
+        self._logins = _Hourly(reactor)
         self._events: deque[_Event] = deque(maxlen=_EVENTS_LIMIT)
         self._due: IDelayedCall | None = None
         self._writing: Deferred[None] | None = None

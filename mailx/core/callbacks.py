@@ -28,12 +28,13 @@ from mailx.core.users import DirectoryError
 from mailx.mail.reply import Unavailable
 from mailx.store import Store
 from mailx.store import callbacks as rows
-from mailx.store.callbacks import DONE, GIVEN_UP, SLICE, WAITING, Claimed, Finished
+from mailx.store.callbacks import DONE, GIVEN_UP, LEASE, SLICE, WAITING, Claimed, Finished
 from mailx.store.cipher import Cipher
 
 log = Logger()
 
 WAITS = (30, 120, 600, 3600, 14400, 43200)  # seconds after an attempt that failed; then it is given up
+_LONGEST = WAITS[-1] + LEASE  # what is due later than that was put off by a clock that was ahead
 _AT_ONCE = 32  # posts under way
 _AT_ONE_HOST = 4  # of these to one host that answers; to another, one
 _HOSTS = 1000  # that are remembered
@@ -164,7 +165,9 @@ class Callbacks:
         while self._started:
             self._again = False
             now = int(self._now())
-            some, later = await self._store.read(rows.due, now)
+            some, later, last = await self._store.read(rows.due, now)
+            if last is not None and last > now + _LONGEST:
+                self._again = bool(await self._store.write(rows.pull, now, _LONGEST))
             if later is not None:
                 wait = min(_POLL, max(0.0, later - self._now()))
             slots = _AT_ONCE - len(self._running)

@@ -5,9 +5,10 @@ lines of the last second. While the store does not answer they wait, up to a lim
 A line is ten columns parted by tabs: what the panel shows and what is downloaded are the same text.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
+from time import time
 from typing import Any
 
 from attrs import frozen
@@ -71,7 +72,9 @@ class Found:
 class DeliveryLog:
     """The log of one store: ``start`` once, ``stop`` before the store closes and after the queue has stopped."""
 
-    def __init__(self, store: Store, cipher: Cipher, settings: Settings, reactor: Any) -> None:
+    def __init__(self, store: Store, cipher: Cipher, settings: Settings, reactor: Any, *, now: Callable[[], float] = time) -> None:
+        """``now`` is the time of day."""
+        self._now = now
         self._store = store
         self._cipher = cipher
         self._settings = settings
@@ -90,7 +93,7 @@ class DeliveryLog:
         if len(self._notes) >= _LIMIT:
             self._lost += 1
             return
-        self._notes.append((self._reactor.seconds(), step))
+        self._notes.append((self._now(), step))
         if self._due is None and self._running is None and not self._stopped:
             self._due = self._reactor.callLater(self._wait, self._begin)
 

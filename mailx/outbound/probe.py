@@ -7,6 +7,7 @@ belongs to the login.
 from base64 import b64encode
 from functools import partial
 from secrets import token_hex
+from time import time
 from typing import Any
 
 from attrs import evolve
@@ -83,7 +84,6 @@ class MailOutProbe:
         return probe
 
     def _message(self, settings: Smarthost, sender: Address, recipient: Address) -> Envelope:
-        now = self._reactor.seconds()
         if not clean(settings.username + settings.password):
             raise Fault(faults.WRONG_CREDENTIALS)
         try:
@@ -91,7 +91,7 @@ class MailOutProbe:
                 sender=sender,
                 to=recipient,
                 subject=f"Test message from {self._hostname}",
-                date=now,
+                date=time(),
                 message_id=f"{token_hex(16)}@{self._hostname}",
                 text=_TEXT.format(hostname=self._hostname, host=settings.host, port=settings.port),
                 fields=(("Auto-Submitted", "auto-generated"),),

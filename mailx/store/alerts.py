@@ -96,14 +96,14 @@ def untold(txn: Txn, channel: str, now: int, lease: int, limit: int) -> list[Row
 
     Not among them are those that a node began to tell within ``lease`` seconds.
     """
-    return txn.all(f"SELECT {_COLUMNS} FROM alerts WHERE {_free(channel)} ORDER BY id LIMIT ?", (lease - now, limit))
+    return txn.all(f"SELECT {_COLUMNS} FROM alerts WHERE {_free(channel)} ORDER BY id LIMIT ?", (*_leased(now, lease), limit))
 
 
 def claim(txn: Txn, channel: str, ids: Sequence[int], now: int, lease: int) -> list[int]:
     """Those of ``ids`` that are to be told by whoever asks now: nobody else tells them for ``lease`` seconds."""
     rows = txn.all(
         f"UPDATE alerts SET {channel} = ? WHERE id IN ({', '.join('?' * len(ids))}) AND {_free(channel)} RETURNING id",
-        (-now, *ids, lease - now),
+        (-now, *ids, *_leased(now, lease)),
     )
     return sorted(int(id) for (id,) in rows)
 
@@ -115,9 +115,14 @@ def release(txn: Txn, channel: str, ids: Sequence[int]) -> None:
 
 
 def _free(channel: str) -> str:
-    """The condition under which an alert is to be told; its parameter is ``lease - now``."""
+    """The condition under which an alert is to be told; its parameters are those of ``_leased``."""
     assert channel in CHANNELS
-    return f"({channel} IS NULL OR {channel} < 0) AND ({channel} IS NULL OR {channel} > ?)"
+    return f"({channel} IS NULL OR {channel} < 0) AND ({channel} IS NULL OR {channel} NOT BETWEEN ? AND ?)"
+
+
+def _leased(now: int, lease: int) -> tuple[int, int]:
+    """What a node writes that is at it; one that began long from now did so by a clock that was ahead."""
+    return -now - lease, lease - now
 
 
 def told(txn: Txn, channel: str, ids: Sequence[int], now: int) -> None:

@@ -226,11 +226,18 @@ def release(txn: Txn, now: int) -> int:
     return txn.execute("UPDATE callbacks SET state = 'waiting', due = ? WHERE state = 'posting'", (now,))
 
 
-def due(txn: Txn, now: int) -> tuple[bool, int | None]:
-    """Whether any is due; when the first of the others is."""
+def pull(txn: Txn, now: int, longest: int) -> int:
+    """Let a slice of those be due that wait for longer than anything does, for the clock was ahead; how many."""
+    return txn.execute(
+        f"UPDATE callbacks SET due = ? WHERE id IN (SELECT id FROM callbacks WHERE {_OPEN} AND due > ? LIMIT {SLICE})", (now, now + longest)
+    )
+
+
+def due(txn: Txn, now: int) -> tuple[bool, int | None, int | None]:
+    """Whether any is due; when the first and the last of the others are."""
     some = txn.one(f"SELECT 1 FROM callbacks WHERE {_OPEN} AND due <= ? LIMIT 1", (now,)) is not None
-    row = txn.one(f"SELECT min(due) FROM callbacks WHERE {_OPEN} AND due > ?", (now,))
-    return some, row[0] if row is not None else None
+    first, last = (txn.one(f"SELECT {which}(due) FROM callbacks WHERE {_OPEN} AND due > ?", (now,)) for which in ("min", "max"))
+    return some, first[0] if first is not None else None, last[0] if last is not None else None
 
 
 @batched

@@ -228,6 +228,18 @@ class Persisting(TestCase):
         for call in calls:
             self.assertIn((await here.callbacks.of_call(call.id))[1].state, ("waiting", "posting"))
 
+    async def test_a_clock_that_was_ahead(self) -> None:
+        """What was put off by it is not left until then."""
+        here = await scene(self)
+        here.poster.answers[URL] = 500
+        await here.start()
+        await here.later(365 * 86400)
+        call = await here.call("me@example.test")
+        await here.until_told(call, "waiting", "behind")
+        del here.poster.answers[URL]
+        await here.later(-365 * 86400)
+        await here.until_told(call, "done", "done")
+
     async def test_a_host_that_breaks_now_and_then(self) -> None:
         """Only what was tried counts as tried; otherwise a long list would be given up by a few broken connections."""
         here = await scene(self)
@@ -418,7 +430,7 @@ class Rows(TestCase):
         self.assertEqual([each.host for each in second], [key] * 3)
         self.assertFalse({each.id for each in first} & {each.id for each in second})
         self.assertEqual(await store.write(rows.claim, now, 32, {key: 0}), [])
-        self.assertEqual(await store.read(rows.due, now), (True, now + rows.LEASE))
+        self.assertEqual(await store.read(rows.due, now), (True, now + rows.LEASE, now + rows.LEASE))
 
     async def test_forgotten_with_their_call(self) -> None:
         here = await scene(self)

@@ -183,6 +183,17 @@ class Store:
         return 7
 
 
+class Times(SynchronousTestCase):
+    def test_the_time_of_day(self) -> None:
+        """The reactor's clock goes its own way when that of the system is put right."""
+        clock = Clock()
+        clock.getThreadPool = lambda: None  # type: ignore[attr-defined]
+        made = DeliveryLog(Store(), None, Settings(Config()), clock, now=lambda: 1_800_000_000.25)  # type: ignore[arg-type]
+        made.note(step(1))
+        ((at, noted),) = made._notes
+        self.assertTrue(delivery_log._line(at, noted).startswith("2027-01-15T08:00:00.250Z\tdelivered\t"))
+
+
 class Delays(SynchronousTestCase):
     def test_the_store_is_away(self) -> None:
         clock, store = Clock(), Store()
