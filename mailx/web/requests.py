@@ -18,6 +18,7 @@ class Asked:
     address: str  # of the client: behind a trusted proxy the one that the proxy tells
     secure: bool  # by TLS, here or at a trusted proxy
     host: str = ""  # without the port
+    proxied: bool = False  # it came by a trusted proxy
 
     def header(self, name: str) -> str:
         """The header ``name`` (lower case); "" when there is none."""

@@ -124,7 +124,7 @@ class WebRequest(Request):
     def process(self) -> None:
         """Answer what is no request to any of our resources; the others go their way."""
         asked = self.asked()
-        if asked is None or self.method not in _METHODS:
+        if asked is None or self.method not in _METHODS or self.uri == b"*":
             refusal: Answer | None = Answer(400 if asked is None else 501, b"", {})
         elif self.too_large:
             refusal = self.channel.site.too_large(asked)
@@ -170,6 +170,7 @@ class WebRequest(Request):
             caller(peer, fields.get("x-forwarded-for", ""), site.proxies),
             fields.get("x-forwarded-proto", "").lower() == "https" if trusted else bool(self.isSecure()),  # type: ignore[no-untyped-call]
             host_name(fields["host"]),
+            trusted,
         )
 
     def path_segments(self) -> list[bytes]:

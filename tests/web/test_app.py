@@ -10,6 +10,7 @@ from twisted.trial.unittest import TestCase
 from mailx.core.users import DirectoryError
 from mailx.mail.reply import Unavailable
 from mailx.web.panel.page import Download, FormError, Page, Redirect, View, Visit, change, show
+from tests.web.browser import Browser
 from tests.web.scene import scene_of
 
 
@@ -138,6 +139,19 @@ class Doors(TestCase):
         ):
             scene.browser.host = host
             self.assertEqual((await scene.get("/things")).status, status, host)
+
+    async def test_around_the_proxy(self) -> None:
+        """A panel that others reach is not served unencrypted to whoever goes around the proxy that does TLS."""
+        panel: dict[str, Any] = {"interface": "0.0.0.0", "expose": True, "proxies": ("192.0.2.1",)}
+        scene = await scene_of(self, pages=[Things], panel=panel)
+        self.assertEqual((await scene.get("/things")).status, 200)
+        for address, status in (("192.0.2.1", 200), ("198.51.100.7", 403), ("127.0.0.1", 200)):
+            around = Browser(scene.browser.site, address=address)
+            page = await around.get("/login", x_forwarded_for="127.0.0.1", x_forwarded_proto="https")
+            self.assertEqual((page.status, "reverse proxy only" in page.text), (status, status == 403), address)
+        panel["tls"] = True
+        scene = await scene_of(self, pages=[Things], panel=panel)
+        self.assertEqual((await Browser(scene.browser.site, address="198.51.100.7").get("/login")).status, 200)
 
     async def test_origins(self) -> None:
         scene = await scene_of(self, pages=[Things])

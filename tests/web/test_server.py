@@ -86,6 +86,7 @@ class Requests(Case):
             (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: \xff\r\n\r\n", 400),
             (b"GET / HTTP/1.1\r\n\r\n", 400),
             (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+            (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 501),
             (b"BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n", 501),
             (b"GET /?" + b"&".join(b"a%d=1" % place for place in range(200)) + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
             (b"nonsense\r\n\r\n", 400),
@@ -96,6 +97,7 @@ class Requests(Case):
             page = await self.browser.raw(octets)
             self.assertEqual(page.status, status, octets[:60])
             self.assertIn("content-security-policy", page.headers)
+            self.assertNotIn("server", page.headers)
         self.assertEqual(self.echo.asked, [])
 
     async def test_head(self) -> None:

@@ -18,9 +18,11 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from mailx.config import is_loopback
 from mailx.core.audit import Actor, acting
 from mailx.core.passwords import Busy
 from mailx.core.users import DirectoryError
+from mailx.mail.networks import within
 from mailx.mail.reply import Unavailable
 from mailx.web.forms import BadForm, Form, FormError, parse_multipart, parse_urlencoded
 from mailx.web.panel.login import Entrance
@@ -40,6 +42,8 @@ log = Logger()
 BODY_LIMIT = 1 << 20  # octets, unless a page takes larger files; pages without files take FORM_LIMIT
 PATIENCE = 10.0  # seconds that requests may take to finish when the panel closes
 _YEAR = 31536000
+_THIS_MACHINE = ("127.0.0.0/8", "::1")
+_AROUND = "This panel is reached through its reverse proxy only, since here nothing is encrypted.", "Use the address of the proxy."
 
 Inside: TypeAlias = Callable[[Asked, Any], Awaitable[Answer]]  # answers a request within a session
 
@@ -73,6 +77,7 @@ class Panel:
         self._api = api
         self._names = frozenset(name.lower() for name in (config.server.hostname, *config.panel.hosts))
         self._proxies = config.panel.proxies
+        self._by_proxy = not config.panel.tls and not is_loopback(config.panel.interface)  # anything else would be unencrypted
         self._running = 0  # requests that are being answered
         self._quiet: Deferred[None] | None = None  # fires when none is, at the end
         self._tokens = Tokens(parts.sessions.mark)
@@ -208,6 +213,8 @@ class Panel:
 
     async def _early(self, asked: Asked) -> Answer | None:
         """The answer to what needs no session, and to what must not be asked."""
+        if self._by_proxy and not asked.proxied and not within(asked.address, _THIS_MACHINE):
+            return self._shell.error(asked, None, 403, *_AROUND)
         if not host_known(asked.host, self._names):
             return self._shell.error(asked, None, 421)
         if asked.path.startswith("/static/"):
