@@ -99,9 +99,9 @@ def mailbox(address: Address, name: str = "", field: str = "name") -> str:
     if not name:
         return plain
     checked(field, name, NAME_LIMIT)
-    if not name.isascii():
+    if not name.isascii() or "=?" in name:  # many programs decode words in quotes too
         return f"{_encoded(name)}\r\n <{plain}>"
-    if not _ATOMS.match(name) or "=?" in name or name != name.strip():
+    if not _ATOMS.match(name) or "  " in name or name != name.strip():
         name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return f"{name} <{plain}>"
 

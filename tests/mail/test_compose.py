@@ -111,7 +111,8 @@ class Forms(SynchronousTestCase):
         self.assertEqual(mailbox(TO), "user@example.com")
         self.assertEqual(mailbox(TO, "The Example"), "The Example <user@example.com>")
         self.assertEqual(mailbox(TO, 'A "B" <c@d>, \\'), '"A \\"B\\" <c@d>, \\\\" <user@example.com>')
-        self.assertEqual(mailbox(TO, "=?utf-8?Q?x?="), '"=?utf-8?Q?x?=" <user@example.com>')
+        self.assertEqual(mailbox(TO, "A  B"), '"A  B" <user@example.com>')
+        self.assertEqual(mailbox(TO, "=?utf-8?Q?x?="), "=?utf-8?B?PT91dGYtOD9RP3g/PQ==?=\r\n <user@example.com>")
 
     def test_media_types(self) -> None:
         self.assertEqual(media_type("text/csv; charset=UTF-8"), "text/csv; charset=UTF-8")

@@ -5,6 +5,7 @@ may hold, how many connections there may be, and how they end. A body beyond the
 caller sends reaches a log or an answer from here.
 """
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from http import HTTPStatus
@@ -34,6 +35,7 @@ HELD = 128 << 20  # octets of bodies in memory, of all connections together
 SMALL = 65536  # octets of a body that is taken even then
 SWEEP = 1.0
 
+_AUTHORITY = re.compile(rb"\Ahttps?://[^/?#]*", re.IGNORECASE)  # before the path of a target in absolute form (RFC 9112 3.2.2)
 _REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n"
 _MALFORMED = Answer(400, {"ok": False, "error": "bad request"})
@@ -45,15 +47,20 @@ class Call(Request):
 
     channel: "Channel"
 
-    def begin(self, method: bytes, target: bytes) -> None:
+    def begin(self, method: bytes, target: bytes, version: bytes) -> None:
         """The header is whole."""
         self._pieces: list[bytes] = []
         self._size = 0
         self._answered = False
         self._early: Answer | None = None
+        if not target.startswith(b"/"):
+            target = _AUTHORITY.sub(b"", target)
         path = target.partition(b"?")[0].decode("latin-1")
         self.asked = Asked(method.decode("latin-1"), path, self._values)
-        self._early = self.channel.factory.receiver.door(self.asked, self.channel.peer)
+        if len(self._values("Host") or ()) == 1 or version == b"HTTP/1.0":
+            self._early = self.channel.factory.receiver.door(self.asked, self.channel.peer)
+        else:
+            self._early = _MALFORMED
 
     def _values(self, name: str) -> Sequence[bytes] | None:
         return self.requestHeaders.getRawHeaders(name.encode())
@@ -99,7 +106,7 @@ class Call(Request):
         self.requestHeaders.removeHeader("Expect")
         self.channel.persistent = 0
         self._answered = True
-        self.channel.transport.write(_rendered(self._early, False, True))
+        self.channel.transport.write(_rendered(self._early, self.asked.method == "HEAD", True))
         self.channel.linger()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
@@ -110,6 +117,7 @@ class Call(Request):
             self._send(self._early)
         else:
             self.asked.body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            self._pieces.clear()
             Deferred.fromCoroutine(self.channel.factory.receiver.answer(self.asked)).addCallback(self._send).addErrback(self._failed)
 
     def _failed(self, failure: Failure) -> None:
@@ -166,7 +174,7 @@ class Channel(HTTPChannel):
         super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     def allHeadersReceived(self) -> None:
-        self.requests[-1].begin(self._command, self._path)
+        self.requests[-1].begin(self._command, self._path, self._version)
         super().allHeadersReceived()  # type: ignore[no-untyped-call]
 
     def allContentReceived(self) -> None:
@@ -189,7 +197,8 @@ class Channel(HTTPChannel):
         """What came is not HTTP, and nothing after it can be."""
         self.entered = False
         self.clearLineBuffer()  # type: ignore[no-untyped-call]
-        self.write(_rendered(_MALFORMED, False, True))  # type: ignore[no-untyped-call]
+        if not self._lingering:  # else the request has its answer already
+            self.write(_rendered(_MALFORMED, False, True))  # type: ignore[no-untyped-call]
         self.loseConnection()  # type: ignore[no-untyped-call]
         self.linger()
 

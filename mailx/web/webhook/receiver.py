@@ -21,15 +21,13 @@ from mailx.core.calls import Call, Calls, Posted
 from mailx.core.content import Threads
 from mailx.core.figures import CALLS as CALLS_TAKEN
 from mailx.core.figures import CALLS_REFUSED, Figures
+from mailx.core.letters import AUTOMATIC, letter
 from mailx.core.limits import MINUTE, Bucket
 from mailx.core.settings import Settings
 from mailx.core.templates import Problems, Templates
-from mailx.core.trace import received
-from mailx.core.users import canonical_domain
 from mailx.mail.address import Address, AddressError
-from mailx.mail.compose import SENDER_NAME, ComposeError, compose
-from mailx.mail.envelope import WEBHOOK, Demands, Envelope, Origin, new_id
-from mailx.mail.message import Message
+from mailx.mail.compose import SENDER_NAME, ComposeError
+from mailx.mail.envelope import Envelope
 from mailx.mail.networks import within
 from mailx.mail.reply import Refused, Reply
 from mailx.web.sources import caller
@@ -254,17 +252,16 @@ class Receiver:
         """Hand the mail over; the answer when it is durable. Raises Declined and Unavailable."""
         order = read.order
         sender = _sender(order, settings)
-        to = _to(order.to)
-        if settings.suppress and self._suppressions is not None and await self._suppressions.holds(to):
+        if settings.suppress and self._suppressions is not None and await self._suppressions.holds(order.to):
             raise Declined(422, "recipient suppressed", "to")
         now = self._wall()
-        id = new_id()
-        make = partial(self._message, order, settings, sender, to, id, asked.address, now)
+        make = partial(self._message, order, settings, sender, asked.address, now)
         envelope: Envelope
         if len(asked.body) > _IN_THREAD:
             envelope = await self._threads(make)
         else:
             envelope = make()
+        id = envelope.id
         host = self._calls.host_key(order.callback) if order.callback or settings.callback_url else None
         queued_at = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         posted = self._calls.posted(
@@ -297,7 +294,7 @@ class Receiver:
         log.info("Call accepted", event="webhook.accepted", call=posted.entered.id, message_id=id, type=order.type, client_ip=asked.address)
         return _success(order.given_to, order.subject, posted.entered.id, queued_at)
 
-    def _message(self, order: Order, settings: config.Webhook, sender: Address, to: Address, id: str, address: str, now: float) -> Envelope:
+    def _message(self, order: Order, settings: config.Webhook, sender: Address, address: str, now: float) -> Envelope:
         """The mail that ``order`` asks for. Raises Declined."""
         subject, text, html = order.subject, order.text, order.html
         fields: tuple[tuple[str, str], ...] = ()
@@ -317,17 +314,18 @@ class Receiver:
             except Problems:
                 log.error("A mail template cannot render a call", event="template.failed", type=order.type)
                 raise Declined(503, "template cannot be rendered", retry_after=RETRY_AFTER) from None
-            subject, text, html, fields = rendered.subject, rendered.text, rendered.html, _AUTOMATIC
-        origin = Origin(WEBHOOK, id, address, self.port)
+            subject, text, html, fields = rendered.subject, rendered.text, rendered.html, AUTOMATIC
         try:
-            content = received(self._hostname, origin, id, sender, (to,), now) + compose(
-                sender=sender,
-                to=to,
+            return letter(
+                self._hostname,
+                address,
+                self.port,
+                sender,
+                order.to,
+                now,
                 subject=subject,
-                date=now,
-                message_id=f"{id}{new_id()}@{sender.domain}",
                 sender_name=order.name or settings.sender_name,
-                reply_to=None if order.reply_to is None else _to(order.reply_to),
+                reply_to=order.reply_to,
                 text=text,
                 html=html,
                 attachments=order.attachments,
@@ -337,12 +335,6 @@ class Receiver:
             if error.name == SENDER_NAME and not order.name:
                 raise Declined(503, "sender not configured") from None
             raise Invalid("fromName" if error.name == SENDER_NAME else error.name, str(error)) from None
-        utf8 = not to.ascii or (order.reply_to is not None and not _to(order.reply_to).ascii)
-        message = Message(content, len(content), not content.isascii())
-        return Envelope(id, sender, (to,), message, origin, demands=Demands(utf8=utf8))
-
-
-_AUTOMATIC = (("Auto-Submitted", "auto-generated"),)  # RFC 3834 5
 
 
 def _sender(order: Order, settings: config.Webhook) -> Address:
@@ -366,13 +358,6 @@ def _address(local: str, domain: str) -> Address:
         return Address.parse(f"{local}@{domain}")
     except AddressError:
         raise Declined(503, "sender not configured") from None
-
-
-def _to(address: Address) -> Address:
-    """``address`` in ASCII if only its domain is international: then it needs no SMTPUTF8."""
-    if address.domain.isascii() or not address.local.isascii():
-        return address
-    return Address(address.local, canonical_domain(address.domain))
 
 
 def _success(to: str, subject: str, id: int, queued_at: str) -> Answer:

@@ -4,6 +4,7 @@ from base64 import b64decode
 from typing import Any
 from xml.etree import ElementTree
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -80,6 +81,28 @@ class TemplatePages(TestCase):
         self.assertIn(b"<p>123456</p>", content)
         for recipient in ("", "x", "a@b\r\nBcc: c@d", "nobody@example.test"):
             self.assertEqual((await self.scene.post(PATH + "/test", {**GOOD, "recipient": recipient})).status, 422, recipient)
+
+    async def test_test_mail_to_an_international_domain(self) -> None:
+        page = await self.scene.post(PATH + "/test", {**GOOD, "recipient": "me@münchen.example"})
+        self.assertEqual(page.status, 303, page.text)
+        (entry,) = await self.office.entries()
+        self.assertEqual(entry.recipient, "me@xn--mnchen-3ya.example")
+
+    async def test_test_mail_that_cannot_be_written(self) -> None:
+        settings = self.office.world.settings
+        for changes, said in (
+            ({"sender_local": "a b"}, "webhook.sender_local"),
+            ({"sender_name": "a\tb"}, "webhook.sender_name"),
+        ):
+            current = settings.current
+            settings.current = evolve(current, webhook=evolve(current.webhook, **changes))
+            page = await self.scene.post(PATH + "/test", {**GOOD, "recipient": "me@example.test"})
+            self.assertEqual(page.status, 422, said)
+            self.assertIn(f"({said})", page.text)
+            settings.current = current
+        page = await self.scene.post(PATH + "/test", {**GOOD, "subject": "{{ to }}" * 120, "recipient": "me@example.test"})
+        self.assertEqual(page.status, 422)
+        self.assertIn("longer than 998 characters", page.text)
 
 
 class Pictures(SynchronousTestCase):

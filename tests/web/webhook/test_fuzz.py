@@ -21,7 +21,7 @@ from schemathesis.specs.openapi import checks
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from mailx.web.webhook import receiver
+from mailx.core import letters
 from mailx.web.webhook.status import Status
 from tests.core.calls_scene import scene as calls_scene
 from tests.web.webhook.scene import BODY, MESSAGE, PATH, SECRET, Scene, request, scene, sign
@@ -55,7 +55,7 @@ class Described(TestCase):
 
     async def open(self, **webhook: Any) -> str:
         self.scene = await scene(self, per_minute=0, local_parts="any", **webhook)
-        self.patch(receiver, "new_id", lambda: token_hex(8))  # hypothesis makes the other source of names repeat itself
+        self.patch(letters, "new_id", lambda: token_hex(8))  # hypothesis makes the other source of names repeat itself
         world = self.scene.office.world
         callbacks = (await calls_scene(self, over=self.scene.office)).callbacks
         self.scene.receiver._status = Status(self.scene.calls, callbacks._fates, callbacks)

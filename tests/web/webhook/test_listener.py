@@ -115,6 +115,30 @@ class Whole(TestCase):
         self.assertIn(b"200 OK", head)
         self.assertEqual(rest, b"")
 
+    async def test_head_with_a_large_body(self) -> None:
+        caller = self.scene.connect()
+        caller.send(request("HEAD", PATH, headers={"Content-Length": "99999"}))
+        await ensureDeferred(self.turn())
+        head, _, rest = caller.transport.value().partition(b"\r\n\r\n")
+        self.assertIn(b"405 Method Not Allowed", head)
+        self.assertEqual(rest, b"")
+
+    async def test_absolute_form(self) -> None:
+        """RFC 9112 3.2.2."""
+        caller = self.scene.connect()
+        self.assertEqual((await caller.ask(self.call.replace(b"POST ", b"POST HTTP://localhost:2555"))).status, 200)
+        for target in (b"/http://localhost" + PATH.encode(), b"ftp://localhost" + PATH.encode(), b"*", b"http://localhost"):
+            self.assertEqual((await caller.ask(self.call.replace(PATH.encode(), target))).status, 404, target)
+
+    async def test_one_host(self) -> None:
+        """RFC 9112 3.2: there is one Host field, but HTTP/1.0 needs none."""
+        host = b"Host: localhost\r\n"
+        for wrong in (self.call.replace(host, b""), self.call.replace(host, host * 2)):
+            said = await self.scene.connect().ask(wrong)
+            self.assertEqual((said.status, said.json["error"]), (400, "bad request"))
+        old = self.call.replace(host, b"").replace(b"HTTP/1.1", b"HTTP/1.0")
+        self.assertEqual((await self.scene.connect().ask(old)).status, 200)
+
     async def turn(self) -> None:
         waiter: Deferred[None] = Deferred()
         self.scene.office.world.reactor.callLater(0, waiter.callback, None)
@@ -126,12 +150,12 @@ class Whole(TestCase):
         caller.send(self.call)
         caller.channel.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.scene.listener.sessions, set())
-        await self.scene.office.until(lambda: self.queued(1))
-        self.assertEqual(self.scene.listener.held, 0)
+        await self.scene.office.until(self.let_go)
+        self.assertEqual(await self.scene.queued(), 1)
         self.assertEqual((await self.scene.connect().ask(self.call)).json["queued_id"], 1)
 
-    async def queued(self, count: int) -> bool:
-        return await self.scene.queued() == count
+    async def let_go(self) -> bool:
+        return not self.scene.listener.held
 
     async def test_no_http(self) -> None:
         for data in (
@@ -144,6 +168,7 @@ class Whole(TestCase):
             b"POST %b HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n" % PATH.encode(),
             b"POST %b HTTP/1.1\r\nContent-Length: -5\r\n\r\n" % PATH.encode(),
             b"POST %b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n" % PATH.encode(),
+            b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n" % PATH.encode(),
         ):
             caller = self.scene.connect()
             caller.send(data)
@@ -261,7 +286,7 @@ class Deadlines(SynchronousTestCase):
         self.receiver.overloaded = lambda asked: refused
         self.listener.held = listener.HELD
         channel, transport = self.connect()
-        channel.dataReceived(b"POST /x HTTP/1.1\r\nContent-Length: 100000\r\n\r\n")
+        channel.dataReceived(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
         self.assertIn(b"503", transport.value())
         channel, transport = self.connect()
         channel.dataReceived(request("POST", "/x", b"{}"))

@@ -7,8 +7,10 @@ from typing import Any
 from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.trial.unittest import TestCase
 
-from mailx.core.calls import DELIVERED, QUEUED
-from mailx.mail.reply import Unavailable
+from mailx.core.calls import DELIVERED, QUEUED, Posted
+from mailx.mail.address import Address
+from mailx.mail.envelope import Envelope
+from mailx.mail.reply import Reply, Unavailable
 from mailx.store.messages import open_content
 from tests.web.webhook.scene import BODY, MESSAGE, PATH, Said, Scene, request, scene, sign, stamp
 
@@ -143,6 +145,20 @@ class Accepting(Base):
         one, _ = await self.messages()
         self.assertEqual(one["To"], "user@xn--bcher-kva.example")
         self.assertEqual([entry.recipient for entry in await self.scene.office.entries()][1], "jürgen@bücher.example")
+
+    async def test_international_sender(self) -> None:
+        """What is not ASCII in any address asks for SMTPUTF8."""
+        taken: list[Envelope] = []
+
+        async def accept(envelope: Envelope, *, call: Posted | None = None) -> dict[Address, Reply]:
+            taken.append(envelope)
+            raise Unavailable("this is all")
+
+        self.patch(self.scene.office.reception, "accept", accept)
+        for changes, utf8 in (({}, False), ({"sender_local": "jürgen"}, True)):
+            await self.scene.change(**changes)
+            await self.scene.post({**MESSAGE, "replyTo": "help@bücher.example"})
+            self.assertEqual(taken.pop().demands.utf8, utf8)
 
     async def test_large(self) -> None:
         """Read in a thread, kept in a file."""

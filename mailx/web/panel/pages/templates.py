@@ -2,14 +2,13 @@
 
 from time import time
 
+from mailx.core.letters import AUTOMATIC, letter
 from mailx.core.template_language import FILTERS, SOURCE_LIMIT, VARIABLES, Rendered, Template
 from mailx.core.templates import PATHS, TYPES, Problems
-from mailx.core.trace import received
 from mailx.core.users import DirectoryError
 from mailx.mail.address import Address, AddressError
-from mailx.mail.compose import compose
-from mailx.mail.envelope import WEBHOOK, Envelope, Origin, new_id
-from mailx.mail.message import Message
+from mailx.mail.compose import SENDER_NAME, ComposeError
+from mailx.mail.envelope import Envelope
 from mailx.mail.reply import Refused, Unavailable
 from mailx.web.panel.page import Form, FormError, Page, Redirect, View, Visit, change, show
 from mailx.web.panel.picture import HEIGHT, WIDTH, picture
@@ -103,20 +102,27 @@ class Templates(Page):
         webhook = current.webhook
         if not webhook.sender_domain:
             raise FormError({"recipient": "Set the sender domain (webhook.sender_domain) first: mail is sent from it."})
-        sender = Address(webhook.sender_local, webhook.sender_domain)
-        id, now = new_id(), time()
-        origin = Origin(WEBHOOK, id, address)
-        content = received(current.server.hostname, origin, id, sender, (recipient,), now) + compose(
-            sender=sender,
-            to=recipient,
-            subject=rendered.subject,
-            date=now,
-            message_id=f"{id}{new_id()}@{sender.domain}",
-            sender_name=webhook.sender_name,
-            text=rendered.text,
-            html=rendered.html,
-        )
-        return Envelope(id, sender, (recipient,), Message(content, len(content), not content.isascii()), origin)
+        try:
+            sender = Address.parse(f"{webhook.sender_local}@{webhook.sender_domain}")
+            return letter(
+                current.server.hostname,
+                address,
+                webhook.port,
+                sender,
+                recipient,
+                time(),
+                subject=rendered.subject,
+                sender_name=webhook.sender_name,
+                text=rendered.text,
+                html=rendered.html,
+                fields=AUTOMATIC,
+            )
+        except AddressError:
+            raise FormError({"recipient": "Correct the local part of the sender (webhook.sender_local) first."}) from None
+        except ComposeError as error:
+            if error.name == SENDER_NAME:
+                raise FormError({"recipient": "Correct the display name of the sender (webhook.sender_name) first."}) from None
+            raise FormError({error.name: f"This cannot be sent: {error}."}) from None
 
     async def _shown(self, type: str, template: Template) -> View:
         """The page with ``template`` in its fields and what it makes of sample values, as far as it does."""
