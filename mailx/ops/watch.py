@@ -89,32 +89,40 @@ class Watch:
         return self._running
 
     async def look(self) -> None:
-        """One look at everything. Never raises."""
+        """One look at everything. Never raises; what stumbles keeps nothing else from being looked at."""
         try:
             await self._look()
         except Unavailable as error:
             self._unanswered += 1
             if self._unanswered >= _AWAY:
                 self._alerts.store_away(error.reason)
-        except Exception:
-            log.failure("The watch stumbled", event="watch.failed")
         else:
             self._unanswered = 0
             self._alerts.store_back()
 
     async def _look(self) -> None:
-        settings = self._settings.current
-        wanted = settings.alerts
+        for part in (self._told, self._queue, self._disk, self._ends, self._counts, self._dangers, self._past):
+            try:
+                await part(self._settings.current.alerts)
+            except Unavailable:
+                raise
+            except Exception:
+                log.failure("The watch stumbled", event="watch.failed")
+        self._looks += 1
+
+    async def _told(self, wanted: config.Alerts) -> None:
         await self._alerts.refresh()
-        await self._queue(wanted)
-        await self._disk(wanted)
-        await self._ends(wanted)
+
+    async def _counts(self, wanted: config.Alerts) -> None:
         await self._counted(kinds.FAILURES, self._alerts.failures(), wanted.failures_per_hour, "deliveries failed for good")
         await self._counted(kinds.LOGINS, self._alerts.logins(), wanted.logins_per_hour, "logins of administrators failed")
-        await self._alerts.settle(kinds.UNSAFE, {danger.key: str(danger) for danger in dangers(settings)})
+
+    async def _dangers(self, wanted: config.Alerts) -> None:
+        await self._alerts.settle(kinds.UNSAFE, {danger.key: str(danger) for danger in dangers(self._settings.current)})
+
+    async def _past(self, wanted: config.Alerts) -> None:
         if self._looks % _PRUNE_EVERY == 0:
             await self._alerts.prune()
-        self._looks += 1
 
     async def _queue(self, wanted: config.Alerts) -> None:
         """What the store knows: how much waits, for how long, and which accounts are full."""

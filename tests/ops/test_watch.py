@@ -126,7 +126,9 @@ class WatchTests(TestCase):
     async def test_a_stumble(self) -> None:
         made = await self.open()
         self.served = [None]  # type: ignore[list-item]
-        await made.look()
+        for _ in range(100):
+            self.alerts.login_failed()
+        self.assertEqual(await self.kinds(made), [kinds.LOGINS])  # is looked at nevertheless
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
 
     async def test_every_minute(self) -> None:
