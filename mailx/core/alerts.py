@@ -60,13 +60,15 @@ EVENTS = frozenset((LOCKOUT, SESSION_SECRET))  # over when they are acknowledged
 # What one of several nodes may see and the others not: it is over when none of them sees it any more.
 OF_A_NODE = frozenset((FAILURES, DISK, CERTIFICATE, LOGINS, UNSAFE))
 
-OPEN_LIMIT = 200  # alerts that may be open at a time; more are not raised
+KIND_LIMIT = 50  # alerts of one kind that may be open at a time; more are not raised, lest they crowd out other kinds
+OPEN_LIMIT = len(TITLES) * KIND_LIMIT
 KEEP_DAYS = 365  # that past alerts are kept
 _PURPOSE = b"alert"
 _TEXT = 1000  # characters
 _EVENTS_LIMIT = 100  # events that wait for the store
 _AGAIN = 60.0  # seconds until the store is tried again
 _PRUNED = 500
+_FULL = 200  # full accounts that are looked at
 _HOUR = 3600
 
 
@@ -177,7 +179,7 @@ class Alerts:
             with audit.apart():
                 await self._store.write(rows.confirm, seen)
         for hash, subject in hashes.items():
-            if hash not in self._open and len(self._open) < OPEN_LIMIT:
+            if hash not in self._open:
                 await self._raise(_Event(kind, subject, holds[subject], now))
         for hash in [hash for hash, of in self._open.items() if of == kind and hash not in hashes and hash not in staying]:
             with audit.apart():
@@ -190,6 +192,8 @@ class Alerts:
     async def _raise(self, event: _Event) -> None:
         """Store one alert. Raises Unavailable."""
         hash = self._hash(event.kind, event.subject)
+        if sum(kind == event.kind for kind in self._open.values()) >= KIND_LIMIT:
+            return
         guid = os.urandom(16)
         value = json.dumps({"subject": event.subject[:_TEXT], "text": event.text[:_TEXT]}).encode()
         settings = self._settings.current.alerts
@@ -232,7 +236,7 @@ class Alerts:
 
     async def figures(self, percent: int) -> Figures:
         """What the store knows of queue and accounts; those that have used ``percent`` of their quota. Raises Unavailable."""
-        return await self._store.read(rows.figures, percent, self._settings.current.accounts.quota, OPEN_LIMIT)
+        return await self._store.read(rows.figures, percent, self._settings.current.accounts.quota, _FULL)
 
     # What is shown.
 

@@ -1,6 +1,7 @@
 """Alerts: opened once, closed when over, told once, and never the cause of more."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -184,10 +185,15 @@ class States(AlertTests):
             await made.acknowledge(999)
 
     async def test_many(self) -> None:
-        self.patch(alerts, "OPEN_LIMIT", 5)
+        """A flood of one kind crowds out no other."""
+        self.patch(alerts, "KIND_LIMIT", 5)
         made = await self.open()
         await made.settle(QUOTA, {f"user{number}@example.test": "full" for number in range(9)})
-        self.assertEqual(len(await made.open()), 5)
+        for number in range(9):
+            made.tell(LOCKOUT, f"2001:db8:0:{number}::/64", "Too many logins failed.")
+        await self.pass_time(made)
+        await made.settle(DISK, {"data": "Full."})
+        self.assertEqual(Counter(alert.kind for alert in await made.open()), {QUOTA: 5, LOCKOUT: 5, DISK: 1})
 
     async def test_pages(self) -> None:
         made = await self.open()
