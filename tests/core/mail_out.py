@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from mailx.config import Config
 from mailx.core.accounts import Accounts
+from mailx.core.audit import Recording
 from mailx.core.bounces import Bounces
 from mailx.core.courier import Attempt, ICourier
 from mailx.core.ledger import Entry, Selection
@@ -28,6 +29,7 @@ from mailx.mail.message import Message
 from mailx.mail.reply import Reply
 from mailx.store.sqlite import open_store
 from tests.scenery import World, configured, world
+from tests.store import postgresql
 
 GREETING = b"From: <me@example.test>\r\nSubject: Hello\r\n\r\nHello\r\n"
 TAKEN = Attempt(Reply(250, "2.0.0", "OK"), "mx.example.org [192.0.2.1]:25")
@@ -145,6 +147,18 @@ class Office:
     async def reports(self) -> list[bytes]:
         """The delivery reports in the account's INBOX."""
         return await self.world.contents(self.user)
+
+    async def on_another_node(self) -> "Office":
+        """The same with connections of its own to the database, which must be PostgreSQL."""
+        from mailx.store.postgres import open_store as open_postgres
+
+        made = self.world
+        ((name,),) = await made.store.read(lambda txn: txn.all("SELECT current_database()"))
+        store = await open_postgres(postgresql.server().url(name), "", 1, made.reactor)
+        self.case.addCleanup(lambda: Deferred.fromCoroutine(store.close()))
+        return _office(
+            self.case, evolve(made, store=Recording(store, made.cipher)), self.config, self.courier, self.relay, self.user, self.clock
+        )
 
     async def copied(self) -> "Office":
         """An office over a copy of the database as it is on disk now: what kill -9 would leave."""

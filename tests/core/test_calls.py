@@ -144,6 +144,21 @@ class OnPostgreSQL(Entering):
 
     engine = "postgresql"
 
+    async def test_two_nodes(self) -> None:
+        """The same calls come to both at once: each enters once."""
+        other = await self.office.on_another_node()
+        taken = await gatherResults(
+            [
+                Deferred.fromCoroutine(self.accept(b"s%d" % (number % 40), f"k{number % 20}", where=where))
+                for number in range(80)
+                for where in (self.office, other)
+            ],
+            consumeErrors=True,
+        )
+        self.assertEqual(len([posted for posted in taken if not posted.repeats]), 20)
+        self.assertEqual(len({posted.entered.id for posted in taken if posted.entered is not None}), 20)
+        self.assertEqual(len(await self.office.entries()), 20)
+
 
 class Killed(Base):
     """kill -9 between the commit and the answer."""
