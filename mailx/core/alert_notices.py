@@ -24,7 +24,9 @@ from mailx.mail.address import Address, AddressError
 from mailx.mail.compose import compose, mailbox
 from mailx.mail.envelope import GENERATED, Envelope, Origin, new_id
 from mailx.mail.message import Message
+from mailx.mail.printable import printable
 from mailx.mail.reply import Refused
+from mailx.mail.times import iso
 from mailx.store import Row, Store
 from mailx.store import alerts as rows
 from mailx.store.alerts import MAILED, POSTED
@@ -293,7 +295,7 @@ def _json(alert: Alert) -> dict[str, Any]:
         "title": alert.title,
         "subject": alert.subject,
         "text": alert.text,
-        "openedAt": _time(alert.opened, "%Y-%m-%dT%H:%M:%SZ"),
+        "openedAt": iso(alert.opened),
     }
 
 
@@ -301,7 +303,8 @@ def _letter(alerts: Sequence[Alert], recipients: Sequence[Address], hostname: st
     """The mail that tells of ``alerts``."""
     first = alerts[0]
     title = first.title if len(alerts) == 1 else f"{len(alerts)} alerts"
-    texts = [f"{_time(alert.opened, '%Y-%m-%d %H:%M UTC')}  {alert.title}\n{_plain(alert.text)}\n" for alert in alerts]
+    opened = [datetime.fromtimestamp(alert.opened, UTC) for alert in alerts]
+    texts = [f"{at:%Y-%m-%d %H:%M} UTC  {alert.title}\n{printable(alert.text)}\n" for at, alert in zip(opened, alerts, strict=True)]
     text = "\n".join(
         [f"The mail server {hostname} has something to tell:\n", *texts, "Open alerts stand on the page Alerts of its control panel."]
     )
@@ -318,11 +321,3 @@ def _letter(alerts: Sequence[Alert], recipients: Sequence[Address], hostname: st
         text=text,
         fields=fields,
     )
-
-
-def _plain(text: str) -> str:
-    return "".join(each if each.isprintable() else "?" for each in text)
-
-
-def _time(at: int, form: str) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime(form)

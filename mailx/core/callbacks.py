@@ -8,7 +8,6 @@ with all that is for it; it takes no more than one place from the others.
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from time import time
 from typing import Any
 
@@ -26,6 +25,7 @@ from mailx.core.posting import NotPosted, Posting, signed
 from mailx.core.settings import Settings
 from mailx.core.users import DirectoryError
 from mailx.mail.reply import Unavailable
+from mailx.mail.times import iso
 from mailx.store import Store
 from mailx.store import callbacks as rows
 from mailx.store.callbacks import DONE, GIVEN_UP, LEASE, SLICE, WAITING, Claimed, Finished
@@ -72,11 +72,6 @@ class _Host:
     allowed: int = 1
     running: int = 0
     answers: bool = False  # it did the last time: one connection that breaks does not mean that all would
-
-
-def iso(seconds: int) -> str:
-    """A time as callbacks and answers write it."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Callbacks:

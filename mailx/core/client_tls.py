@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
 from mailx.mail.networks import is_address
+from mailx.mail.printable import printable
 
 SUITES = b"DEFAULT:!aNULL:!eNULL:!PSK:!SRP"
 # Unverified TLS is for those who may as well listen to plain text: a weak key is better than none (RFC 7435 3).
@@ -168,4 +169,4 @@ def _issuer(certificate: x509.Certificate) -> str:
 
 
 def _told(text: str) -> str:
-    return "".join(each if each.isprintable() else "?" for each in text[:_TEXT])
+    return printable(text[:_TEXT])

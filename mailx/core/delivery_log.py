@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from mailx.core.content import Threads
 from mailx.core.progress import Step
 from mailx.core.settings import Settings
+from mailx.mail.printable import printable
 from mailx.mail.reply import Unavailable
 from mailx.store import Store
 from mailx.store import delivery_log as pages
@@ -290,8 +291,7 @@ def _second(at: int) -> str:
 
 def _column(text: str) -> str:
     """``text`` as a column: no tab, no line end, nothing that steers a terminal, not too long."""
-    text = text[:_FIELD]
-    return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
+    return printable(text[:_FIELD])
 
 
 def _entry(line: str) -> Entry:

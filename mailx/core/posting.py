@@ -9,7 +9,6 @@ followed; time and size are bounded. Failure is :class:`NotPosted` in words that
 import hmac
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from functools import lru_cache, partial
 from hashlib import sha256
 from ipaddress import ip_address, ip_network
@@ -31,6 +30,7 @@ from mailx.core.http_exchange import Exchange, TooLarge
 from mailx.core.resolver import DNSFailure, Resolver, ascii_name, system_addresses
 from mailx.core.settings import Settings
 from mailx.mail.networks import is_address, within
+from mailx.mail.times import iso
 
 TIMEOUT = 15.0  # seconds for all of it
 OCTETS_LIMIT = 65536  # of an answer
@@ -132,6 +132,8 @@ def target(url: str) -> Target:
 def permitted(address: str, networks: tuple[str, ...] = ()) -> bool:
     """Whether one may post to ``address``: it is of the public Internet, or in one of ``networks``."""
     ip = ip_address(address)
+    if ip.version == 6 and ip.ipv4_mapped is not None:
+        return False  # an IPv4 address has its own records, and its own rules
     if within(address, networks):
         return True
     if ip.version == 4:
@@ -143,7 +145,7 @@ def signed(prefix: str, secret: str, body: bytes, now: float) -> dict[str, str]:
     """The header fields that sign ``body`` as calls of the webhook are signed; none without a secret."""
     if not secret:
         return {}
-    timestamp = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    timestamp = iso(now)
     signature = hmac.new(secret.encode(), timestamp.encode() + b"." + body, sha256).hexdigest()
     return {f"{prefix}-Timestamp": timestamp, f"{prefix}-Signature": signature}
 

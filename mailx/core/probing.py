@@ -14,6 +14,7 @@ from attrs import frozen
 from mailx.config import Smarthost
 from mailx.core.faults import ADVICE, Fault
 from mailx.mail.address import Address
+from mailx.mail.printable import printable
 
 IMAP = "imap"
 IMAPS = "imaps"
@@ -94,8 +95,7 @@ def clean(text: str) -> bool:
 
 def clear(line: str) -> str:
     """``line`` of bounded length, in which nothing steers a terminal or a text's direction."""
-    line = line[:_LINE]
-    return line if line.isprintable() else "".join(each if each.isprintable() else "?" for each in line)
+    return printable(line[:_LINE])
 
 
 def repeats(text: str, secrets: Sequence[str]) -> bool:

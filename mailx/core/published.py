@@ -15,6 +15,7 @@ from mailx.core.dkim import publishes
 from mailx.core.resolver import Answer, DNSFailure, Resolver
 from mailx.core.signing import Key
 from mailx.mail import dmarc
+from mailx.mail.printable import printable
 from mailx.mail.records import THIS_SERVER, UNWANTED, Page, Record, quoted
 from mailx.mail.tags import MalformedTags, parse
 
@@ -249,7 +250,7 @@ def reverse_name(address: str) -> str:
 def _shown(texts: Iterable[str]) -> tuple[str, ...]:
     """``texts`` as an administrator sees them: some of them, each to a certain length, nothing that a terminal obeys."""
     kept = [each for _, each in zip(range(_SHOWN), texts, strict=False)]
-    return tuple("".join(c if c.isprintable() else "?" for c in each[:_SHOWN_LENGTH]) for each in kept)
+    return tuple(printable(each[:_SHOWN_LENGTH]) for each in kept)
 
 
 def _shown_texts(texts: Iterable[bytes]) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from mailx.core.settings import Settings
 from mailx.core.template_defaults import DEFAULTS
 from mailx.core.template_language import Compiled, Problems, Rendered, Template
 from mailx.mail.reply import Unavailable
+from mailx.mail.times import iso
 from mailx.store import Store, templates
 from mailx.store.cipher import Cipher, CipherError
 
@@ -131,7 +132,7 @@ class Templates:
             to="user@example.com",
             subject="Verify your email" if type == "email_verification" else "Reset your password",
             token="123456",
-            expires_at=datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            expires_at=iso(expires),
             expires=expires,
             given_link="" if settings.public_web_url else f"https://example.com/{PATHS[type]}?token=123456",
         )

@@ -7,6 +7,7 @@ import click
 
 from mailx.ctl import output
 from mailx.ctl.session import Command, Session, pass_session
+from mailx.mail.printable import printable
 
 _PAGE = 500
 _SHOWN = 100  # characters of what was changed, in the table
@@ -54,7 +55,7 @@ def _row(entry: Any) -> tuple[str, ...]:
     name = who["name"] if who["kind"] in ("admin", who["name"]) else f"{who['kind']} {who['name']}"
     target = "(cannot be read)" if entry["damaged"] else entry["target"]
     return tuple(
-        output.printable(each) for each in (output.moment(entry["time"]), name, who["address"], entry["action"], target, _change(entry))
+        printable(each) for each in (output.moment(entry["time"]), name, who["address"], entry["action"], target, _change(entry))
     )
 
 

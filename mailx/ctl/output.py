@@ -36,11 +36,6 @@ def moment(text: str | None) -> str:
     return "never" if text is None else text.replace("T", " ").replace("Z", " UTC")
 
 
-def printable(text: str) -> str:
-    """What a terminal may be shown of a stranger's text: nothing that moves its cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)
-
-
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """The lines of a table with aligned columns."""
     texts = [list(heads), *([str(cell) for cell in row] for row in rows)]

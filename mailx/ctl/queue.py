@@ -10,6 +10,7 @@ from mailx.config import seconds
 from mailx.core.queue_states import CHANGEABLE, MEANT, STATES, WAITING
 from mailx.ctl import output
 from mailx.ctl.session import Group, Session, pass_session
+from mailx.mail.printable import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -105,7 +106,7 @@ def _when(entry: Any) -> str:
 
 
 def _said(entry: Any) -> str:
-    reply = output.printable(entry["last"]["reply"]) if entry["last"] else "-"
+    reply = printable(entry["last"]["reply"]) if entry["last"] else "-"
     return reply if len(reply) <= 60 else f"{reply[:57]}..."
 
 
@@ -141,8 +142,8 @@ def _shown(entry: Any) -> Iterator[str]:
     for attempt in past:
         where = f"  {attempt['host']}" if attempt["host"] else ""
         tls = f"  {attempt['tls']}" if attempt["tls"] else "  no TLS" if attempt["security"] == "plain" else ""  # or it is not known
-        yield output.printable(f"  {output.moment(attempt['time'])}{where}{tls}")
-        yield output.printable(f"    {attempt['reply']}")
+        yield printable(f"  {output.moment(attempt['time'])}{where}{tls}")
+        yield printable(f"    {attempt['reply']}")
 
 
 def _steps(answer: Any) -> Iterator[str]:

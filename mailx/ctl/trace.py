@@ -7,6 +7,7 @@ import click
 
 from mailx.ctl import output
 from mailx.ctl.session import Command, Session, pass_session
+from mailx.mail.printable import printable
 
 # How facts are told, in this order; all others follow as they are.
 _WORDS = (
@@ -82,9 +83,9 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     long = [(name, value) for name in _OWN_LINE if (value := rest.pop(name, None)) not in (None, "", {})]
     told += [f"{name} {_value(name, value)}" for name, value in rest.items() if value not in (None, "", [], {})]
     if told:
-        yield output.printable(", ".join(told))
+        yield printable(", ".join(told))
     for name, value in long:
-        yield output.printable(f"{name}: {_value(name, value)}")
+        yield printable(f"{name}: {_value(name, value)}")
 
 
 def _value(name: str, value: Any) -> str:

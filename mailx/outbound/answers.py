@@ -7,6 +7,7 @@ beyond ``LINE_KEPT`` octets is not kept, so memory is bounded whatever the serve
 import re
 from typing import NamedTuple
 
+from mailx.mail.printable import printable
 from mailx.mail.reply import Reply
 
 LINE_KEPT = 4096  # octets of a line that are looked at; RFC 5321 4.5.3.1.5 allows 512
@@ -48,8 +49,7 @@ class Answer(NamedTuple):
 
 def clean(text: str) -> str:
     """``text`` as one line of at most TEXT_LIMIT characters in which nothing steers a terminal or a text's direction."""
-    text = text[:TEXT_LIMIT].strip()
-    return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
+    return printable(text[:TEXT_LIMIT].strip())
 
 
 class AnswerReader:

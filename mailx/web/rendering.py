@@ -17,6 +17,8 @@ from attrs import frozen
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from mailx.mail.times import iso
+
 _HERE = Path(__file__).parent
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
@@ -86,8 +88,7 @@ def ago(seconds: float | None) -> Markup:
 
 
 def _moment(seconds: float, text: str, title: str, kind: str) -> Markup:
-    exact = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Markup('<time class="{}" datetime="{}" title="{}">{}</time>').format(kind, exact, title, text)
+    return Markup('<time class="{}" datetime="{}" title="{}">{}</time>').format(kind, iso(seconds), title, text)
 
 
 def _written(seconds: float) -> str:

@@ -1,7 +1,8 @@
 """The audit log in the admin API: read, filtered, a page at a time. Nobody can change it here."""
 
 from mailx.core.audit import PAGE, Entry, Filter, Log
-from mailx.ops.resources.query import JSON, Query, exact_moment, running, seconds
+from mailx.mail.times import iso_exact
+from mailx.ops.resources.query import JSON, Query, running, seconds
 from mailx.ops.resources.shape import COUNT, FLAG, NUMERAL, TEXT, TIME, list_of, name, optional, record, shaped, text
 
 _MOST = 1000  # entries in one answer
@@ -62,7 +63,7 @@ def shown(entry: Entry) -> JSON:
     """An entry as JSON, here and in exports."""
     return {
         "id": entry.id,
-        "time": exact_moment(entry.at),
+        "time": iso_exact(entry.at),
         "actor": {"kind": entry.actor.kind, "name": entry.actor.name, "address": entry.actor.address},
         "action": entry.action,
         "target": entry.target,

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, TypeVar
 from attrs import frozen
 
 from mailx.core.users import DirectoryError
+from mailx.mail.times import iso
 
 JSON: TypeAlias = Any
 T = TypeVar("T")
@@ -51,7 +52,7 @@ def running(part: T | None, text: str, remedy: str = "Start the server.") -> T:
 
 def moment(seconds: int | None) -> str | None:
     """Seconds since 1970 as the API writes a time."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if seconds is None else iso(seconds)
 
 
 def seconds(text: str, name: str) -> float:
@@ -61,9 +62,3 @@ def seconds(text: str, name: str) -> float:
         return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         raise DirectoryError("invalid", f"{name} is not a time", "Write it like 2027-01-31T12:00:00Z.") from None
-
-
-def exact_moment(seconds: float) -> str:
-    """The same with milliseconds."""
-    when = datetime.fromtimestamp(seconds, UTC)
-    return when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03}Z"

@@ -3,7 +3,8 @@
 from mailx.core.accounts import Accounts
 from mailx.core.timeline import TRACES, Event, Timeline, Trace
 from mailx.core.users import DirectoryError
-from mailx.ops.resources.query import JSON, Query, exact_moment, moment, running
+from mailx.mail.times import iso_exact
+from mailx.ops.resources.query import JSON, Query, moment, running
 from mailx.ops.resources.shape import NUMERAL, TEXT, TIME, list_of, name, record, shaped
 
 _LIMIT = 200  # messages in one answer
@@ -55,4 +56,4 @@ def _event(event: Event, names: dict[int, str]) -> JSON:
         facts["account"] = names[facts["account"]]
     if isinstance(facts.get("next"), int):
         facts["next"] = moment(facts["next"])
-    return {"time": exact_moment(event.time), "event": event.event, "facts": facts}
+    return {"time": iso_exact(event.time), "event": event.event, "facts": facts}

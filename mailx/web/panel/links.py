@@ -7,6 +7,8 @@ controls), which have no place in an address, a reply or a Message-ID.
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
+from mailx.mail.printable import printable
+
 _LONGEST = 1000  # characters of one text that are shown
 
 
@@ -26,4 +28,4 @@ def shown(text: object, longest: int = _LONGEST) -> str:
     """``text`` as a page shows it: nothing that cannot be seen, and not too much of it."""
     whole = str(text)
     cut = whole if len(whole) <= longest else whole[:longest] + "…"
-    return "".join(letter if letter.isprintable() else "�" for letter in cut)
+    return printable(cut, "�")

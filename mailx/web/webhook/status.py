@@ -8,9 +8,10 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
-from mailx.core.callbacks import Callbacks, iso
+from mailx.core.callbacks import Callbacks
 from mailx.core.calls import Calls
 from mailx.core.fates import Fates, last
+from mailx.mail.times import iso
 
 
 class Status:

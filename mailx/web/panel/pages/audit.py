@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from mailx.core.audit import Entry, Filter
+from mailx.mail.times import iso_exact
 from mailx.web.panel.links import shown, to
 from mailx.web.panel.page import Download, Page, View, Visit, show
 
@@ -105,14 +106,10 @@ def _text(value: JSON) -> str:
     return shown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def _time(entry: Entry) -> str:
-    return datetime.fromtimestamp(entry.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _csv(entry: Entry) -> str:
     actor = entry.actor
     values = (json.dumps(value, ensure_ascii=False) if value is not None else "" for value in (entry.before, entry.after))
-    return _row((str(entry.id), _time(entry), actor.kind, actor.name, actor.address, entry.action, entry.target, *values))
+    return _row((str(entry.id), iso_exact(entry.at), actor.kind, actor.name, actor.address, entry.action, entry.target, *values))
 
 
 def _row(values: tuple[str, ...]) -> str:
@@ -125,4 +122,4 @@ def _row(values: tuple[str, ...]) -> str:
 def _line(entry: Entry) -> str:
     actor = {"kind": entry.actor.kind, "name": entry.actor.name, "address": entry.actor.address}
     values = {"action": entry.action, "target": entry.target, "before": entry.before, "after": entry.after}
-    return json.dumps({"id": entry.id, "time": _time(entry), "actor": actor, **values}, ensure_ascii=False) + "\n"
+    return json.dumps({"id": entry.id, "time": iso_exact(entry.at), "actor": actor, **values}, ensure_ascii=False) + "\n"
