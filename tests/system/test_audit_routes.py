@@ -171,7 +171,7 @@ class EveryChange(SynchronousTestCase):
         database.close()
         self.server.start()
         action = f"/calls/{number}/callbacks/retry"
-        self.change("/calls/<int:id>/callbacks/retry", {"callback": self.hidden(f"/calls/{number}", action, "callback")}, id=number)
+        self.change("/calls/<id>/callbacks/retry", {"callback": self.hidden(f"/calls/{number}", action, "callback")}, id=number)
         self.change("/suppressions/add", {"address": "gone@example.net", "note": "asked for it"})
         self.change("/suppressions/remove", {"id": self.hidden("/suppressions", "/suppressions/remove", "id")})
         template = {"subject": "Hello {{ to }}", "text": "Look: {{ link }}", "html": "<p>{{ link }}</p>"}

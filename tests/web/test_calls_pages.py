@@ -35,7 +35,8 @@ class CallPages(TestCase):
         page = await panel.get("/calls")
         self.assertEqual(page.status, 200)
         self.assertIn("No calls yet", page.text)
-        self.assertEqual((await panel.get("/calls/1")).status, 404)
+        for number in ("1", "9" * 19, "9" * 5000, "x", "-1", "%D9%A1"):
+            self.assertEqual((await panel.get(f"/calls/{number}")).status, 404)
         self.assertEqual((await panel.get("/calls?number=99&state=nonsense")).status, 200)
 
     async def test_listed_and_shown(self) -> None:

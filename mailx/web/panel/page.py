@@ -53,8 +53,15 @@ class Visit:
 
     def after(self) -> int:
         """``?after=``: the id after which a list goes on; 0 at its beginning."""
-        text = self.query.get("after", "0")
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+        return _id(self.query.get("after", "0"))
+
+    def id(self) -> int:
+        """``<id>`` of the path; 0, which nothing has, where that is no number or one that no row can have."""
+        return _id(self.path["id"])
+
+
+def _id(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 @frozen

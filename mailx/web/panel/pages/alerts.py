@@ -2,7 +2,6 @@
 
 from mailx.core.alert_notices import Alert
 from mailx.core.alerts import EVENTS
-from mailx.core.users import DirectoryError
 from mailx.web.panel.links import shown, to
 from mailx.web.panel.page import Page, Redirect, View, Visit, change, show
 
@@ -36,10 +35,7 @@ class Alerts(Page):
 
     @change("/alerts/<id>/acknowledge", action="alert.acknowledge")
     async def acknowledge(self, visit: Visit) -> Redirect:
-        text = visit.path["id"]
-        if not (text.isascii() and text.isdigit() and len(text) < 19):
-            raise DirectoryError("not_found", "There is no such alert", "It may have been dropped, being old.")
-        await self.parts.alerts.acknowledge(int(text))
+        await self.parts.alerts.acknowledge(visit.id())
         return Redirect("/alerts", "Acknowledged.")
 
 

@@ -56,11 +56,13 @@ class Calls(Page):
         }
         return View("calls.html", context)
 
-    @show("/calls/<int:id>")
+    @show("/calls/<id>")
     async def one(self, visit: Visit) -> View:
-        call = await self.parts.calls.show(int(visit.path["id"]))
+        call = await self.parts.calls.show(visit.id())
         if call is None:
-            raise DirectoryError("not_found", f"there is no call {visit.path['id']}", "Calls are kept as long as queue.keep_days says.")
+            raise DirectoryError(
+                "not_found", f"there is no call {visit.path['id'][:20]}", "Calls are kept as long as queue.keep_days says."
+            )
         fates = await self.parts.fates.of(call.envelope)
         callbacks = await self.parts.callbacks.of_call(call.id)
         url = call.callback or (self.parts.settings.current.webhook.callback_url if callbacks and not call.damaged else "")
@@ -99,10 +101,10 @@ class Calls(Page):
         }
         return View("call.html", context, title=f"Call {call.id}")
 
-    @change("/calls/<int:id>/callbacks/retry", action="callback.retry", shown="one")
+    @change("/calls/<id>/callbacks/retry", action="callback.retry", shown="one")
     async def retry(self, visit: Visit) -> Redirect:
         await self.parts.callbacks.retry(visit.form.number("callback", 1, 2**62))
-        return Redirect(to("calls", str(visit.path["id"])), "The callback is posted again.")
+        return Redirect(to("calls", str(visit.id())), "The callback is posted again.")
 
 
 def _row(call: Call) -> dict[str, object]:

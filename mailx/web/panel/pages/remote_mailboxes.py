@@ -58,7 +58,7 @@ class RemoteMailboxes(Page):
 
     @show("/mailboxes/<id>")
     async def one(self, visit: Visit) -> View:
-        return await self._view(_id(visit))
+        return await self._view(visit.id())
 
     async def _view(self, id: int, probe: Probe | None = None) -> View:
         mailbox = await self.parts.remote_mailboxes.show(id)
@@ -68,7 +68,7 @@ class RemoteMailboxes(Page):
 
     @change("/mailboxes/<id>/change", action="mailbox.change", shown="one")
     async def save(self, visit: Visit) -> Redirect:
-        id = _id(visit)
+        id = visit.id()
         kind = (await self.parts.remote_mailboxes.show(id)).place.kind
         try:
             await self.parts.remote_mailboxes.change(id, _typed(visit, kind))
@@ -80,12 +80,12 @@ class RemoteMailboxes(Page):
 
     @change("/mailboxes/<id>/test", action="mailbox.test", shown="one")
     async def test(self, visit: Visit) -> View:
-        id = _id(visit)
+        id = visit.id()
         return await self._view(id, await self.parts.remote_mailboxes.test(id))
 
     @change("/mailboxes/<id>/remove", action="mailbox.remove", shown="one")
     async def remove(self, visit: Visit) -> Redirect:
-        name = await self.parts.remote_mailboxes.remove(_id(visit))
+        name = await self.parts.remote_mailboxes.remove(visit.id())
         return Redirect("/mailboxes", f"{name} was removed, its password too.")
 
 
@@ -94,13 +94,6 @@ def _kind(visit: Visit) -> str:
     if kind not in KINDS:
         raise DirectoryError("not_found", "There is no such kind of mailbox", "Choose IMAP, IMAPS, POP3 or POP3S.")
     return kind
-
-
-def _id(visit: Visit) -> int:
-    text = visit.path["id"]
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise DirectoryError("not_found", "There is no such mailbox", "Somebody may have removed it.")
-    return int(text)
 
 
 def _typed(visit: Visit, kind: str) -> Place:
