@@ -61,7 +61,7 @@ class Calls(Page):
         call = await self.parts.calls.show(visit.id())
         if call is None:
             raise DirectoryError(
-                "not_found", f"there is no call {visit.path['id'][:20]}", "Calls are kept as long as queue.keep_days says."
+                "not_found", f"there is no call {visit.path['id'][:19]}", "Calls are kept as long as queue.keep_days says."
             )
         fates = await self.parts.fates.of(call.envelope)
         callbacks = await self.parts.callbacks.of_call(call.id)
