@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from mailx.config import SMARTHOST, Config, is_loopback, listeners
+from mailx.mail.compose import NAME_LIMIT, ComposeError, checked
 
 _SOCKET_LIMIT = 107  # sockaddr_un holds 108 octets with the final NUL
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")  # RFC 5322 3.2.3
@@ -87,6 +88,10 @@ def _check_webhook(config: Config, note: Note) -> None:
         for part in parts:
             if not _ATOM.match(part) or len(part) > _LOCAL:
                 note(f"webhook.{name}", part, "must be what may stand before the @", "use letters, digits, dots and hyphens: no-reply")
+    try:
+        checked("sender_name", webhook.sender_name, NAME_LIMIT)
+    except ComposeError as error:
+        note("webhook.sender_name", webhook.sender_name, f"cannot stand in a mail: {error}", "use a short name, in one line")
 
 
 def _check_panel(config: Config, note: Note, wrong: Collection[str]) -> None:
