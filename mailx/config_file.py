@@ -109,8 +109,11 @@ class Sources:
         return sources
 
     def again(self) -> "Sources":
-        """The same file and environment, read now. Raises ConfigError."""
-        return Sources(self.path, self._environ) if self._base is not None else self
+        """The same file and environment, read now; a default file that was made since is found. Raises ConfigError."""
+        if self._base is None:
+            return self
+        default = self._base / DEFAULT_NAME
+        return Sources(self.path or (default if default.exists() else None), self._environ)
 
     def over(self, values: Mapping[str, Any]) -> Config:
         """What comes out when ``values`` ("section.key" -> as TOML gives it) hold where nothing is fixed. Raises ConfigError."""

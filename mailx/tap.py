@@ -189,7 +189,7 @@ class MailX(MultiService):
             task.start()
             parts.callback(task.stop)
 
-        records = Records(config, post.signing, post.resolver, tls.certificate_for)
+        records = Records(settings, post.signing, post.resolver, tls.certificate_for)
         administration = administer(settings, accounts, indexer, post, records, people, after)
         house = House(settings, store, cipher, accounts, reception, templates, alerts, records, tls, administration)
         self._open_edges(

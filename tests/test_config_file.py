@@ -1,5 +1,6 @@
 """Reading the configuration: what is taken, what is refused, and how that is said."""
 
+import os
 import shutil
 import tempfile
 import tomllib
@@ -262,6 +263,8 @@ class Whole(SynchronousTestCase):
         self.assertEqual(self.wrong(WEBHOOK__HEADER_PREFIX="X-A: b"), ["webhook.header_prefix"])
         self.assertEqual(self.wrong(WEBHOOK__HEADER_PREFIX=""), ["webhook.header_prefix"])
         self.assertEqual(self.wrong(WEBHOOK__SENDER_LOCAL="a@b"), ["webhook.sender_local"])
+        self.assertEqual(self.wrong(WEBHOOK__SENDER_NAME="a\nb"), ["webhook.sender_name"])
+        self.assertEqual(self.wrong(WEBHOOK__SENDER_NAME="x" * 256), ["webhook.sender_name"])
         self.assertEqual(self.wrong(WEBHOOK__ALLOWED_LOCAL_PARTS="sales, no reply"), ["webhook.allowed_local_parts"])
         self.assertEqual(self.wrong(WEBHOOK__ALLOWED_LOCAL_PARTS="sales, no.reply+x"), [])
 
@@ -293,6 +296,17 @@ class Layers(SynchronousTestCase):
         self.assertEqual((sources.fixed, sources.over({})), ({}, config))
         self.assertEqual(sources.over({"webhook.allowed": ["::1/128"]}).webhook.allowed, ("::1/128",))
         self.assertIs(sources.again(), sources)
+
+    def test_a_file_that_was_made_since_is_found(self) -> None:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(directory)
+        sources = Sources(None, {"MAILX_ADMIN__SOCKET": "/run/m.sock"})
+        self.assertIsNone(sources.again().path)
+        Path("mailx.toml").write_text("[webhook]\nskew = 120\n", encoding="ascii")
+        again = sources.again()
+        self.assertEqual((again.config.webhook.skew, again.fixed["webhook.skew"].origin), (120, "file"))
 
     @given(st.dictionaries(st.text(max_size=20) | st.sampled_from(["webhook.skew", "smarthost.host", "webhook", "webhook.x.y"]), JUNK))
     def test_junk_is_refused_not_raised(self, values: dict[str, object]) -> None:

@@ -11,9 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from twisted.internet.defer import Deferred
 
-from mailx.config import Config
 from mailx.core.published import Finding, Published
 from mailx.core.resolver import Resolver
+from mailx.core.settings import Settings
 from mailx.core.signing import RETIRED, Key, Signing
 from mailx.core.users import domain_name
 from mailx.mail.records import OPTIONAL, RECOMMENDED, REQUIRED, THIS_SERVER, UNWANTED, Page, Record
@@ -28,11 +28,11 @@ class Records:
     ``certificate`` gives the certificate (DER) that port 25 shows for a host name, None if that cannot be known here.
     """
 
-    def __init__(self, config: Config, signing: Signing, resolver: Resolver, certificate: Callable[[str], bytes | None]) -> None:
-        self._config = config
+    def __init__(self, settings: Settings, signing: Signing, resolver: Resolver, certificate: Callable[[str], bytes | None]) -> None:
+        self._in_force = settings
         self._signing = signing
         self._certificate = certificate
-        self._host = config.server.hostname
+        self._host = settings.current.server.hostname
         self._published = Published(resolver, self._host)
 
     async def expected(self, domain: str) -> Page:
@@ -61,16 +61,18 @@ class Records:
 
     def _arrival(self, domain: str) -> Iterator[Record]:
         yield Record(domain, "MX", f"10 {self._host}.", "Mail for the domain comes to this server.", REQUIRED, "mx")
-        own = _public(self._config.server.interface)
+        own = _public(self._in_force.current.server.interface)
         kind = "AAAA" if ":" in own else "A"
         yield Record(self._host, kind, own or THIS_SERVER, "The address of this server.", REQUIRED, "address")
 
     def _senders(self, domain: str) -> Iterator[Record]:
-        relays = [relay.name for relay in self._config.outbound.relays]
+        config = self._in_force.current
+        relays = [config.smarthost.host] if config.smarthost.host else []
+        relays += [relay.name for relay in config.outbound.relays]
         purpose = "Who may send mail in the name of the domain (SPF)."
         if relays:
-            purpose += f" Mail also leaves through {', '.join(relays)}: add what its operator asks for."
-        own = _public(self._config.outbound.interface)
+            purpose += f" Mail leaves through {', '.join(relays)}: add what its operator asks for, often include:NAME, before -all."
+        own = _public(config.outbound.interface)
         ways = f"mx ip{'6' if ':' in own else '4'}:{own}" if own else "mx"
         yield Record(domain, "TXT", f"v=spf1 {ways} -all", purpose, REQUIRED, "spf")
         if self._host != domain:
@@ -78,7 +80,7 @@ class Records:
 
     def _keys(self, domain: str, keys: list[Key]) -> Iterator[Record]:
         if not keys:
-            purpose = f"Signatures (DKIM). There is no key yet: make some with `mailxctl dkim create {domain}`."
+            purpose = f"Signatures (DKIM). There is no key yet: make some, in the panel or with mailxctl dkim create {domain}."
             yield Record(f"SELECTOR._domainkey.{domain}", "TXT", "", purpose, REQUIRED, "no_key")
         for key in keys:
             purpose = f"Key of the signatures (DKIM, {key.algorithm}, {key.state})."
@@ -105,7 +107,7 @@ class Records:
             yield Record(f"_{_MAIL_PORT}._tcp.{self._host}", "TLSA", f"3 1 1 {key_digest(certificate)}", purpose, OPTIONAL, "tlsa")
 
     def _services(self, domain: str) -> Iterator[Record]:
-        smtp, imap = self._config.smtp, self._config.imap
+        smtp, imap = self._in_force.current.smtp, self._in_force.current.imap
         for service, port in (
             ("submission", smtp.submission_port),
             ("submissions", smtp.submissions_port),

@@ -17,23 +17,23 @@ _LABELS = {
     "smarthost.username": "User name",
     "smarthost.timeout": "Timeout in seconds",
     "smarthost.verify": "Check the certificate",
-    "webhook.signature": "Demand a signature",
+    "webhook.signature": "Signature required",
     "webhook.secret": "Shared secret",
-    "webhook.skew": "Accepted difference of clocks in seconds",
-    "webhook.header_prefix": "Beginning of the headers' names",
+    "webhook.skew": "Accepted timestamp skew in seconds",
+    "webhook.header_prefix": "Beginning of the header names",
     "webhook.allowed": "Networks that may call",
     "webhook.proxies": "Networks of reverse proxies",
     "webhook.per_minute": "Calls a minute from one address",
     "webhook.body_size": "Largest body in octets",
-    "webhook.public_web_url": "Address of your web site",
-    "webhook.sender_domain": "Domain of the sender",
-    "webhook.sender_local": "Sender before the @",
-    "webhook.sender_name": "Display name of the sender",
-    "webhook.local_parts": "Other senders before the @ that callers may ask for",
-    "webhook.allowed_local_parts": "The list of those",
-    "webhook.include_token": "Give templates the token",
-    "webhook.include_expires": "Give templates the time of expiry",
-    "webhook.include_link": "Give templates the link",
+    "webhook.public_web_url": "Public web URL",
+    "webhook.sender_domain": "Allowed sender domain",
+    "webhook.sender_local": "Default local part, before the @",
+    "webhook.sender_name": "Sender display name",
+    "webhook.local_parts": "Local parts that callers may ask for",
+    "webhook.allowed_local_parts": "Allow-listed local parts",
+    "webhook.include_token": "Include the token",
+    "webhook.include_expires": "Include the time of expiry",
+    "webhook.include_link": "Include the link",
     "webhook.callback_url": "URL of callbacks",
     "webhook.callback_secret": "Secret of callbacks",
     "webhook.callback_networks": "Private networks that may be posted into",
@@ -60,9 +60,16 @@ _LABELS = {
 }
 
 
-# The help of secrets, without the advice for those who write the file.
+# The help of those where it would advise whoever writes the file, or name values as the file has them.
 _HELP = {
     "smarthost.password": "Password of the login.",
+    "smarthost.verify": "Whether the certificate must be good. UNSAFE otherwise: anybody on the way can read mail and password.",
+    "webhook.signature": "Whether calls must be signed. UNSAFE otherwise: whoever reaches the port sends mail in your name.",
+    "webhook.public_web_url": "Links are built from it when a call has none: https://app.example.org.",
+    "webhook.sender_domain": "Mail is sent from addresses of this domain, which should be one of this server's; empty: calls get 503.",
+    "webhook.local_parts": "What a call may choose by fromLocalPart: any, only the listed ones below, or none (refused).",
+    "webhook.allowed_local_parts": "What may stand before the @ where only listed ones may, such as billing.",
+    "queue.delivery_log": "The log is kept up to this size: 5000000 is 5 MB. The oldest entries give way.",
     "webhook.secret": "Shared secret that callers sign with. Empty: all calls get 503.",
 }
 

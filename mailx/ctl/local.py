@@ -120,7 +120,7 @@ class LocalClient:
             suppressions=Suppressions(self._store, cipher, settings, reactor),
             settings=settings,
             # Only a running server knows which certificate it shows.
-            records=Records(config, signing, self._resolver, lambda name: None),
+            records=Records(settings, signing, self._resolver, lambda name: None),
         )
 
     async def _settings(self, cipher: Cipher) -> Settings:

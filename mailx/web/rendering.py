@@ -5,6 +5,7 @@ have the hash of their content in their address, so that browsers may keep them 
 """
 
 import gzip
+import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,13 +16,14 @@ from typing import Any
 
 from attrs import frozen
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mailx.mail.times import iso
 
 _HERE = Path(__file__).parent
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
+_COMMAND = re.compile(r"`(mailxctl [^`]{1,200})`")
 _STEPS = ((86400, "day"), (3600, "hour"), (60, "minute"))
 
 
@@ -55,6 +57,7 @@ class Rendering:
         self._environment.globals["static"] = addresses.__getitem__
         self._environment.globals["unique"] = count(1).__next__
         self._environment.filters |= {"when": when, "ago": ago, "octets": octets, "number": number, "duration": duration, "plural": plural}
+        self._environment.filters["sentence"] = sentence
 
     def warm(self) -> None:
         """Compile every template: a hundred times longer than rendering one. Call it in a thread; pages may be rendered meanwhile."""
@@ -132,6 +135,12 @@ def octets(count: int | None) -> str:
         if size < 999.95 or unit == _UNITS[-1]:
             break
     return f"{size:,.1f} {unit}"
+
+
+def sentence(text: str) -> Markup:
+    """A text with a capital at its beginning, unless it begins with an address or the like; commands in it, `so`, look like such."""
+    begun = text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
+    return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(begun))))
 
 
 def number(count: float) -> str:

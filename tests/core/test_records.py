@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from mailx.core.published import DIFFERENT, MISSING, OK, UNKNOWN, UNNECESSARY, Finding, reverse_name
 from mailx.core.records import Records, key_digest
 from mailx.core.resolver import DNSFailure
+from mailx.core.settings import Settings
 from mailx.core.signing import Signing
 from mailx.core.users import DirectoryError
 from mailx.mail.records import OPTIONAL, RECOMMENDED, REQUIRED, UNWANTED, Record, quoted
@@ -38,7 +39,7 @@ class Base(TestCase):
         pem, _ = self_signed(Path(self.mktemp()), HOST)
         self.certificate = load_pem_x509_certificate(pem.read_bytes()).public_bytes(Encoding.DER)
         return Records(
-            config,
+            Settings(config),
             self.signing,
             names.ask(self, authority, validating=bool(secure)),
             lambda name: self.certificate if name == HOST else None,
@@ -119,6 +120,14 @@ class Page(Base):
         self.assertIn("corporate", found[DOMAIN, "TXT"].purpose)
         self.assertEqual(found[f"_imap._tcp.{DOMAIN}", "SRV"].need, UNWANTED)
         self.assertFalse([each for each in page.records if each.kind == "TLSA"], "the certificate is not known")
+
+    async def test_the_smart_host_of_the_panel_is_named_for_spf(self) -> None:
+        await self.open()
+        here = await world(self)
+        records = Records(here.settings, self.signing, names.ask(self, await names.serve(self, {}, ())), lambda name: None)
+        self.assertNotIn("through", (await self.record(records, DOMAIN, "TXT")).purpose)
+        await here.settings.change({"smarthost.host": "smtp.example.net"})
+        self.assertIn("leaves through smtp.example.net", (await self.record(records, DOMAIN, "TXT")).purpose)
 
     async def test_no_such_domain(self) -> None:
         records = await self.open()

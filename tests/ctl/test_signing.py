@@ -29,7 +29,7 @@ class Served(Base):
         resolver: Resolver = names.ask(self, self.zone)
         signing = Signing(here.store, here.cipher, here.accounts, here.reactor)
         await signing.load()
-        made: Any = Records(here.config, signing, resolver, lambda name: None) if records else None
+        made: Any = Records(here.settings, signing, resolver, lambda name: None) if records else None
         administration = Administration(here.accounts, here.config, signing=signing, records=made)
         service = AdminService(self.socket, administration, here.reactor)
         service.startService()

@@ -97,7 +97,7 @@ class FirstMail(Upstream):
         """Name the sender's domain, and have a secret made; returns the secret."""
         browser.go("/settings")
         browser.fill(**{"webhook.sender_domain": HERE})
-        browser.press("Save sender")
+        browser.press("Save sender settings")
         browser.press("Make a random one for Shared secret of Webhook signature")
         browser.shoot("first-mail-4-secret")
         secret = browser.page.locator(".copy code").first.inner_text()

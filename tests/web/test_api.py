@@ -45,7 +45,7 @@ class Base(TestCase):
         self.keys = ApiKeys(here.store, here.cipher)
         signing = Signing(here.store, here.cipher, here.accounts, here.reactor)
         await signing.load()
-        records = Records(here.config, signing, await dns.resolver(self, {}), lambda name: None)
+        records = Records(here.settings, signing, await dns.resolver(self, {}), lambda name: None)
         suppressions = Suppressions(here.store, here.cipher, here.settings, here.reactor)
         made = Administration(
             here.accounts,

@@ -111,7 +111,7 @@ class Frame(TestCase):
         scene = await scene_of(self, pages=[Things])
         self.assertEqual((await scene.post("/things/add", {"name": "taken"})).status, 422)
         page = await scene.post("/things/add", {"name": "bad"})
-        self.assertIn("this name is bad. Take another.", page.text)
+        self.assertIn("This name is bad. Take another.", page.text)
 
     async def test_errors(self) -> None:
         scene = await scene_of(self, pages=[Things])

@@ -62,6 +62,18 @@ class Overview(TestCase):
         self.assertIn("webhook.signature = false", page.text)
         self.assertIn('href="/settings#setting-webhook-signature"', page.text)
 
+    async def test_what_is_left_to_do(self) -> None:
+        scene, _ = await overview(self)
+        page = (await scene.get("/")).text
+        self.assertIn("Before programs can send", page)
+        for place in ("/settings#setting-webhook-sender_domain", "/settings#setting-webhook-secret", 'href="/smtp"'):
+            self.assertIn(place, page)
+        self.assertEqual(page.count(">to do<"), 2)
+        scene, _ = await overview(self, webhook={"sender_domain": "example.test"})
+        self.assertEqual((await scene.get("/")).text.count(">to do<"), 1)
+        scene, _ = await overview(self, webhook={"sender_domain": "example.test", "secret": "a secret that two programs share"})
+        self.assertNotIn("Before programs can send", (await scene.get("/")).text)
+
     async def test_alerts(self) -> None:
         made = await world(self)
         alerts = Alerts(made.store, made.cipher, made.settings, "mail.example.test", made.reactor)

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailx.core.figures import NAMES, Series
 from mailx.web.panel.cards import FATES
 from mailx.web.panel.charts import HEIGHT, chart, nice
-from mailx.web.rendering import Rendering, ago, duration, octets, plural, when
+from mailx.web.rendering import Rendering, ago, duration, octets, plural, sentence, when
 
 
 class Words(SynchronousTestCase):
@@ -30,6 +30,16 @@ class Words(SynchronousTestCase):
             (86400, "1 day"),
         ):
             self.assertEqual(duration(seconds), text)
+
+    def test_sentences(self) -> None:
+        for text, shown in (
+            ("there is no call 5", "There is no call 5"),
+            ("me@example.test exists", "me@example.test exists"),
+            ("See `mailxctl user list`.", "See <code>mailxctl user list</code>."),
+            ("<b>`mailxctl <i>`", "&lt;b&gt;<code>mailxctl &lt;i&gt;</code>"),
+            ("", ""),
+        ):
+            self.assertEqual(sentence(text), shown)
 
     def test_sizes(self) -> None:
         for count, text in (

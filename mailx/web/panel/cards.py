@@ -15,7 +15,7 @@ from mailx.core.alerts import UNSAFE
 from mailx.core.dangers import dangers
 from mailx.core.figures import CALLS, CALLS_REFUSED, COARSE, FAILED, FINE, LOCAL, PUT_OFF, SENT
 from mailx.web.panel.charts import Kind, chart
-from mailx.web.panel.links import shown
+from mailx.web.panel.links import setting, shown
 from mailx.web.panel.parts import Parts
 from mailx.web.rendering import duration, octets, plural
 
@@ -66,7 +66,7 @@ class Card:
 
 async def warnings(parts: Parts) -> Card | None:
     """Settings that are unsafe, and alerts that nobody has closed."""
-    unsafe = [(danger, _place(danger.key)) for danger in dangers(parts.settings.current)]
+    unsafe = [(danger, setting(danger.key)) for danger in dangers(parts.settings.current)]
     opened = [alert for alert in await parts.alerts.open() if alert.kind != UNSAFE] if parts.alerts is not None else []
     if not unsafe and not opened:
         return None
@@ -74,10 +74,19 @@ async def warnings(parts: Parts) -> Card | None:
     return Card("Needs your attention", "cards/warnings.html", {"unsafe": unsafe, "alerts": texts, "count": len(opened)}, wide=True)
 
 
-def _place(key: str) -> str:
-    """Where a setting is changed."""
-    anchor = f"#setting-{key.replace('.', '-')}"
-    return f"/smtp{anchor}" if key.startswith("smarthost.") else f"/settings{anchor}"
+async def start(parts: Parts) -> Card | None:
+    """What is left to do before the receiver takes calls; gone when it does."""
+    settings = parts.settings.current
+    webhook, smarthost = settings.webhook, settings.smarthost
+    secret = bool(webhook.secret) or not webhook.signature
+    if not webhook.port or (webhook.sender_domain and secret):
+        return None
+    steps = (
+        ("Name the domain that mail of the webhook comes from.", "Sender", setting("webhook.sender_domain"), bool(webhook.sender_domain)),
+        ("Make the secret that calling programs sign with.", "Secret", setting("webhook.secret"), secret),
+        ("Where port 25 is closed: name the smart host that takes mail out, and test it.", "SMTP back end", "/smtp", bool(smarthost.host)),
+    )
+    return Card("Before programs can send", "cards/start.html", {"steps": steps}, wide=True)
 
 
 async def waiting(parts: Parts) -> Card | None:
@@ -182,4 +191,4 @@ async def certificates(parts: Parts) -> Card | None:
 Maker: TypeAlias = Callable[[Parts], Awaitable[Card | None]]
 
 # In the order of the page.
-CARDS: tuple[Maker, ...] = (warnings, waiting, day, month, calls, server, certificates)
+CARDS: tuple[Maker, ...] = (warnings, start, waiting, day, month, calls, server, certificates)

@@ -29,3 +29,8 @@ def shown(text: object, longest: int = _LONGEST) -> str:
     whole = str(text)
     cut = whole if len(whole) <= longest else whole[:longest] + "…"
     return printable(cut, "�")
+
+
+def setting(key: str) -> str:
+    """Where a setting is changed."""
+    return f"{'/smtp' if key.startswith('smarthost.') else '/settings'}#setting-{key.replace('.', '-')}"

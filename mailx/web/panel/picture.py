@@ -60,6 +60,10 @@ class _Writer(HTMLParser):
         if not self._silent:
             self.pieces.append(escape(_clean(data)))
 
+    def parse_marked_section(self, i: int, report: int = 1) -> int:
+        """``<![...>`` is a comment to browsers; the parser would raise an AssertionError where no name follows."""
+        return self.parse_bogus_comment(i)
+
     def finish(self) -> str:
         """The whole, with what was left open closed."""
         self.close()

@@ -86,7 +86,7 @@ class Making(Base):
         await self.wrong("/accounts/add", "not a name for an account", **{**typed, "address": f"a b@{DOMAIN}".replace(" ", "+")})
         page = await self.wrong("/accounts/add", "is not a mail address", **{**typed, "address": f"{MARKUP}@{DOMAIN}"})
         self.assertNotIn(MARKUP, page.text)
-        await self.wrong("/accounts/add", "there is no domain", **{**typed, "address": "bob@nowhere.example"})
+        await self.wrong("/accounts/add", "There is no domain", **{**typed, "address": "bob@nowhere.example"})
         page = await self.wrong("/accounts/add", "not the same", **{**typed, "address": BOB, "again": "another"})
         self.assertNotIn("a secret", page.text)
         self.assertIn(BOB, page.text)
@@ -286,7 +286,7 @@ class Blocking(Base):
         await self.wrong(f"{path}/add", "is not a", sender=MARKUP)
         await self.done(f"{path}/delete", sender="spam@example.org")
         self.assertEqual(await self.world.accounts.blocks(BOB), [])
-        await self.wrong(f"{path}/delete", "there is no block", sender="spam@example.org")
+        await self.wrong(f"{path}/delete", "There is no block", sender="spam@example.org")
         self.assertEqual([action for action, _ in await self.actions()], ["block.delete", "block.add"])
 
     async def test_pages(self) -> None:
@@ -323,7 +323,7 @@ class AliasPages(Base):
         await self.open()
         await self.world.user(BOB)
         await self.wrong("/aliases/add", "Name at least one", alias=f"x@{DOMAIN}")
-        await self.wrong("/aliases/add", "there is no account", alias=f"x@{DOMAIN}", targets=f"nobody@{DOMAIN}")
+        await self.wrong("/aliases/add", "There is no account", alias=f"x@{DOMAIN}", targets=f"nobody@{DOMAIN}")
         await self.wrong("/aliases/add", "is not a mail address", alias=f"x@{DOMAIN}", targets=MARKUP)
         await self.wrong("/aliases/add", "at most 100", alias=f"x@{DOMAIN}", targets="\n".join(f"u{n}@example.org" for n in range(101)))
         await self.wrong("/aliases/add", "is taken", alias=BOB, targets=BOB)

@@ -25,7 +25,7 @@ class Base(TestCase):
         self.signing = Signing(made.store, made.cipher, made.accounts, made.reactor)
         await self.signing.load()
         self.authority = await names.serve(self, {(HOST, "A"): ["192.0.2.7"], **(zone or {})})
-        records = Records(made.config, self.signing, names.ask(self, self.authority), lambda name: None)
+        records = Records(made.settings, self.signing, names.ask(self, self.authority), lambda name: None)
         pages = [Domains, dns.DNS, dkim.DKIM]
         self.scene = await scene_of(self, in_world=made, pages=pages, parts={"signing": self.signing, "records": records})
 

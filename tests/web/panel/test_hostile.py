@@ -83,7 +83,7 @@ class Hostile(TestCase):
             "queue": here.queue,
             "timeline": here.timeline,
             "signing": signing,
-            "records": Records(world.config, signing, await dns.resolver(self, {}), lambda name: None),
+            "records": Records(world.settings, signing, await dns.resolver(self, {}), lambda name: None),
             "certificates": certificates,
         }
         self.scene = await scene_of(self, pages=OURS, in_world=world, parts=parts)

@@ -73,6 +73,18 @@ class SettingsPages(Base):
         (entry,) = await self.audited(scene, "settings.change")
         self.assertEqual(entry.after, {"webhook.secret": audit.HIDDEN, "webhook.skew": 60})
 
+    async def test_everything_that_belongs_to_a_group_is_linked_and_named(self) -> None:
+        scene = await self.begin()
+        page = (await scene.get("/settings")).text
+        for group in GROUPS:
+            self.assertIn(f'<a href="#{group[0]}">{group[1]}</a>', page)
+        for href in ("/smtp", "/mailboxes", "/admins", "/keys", "/templates", "/queue", "/deliveries", "/delivery-log"):
+            self.assertIn(f'<a class="button small" href="{href}">', page)
+        self.assertIn("<code>webhook.sender_domain</code>", page)
+        self.assertNotIn('class="optional"', page)
+        await scene.post("/smtp", {"smarthost.host": "mail.example.org", "smarthost.verify": "false"})
+        self.assertIn('<a href="/smtp#setting-smarthost-verify">', (await scene.get("/settings")).text)
+
     async def test_lists_and_empty_secrets(self) -> None:
         scene = await self.begin()
         await scene.post("/settings", {"webhook.secret": SECRET})
@@ -170,6 +182,23 @@ class SmtpPage(Base):
         self.assertEqual((smarthost.host, smarthost.port, smarthost.username, smarthost.password), ("smtp.example.org", 465, "me", SECRET))
         await scene.post("/smtp/reset")
         self.assertEqual(self.settings.current.smarthost, Smarthost())
+
+    async def test_the_display_name_is_found_here_too(self) -> None:
+        scene = await self.begin()
+        self.assertIn('name="webhook.sender_name"', (await scene.get("/smtp")).text)
+        await scene.post("/smtp", {"webhook.sender_name": "Example Shop"})
+        self.assertEqual(self.settings.current.webhook.sender_name, "Example Shop")
+        self.assertIn("display name", (await scene.get("/smtp")).text)
+        await scene.post("/smtp", {"smarthost.host": "mail.example.org"})
+        await scene.post("/smtp/reset", {})
+        self.assertEqual((self.settings.current.smarthost.host, self.settings.current.webhook.sender_name), ("", "Example Shop"))
+
+    async def test_the_sender_of_a_test_may_be_of_the_allowed_domain(self) -> None:
+        scene = await self.begin()
+        asked = {"smarthost.host": "mail.example.org", "sender": "shop@elsewhere.test", "recipient": "you@example.net"}
+        self.assertEqual((await scene.post("/smtp/test", asked)).status, 422)
+        await scene.post("/settings", {"webhook.sender_domain": "elsewhere.test"})
+        self.assertEqual((await scene.post("/smtp/test", asked)).status, 200)
 
     async def test_a_login_is_whole(self) -> None:
         scene = await self.begin()

@@ -11,11 +11,13 @@ from typing import Any
 from mailx.core import audit
 from mailx.core.setting_list import Item, items, parsed
 from mailx.core.settings import SettingsError
+from mailx.web.panel.links import setting
 from mailx.web.panel.page import Form, FormError, Page, Redirect, View, Visit, change, show
 
 TEXT = 20000  # characters of a field
 
-# Slug, heading, what it is about, and the settings: every live one is in one group, or on the page of the smart host.
+# Slug, heading, what it is about, and the settings: every live one is in one group, or on the page of the smart host. First what
+# concerns the relay, in the order of its specification; a group without settings leads to pages only.
 GROUPS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     (
         "signature",
@@ -33,26 +35,33 @@ GROUPS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     (
         "templates",
         "Email templates",
-        "What templates are given. Their texts are on the page Templates.",
+        "What templates are given. Their subjects and texts have a page of their own.",
         ("webhook.include_token", "webhook.include_expires", "webhook.include_link"),
     ),
     (
         "sender",
-        "Sender",
+        "Sender settings",
         "Who mail of the receiver is from.",
-        ("webhook.sender_domain", "webhook.sender_local", "webhook.sender_name", "webhook.local_parts", "webhook.allowed_local_parts"),
-    ),
-    (
-        "callbacks",
-        "Callbacks and suppression",
-        "How callers hear what became of their mail.",
-        ("webhook.callback_url", "webhook.callback_secret", "webhook.callback_networks", "webhook.suppress"),
+        ("webhook.sender_domain", "webhook.sender_local", "webhook.local_parts", "webhook.allowed_local_parts", "webhook.sender_name"),
     ),
     (
         "access",
         "Administrators and access",
         "How long administrators stay logged in, and how long it is known what they did.",
         ("panel.session_hours", "panel.idle_minutes", "panel.audit_days"),
+    ),
+    (
+        "delivery",
+        "Outbound delivery (SMTP)",
+        "Host, port, security, timeout, login, certificate; and its test.",
+        (),
+    ),
+    ("protocols", "Optional protocols", "Mailboxes on other servers, with a test of each. They are apart from delivery.", ()),
+    (
+        "callbacks",
+        "Callbacks and suppression",
+        "How callers hear what became of their mail.",
+        ("webhook.callback_url", "webhook.callback_secret", "webhook.callback_networks", "webhook.suppress"),
     ),
     (
         "limits",
@@ -79,6 +88,17 @@ GROUPS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ),
     ("observability", "Observability", "What is written down.", ("log.level", "queue.delivery_log")),
 )
+# Pages that belong to a group.
+LINKS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "signature": (("/calls", "Calls"),),
+    "templates": (("/templates", "Mail templates"),),
+    "access": (("/admins", "Administrators"), ("/keys", "API keys"), ("/admins#sessions", "New session secret"), ("/audit", "Audit log")),
+    "delivery": (("/smtp", "SMTP back end and Test SMTP"),),
+    "protocols": (("/mailboxes", "IMAP, IMAPS, POP3 and POP3S"),),
+    "callbacks": (("/suppressions", "Suppressed addresses"),),
+    "alerts": (("/alerts", "Open alerts"),),
+    "observability": (("/queue", "Queue"), ("/deliveries", "Deliveries"), ("/delivery-log", "Delivery log")),
+}
 _KEYS = tuple(key for _, _, _, keys in GROUPS for key in keys)
 _MADE_HERE = ("webhook.secret", "webhook.callback_secret", "alerts.secret")  # secrets that anybody may choose
 
@@ -127,8 +147,8 @@ class SettingsPage(Page):
     def _view(self, key: str, generated: str) -> View:
         every = items(self.parts.settings)
         groups = [(slug, title, lead, [every[key] for key in keys]) for slug, title, lead, keys in GROUPS]
-        unsafe = [item for item in every.values() if item.danger]
-        made = {"key": key, "generated": generated, "made_here": _MADE_HERE}
+        unsafe = [(item.key, setting(item.key)) for item in every.values() if item.danger]
+        made = {"key": key, "generated": generated, "made_here": _MADE_HERE, "links": LINKS}
         return View("settings.html", {"groups": groups, "unsafe": unsafe, **made})
 
     @change("/settings", action="settings.change")

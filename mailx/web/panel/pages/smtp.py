@@ -29,6 +29,8 @@ KEYS = (
     "smarthost.timeout",
     "smarthost.verify",
 )
+NAME = "webhook.sender_name"  # it belongs to the settings of the sender, and is looked for here, too
+_FIELDS = (*KEYS, NAME)
 
 
 class Smtp(Page):
@@ -48,12 +50,12 @@ class Smtp(Page):
     async def _view(self, filled: Mapping[str, str], preset: str, probe: Probe | None = None) -> View:
         """``filled`` stands in the fields in place of what holds."""
         settings = self.parts.settings
-        every = {key: item for key, item in items(settings).items() if key in KEYS}
+        every = {key: item for key, item in items(settings).items() if key in _FIELDS}
         context = {
-            "fields": [every[key] for key in KEYS],
+            "fields": [every[key] for key in _FIELDS],
             "unsafe": [item for item in every.values() if item.danger],
             "host": settings.current.smarthost.host,
-            "settable": any(item.set_here for item in every.values()),
+            "settable": any(every[key].set_here for key in KEYS),
             "filled": filled,
             "presets": PRESETS,
             "preset": preset,
@@ -66,13 +68,15 @@ class Smtp(Page):
     @change("/smtp", action="settings.change")
     async def save(self, visit: Visit) -> Redirect:
         every = items(self.parts.settings)
-        values = wanted(visit.form, every, KEYS)
+        values = wanted(visit.form, every, _FIELDS)
         if not values:
             return Redirect("/smtp", "Nothing was changed.", "notice")
         try:
             await self.parts.settings.change(values)
         except SettingsError as error:
-            raise form_error(error, KEYS) from None
+            raise form_error(error, _FIELDS) from None
+        if values.keys() == {NAME}:
+            return Redirect("/smtp", "Saved. Mail of the webhook has this display name from now on.")
         host = self.parts.settings.current.smarthost.host
         way = f"through {host}" if host else "directly to the recipients' servers"
         return Redirect("/smtp", f"Saved. Mail goes {way} from now on, what waits included.")
@@ -92,12 +96,13 @@ class Smtp(Page):
         if not settings.host:
             raise FormError({"smarthost.host": "Fill this in: there is no host to test."})
         sender, recipient = _address(visit, "sender"), _address(visit, "recipient")
-        if not self.parts.accounts.local(sender.domain):
-            raise FormError({"sender": f"{sender.domain} is no domain of this server."})
+        own = self.parts.settings.current.webhook.sender_domain
+        if not self.parts.accounts.local(sender.domain) and sender.domain.lower() != own.lower():
+            raise FormError({"sender": f"{sender.domain} is no domain of this server, nor the allowed sender domain."})
         probe = await self.parts.mail_out_probe.try_smarthost(settings, sender, recipient)
         audit.note(target=settings.host, after={"recipient": str(recipient), "ok": probe.ok})
         await concluded(self.parts.audit)
-        typed = {name: visit.form.shown(name) for name in (*KEYS, "sender", "recipient") if name != "smarthost.password"}
+        typed = {name: visit.form.shown(name) for name in (*_FIELDS, "sender", "recipient") if name != "smarthost.password"}
         return await self._view({name: text for name, text in typed.items() if name in visit.form.values}, "", probe)
 
     def _typed(self, visit: Visit) -> Smarthost:
