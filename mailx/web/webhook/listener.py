@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, HTTPFactory, Request, datetimeToString
 
+from mailx.core.connections import Gate
 from mailx.mail.networks import plain
 from mailx.web.webhook.answers import JSON, Answer
 from mailx.web.webhook.receiver import Receiver
@@ -27,7 +28,7 @@ from mailx.web.webhook.request import Asked
 log = Logger()
 
 CONNECTIONS = 1000
-PER_ADDRESS = 200  # connections of one address that is no proxy
+PER_ADDRESS = 200  # connections of one client that is no proxy
 ARRIVAL_SECONDS = 30.0  # for a request, from its first octet to its last
 IDLE_SECONDS = 75.0  # between requests
 LINGER_SECONDS = 2.0  # for a caller to read an answer that came before its body had ended
@@ -153,6 +154,7 @@ class Channel(HTTPChannel):
     timeOut = None  # the listener looks after all deadlines together
     factory: "Listener"
     transport: Any
+    counted: str | None = None  # the address that the gate has let in
 
     def connectionMade(self) -> None:
         self.peer: str = plain(getattr(self.transport.getPeer(), "host", ""))
@@ -164,6 +166,7 @@ class Channel(HTTPChannel):
         if not self.entered:
             self.transport.write(_FULL)
             self.loseConnection()  # type: ignore[no-untyped-call]
+            self.linger()
 
     def dataReceived(self, data: bytes) -> None:
         if not self.entered:
@@ -245,7 +248,7 @@ class Listener(HTTPFactory):
         self.held = 0
         self.draining = False
         self.seconds = reactor.seconds
-        self._by_address: dict[str, int] = {}
+        self._gate = Gate(CONNECTIONS, PER_ADDRESS)
         self._sweeping: Any = None
         self._empty: Deferred[None] | None = None
 
@@ -268,21 +271,19 @@ class Listener(HTTPFactory):
         self.sessions.add(channel)
         if self._sweeping is None:
             self._sweeping = self.reactor.callLater(SWEEP, self._sweep)
-        address = channel.peer
-        here = self._by_address.get(address, 0) + 1
-        self._by_address[address] = here
-        if self.draining or len(self.sessions) > CONNECTIONS:
+        counted = "" if self.receiver.is_proxy(channel.peer) else channel.peer
+        if self.draining or not self._gate.enter(counted):
             return False
-        return here <= PER_ADDRESS or self.receiver.is_proxy(address)
+        channel.counted = counted
+        return True
 
     def leave(self, channel: Channel) -> None:
         """The connection is gone."""
         if channel not in self.sessions:
             return
         self.sessions.discard(channel)
-        here = self._by_address.pop(channel.peer) - 1
-        if here:
-            self._by_address[channel.peer] = here
+        if channel.counted is not None:
+            self._gate.leave(channel.counted)
         if not self.sessions:
             if self._sweeping is not None:
                 self._sweeping.cancel()

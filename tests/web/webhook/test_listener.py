@@ -274,10 +274,18 @@ class Deadlines(SynchronousTestCase):
         _, transport = self.connect()
         self.assertIn(b"503", transport.value())
         self.assertTrue(transport.disconnecting)
+        self.advance(listener.LINGER_SECONDS + 2)
+        self.assertTrue(transport.aborted)  # it may not wait for the other end
         self.assertFalse(self.connect("192.0.2.2")[1].disconnecting)
         for _ in range(listener.PER_ADDRESS + 1):
             _, transport = self.connect("10.0.0.1")
         self.assertFalse(transport.disconnecting)
+        for number in range(listener.PER_ADDRESS):
+            channel, transport = self.connect(f"2001:db8::{number:x}")
+        self.assertFalse(transport.disconnecting)
+        self.assertTrue(self.connect("2001:db8::ffff:1")[1].disconnecting)  # nobody is many by moving within a /64
+        channel.connectionLost(Failure(ConnectionDone()))
+        self.assertFalse(self.connect("2001:db8::ffff:2")[1].disconnecting)
 
     def test_memory(self) -> None:
         """When others hold much, large bodies are put off and small ones taken."""
