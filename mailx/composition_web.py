@@ -242,7 +242,7 @@ def panel(house: House, post: Post, people: People, after: Aftermath, reactor: A
         fates=after.fates,
         callbacks=after.callbacks,
         mail_out_probe=MailOutProbe(house.settings.current.server.hostname, post.outgoing, post.resolver, reactor),
-        remote_mailboxes=RemoteMailboxes(house.store, house.cipher, probes, reactor),
+        remote_mailboxes=RemoteMailboxes(house.store, house.cipher, probes),
         started=time(),
     )
     api = API(house.administration, people.api_keys)

@@ -95,7 +95,7 @@ class Sessions:
         held = await self._store.read(admin_sessions.secret)
         if held is None:
             with audit.apart():
-                held = await self._store.write(admin_sessions.create_secret, *self._new_secret(), int(self._now()))
+                held = await self._store.write(admin_sessions.create_secret, *self._new_secret())
         self._guid = bytes(held[0])
         self._secret = self._cipher.open(_PANEL, self._guid, bytes(held[1]))
 
@@ -247,7 +247,7 @@ class Sessions:
         """A new secret for the panel: every session of every administrator ends. Returns how many ended."""
         audit.note(target="panel", after={"session_secret": audit.HIDDEN})
         guid, sealed = self._new_secret()
-        ended = await self._store.write(admin_sessions.rotate_secret, guid, sealed, int(self._now()))
+        ended = await self._store.write(admin_sessions.rotate_secret, guid, sealed)
         await self.load()
         log.warn("The panel's session secret was replaced", event="admin.session_secret", admin=audit.by(), sessions=ended)
         if self._admins.alerts is not None:

@@ -181,7 +181,7 @@ class Notices:
 
     async def _tell_by(self, channel: _Channel) -> float | None:
         """Tell what there is; after how many seconds to go on, if at all. Raises Unavailable."""
-        now = self._reactor.seconds()  # for what goes by hours; it never jumps
+        now: float = self._reactor.seconds()  # for what goes by hours; it never jumps
         if now < channel.rests:
             return channel.rests - now
         found = self._opened(await self._store.read(rows.untold, channel.name, int(self._now()), _LEASE, _SUMMED))

@@ -124,11 +124,6 @@ class Conversation(Protocol):
         """The end: nothing is waited for."""
         self._break(Fault(faults.CLOSED))
 
-    @property
-    def quiet(self) -> bool:
-        """Whether the server has said nothing at all."""
-        return self._quiet
-
     # Octets in.
 
     def connectionMade(self) -> None:

@@ -7,7 +7,6 @@ only: whoever changes host, port or kind of protection must give it anew. Failur
 import json
 import os
 from collections.abc import Callable
-from functools import partial
 from time import time
 from typing import Any, TypeVar
 
@@ -51,8 +50,7 @@ class RemoteMailbox:
 
     id: int
     place: Place
-    changed: int  # seconds since 1970
-    tested: int | None = None
+    tested: int | None = None  # seconds since 1970
     ok: bool = False  # how the last test went
     summary: str = ""
 
@@ -60,7 +58,7 @@ class RemoteMailbox:
 class RemoteMailboxes:
     """All of them."""
 
-    def __init__(self, store: Store, cipher: Cipher, probe: IMailboxProbe, reactor: Any, now: Callable[[], float] = time) -> None:
+    def __init__(self, store: Store, cipher: Cipher, probe: IMailboxProbe, now: Callable[[], float] = time) -> None:
         self._store = store
         self._cipher = cipher
         self._probe = probe
@@ -80,8 +78,7 @@ class RemoteMailboxes:
         place = _checked(place)
         guid = os.urandom(16)
         audit.note(target=place.name, after=_told(place))
-        job = partial(rows.add, now=int(self._now()), limit=LIMIT)
-        made: int = await self._write(place.name, job, place.kind, place.name, guid, self._sealed(guid, place))
+        made: int = await self._write(place.name, rows.add, place.kind, place.name, guid, self._sealed(guid, place), LIMIT)
         return made
 
     async def change(self, id: int, place: Place) -> None:
@@ -90,7 +87,7 @@ class RemoteMailboxes:
         place = self._filled(evolve(place, kind=mailbox.place.kind), before)
         new = os.urandom(16)
         audit.note(target=place.name, before=_told(before), after=_told(place, place.password != before.password))
-        await self._write(place.name, rows.change, id, guid, place.name, new, self._sealed(new, place), int(self._now()))
+        await self._write(place.name, rows.change, id, guid, place.name, new, self._sealed(new, place))
 
     async def remove(self, id: int) -> str:
         """Remove one; its name. Raises DirectoryError, Unavailable."""
@@ -104,7 +101,7 @@ class RemoteMailboxes:
         mailbox, place, guid = await self._row(id)
         probe = await self._try(place)
         audit.note(target=place.name, after={"ok": probe.ok})
-        value = json.dumps({"ok": probe.ok, "summary": probe.summary, "remedy": probe.remedy}).encode()
+        value = json.dumps({"ok": probe.ok, "summary": probe.summary}).encode()
         await self._store.write(rows.tested, id, guid, self._cipher.seal(_RESULT, guid, value), int(self._now()))
         return probe
 
@@ -149,7 +146,7 @@ class RemoteMailboxes:
 
     def _opened(self, row: Row) -> tuple[RemoteMailbox, Place]:
         """A mailbox, and its place with the password; one that does not open has no host."""
-        id, kind, name, guid, sealed, changed, tested, result = row
+        id, kind, name, guid, sealed, tested, result = row
         outcome: dict[str, Any] = {}
         try:
             place = Place(**{**json.loads(self._cipher.open(_PURPOSE, bytes(guid), bytes(sealed))), "kind": kind, "name": name})
@@ -158,9 +155,7 @@ class RemoteMailboxes:
         except (CipherError, ValueError, TypeError):
             log.error("A mailbox elsewhere does not open", event="remote_mailbox.damaged", id=id)
             place = Place(kind, name, "", 0, "", "")
-        shown = RemoteMailbox(
-            int(id), evolve(place, password=""), changed, tested, bool(outcome.get("ok")), str(outcome.get("summary", ""))
-        )
+        shown = RemoteMailbox(int(id), evolve(place, password=""), tested, bool(outcome.get("ok")), str(outcome.get("summary", "")))
         return shown, place
 
 

@@ -146,7 +146,7 @@ class Templates:
         compiled, _ = await self._tried(type, template)
         audit.note(target=type, before=asdict(self.get(type)), after=asdict(template))
         sealed = self._cipher.seal(b"template", type.encode(), json.dumps(asdict(template)).encode())
-        await self._store.write(templates.put, type, sealed, int(time()))
+        await self._store.write(templates.put, type, sealed)
         self._changes += 1
         self._written[type], self._compiled[type] = template, compiled
         log.info("Mail template changed", event="template.changed", type=type)

@@ -54,9 +54,7 @@ def _row(entry: Any) -> tuple[str, ...]:
     who = entry["actor"]
     name = who["name"] if who["kind"] in ("admin", who["name"]) else f"{who['kind']} {who['name']}"
     target = "(cannot be read)" if entry["damaged"] else entry["target"]
-    return tuple(
-        printable(each) for each in (output.moment(entry["time"]), name, who["address"], entry["action"], target, _change(entry))
-    )
+    return tuple(printable(each) for each in (output.moment(entry["time"]), name, who["address"], entry["action"], target, _change(entry)))
 
 
 def _change(entry: Any) -> str:

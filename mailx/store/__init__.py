@@ -57,6 +57,11 @@ class Store(Protocol):
         """``listener(change)`` is called on the reactor thread after each commit that published."""
 
 
+def clock(txn: Txn) -> str:
+    """SQL for the time by the database's clock, in seconds since 1970. All nodes share it; the own one of some may be wrong."""
+    return "CAST(strftime('%s', 'now') AS INTEGER)" if txn.dialect == "sqlite" else "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT)"
+
+
 def batched(job: Callable[[Txn, list[Any]], list[Any]]) -> Callable[[Txn, Any], Any]:
     """Mark ``job(txn, calls) -> answers``: ``store.write(job, call)`` calls that meet in one commit run as one job.
 

@@ -51,18 +51,18 @@ def secret(txn: Txn) -> Row | None:
     return txn.one("SELECT guid, sealed FROM panel_secret")
 
 
-def create_secret(txn: Txn, guid: bytes, sealed: bytes, now: int) -> Row:
+def create_secret(txn: Txn, guid: bytes, sealed: bytes) -> Row:
     """Keep that secret if there is none; (guid, sealed) of the one that holds."""
-    txn.execute("INSERT INTO panel_secret (id, guid, sealed, changed) VALUES (1, ?, ?, ?) ON CONFLICT (id) DO NOTHING", (guid, sealed, now))
+    txn.execute("INSERT INTO panel_secret (id, guid, sealed) VALUES (1, ?, ?) ON CONFLICT (id) DO NOTHING", (guid, sealed))
     held = secret(txn)
     assert held is not None
     return held
 
 
-def rotate_secret(txn: Txn, guid: bytes, sealed: bytes, now: int) -> int:
+def rotate_secret(txn: Txn, guid: bytes, sealed: bytes) -> int:
     """Replace the secret: every session ends. Returns how many there were."""
     txn.execute("DELETE FROM panel_secret")
-    txn.execute("INSERT INTO panel_secret (id, guid, sealed, changed) VALUES (1, ?, ?, ?)", (guid, sealed, now))
+    txn.execute("INSERT INTO panel_secret (id, guid, sealed) VALUES (1, ?, ?)", (guid, sealed))
     return txn.execute("DELETE FROM admin_sessions")
 
 

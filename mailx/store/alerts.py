@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from mailx.store import Row, Txn
+from mailx.store import Row, Txn, clock
 
 MAILED, POSTED = "mailed", "posted"
 CHANNELS = (MAILED, POSTED)
@@ -42,7 +42,7 @@ def add(txn: Txn, raised: Raised) -> bool:
     told = [None if wanted else 0 for wanted in (raised.mail, raised.post)]
     row = txn.one(
         "INSERT INTO alerts (kind, hash, guid, sealed, opened, closed, mailed, posted, seen)"
-        f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, {_clock(txn)})"
+        f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, {clock(txn)})"
         " ON CONFLICT (hash) WHERE closed IS NULL DO NOTHING RETURNING id",
         (raised.kind, raised.hash, raised.guid, raised.sealed, raised.opened, raised.closed, *told),
     )
@@ -51,17 +51,13 @@ def add(txn: Txn, raised: Raised) -> bool:
 
 def confirm(txn: Txn, hashes: Sequence[bytes]) -> None:
     """What these alerts are about holds still, as one of several nodes sees it."""
-    txn.execute(f"UPDATE alerts SET seen = {_clock(txn)} WHERE closed IS NULL AND hash IN ({', '.join('?' * len(hashes))})", hashes)
+    txn.execute(f"UPDATE alerts SET seen = {clock(txn)} WHERE closed IS NULL AND hash IN ({', '.join('?' * len(hashes))})", hashes)
 
 
 def close(txn: Txn, hash: bytes, now: int, alone: bool = True) -> int:
     """What the alert is about is over, if ``alone`` is False only unless another node sees it to hold; whether it was open."""
-    others = "" if alone else f" AND seen < {_clock(txn)} - {STAYS}"
+    others = "" if alone else f" AND seen < {clock(txn)} - {STAYS}"
     return txn.execute(f"UPDATE alerts SET closed = ? WHERE hash = ? AND closed IS NULL{others}", (now, hash))
-
-
-def _clock(txn: Txn) -> str:
-    return "CAST(strftime('%s', 'now') AS INTEGER)" if txn.dialect == "sqlite" else "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT)"
 
 
 def open_ones(txn: Txn, limit: int) -> list[Row]:

@@ -4,7 +4,7 @@ A call enters in the transaction that accepts its message (:mod:`mailx.store.del
 signature and body, or the same idempotency key, never both enter. What does not enter is answered by what did before.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from attrs import evolve, frozen
 
@@ -130,12 +130,6 @@ def page(txn: Txn, states: Sequence[str], before: int, limit: int) -> list[Call]
         values += states
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     return [_call(row) for row in txn.all(f"SELECT {_COLUMNS} FROM calls{where} ORDER BY id DESC LIMIT ?", (*values, limit))]
-
-
-def advance(txn: Txn, steps: Iterable[tuple[int, str, int]]) -> None:
-    """Note how far calls have come: (number, state, when)."""
-    for id, state, changed in steps:
-        txn.execute("UPDATE calls SET state = ?, changed = ? WHERE id = ?", (state, changed, id))
 
 
 def prune(txn: Txn, before: int, limit: int) -> int:

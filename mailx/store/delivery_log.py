@@ -12,7 +12,6 @@ from typing import Protocol
 from attrs import frozen
 
 from mailx.store import Row, Txn
-from mailx.store.cipher import CipherError
 
 _PURPOSE = b"delivery log"
 _LEVEL = 1  # of zlib
@@ -103,6 +102,3 @@ def size(txn: Txn) -> int:
     """Octets of text in all pages."""
     row = txn.one("SELECT COALESCE(SUM(octets), 0) FROM delivery_log")
     return int(row[0]) if row is not None else 0
-
-
-__all__ = ["CipherError", "Damaged", "Page", "add", "newer", "older", "opened", "sealed", "size", "trim"]

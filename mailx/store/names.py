@@ -1,13 +1,13 @@
 """The names of one domain: accounts and aliases share them, so whoever adds one locks the domain first.
 
-``Missing`` and ``Taken`` are how the directory's jobs say no; the transaction they rise in is undone.
+``Missing`` and ``Taken`` are how jobs of the directory and of administrators say no; the transaction they rise in is undone.
 """
 
 from mailx.store import Txn
 
 
 class Missing(LookupError):
-    """What the job was to work on does not exist; ``kind`` is "domain", "account", "alias" or "block"."""
+    """What the job was to work on does not exist; ``kind`` is "domain", "account", "alias", "block", "administrator", ..."""
 
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(f"no {kind} {name}")
@@ -16,7 +16,7 @@ class Missing(LookupError):
 
 
 class Taken(Exception):
-    """The name is in use by another ``kind`` ("domain", "account" or "alias")."""
+    """The name is in use by another ``kind`` ("domain", "account", "alias", "administrator", ...)."""
 
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(f"{kind} {name} exists")

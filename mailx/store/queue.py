@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import frozen
 
-from mailx.store import Row, Txn, batched
+from mailx.store import Row, Txn, batched, clock
 
 PENDING = "pending"  # not tried yet
 SENDING = "sending"  # a node is at it
@@ -354,7 +354,7 @@ def take_back(txn: Txn, node: str | None, now: int, ids: Sequence[int] = ()) -> 
 
     With ``ids`` only these. Returns how many rows; whether their recipients got the message is not known.
     """
-    which = "node = ?" if node is not None else f"node NOT IN (SELECT node FROM nodes WHERE seen > {_clock(txn)} - {LEASE})"
+    which = "node = ?" if node is not None else f"node NOT IN (SELECT node FROM nodes WHERE seen > {clock(txn)} - {LEASE})"
     these = f" AND {among('id', ids)}" if ids else ""
     lock = "" if txn.dialect == "sqlite" else " FOR UPDATE SKIP LOCKED"
     rows = txn.all(
@@ -377,19 +377,14 @@ LEASE = 120  # seconds without a sign of life after which what a node was sendin
 
 def beat(txn: Txn, node: str) -> None:
     """Say that ``node`` lives, and forget nodes that have been silent for a day."""
-    clock = _clock(txn)
-    txn.execute(f"INSERT INTO nodes (node, seen) VALUES (?, {clock}) ON CONFLICT (node) DO UPDATE SET seen = excluded.seen", (node,))
-    txn.execute(f"DELETE FROM nodes WHERE seen < {clock} - 86400")
+    now = clock(txn)  # a node whose own is wrong must not take others for dead
+    txn.execute(f"INSERT INTO nodes (node, seen) VALUES (?, {now}) ON CONFLICT (node) DO UPDATE SET seen = excluded.seen", (node,))
+    txn.execute(f"DELETE FROM nodes WHERE seen < {now} - 86400")
 
 
 def leave(txn: Txn, node: str) -> None:
     """``node`` ends: what it leaves in "sending" is for the others at once."""
     txn.execute("DELETE FROM nodes WHERE node = ?", (node,))
-
-
-def _clock(txn: Txn) -> str:
-    """The database's clock, which all nodes share: one whose own is wrong must not take others for dead."""
-    return "CAST(strftime('%s', 'now') AS INTEGER)" if txn.dialect == "sqlite" else "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT)"
 
 
 def claimed(txn: Txn, ids: Sequence[int]) -> list[Claimed]:

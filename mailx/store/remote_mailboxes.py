@@ -15,7 +15,7 @@ class Changed(Exception):
     """Somebody else has changed or removed it meanwhile."""
 
 
-_COLUMNS = "id, kind, name, guid, sealed, changed, tested, result"
+_COLUMNS = "id, kind, name, guid, sealed, tested, result"
 
 
 def every(txn: Txn, limit: int) -> list[Row]:
@@ -27,28 +27,27 @@ def by_id(txn: Txn, id: int) -> Row | None:
     return txn.one(f"SELECT {_COLUMNS} FROM remote_mailboxes WHERE id = ?", (id,))
 
 
-def add(txn: Txn, kind: str, name: str, guid: bytes, sealed: bytes, now: int, limit: int) -> int:
+def add(txn: Txn, kind: str, name: str, guid: bytes, sealed: bytes, limit: int) -> int:
     """Make one; its id. Raises Taken (the name), Full (there are ``limit`` already)."""
     row = txn.one("SELECT count(*) FROM remote_mailboxes")
     if row is not None and int(row[0]) >= limit:
         raise Full
     made = txn.one(
-        "INSERT INTO remote_mailboxes (kind, name, guid, sealed, changed) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT (name) DO NOTHING RETURNING id",
-        (kind, name, guid, sealed, now),
+        "INSERT INTO remote_mailboxes (kind, name, guid, sealed) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO NOTHING RETURNING id",
+        (kind, name, guid, sealed),
     )
     if made is None:
         raise Taken
     return int(made[0])
 
 
-def change(txn: Txn, id: int, before: bytes, name: str, guid: bytes, sealed: bytes, now: int) -> None:
+def change(txn: Txn, id: int, before: bytes, name: str, guid: bytes, sealed: bytes) -> None:
     """Replace one whose guid is still ``before``; what was tested is forgotten. Raises Taken, Changed."""
     if txn.one("SELECT 1 FROM remote_mailboxes WHERE name = ? AND id <> ?", (name, id)):
         raise Taken
     found = txn.execute(
-        "UPDATE remote_mailboxes SET name = ?, guid = ?, sealed = ?, changed = ?, tested = NULL, result = NULL WHERE id = ? AND guid = ?",
-        (name, guid, sealed, now, id, before),
+        "UPDATE remote_mailboxes SET name = ?, guid = ?, sealed = ?, tested = NULL, result = NULL WHERE id = ? AND guid = ?",
+        (name, guid, sealed, id, before),
     )
     if not found:
         raise Changed

@@ -8,12 +8,10 @@ def every(txn: Txn) -> list[tuple[str, bytes]]:
     return [(type, bytes(content)) for type, content in txn.all("SELECT type, content FROM templates ORDER BY type")]
 
 
-def put(txn: Txn, type: str, content: bytes, now: int) -> None:
+def put(txn: Txn, type: str, content: bytes) -> None:
     """Keep ``content`` (sealed) for ``type``."""
     txn.execute(
-        "INSERT INTO templates (type, content, changed) VALUES (?, ?, ?)"
-        " ON CONFLICT (type) DO UPDATE SET content = excluded.content, changed = excluded.changed",
-        (type, content, now),
+        "INSERT INTO templates (type, content) VALUES (?, ?) ON CONFLICT (type) DO UPDATE SET content = excluded.content", (type, content)
     )
 
 

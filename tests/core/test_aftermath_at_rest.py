@@ -27,7 +27,7 @@ class AtRest(TestCase):
         log = DeliveryLog(world.store, world.cipher, here.settings, world.reactor)
         here.office.progress.listen(log.note)
         alerts = Alerts(world.store, world.cipher, here.settings, "mx.example.test", world.reactor)
-        mailboxes = RemoteMailboxes(recorded, world.cipher, Probes(), world.reactor)
+        mailboxes = RemoteMailboxes(recorded, world.cipher, Probes())
         here.suppressions._store = recorded
         here.office.courier.answers.update({"zeppelin.example": NEVER, "yodel.example": LATER})
         here.poster.answers[HOOK] = NotPosted("no connection", unreachable=True)

@@ -31,7 +31,7 @@ class Mailboxes(TestCase):
     async def open(self) -> RemoteMailboxes:
         self.world = await world(self, engine=self.engine)
         self.probes = Probes()
-        return RemoteMailboxes(self.world.store, self.world.cipher, self.probes, self.world.reactor, lambda: 1_800_000_000)
+        return RemoteMailboxes(self.world.store, self.world.cipher, self.probes, lambda: 1_800_000_000)
 
     async def refused(self, code: str, awaitable: Any) -> DirectoryError:
         with self.assertRaises(DirectoryError) as caught:

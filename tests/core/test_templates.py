@@ -187,9 +187,9 @@ class Kept(TestCase):
 
     async def test_damaged(self) -> None:
         """A mail goes out all the same."""
-        await self.world.store.write(store_templates.put, "password_reset", b"damaged", 1)
+        await self.world.store.write(store_templates.put, "password_reset", b"damaged")
         sealed = self.world.cipher.seal(b"template", b"email_verification", b'{"subject": "{{", "text": "", "html": ""}')
-        await self.world.store.write(store_templates.put, "email_verification", sealed, 1)
+        await self.world.store.write(store_templates.put, "email_verification", sealed)
         other = await self.opened()
         self.assertEqual(self.subject(other), "Reset your password")
         self.assertTrue(other.is_default("password_reset") and other.is_default("email_verification"))

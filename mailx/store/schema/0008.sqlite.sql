@@ -31,8 +31,7 @@ CREATE TABLE admin_codes (
 CREATE TABLE panel_secret (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     guid BLOB NOT NULL,
-    sealed BLOB NOT NULL,
-    changed INTEGER NOT NULL
+    sealed BLOB NOT NULL
 );
 CREATE TABLE admin_sessions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

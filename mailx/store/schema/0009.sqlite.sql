@@ -19,6 +19,5 @@ CREATE UNIQUE INDEX calls_idempotency ON calls (idempotency) WHERE idempotency I
 CREATE INDEX calls_created ON calls (created);
 CREATE TABLE templates (
     type TEXT PRIMARY KEY,
-    content BLOB NOT NULL,                      -- sealed
-    changed INTEGER NOT NULL
+    content BLOB NOT NULL                       -- sealed
 );

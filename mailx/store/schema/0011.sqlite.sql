@@ -26,7 +26,6 @@ CREATE TABLE alerts (
     seen INTEGER NOT NULL                       -- when a node found last that it holds
 );
 CREATE UNIQUE INDEX alerts_open ON alerts (hash) WHERE closed IS NULL;
-CREATE INDEX alerts_opened ON alerts (opened);
 CREATE INDEX alerts_unmailed ON alerts (id) WHERE (mailed IS NULL OR mailed < 0);
 CREATE INDEX alerts_unposted ON alerts (id) WHERE (posted IS NULL OR posted < 0);
 CREATE TABLE remote_mailboxes (
@@ -35,7 +34,6 @@ CREATE TABLE remote_mailboxes (
     name TEXT NOT NULL UNIQUE,                  -- what administrators call it
     guid BLOB NOT NULL,                         -- new with every change
     sealed BLOB NOT NULL,
-    changed INTEGER NOT NULL,
     tested INTEGER,
     result BLOB                                 -- sealed
 );
