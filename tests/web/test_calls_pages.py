@@ -1,5 +1,8 @@
 """The pages about calls, their callbacks and suppressed addresses."""
 
+from html import unescape
+
+from attrs import evolve
 from twisted.trial.unittest import TestCase
 
 from mailx.web.panel.pages.calls import Calls
@@ -54,6 +57,17 @@ class CallPages(TestCase):
         self.assertIn("451 4.7.1 Greylisted", page.text)
         self.assertIn(URL, page.text)
         self.assertIn("answered 200", page.text)
+
+    async def test_how_programs_call(self) -> None:
+        here, panel = await opened(self)
+        page = unescape((await panel.get("/calls")).text)
+        self.assertIn('<code tabindex="0">http://127.0.0.1:2555/webhook/outbound-email</code>', page)
+        self.assertIn('-H "X-TransLife-Signature: $signature"', page)
+        current = here.settings.current
+        here.settings.current = evolve(current, webhook=evolve(current.webhook, signature=False))
+        page = unescape((await panel.get("/calls")).text)
+        self.assertIn('curl -X POST "http://127.0.0.1:2555/webhook/outbound-email"', page)
+        self.assertNotIn("$signature", page)
 
     async def test_pages(self) -> None:
         here, panel = await opened(self)

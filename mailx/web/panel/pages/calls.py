@@ -1,9 +1,14 @@
 """Calls of the webhook: what was asked for, what became of it, and whether whoever asked has heard of it."""
 
+from collections.abc import Mapping
+
+from mailx.config import Config
+from mailx.config_setting import is_loopback
 from mailx.core.calls import BOUNCED, DEFERRED, DELIVERED, QUEUED, STATES, Call
 from mailx.core.users import DirectoryError
 from mailx.web.panel.links import shown, to
 from mailx.web.panel.page import Page, Redirect, View, Visit, change, show
+from mailx.web.webhook.receiver import CALLS as ADDRESS
 
 PAGE = 50
 KINDS = {QUEUED: "busy", DEFERRED: "warn", DELIVERED: "good", BOUNCED: "bad"}
@@ -52,6 +57,7 @@ class Calls(Page):
             "older": older,
             "newest": to("calls", query={"state": state}) if before else "",
             "given_up": (await self.parts.callbacks.counts())[1],
+            "example": _example(self.parts.settings.current),
             "ready": bool(webhook.sender_domain and (webhook.secret or not webhook.signature)),
         }
         return View("calls.html", context)
@@ -105,6 +111,22 @@ class Calls(Page):
     async def retry(self, visit: Visit) -> Redirect:
         await self.parts.callbacks.retry(visit.form.number("callback", 1, 2**62))
         return Redirect(to("calls", str(visit.id())), "The callback is posted again.")
+
+
+def _example(config: Config) -> Mapping[str, object]:
+    """Where programs call, and a call to copy. Its secret is for them to fill in."""
+    webhook, interface = config.webhook, config.server.interface
+    host = interface if is_loopback(interface) else config.server.hostname
+    place = f"http{'s' if webhook.tls else ''}://{f'[{host}]' if ':' in host else host}:{webhook.port}{ADDRESS}"
+    body = '{"type":"email_verification","to":"user@example.com","subject":"Verify","token":"123","expiresAt":"2030-01-01T06:00:00Z"}'
+    lines = [f"body='{body}'"]
+    headers = ["Content-Type: application/json"]
+    if webhook.signature:
+        lines.append('timestamp="$(date -u +%Y-%m-%dT%H:%M:%SZ)"')
+        lines.append("""signature="$(printf '%s' "$timestamp.$body" | openssl dgst -sha256 -hmac "$SECRET" -r | cut -d ' ' -f 1)\"""")
+        headers += [f"{webhook.header_prefix}-Timestamp: $timestamp", f"{webhook.header_prefix}-Signature: $signature"]
+    lines.append(" \\\n  ".join([f'curl -X POST "{place}"', *[f'-H "{header}"' for header in headers], '-d "$body"']))
+    return {"place": place, "signed": webhook.signature, "lines": "\n".join(lines)}
 
 
 def _row(call: Call) -> dict[str, object]:
