@@ -25,7 +25,7 @@ class RemoteMailboxPages(TestCase):
     async def open(self) -> Scene:
         here = await world(self)
         self.probes = Probes()
-        self.mailboxes = Core(here.store, here.cipher, self.probes, here.reactor)
+        self.mailboxes = Core(here.store, here.cipher, self.probes)
         return await scene_of(self, pages=[RemoteMailboxes], parts={"remote_mailboxes": self.mailboxes}, in_world=here)
 
     async def add(self, scene: Scene, kind: str = "imaps", fields: Mapping[str, str] = FORM) -> str:
