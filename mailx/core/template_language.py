@@ -5,7 +5,7 @@ bounded by its own length and that of the values, and no template can be slow. H
 template is told by :class:`Wrong`, in words for whoever wrote it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -38,6 +38,8 @@ _NODES = (
 )
 _TESTS = ("defined", "undefined", "none", "string", "eq", "ne", "equalto")
 _DEEP = 50  # nodes within each other
+_MANY = 500  # nodes in all
+_FILTERS_ON_FILTERS = 3  # each may make its value several times as long
 
 
 class Wrong(Exception):
@@ -86,7 +88,7 @@ class Compiled:
         texts = {}
         for name, part in self._parts.items():
             try:
-                text = part.render(values)
+                text = _bounded(part.generate(values))
             except Exception as error:  # filters raise all kinds of them for arguments that do not fit, AssertionError too
                 raise Problems({name: f"Cannot be rendered: {type(error).__name__}"}) from None
             if len(text) > RENDERED_LIMIT:
@@ -103,9 +105,27 @@ class Problems(Exception):
         self.problems = dict(problems)
 
 
+def _bounded(pieces: Iterable[str]) -> str:
+    """The text of ``pieces``, or just so much that it is seen to be too long."""
+    text: list[str] = []
+    length = 0
+    for piece in pieces:
+        text.append(piece)
+        length += len(piece)
+        if length > RENDERED_LIMIT:
+            break
+    return "".join(text)
+
+
 def _environment(html: bool) -> ImmutableSandboxedEnvironment:
-    made = ImmutableSandboxedEnvironment(
-        autoescape=html, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, cache_size=0
+    made = ImmutableSandboxedEnvironment(  # its optimizer takes quadratic time for filters on filters
+        optimized=False,
+        autoescape=html,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        cache_size=0,
     )
     made.filters = {name: made.filters[name] for name in FILTERS}
     made.tests = {name: test for name, test in made.tests.items() if name in _TESTS}
@@ -131,10 +151,12 @@ def _compiled(environment: ImmutableSandboxedEnvironment, source: str, limit: in
 
 def _check(tree: nodes.Template) -> None:
     """Raise Wrong for whatever is not part of the language."""
-    waiting: list[tuple[nodes.Node, int]] = [(tree, 0)]
+    waiting: list[tuple[nodes.Node, int, int]] = [(tree, 0, 0)]
+    seen = 0
     while waiting:
-        node, depth = waiting.pop()
-        if depth > _DEEP:
+        node, depth, filters = waiting.pop()
+        seen += 1
+        if depth > _DEEP or seen > _MANY:
             raise Wrong("This is too complicated.")
         line = f"Line {node.lineno}: "
         if type(node) not in _NODES:
@@ -144,6 +166,9 @@ def _check(tree: nodes.Template) -> None:
             raise Wrong(f"{line}there is no value called {node.name[:50]}; there are {', '.join(VARIABLES)}.")
         if isinstance(node, nodes.Filter) and node.name not in FILTERS:
             raise Wrong(f"{line}there is no filter called {node.name[:50]}; there are {', '.join(FILTERS)}.")
+        filters += isinstance(node, nodes.Filter)
+        if filters > _FILTERS_ON_FILTERS:
+            raise Wrong(f"{line}no more than {_FILTERS_ON_FILTERS} filters may follow one another.")
         if isinstance(node, nodes.Test) and node.name not in _TESTS:
             raise Wrong(f"{line}there is no test called {node.name[:50]}.")
-        waiting += [(child, depth + 1) for child in node.iter_child_nodes()]
+        waiting += [(child, depth + 1, filters) for child in node.iter_child_nodes()]

@@ -91,10 +91,20 @@ class Language(SynchronousTestCase):
             self.assertIn("Cannot be rendered", self.problem(text))
 
     def test_what_it_renders_is_bounded(self) -> None:
-        compiled = Compiled(Template("s", "{{ token }}" * 5000, ""))
+        compiled = Compiled(Template("s", "{{ token }}" * 150, ""))
         error = self.assertRaises(Problems, compiled.render, {**EMPTY, "token": "x" * 4096})
         assert isinstance(error, Problems)
         self.assertIn("longer than", error.problems["text"])
+
+    def test_how_much_it_may_ask_for(self) -> None:
+        """None takes long to be made ready, or to be rendered with whatever a call brings."""
+        self.assertIn("too complicated", self.problem("{{ to }}" * 500))
+        self.assertIn("no more than 3 filters", self.problem("{{ to|e|e|e|e }}"))
+        self.assertIn("no more than 3 filters", self.problem("{{ to|default(token|e|default(link|e)|e) }}"))
+        asking = "{% if token|urlencode|urlencode|urlencode == to %}{% endif %}"
+        compiled = Compiled(Template("s", asking * 50, ""))
+        self.assertEqual(compiled.render({**EMPTY, "token": "\U0010ffff" * 4096}).text, "")
+        self.assertIn("too complicated", self.problem(asking * 100))
 
     @given(st.text("{}%# \nabtokenif|e'\"()[]._~=+*", max_size=60))
     def test_anything(self, text: str) -> None:
