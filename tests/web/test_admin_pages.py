@@ -15,7 +15,7 @@ from mailx.core.audit import Actor
 from mailx.web.panel.pages.admins import Administrators
 from mailx.web.panel.pages.api_keys import ApiKeys
 from mailx.web.panel.pages.audit import AuditLog
-from mailx.web.panel.pages.my_account import MyAccount
+from mailx.web.panel.pages.my_account import MyAccount, browser
 from tests.scenery import world
 from tests.web.scene import ADMIN, PASSWORD, Scene, scene_of
 
@@ -134,6 +134,23 @@ class OfMyAccount(Base):
         recorded = json.dumps([(entry.before, entry.after) for entry in await scene.parts.audit.list()])
         for secret_text in (totp.secret, *codes, PASSWORD):
             self.assertNotIn(secret_text, recorded)
+
+    def test_names_of_browsers(self) -> None:
+        for agent, said in (
+            (
+                "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Safari/537.36 Edg/131.0",
+                "Edge on Windows",
+            ),
+            ("Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0", "Firefox on Linux"),
+            (
+                "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Mobile Safari/537.36",
+                "Chrome on Android",
+            ),
+            ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1 Version/18.1 Safari/604.1", "Safari on iPhone"),
+            ("curl/8.10", "curl/8.10"),
+            ("", ""),
+        ):
+            self.assertEqual(browser(agent), said)
 
     async def test_sessions(self) -> None:
         scene = await self.open()

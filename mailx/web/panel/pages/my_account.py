@@ -15,6 +15,25 @@ T = TypeVar("T")
 _PASSWORD = 200  # characters
 
 
+# What a User-Agent has in it, and whose it is; the first that is found counts, for each names those that it is like.
+_BROWSERS = (("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+_SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("Linux", "Linux"),
+)
+
+
+def browser(agent: str) -> str:
+    """A User-Agent as people say it: ``"Firefox on Windows"``; as it is where it is not understood."""
+    name = next((name for mark, name in _BROWSERS if mark in agent), "")
+    system = next((name for mark, name in _SYSTEMS if mark in agent), "")
+    return f"{name} on {system}" if name and system else agent
+
+
 class MyAccount(Page):
     """Pages about whoever is logged in. Other sessions end with each change that makes them doubtful; this one stays."""
 
@@ -25,7 +44,7 @@ class MyAccount(Page):
     @show("/me")
     async def index(self, visit: Visit) -> View:
         admin: Admin = await self.parts.admins.find(visit.admin.name)
-        sessions = [(each, each.id == visit.session.id) for each in await self.parts.sessions.of(visit.admin.id)]
+        sessions = [(each, browser(each.agent), each.id == visit.session.id) for each in await self.parts.sessions.of(visit.admin.id)]
         return View("my_account.html", {"admin": admin, "sessions": sessions, "least": LEAST, "codes": RECOVERY_CODES})
 
     @change("/me/password", action="admin.password")
