@@ -5,7 +5,7 @@ a crash loses the counts of those seconds and nothing else. While the store cann
 each name and five minutes of ninety days.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import time
 from typing import Any
 
@@ -31,7 +31,6 @@ NAMES = (SENT, LOCAL, PUT_OFF, FAILED, CALLS, CALLS_REFUSED)
 
 FINE, COARSE = 300, 3600  # seconds that one count covers
 KEPT: Mapping[int, int] = {FINE: 48 * 3600, COARSE: 90 * 86400}
-DAY = 86400
 
 _WRITE_SECONDS = 10.0
 _PRUNE_SECONDS = 3600
@@ -53,7 +52,7 @@ class Series:
 class Figures:
     """Counts, writes, and gives back series. ``start`` once; ``stop`` before the store closes."""
 
-    def __init__(self, store: Store, reactor: Any, now: Any = time) -> None:
+    def __init__(self, store: Store, reactor: Any, now: Callable[[], float] = time) -> None:
         self._store = store
         self._reactor = reactor
         self._now = now

@@ -6,9 +6,10 @@ this server's name (RFC 8601 5); of a submitted message Bcc goes, and Date and M
 """
 
 import re
-from email.utils import formatdate
 from itertools import islice
 from secrets import token_hex
+
+from mailx.mail.times import date_field
 
 # A field with its folded lines. White space before the colon is obsolete but seen (RFC 5322 4.5).
 _FIELD = rb"^%s[ \t]*:[^\n]*\n?(?:[ \t][^\n]*\n?)*"
@@ -116,7 +117,7 @@ def submitted(fields: bytes, hostname: str, now: float) -> bytes:
         fields = _BCC.sub(b"", fields)
     added = b""
     if not _DATE.search(lowered):
-        added += f"Date: {formatdate(now).replace('-0000', '+0000')}\r\n".encode()
+        added += f"Date: {date_field(int(now))}\r\n".encode()
     if not _MESSAGE_ID.search(lowered):
         added += f"Message-ID: <{token_hex(16)}@{hostname}>\r\n".encode()
     return added + fields

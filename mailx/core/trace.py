@@ -6,11 +6,11 @@ every line stays within 78 columns where the words allow it and far within the 9
 
 import re
 from collections.abc import Sequence
-from email.utils import formatdate
 from functools import lru_cache
 
 from mailx.mail.address import Address
 from mailx.mail.envelope import WEBHOOK, Origin
+from mailx.mail.times import date_field
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}\Z")  # A-labels: EHLO comes before SMTPUTF8 is asked for (RFC 6531 3.7.1)
 _LITERAL = re.compile(r"\[[A-Za-z0-9.:_-]{1,100}\]\Z")
@@ -51,7 +51,7 @@ def received(
     if _SUITE.match(suite):
         words.append(f"tls {suite}")
     words[-1] += ";"
-    words.append(_date(int(now)))
+    words.append(date_field(int(now)))
     return return_path(sender) + _fold("Received:", words)
 
 
@@ -65,11 +65,6 @@ def _client(authenticated: bool, helo: str, address: str) -> tuple[str, ...]:
     if literal:
         return f"from {name or literal}", f"({literal})"
     return (f"from {name or 'unknown'}",)
-
-
-@lru_cache(maxsize=4)
-def _date(now: int) -> str:
-    return formatdate(now).replace("-0000", "+0000")
 
 
 def address_literal(address: str) -> str:

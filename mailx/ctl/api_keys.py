@@ -1,6 +1,6 @@
 """``mailxctl apikey``: keys with which programs administer the server over HTTP."""
 
-from datetime import UTC, datetime, timedelta
+from time import time
 from typing import Any
 from urllib.parse import quote
 
@@ -9,6 +9,7 @@ import click
 from mailx.core.api_keys import SCOPES
 from mailx.ctl import output
 from mailx.ctl.session import Group, Session, pass_session
+from mailx.mail.times import iso
 
 
 def path(name: str, *more: str) -> str:
@@ -32,7 +33,7 @@ def add(session: Session, name: str, scopes: tuple[str, ...], days: int | None) 
     """Make the key NAME and print it, this once."""
     body: dict[str, Any] = {"name": name, "scopes": list(dict.fromkeys(scopes)) or ["read"]}
     if days is not None:
-        body["expires"] = (datetime.now(UTC) + timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body["expires"] = iso(time() + 86400 * days)
     made = session.call("POST", "/v1/apikeys", body=body)
     port = session.config.panel.port or 2580
     session.say(
@@ -50,7 +51,7 @@ def add(session: Session, name: str, scopes: tuple[str, ...], days: int | None) 
 def list_(session: Session) -> None:
     """List the keys, without their secret parts."""
     answer = session.call("GET", "/v1/apikeys")
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = iso(time())
     rows = [
         (one["name"], one["prefix"], _state(one, now), " ".join(one["scopes"]), output.moment(one["last_used"])) for one in answer["keys"]
     ]

@@ -8,14 +8,13 @@ addresses that are not (SMTPUTF8, RFC 6532).
 import re
 from binascii import b2a_base64, b2a_qp
 from collections.abc import Iterable, Sequence
-from email.utils import formatdate
-from functools import lru_cache
 from hashlib import blake2b
 from urllib.parse import quote
 
 from attrs import frozen
 
 from mailx.mail.address import Address
+from mailx.mail.times import date_field
 
 NAME_LIMIT = 255  # characters of a display name or a file name
 SUBJECT_LIMIT = 998  # characters
@@ -73,7 +72,7 @@ def compose(
         f"From: {mailbox(sender, sender_name, SENDER_NAME)}",
         f"To: {mailbox(to)}",
         f"Subject: {_folded(unstructured('subject', subject, SUBJECT_LIMIT), 9)}",
-        f"Date: {_date(int(date))}",
+        f"Date: {date_field(int(date))}",
         f"Message-ID: <{message_id}>",
     ]
     if reply_to is not None:
@@ -142,11 +141,6 @@ def _folded(value: str, column: int) -> str:
             line = f"{line} {word}" if line else word
     lines.append(line)
     return "\r\n ".join(lines)
-
-
-@lru_cache(maxsize=4)
-def _date(now: int) -> str:
-    return formatdate(now).replace("-0000", "+0000")
 
 
 def _body(text: str, html: str, attachments: Sequence[Attachment], seed: str) -> bytes:

@@ -7,7 +7,6 @@ ENVID) is hostile: it becomes printable text of bounded length, or is left out, 
 
 import re
 from binascii import b2a_qp
-from email.utils import formatdate
 from hashlib import blake2b
 from textwrap import wrap
 
@@ -16,6 +15,7 @@ from attrs import frozen
 from mailx.mail import header
 from mailx.mail.address import Address
 from mailx.mail.advice import advice
+from mailx.mail.times import date_field
 
 FAILED, DELAYED, DELIVERED, RELAYED, EXPANDED = ACTIONS = ("failed", "delayed", "delivered", "relayed", "expanded")
 
@@ -98,7 +98,7 @@ def printable(text: str, limit: int = _TEXT_LIMIT, ascii_only: bool = False) -> 
 def _head(notice: Notice, boundary: str) -> bytes:
     to = str(notice.to)
     lines = [
-        f"Date: {_date(notice.now)}",
+        f"Date: {date_field(notice.now)}",
         f"From: Mail Delivery System <MAILER-DAEMON@{notice.hostname}>",
         f"To: {f'<{to}>' if to.isprintable() else 'undisclosed-recipients:;'}",
         f"Subject: {_subject(notice)}",
@@ -138,7 +138,7 @@ _INTRODUCTIONS = {
 def _text(notice: Notice, whole: bool) -> bytes:
     subject = printable(header.decode(_fields(notice.content).get(b"subject", b"")[: 4 * _SUBJECT_LIMIT]), _SUBJECT_LIMIT).strip()
     message = f'your message "{subject}"' if subject else "your message"
-    when = f" of {_date(notice.arrived)}" if notice.arrived is not None else ""
+    when = f" of {date_field(notice.arrived)}" if notice.arrived is not None else ""
     paragraphs = [f"This is the mail server {notice.hostname}."]
     for action in ACTIONS:
         outcomes = [outcome for outcome in notice.outcomes if outcome.action == action]
@@ -163,7 +163,7 @@ def _told(outcome: Outcome) -> str:
         who = f"The server {printable(outcome.remote, _TOKEN_LIMIT)}" if outcome.remote else "This server"
         lines += [_wrapped(f"{who} said:", "    "), _wrapped(said, "      ")]
     if outcome.action == DELAYED and outcome.retry_until is not None:
-        lines.append(_wrapped(f"It is tried until {_date(outcome.retry_until)}; then you will be told.", "    "))
+        lines.append(_wrapped(f"It is tried until {date_field(outcome.retry_until)}; then you will be told.", "    "))
     return "\r\n".join(lines)
 
 
@@ -184,7 +184,7 @@ def _machine(notice: Notice) -> tuple[bytes, str]:
     if _is_token(notice.envelope_id, ascii_only=not utf8):
         fields.insert(0, _field("Original-Envelope-Id", notice.envelope_id))
     if notice.arrived is not None:
-        fields.append(_field("Arrival-Date", _date(notice.arrived)))
+        fields.append(_field("Arrival-Date", date_field(notice.arrived)))
     groups = ["".join(fields), *["".join(_recipient(outcome, notice.log_id, utf8)) for outcome in notice.outcomes]]
     return "\r\n".join(groups).encode(errors="replace"), "message/global-delivery-status" if utf8 else "message/delivery-status"
 
@@ -205,10 +205,10 @@ def _recipient(outcome: Outcome, log_id: str, utf8: bool) -> list[str]:
     if said:
         fields.append(_field("Diagnostic-Code", f"{'smtp' if outcome.remote else 'x-mailx'}; {said}"))
     if outcome.attempted is not None:
-        fields.append(_field("Last-Attempt-Date", _date(outcome.attempted)))
+        fields.append(_field("Last-Attempt-Date", date_field(outcome.attempted)))
     fields.append(_field("Final-Log-ID", log_id))
     if outcome.action == DELAYED and outcome.retry_until is not None:
-        fields.append(_field("Will-Retry-Until", _date(outcome.retry_until)))
+        fields.append(_field("Will-Retry-Until", date_field(outcome.retry_until)))
     return fields
 
 
@@ -286,7 +286,3 @@ def _entity(kind: str, encoding: str, content: bytes) -> bytes:
 def _fields(content: bytes) -> dict[bytes, bytes]:
     block = _block(content)
     return header.first(header.split(block, 0, len(block)))
-
-
-def _date(seconds: int) -> str:
-    return formatdate(seconds).replace("-0000", "+0000")

@@ -5,7 +5,6 @@ that was opened at a threshold is over only well below it, so that nobody is tol
 While the store does not answer, that is the alert.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -23,8 +22,10 @@ from mailx.core import alerts as kinds
 from mailx.core.alerts import Alerts
 from mailx.core.content import Threads
 from mailx.core.dangers import dangers
+from mailx.core.disk import disk
 from mailx.core.settings import Settings
 from mailx.mail.reply import Unavailable
+from mailx.mail.times import duration
 
 log = Logger()
 
@@ -131,7 +132,7 @@ class Watch:
         text = f"{figures.waiting} recipients wait in the queue. The page Queue shows for which servers."
         await self._threshold(kinds.QUEUE_DEPTH, figures.waiting, wanted.queue_depth, _STAYS, text)
         waited = int(now) - figures.oldest if figures.oldest else 0
-        text = f"A message has waited for {_duration(waited)}. The page Queue shows why its server does not take it."
+        text = f"A message has waited for {duration(waited)}. The page Queue shows why its server does not take it."
         await self._threshold(kinds.QUEUE_AGE, waited, age, 1.0, text)
         full, nearly = {}, set()
         for address, used, quota in figures.full:
@@ -142,7 +143,7 @@ class Watch:
         await self._alerts.settle(kinds.QUOTA, full, nearly)
 
     async def _disk(self, wanted: config.Alerts) -> None:
-        percent = wanted.disk_percent and await self._threads(_used, self._data)
+        percent = wanted.disk_percent and (await self._threads(disk, self._data)).full
         holds: dict[str, str] = {}
         keeps = {"data"} if percent >= wanted.disk_percent - _DISK_STAYS and wanted.disk_percent else set()
         if wanted.disk_percent and percent >= wanted.disk_percent:
@@ -173,16 +174,3 @@ class Watch:
         holds = {"": text} if most and value >= most else {}
         keeps = {""} if most and value >= most * stays else set()
         await self._alerts.settle(kind, holds, keeps)
-
-
-def _used(path: Path) -> int:
-    """How full the disk with ``path`` is for whoever runs this, in percent as ``df`` counts it. For a thread."""
-    disk = os.statvfs(path)
-    used = disk.f_blocks - disk.f_bfree
-    whole = used + disk.f_bavail
-    return -(-used * 100 // whole) if whole else 0
-
-
-def _duration(seconds: int) -> str:
-    hours, minutes = divmod(seconds // 60, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -18,13 +18,12 @@ from attrs import frozen
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from mailx.mail.times import iso
+from mailx.mail.times import duration, iso
 
 _HERE = Path(__file__).parent
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 _COMMAND = re.compile(r"`(mailxctl [^`]{1,200})`")
-_STEPS = ((86400, "day"), (3600, "hour"), (60, "minute"))
 
 
 @frozen
@@ -101,21 +100,6 @@ def _written(seconds: float) -> str:
 def _distance(seconds: float) -> str:
     distance = time.time() - seconds
     return f"{duration(distance)} ago" if distance >= 0 else f"in {duration(-distance)}"
-
-
-def duration(seconds: float) -> str:
-    """Its two largest units: ``"2 days 3 hours"``, ``"12 seconds"``."""
-    left = int(seconds)
-    texts = []
-    for length, name in _STEPS:
-        count, left = divmod(left, length)
-        if count:
-            texts.append(plural(count, name))
-        elif texts:
-            break
-        if len(texts) == 2:
-            break
-    return " ".join(texts) or plural(left, "second")
 
 
 def plural(count: int, name: str, several: str = "") -> str:

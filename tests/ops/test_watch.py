@@ -11,6 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from mailx.core import alerts as kinds
 from mailx.core.alerts import Alerts
+from mailx.core.disk import Disk, disk
 from mailx.core.settings import Settings
 from mailx.mail.reply import Unavailable
 from mailx.ops import watch
@@ -85,11 +86,11 @@ class WatchTests(TestCase):
     async def test_disk(self) -> None:
         made = await self.open(disk_percent=90)
         for used, opens in ((89, False), (90, True), (88, True), (87, False)):
-            self.patch(watch, "_used", lambda path, used=used: used)
+            self.patch(watch, "disk", lambda path, used=used: Disk(used, 0))
             self.assertEqual(await self.kinds(made), [kinds.DISK] if opens else [])
 
     async def test_the_real_disk(self) -> None:
-        self.assertIn(watch._used(Path(".")), range(101))
+        self.assertIn(disk(".").full, range(101))
 
     async def test_certificates(self) -> None:
         made = await self.open(certificate_days=14)

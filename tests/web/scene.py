@@ -17,7 +17,9 @@ from twisted.trial.unittest import TestCase
 
 from mailx.core.admin_sessions import Sessions
 from mailx.core.admins import Admins
+from mailx.core.alerts import Alerts
 from mailx.core.audit import Log
+from mailx.core.figures import Figures
 from mailx.core.passwords import Passwords
 from mailx.web.panel.app import Panel
 from mailx.web.panel.page import Page as PanelPage
@@ -25,6 +27,21 @@ from mailx.web.panel.pages import PAGES
 from mailx.web.panel.parts import Parts
 from tests.scenery import World, world
 from tests.web.browser import Browser, Page
+
+
+class AtRest:
+    """A queue where nothing waits, and certificates of which there is none."""
+
+    @property
+    def ledger(self) -> "AtRest":
+        return self
+
+    async def counts(self) -> dict[str, int]:
+        return {}
+
+    def overview(self) -> tuple[()]:
+        return ()
+
 
 ADMIN, PASSWORD = "ada", "correct horse battery"
 
@@ -77,6 +94,10 @@ async def scene_of(
         "accounts": made.accounts,
         "reactor": made.reactor,
         "reception": made.reception,
+        "alerts": Alerts(made.store, made.cipher, made.settings, "mail.example.test", made.reactor),
+        "figures": Figures(made.store, made.reactor),
+        "queue": AtRest(),
+        "certificates": AtRest(),
         "started": time.time(),
         **await people(case, made),
         **(parts or {}),

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from attrs import evolve
 from twisted.trial.unittest import TestCase
 
 from mailx.core.alerts import LOCKOUT, Alerts
@@ -98,9 +97,3 @@ class Overview(TestCase):
         self.assertEqual(page.status, 200)
         self.assertIn("Some figures cannot be shown", page.text)
         self.assertNotIn("disk full", page.text)
-
-    async def test_parts_that_are_not_there(self) -> None:
-        scene, _ = await overview(self)
-        parts = evolve(scene.parts, queue=None, figures=None)
-        for make in dashboard.CARDS:
-            await make(parts)

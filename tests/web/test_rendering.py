@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.core.figures import NAMES, Series
+from mailx.mail.times import duration
 from mailx.web.panel.cards import FATES
 from mailx.web.panel.charts import HEIGHT, chart, nice
-from mailx.web.rendering import Rendering, ago, duration, octets, plural, sentence, when
+from mailx.web.rendering import Rendering, ago, octets, plural, sentence, when
 
 
 class Words(SynchronousTestCase):

@@ -4,7 +4,6 @@ A card is asked at every visit, so it must cost one small read at most. One that
 the others are shown.
 """
 
-import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -13,11 +12,13 @@ from twisted.internet.threads import deferToThreadPool
 
 from mailx.core.alerts import UNSAFE
 from mailx.core.dangers import dangers
+from mailx.core.disk import Disk, disk
 from mailx.core.figures import CALLS, CALLS_REFUSED, COARSE, FAILED, FINE, LOCAL, PUT_OFF, SENT
+from mailx.mail.times import duration
 from mailx.web.panel.charts import Kind, chart
 from mailx.web.panel.links import setting, shown
-from mailx.web.panel.parts import Parts
-from mailx.web.rendering import duration, octets, plural
+from mailx.web.panel.parts import Certificate, Parts
+from mailx.web.rendering import octets, plural
 
 _ALERTS = 5  # that are shown here; the others have a page
 _DAY = 86400
@@ -67,7 +68,7 @@ class Card:
 async def warnings(parts: Parts) -> Card | None:
     """Settings that are unsafe, and alerts that nobody has closed."""
     unsafe = [(danger, setting(danger.key)) for danger in dangers(parts.settings.current)]
-    opened = [alert for alert in await parts.alerts.open() if alert.kind != UNSAFE] if parts.alerts is not None else []
+    opened = [alert for alert in await parts.alerts.open() if alert.kind != UNSAFE]
     if not unsafe and not opened:
         return None
     texts = [(shown(alert.title), shown(alert.text, 300)) for alert in opened[:_ALERTS]]
@@ -89,10 +90,8 @@ async def start(parts: Parts) -> Card | None:
     return Card("Before programs can send", "cards/start.html", {"steps": steps}, wide=True)
 
 
-async def waiting(parts: Parts) -> Card | None:
+async def waiting(parts: Parts) -> Card:
     """The queue, by state."""
-    if parts.queue is None:
-        return None
     counts = await parts.queue.ledger.counts()
     waits = counts.get("pending", 0) + counts.get("sending", 0) + counts.get("deferred", 0)
     tile = Tile("In the queue", f"{waits:,}", f"{plural(counts.get('held', 0), 'recipient')} held", href="/queue")
@@ -100,10 +99,8 @@ async def waiting(parts: Parts) -> Card | None:
     return Card("Queue", "cards/queue.html", {"states": states}, (tile,))
 
 
-async def day(parts: Parts) -> Card | None:
+async def day(parts: Parts) -> Card:
     """What became of mail within 24 hours."""
-    if parts.figures is None:
-        return None
     drawn = chart(await parts.figures.series(FINE, 48, of=6), FATES)
     delivered, deferred, bounced = drawn.totals
     tiles = (
@@ -113,10 +110,8 @@ async def day(parts: Parts) -> Card | None:
     return Card("Deliveries within 24 hours", "cards/chart.html", {"chart": drawn, "id": "day"}, tiles)
 
 
-async def month(parts: Parts) -> Card | None:
+async def month(parts: Parts) -> Card:
     """What became of mail within 30 days."""
-    if parts.figures is None:
-        return None
     return Card(
         "Deliveries within 30 days",
         "cards/chart.html",
@@ -126,7 +121,7 @@ async def month(parts: Parts) -> Card | None:
 
 async def calls(parts: Parts) -> Card | None:
     """Webhook calls within 24 hours."""
-    if parts.figures is None or not parts.settings.current.webhook.port:
+    if not parts.settings.current.webhook.port:
         return None
     drawn = chart(await parts.figures.series(FINE, 48, of=6), CALL_FATES)
     taken, refused = drawn.totals
@@ -134,58 +129,46 @@ async def calls(parts: Parts) -> Card | None:
     return Card("Webhook calls within 24 hours", "cards/chart.html", {"chart": drawn, "id": "calls"}, (tile,))
 
 
-async def server(parts: Parts) -> Card | None:
+async def server(parts: Parts) -> Card:
     """The program, the accounts, their mail and the disk that holds it."""
     accounts, used = await parts.accounts.totals()
     reactor, settings = parts.reactor, parts.settings.current
-    disk = await deferToThreadPool(reactor, reactor.getThreadPool(), _disk, settings.server.data)
+    data = await deferToThreadPool(reactor, reactor.getThreadPool(), _disk, settings.server.data)
     tiles = [Tile("Accounts", f"{accounts:,}", f"{octets(used)} of mail", href="/accounts")]
-    if disk is not None:
-        kind = "bad" if disk.full >= (settings.alerts.disk_percent or _FULL) else ""
-        tiles.append(Tile("Disk", f"{disk.full} %", f"{octets(disk.free)} free", kind))
+    if data is not None:
+        kind = "bad" if data.full >= (settings.alerts.disk_percent or _FULL) else ""
+        tiles.append(Tile("Disk", f"{data.full} %", f"{octets(data.free)} free", kind))
     shown = {
         "hostname": settings.server.hostname,
         "running": duration(reactor.seconds() - parts.started),
         "accounts": accounts,
         "used": used,
-        "disk": disk,
+        "disk": data,
     }
     return Card("Server", "cards/server.html", shown, tuple(tiles))
 
 
-@frozen
-class Disk:
-    """The file system with the data: per cent used, octets free."""
-
-    full: int
-    free: int
-
-
 def _disk(path: str) -> Disk | None:
     try:
-        found = shutil.disk_usage(path)
+        return disk(path)
     except OSError:
         return None
-    return Disk(-(-found.used * 100 // max(1, found.used + found.free)), found.free)
 
 
-async def certificates(parts: Parts) -> Card | None:
+async def certificates(parts: Parts) -> Card:
     """How long certificates hold."""
-    if parts.certificates is None:
-        return None
-    soon = parts.settings.current.alerts.certificate_days or _SOON
     rows = []
     for one in parts.certificates.overview():
-        days = int((one.expires - parts.reactor.seconds()) // _DAY)
-        rows.append(
-            {
-                "name": one.names[0] if one.names else one.subject,
-                "days": days,
-                "expires": one.expires,
-                "kind": "bad" if days < 0 else "warn" if days < soon else "good",
-            }
-        )
+        days, kind = days_left(parts, one)
+        rows.append({"name": one.names[0] if one.names else one.subject, "days": days, "expires": one.expires, "kind": kind})
     return Card("TLS certificates", "cards/certificates.html", {"certificates": rows})
+
+
+def days_left(parts: Parts, certificate: Certificate) -> tuple[int, str]:
+    """The days until a certificate ends, and the kind of badge that they deserve."""
+    days = int((certificate.expires - parts.reactor.seconds()) // _DAY)
+    soon = parts.settings.current.alerts.certificate_days or _SOON
+    return days, "bad" if days < 0 else "warn" if days < soon else "good"
 
 
 Maker: TypeAlias = Callable[[Parts], Awaitable[Card | None]]

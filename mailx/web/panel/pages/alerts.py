@@ -16,7 +16,7 @@ class Alerts(Page):
     group = "Overview"
 
     def badge(self) -> int:
-        return int(self.parts.alerts.count) if self.parts.alerts is not None else 0
+        return self.parts.alerts.count
 
     @show("/alerts")
     async def index(self, visit: Visit) -> View:

@@ -1,11 +1,9 @@
 """The certificates that listeners serve: what they say, how long they hold, and reading their files again."""
 
+from mailx.web.panel.cards import days_left
 from mailx.web.panel.links import shown
 from mailx.web.panel.page import Page, Redirect, View, Visit, change, show
 from mailx.web.panel.pages.settings import concluded
-
-_DAY = 86400
-_SOON = 14  # days
 
 
 class Certificates(Page):
@@ -17,13 +15,10 @@ class Certificates(Page):
 
     @show("/certificates")
     async def index(self, visit: Visit) -> View:
-        now = self.parts.reactor.seconds()
-        soon = self.parts.settings.current.alerts.certificate_days or _SOON
         hostname = self.parts.settings.current.server.hostname
         rows = []
         for one in self.parts.certificates.overview():
-            days = int((one.expires - now) // _DAY)
-            kind = "bad" if days < 0 else "warn" if days < soon else "good"
+            days, kind = days_left(self.parts, one)
             names = [shown(name, 255) for name in one.names[:50]]
             fields = {"subject": shown(one.subject), "issuer": shown(one.issuer), "problem": shown(one.problem)}
             rows.append({"one": one, "days": days, "kind": kind, "names": names, "more": len(one.names) - len(names), **fields})

@@ -30,7 +30,7 @@ class Domains(Page):
     @show("/domains/<name>")
     async def domain(self, visit: Visit) -> View:
         domain = await self.parts.accounts.catalogue.domain(visit.path["name"])
-        keys = [] if self.parts.signing is None else await self.parts.signing.keys(domain.name)
+        keys = await self.parts.signing.keys(domain.name)
         return View("domain.html", {"domain": domain, "keys": keys}, title=domain.name)
 
     @change("/domains/<name>/delete", action="domain.delete", shown="domain")
