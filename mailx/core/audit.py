@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 
 from mailx.mail.mailbox import Change
 from mailx.mail.reply import Unavailable
+from mailx.mail.times import iso_exact
 from mailx.store import Store, Txn
 from mailx.store import audit as rows
 from mailx.store.cipher import Cipher
@@ -220,6 +221,20 @@ class Entry:
     before: JSON = None
     after: JSON = None
     damaged: bool = False
+
+
+def described(entry: Entry) -> dict[str, JSON]:
+    """An entry for programs: as the admin API gives it, and as it is exported."""
+    return {
+        "id": entry.id,
+        "time": iso_exact(entry.at),
+        "actor": {"kind": entry.actor.kind, "name": entry.actor.name, "address": entry.actor.address},
+        "action": entry.action,
+        "target": entry.target,
+        "before": entry.before,
+        "after": entry.after,
+        "damaged": entry.damaged,
+    }
 
 
 @frozen

@@ -205,13 +205,13 @@ class OfTheLog(Base):
         self.assertNotIn("<script>", text.replace("<script src=", ""))
         self.assertIn("d59.test", text)
         self.assertNotIn("d9.test", text)
-        older = re.search(r'href="(/audit\?[^"]*before=\d+)"', text)
+        older = re.search(r'href="(/audit\?[^"]*after=\d+)"', text)
         assert older is not None
         self.assertIn("d9.test", (await scene.get(unescape(older[1]))).text)
         self.assertIn("d7.test", (await scene.get("/audit?target=d7.test&actor=deploy&action=domain.")).text)
         self.assertIn("No entry fits", (await scene.get("/audit?actor=nobody")).text)
         self.assertIn("No entry fits", (await scene.get("/audit?until=2001-01-01")).text)
-        page = await scene.get("/audit?since=odd%22%3E&before=99999999999999999999&action=%00")
+        page = await scene.get("/audit?since=odd%22%3E&after=99999999999999999999&action=%00")
         self.assertEqual(page.status, 200)
         self.assertNotIn('odd">', page.text)
 

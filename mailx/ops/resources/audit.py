@@ -1,7 +1,6 @@
 """The audit log in the admin API: read, filtered, a page at a time. Nobody can change it here."""
 
-from mailx.core.audit import PAGE, Entry, Filter, Log
-from mailx.mail.times import iso_exact
+from mailx.core.audit import PAGE, Filter, Log, described
 from mailx.ops.resources.query import JSON, Query, running, seconds
 from mailx.ops.resources.shape import COUNT, FLAG, NUMERAL, TEXT, TIME, list_of, name, optional, record, shaped, text
 
@@ -49,7 +48,7 @@ class Audit:
         limit = max(1, min(query.number("limit", PAGE), _MOST))
         found = await log.list(wanted(query), query.number("before", 0), limit + 1)
         page = found[:limit]
-        return {"entries": [shown(each) for each in page], "next": page[-1].id if len(found) > limit else None}
+        return {"entries": [described(each) for each in page], "next": page[-1].id if len(found) > limit else None}
 
 
 def wanted(query: Query) -> Filter:
@@ -57,17 +56,3 @@ def wanted(query: Query) -> Filter:
     texts = query.parameters
     times = {name: seconds(texts[name], name) for name in ("since", "until") if name in texts}
     return Filter(texts.get("actor", ""), texts.get("action", ""), texts.get("target", ""), **times)
-
-
-def shown(entry: Entry) -> JSON:
-    """An entry as JSON, here and in exports."""
-    return {
-        "id": entry.id,
-        "time": iso_exact(entry.at),
-        "actor": {"kind": entry.actor.kind, "name": entry.actor.name, "address": entry.actor.address},
-        "action": entry.action,
-        "target": entry.target,
-        "before": entry.before,
-        "after": entry.after,
-        "damaged": entry.damaged,
-    }

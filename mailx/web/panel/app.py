@@ -19,6 +19,7 @@ from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from mailx.config import is_loopback
+from mailx.core.admin_sessions import Session
 from mailx.core.audit import Actor, acting
 from mailx.core.passwords import Busy
 from mailx.core.users import DirectoryError
@@ -45,7 +46,7 @@ _YEAR = 31536000
 _THIS_MACHINE = ("127.0.0.0/8", "::1")
 _AROUND = "This panel is reached through its reverse proxy only, since here nothing is encrypted.", "Use the address of the proxy."
 
-Inside: TypeAlias = Callable[[Asked, Any], Awaitable[Answer]]  # answers a request within a session
+Inside: TypeAlias = Callable[[Asked, Session], Awaitable[Answer]]  # answers a request within a session
 
 
 class API(Protocol):
@@ -231,7 +232,7 @@ class Panel:
             return self._shell.redirect(asked, "/setup")
         return self._shell.to_login(asked)
 
-    async def _guest(self, asked: Asked, session: Any, outside: Outside) -> Answer:
+    async def _guest(self, asked: Asked, session: Session | None, outside: Outside) -> Answer:
         """A page that needs no session. The token of its forms is the session's where there is one."""
         form = Form()
         if asked.method == "POST":
@@ -239,14 +240,14 @@ class Panel:
             form = await self._form(asked, expected, FORM_LIMIT, False)
         return await outside(asked, session, form)
 
-    async def _visit(self, page: Page, route: Route, names: Mapping[str, str], asked: Asked, session: Any) -> Answer:
+    async def _visit(self, page: Page, route: Route, names: Mapping[str, str], asked: Asked, session: Session) -> Answer:
         """One request to a page."""
         visit = Visit(
             Admin(session.admin_id, session.name),
+            session,
             asked.address,
             asked.query,
             path=names,
-            session=session,
             secure=asked.secure,
             agent=asked.header("user-agent")[:300],
         )
@@ -258,7 +259,7 @@ class Panel:
         form = await self._form(asked, session.csrf, route.files or FORM_LIMIT, bool(route.files))
         return await self._change(page, route, evolve(visit, form=form), asked, session)
 
-    async def _change(self, page: Page, route: Route, visit: Visit, asked: Asked, session: Any) -> Answer:
+    async def _change(self, page: Page, route: Route, visit: Visit, asked: Asked, session: Session) -> Answer:
         method = getattr(page, route.name)
         try:
             if not route.action:
@@ -279,7 +280,9 @@ class Panel:
             return self._shell.error(asked, session, 404, error.text, error.remedy)
         return await self._outcome(asked, session, page, outcome, form, 422)
 
-    async def _outcome(self, asked: Asked, session: Any, page: Page, outcome: Outcome, form: Form | None = None, status: int = 0) -> Answer:
+    async def _outcome(
+        self, asked: Asked, session: Session, page: Page, outcome: Outcome, form: Form | None = None, status: int = 0
+    ) -> Answer:
         if isinstance(outcome, View):
             return self._shell.page(asked, session, outcome, page=page, form=form, status=status)
         if isinstance(outcome, Redirect):
@@ -305,18 +308,18 @@ class Panel:
             raise Forged
         return form
 
-    async def _log_out(self, asked: Asked, session: Any) -> Answer:
+    async def _log_out(self, asked: Asked, session: Session) -> Answer:
         await self._form(asked, session.csrf, FORM_LIMIT, False)
         await self._parts.sessions.end(cookie(asked, SESSION), asked.address)
         return self._shell.redirect(asked, "/login", cookies=[drop_cookie(SESSION, asked.secure)])
 
-    async def _colours(self, asked: Asked, session: Any, form: Form) -> Answer:
+    async def _colours(self, asked: Asked, session: Session | None, form: Form) -> Answer:
         """Light, dark, or what the system says: kept by the browser."""
         chosen = form.text("scheme")
         kept = set_cookie(SCHEME, chosen, asked.secure, _YEAR) if chosen in SCHEMES else drop_cookie(SCHEME, asked.secure)
         return self._shell.redirect(asked, place(form.text("back")), cookies=[kept])
 
-    async def _nowhere(self, status: int, asked: Asked, session: Any) -> Answer:
+    async def _nowhere(self, status: int, asked: Asked, session: Session) -> Answer:
         return self._shell.error(asked, session, status)
 
     def _too_large(self, asked: Asked) -> Answer:

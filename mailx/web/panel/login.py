@@ -5,10 +5,9 @@ nobody can have chosen its id.
 """
 
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import quote
 
-from mailx.core.admin_sessions import Begun, NotLoggedIn, Throttled
+from mailx.core.admin_sessions import Begun, NotLoggedIn, Session, Throttled
 from mailx.web.forms import Form, FormError
 from mailx.web.panel.page import View
 from mailx.web.panel.parts import Parts
@@ -36,7 +35,7 @@ class Entrance:
         yield "/login/code", "GET", self._show_step
         yield "/login/code", "POST", self._confirm
 
-    async def _show(self, asked: Asked, session: Any, form: Form) -> Answer:
+    async def _show(self, asked: Asked, session: Session | None, form: Form) -> Answer:
         after = place(asked.query.get("next", "/"))
         if session is not None:
             return self._shell.redirect(asked, after)
@@ -47,7 +46,7 @@ class Entrance:
     def _page(self, asked: Asked, form: Form, after: str, status: int = 200) -> Answer:
         return self._shell.outside(asked, View("login.html", {"after": after}, status, "Log in"), form=form)
 
-    async def _log_in(self, asked: Asked, session: Any, form: Form) -> Answer:
+    async def _log_in(self, asked: Asked, session: Session | None, form: Form) -> Answer:
         after = place(form.text("next", "/", 4000))
         try:
             name, password = form.text("name", limit=200), form.exact("password", limit=1000)
@@ -61,7 +60,7 @@ class Entrance:
             return self._shell.redirect(asked, _with_next("/login/code", after), cookies=[step])
         return self._welcome(asked, begun, after)
 
-    async def _show_step(self, asked: Asked, session: Any, form: Form) -> Answer:
+    async def _show_step(self, asked: Asked, session: Session | None, form: Form) -> Answer:
         after = place(asked.query.get("next", "/"))
         if not cookie(asked, STEP):
             return self._shell.redirect(asked, _with_next("/login", after))
@@ -70,7 +69,7 @@ class Entrance:
     def _step_page(self, asked: Asked, form: Form, after: str, status: int = 200) -> Answer:
         return self._shell.outside(asked, View("login_code.html", {"after": after}, status, "Second factor"), form=form)
 
-    async def _confirm(self, asked: Asked, session: Any, form: Form) -> Answer:
+    async def _confirm(self, asked: Asked, session: Session | None, form: Form) -> Answer:
         after = place(form.text("next", "/", 4000))
         try:
             code = form.text("code", limit=100)

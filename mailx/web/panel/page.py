@@ -16,6 +16,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from attrs import Factory, frozen
 
+from mailx.core.admin_sessions import Session
 from mailx.web.forms import BadForm, Form, FormError, Upload
 from mailx.web.panel.parts import Parts
 
@@ -38,11 +39,11 @@ class Visit:
     """One request to a page."""
 
     admin: Admin
+    session: Session
     address: str  # of the browser
     query: Mapping[str, str] = Factory(dict)
     form: Form = Factory(Form)
     path: Mapping[str, str] = Factory(dict)  # what the <names> of the route stand for
-    session: Any = None  # core's session, for the pages about sessions
     secure: bool = False  # the browser came by TLS
     agent: str = ""
 

@@ -1,9 +1,8 @@
 """The very first visit: whoever started the server has its set-up code, and becomes the first administrator with it."""
 
 from collections.abc import Iterator
-from typing import Any
 
-from mailx.core.admin_sessions import NotLoggedIn, Throttled
+from mailx.core.admin_sessions import NotLoggedIn, Session, Throttled
 from mailx.core.admins import LEAST, SetUpRefused
 from mailx.core.users import DirectoryError
 from mailx.web.forms import Form, FormError
@@ -25,7 +24,7 @@ class SetUp:
         yield "/setup", "GET", self._show
         yield "/setup", "POST", self._make
 
-    async def _show(self, asked: Asked, session: Any, form: Form) -> Answer:
+    async def _show(self, asked: Asked, session: Session | None, form: Form) -> Answer:
         if not self._parts.admins.empty:
             return self._shell.redirect(asked, "/login")
         return self._page(asked, form)
@@ -33,7 +32,7 @@ class SetUp:
     def _page(self, asked: Asked, form: Form, status: int = 200) -> Answer:
         return self._shell.outside(asked, View("setup.html", {"least": LEAST}, status, "Set up MailX"), form=form)
 
-    async def _make(self, asked: Asked, session: Any, form: Form) -> Answer:
+    async def _make(self, asked: Asked, session: Session | None, form: Form) -> Answer:
         if not self._parts.admins.empty:
             return self._shell.redirect(asked, "/login")
         try:

@@ -1,12 +1,13 @@
 """What stands around every page: navigation, colours, messages, and the pages that tell what went wrong."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from urllib.parse import quote
 
 from attrs import Factory, evolve, frozen
 
 from mailx import __version__
+from mailx.core.admin_sessions import Session
 from mailx.web.forms import Form
 from mailx.web.panel.page import GROUPS, Admin, Page, View
 from mailx.web.panel.session import (
@@ -23,7 +24,7 @@ from mailx.web.panel.session import (
 from mailx.web.rendering import Rendering
 from mailx.web.requests import Answer, Asked
 
-Outside: TypeAlias = Callable[[Asked, Any, Form], Awaitable[Answer]]  # answers a request that needs no session
+Outside: TypeAlias = Callable[[Asked, Session | None, Form], Awaitable[Answer]]  # answers a request that needs no session
 
 _HTML = {"content-type": "text/html; charset=utf-8", "cache-control": "no-store"}
 _FOREVER = "public, max-age=31536000, immutable"
@@ -91,7 +92,7 @@ class Shell:
         self._pages = pages
 
     def page(
-        self, asked: Asked, session: Any, view: View, *, page: Page | None = None, form: Form | None = None, status: int = 0
+        self, asked: Asked, session: Session, view: View, *, page: Page | None = None, form: Form | None = None, status: int = 0
     ) -> Answer:
         """A page for an administrator."""
         message: Message | None = None
@@ -129,7 +130,7 @@ class Shell:
         body = self._rendering.render(view.template, {**view.context, "frame": frame, "form": frame.form})
         return Answer(status or view.status, body, _HTML, tuple(cookies))
 
-    def error(self, asked: Asked, session: Any, status: int, text: str = "", remedy: str = "") -> Answer:
+    def error(self, asked: Asked, session: Session | None, status: int, text: str = "", remedy: str = "") -> Answer:
         """A page that tells what went wrong; whoever is not logged in is told without navigation."""
         title, usual, usual_remedy = ERRORS[status]
         view = View("error.html", {"text": text or usual, "remedy": remedy if text else usual_remedy}, status, title)

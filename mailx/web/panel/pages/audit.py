@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
-from mailx.core.audit import Entry, Filter
+from mailx.core.audit import Entry, Filter, described
 from mailx.mail.times import iso_exact
 from mailx.web.panel.links import shown, to
 from mailx.web.panel.page import Download, Page, View, Visit, show
@@ -30,8 +30,7 @@ class AuditLog(Page):
     async def index(self, visit: Visit) -> View:
         filters = {name: visit.query.get(name, "").strip()[:320] for name in _FILTERS}
         wanted, wrong = _filter(filters)
-        before = visit.query.get("before", "")
-        last = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else 0
+        last = visit.after()
         found = await self.parts.audit.list(wanted, last, PAGE + 1)
         page = found[:PAGE]
         actions = await self.parts.audit.actions()
@@ -43,7 +42,7 @@ class AuditLog(Page):
             "wrong": wrong,
             "actions": [("", "Any"), *((one, f"{one}*") for one in families), *((one, one) for one in actions)],
             "newer": to("audit", query=filters) if last else "",
-            "older": to("audit", query={**filters, "before": page[-1].id}) if len(found) > PAGE else "",
+            "older": to("audit", query={**filters, "after": page[-1].id}) if len(found) > PAGE else "",
             "csv": to("audit", "export.csv", query=filters),
             "lines": to("audit", "export.jsonl", query=filters),
         }
@@ -120,6 +119,4 @@ def _row(values: tuple[str, ...]) -> str:
 
 
 def _line(entry: Entry) -> str:
-    actor = {"kind": entry.actor.kind, "name": entry.actor.name, "address": entry.actor.address}
-    values = {"action": entry.action, "target": entry.target, "before": entry.before, "after": entry.after}
-    return json.dumps({"id": entry.id, "time": iso_exact(entry.at), "actor": actor, **values}, ensure_ascii=False) + "\n"
+    return json.dumps(described(entry), ensure_ascii=False) + "\n"
