@@ -1,5 +1,7 @@
 """The settings that administrators change, one by one: what each is, what holds, where that comes from, what is unsafe about it."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -111,6 +113,11 @@ class Item:
         return ("true" if self.value else "false") if isinstance(self.value, bool) else str(self.value)
 
     @property
+    def mark(self) -> str:
+        """What a form carries to tell later whether the value is still the one that it showed; empty for secrets."""
+        return "" if self.kind == "secret" else marked(self.key, self.value)
+
+    @property
     def set_here(self) -> bool:
         """Whether it may be reset to its default."""
         return self.origin == DATABASE
@@ -134,6 +141,11 @@ def parsed(item: Item, text: str) -> JSON:
     section, _, name = item.key.partition(".")
     attribute: Attribute[Any] = getattr(fields(sections()[section]), name)
     return text if attribute.type is str else from_text(attribute, text.strip())
+
+
+def marked(key: str, value: JSON) -> str:
+    """The mark of a value (``Item.mark``)."""
+    return hashlib.sha256(json.dumps([key, value]).encode()).hexdigest()[:12]
 
 
 def plain(value: Any) -> JSON:

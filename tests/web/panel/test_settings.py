@@ -149,6 +149,22 @@ class SettingsPages(Base):
         self.assertNotIn(secret, (await scene.get("/settings")).text)
         self.assertEqual((await scene.post("/settings/generate", {"key": "smarthost.password"})).status, 422)
 
+    async def test_two_administrators_at_once(self) -> None:
+        scene = await self.begin()
+        shown = dict(re.findall(r'<input type="hidden" name="(was\.[^"]+)" value="([^"]+)"', (await scene.get("/settings")).text))
+        self.assertNotIn("was.webhook.secret", shown)
+        await scene.post("/settings", {"webhook.skew": "60", "webhook.per_minute": "7"})
+        mine = {"webhook.skew": "300", "webhook.per_minute": "8", "webhook.suppress": "false", **shown}
+        page = await scene.post("/settings", mine)  # the skew is as it was shown, calls a minute are not
+        self.assertEqual(page.status, 422)
+        self.assertIn("Somebody else has set this to 7 meanwhile", page.text)
+        webhook = self.settings.current.webhook
+        self.assertEqual((webhook.skew, webhook.per_minute, webhook.suppress), (60, 7, True))
+        again = dict(re.findall(r'<input type="hidden" name="(was\.[^"]+)" value="([^"]+)"', page.text))
+        page = await scene.post("/settings", {**mine, **again})
+        webhook = self.settings.current.webhook
+        self.assertEqual((page.status, webhook.skew, webhook.per_minute, webhook.suppress), (303, 60, 8, False))
+
     async def test_other_settings_are_none_of_this_page(self) -> None:
         scene = await self.begin()
         await scene.post("/settings", {"smtp.port": "25", "smarthost.host": "192.0.2.1"})
@@ -206,6 +222,14 @@ class SmtpPage(Base):
         self.assertEqual(page.status, 422)
         self.assertIn("smarthost.password-error", page.text)
 
+    async def test_no_login_any_more(self) -> None:
+        scene = await self.begin()
+        await scene.post("/smtp", FILLED)
+        page = await scene.post("/smtp", {**FILLED, "smarthost.username": "", "smarthost.password": ""})
+        self.assertEqual(page.status, 303)
+        smarthost = self.settings.current.smarthost
+        self.assertEqual((smarthost.host, smarthost.username, smarthost.password), ("smtp.example.org", "", ""))
+
     async def test_the_password_goes_to_no_other_host(self) -> None:
         scene = await self.begin()
         await scene.post("/smtp", FILLED)
@@ -230,7 +254,13 @@ class SmtpPage(Base):
         self.assertRegex(page.text, r'name="smarthost.host" type="text" value="smtp.example.org"')
         self.assertNotIn(SECRET, page.text)
         self.assertEqual(self.settings.current.smarthost, Smarthost())
-        (entry,) = await self.audited(scene, "smtp.test")
+        was = dict(re.findall(r'name="(was\.[^"]+)" value="([^"]+)"', (await scene.get("/smtp")).text))
+        await self.settings.change({"smarthost.timeout": 7})
+        filled = {**FILLED, "smarthost.timeout": "30", **was, "sender": "me@example.test", "recipient": "you@example.org"}
+        page = await scene.post("/smtp/test", filled)
+        await scene.post("/smtp", {**filled, **dict(re.findall(r'name="(was\.[^"]+)" value="([^"]+)"', page.text))})
+        self.assertEqual((self.settings.current.smarthost.host, self.settings.current.smarthost.timeout), ("smtp.example.org", 7))
+        (entry, _) = await self.audited(scene, "smtp.test")
         self.assertEqual((entry.target, entry.after), ("smtp.example.org", {"recipient": "you@example.org", "ok": True}))
 
     async def test_what_is_saved_is_tested(self) -> None:

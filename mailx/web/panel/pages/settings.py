@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from mailx.core import audit
-from mailx.core.setting_list import Item, items, parsed
+from mailx.core.setting_list import Item, items, marked, parsed
 from mailx.core.settings import SettingsError
 from mailx.web.panel.links import setting
 from mailx.web.panel.page import Form, FormError, Page, Redirect, View, Visit, change, show
 
 TEXT = 20000  # characters of a field
+WAS = "was."  # before the key: the name of the hidden field with the mark of what the form showed
+_SHOWN = 100  # characters of what somebody else has set
 
 # Slug, heading, what it is about, and the settings: every live one is in one group, or on the page of the smart host. First what
 # concerns the relay, in the order of its specification; a group without settings leads to pages only.
@@ -104,8 +106,13 @@ _MADE_HERE = ("webhook.secret", "webhook.callback_secret", "alerts.secret")  # s
 
 
 def wanted(form: Form, every: Mapping[str, Item], keys: tuple[str, ...]) -> dict[str, object]:
-    """What the form changes of ``keys``: fixed ones, empty secrets and what is as before are left out."""
+    """What the form changes of ``keys``: fixed ones, empty secrets and what is as before are left out.
+
+    The form carries marks of the values that it showed: what was left as shown is no change although somebody else made one
+    meanwhile, and what both changed raises FormError once.
+    """
     found: dict[str, object] = {}
+    overtaken: dict[str, str] = {}
     for key in keys:
         item = every[key]
         if item.fixed or key not in form.values:
@@ -114,8 +121,13 @@ def wanted(form: Form, every: Mapping[str, Item], keys: tuple[str, ...]) -> dict
         if item.kind in ("text", "number"):
             text = text.strip()
         value = parsed(item, text)
-        if text if item.kind == "secret" else value != item.value:
+        shown = form.text(WAS + key)
+        if text if item.kind == "secret" else value != item.value and shown != marked(key, value):
             found[key] = value
+            if shown not in ("", item.mark):
+                overtaken[key] = f"Somebody else has set this to {item.text[:_SHOWN] or '(empty)'} meanwhile. Save again to replace that."
+    if overtaken:
+        raise FormError(overtaken)
     return found
 
 

@@ -12,7 +12,7 @@ from mailx.core.setting_list import items
 from mailx.core.settings import SettingsError
 from mailx.mail.address import Address
 from mailx.web.panel.page import FormError, Page, Redirect, View, Visit, change, show
-from mailx.web.panel.pages.settings import concluded, form_error, wanted
+from mailx.web.panel.pages.settings import WAS, concluded, form_error, wanted
 
 # What the buttons fill in: port, security, and what it is.
 PRESETS = (
@@ -29,6 +29,7 @@ KEYS = (
     "smarthost.timeout",
     "smarthost.verify",
 )
+_PASSWORD = "smarthost.password"
 NAME = "webhook.sender_name"  # it belongs to the settings of the sender, and is looked for here, too
 _FIELDS = (*KEYS, NAME)
 
@@ -67,8 +68,7 @@ class Smtp(Page):
 
     @change("/smtp", action="settings.change")
     async def save(self, visit: Visit) -> Redirect:
-        every = items(self.parts.settings)
-        values = wanted(visit.form, every, _FIELDS)
+        values = self._wanted(visit, _FIELDS)
         if not values:
             return Redirect("/smtp", "Nothing was changed.", "notice")
         try:
@@ -102,14 +102,23 @@ class Smtp(Page):
         probe = await self.parts.mail_out_probe.try_smarthost(settings, sender, recipient)
         audit.note(target=settings.host, after={"recipient": str(recipient), "ok": probe.ok})
         await concluded(self.parts.audit)
-        typed = {name: visit.form.shown(name) for name in (*_FIELDS, "sender", "recipient") if name != "smarthost.password"}
+        names = (*_FIELDS, *[WAS + key for key in _FIELDS], "sender", "recipient")
+        typed = {name: visit.form.shown(name) for name in names if name != _PASSWORD}
         return await self._view({name: text for name, text in typed.items() if name in visit.form.values}, "", probe)
+
+    def _wanted(self, visit: Visit, keys: tuple[str, ...]) -> dict[str, object]:
+        """What the form changes; who empties the user name wants no login, so that the password that was kept goes, too."""
+        every = items(self.parts.settings)
+        values = wanted(visit.form, every, keys)
+        if values.get("smarthost.username") == "" and every[_PASSWORD].set_here:
+            values.setdefault(_PASSWORD, None)
+        return values
 
     def _typed(self, visit: Visit) -> Smarthost:
         """The smart host as the form has it, checked as it would be to be saved; raises FormError."""
         settings = self.parts.settings
         try:
-            config: Config = settings.tried(wanted(visit.form, items(settings), KEYS))
+            config: Config = settings.tried(self._wanted(visit, KEYS))
         except SettingsError as error:
             raise form_error(error, KEYS) from None
         return config.smarthost
