@@ -123,7 +123,7 @@ class Form:
 
 
 def parse_urlencoded(body: bytes) -> Form:
-    """The form in ``body``; raises BadForm."""
+    """The form in ``body``; raises BadForm. Takes a tenth of a second for the largest: call it in a thread for those."""
     try:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=FIELDS, errors="strict")
     except ValueError:
@@ -168,12 +168,12 @@ def parse_multipart(content_type: str, body: bytes) -> Form:
 
 def _gathered(pairs: list[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
     """Field to its values. Browsers send lines that end with CRLF; NUL is in no text."""
-    values: dict[str, tuple[str, ...]] = {}
+    values: dict[str, list[str]] = {}
     for name, value in pairs:
         if len(name) > NAME or "\0" in value or "\0" in name:
             raise BadForm("The form cannot be read.")
-        values[name] = (*values.get(name, ()), value.replace("\r\n", "\n").replace("\r", "\n"))
-    return values
+        values.setdefault(name, []).append(value.replace("\r\n", "\n").replace("\r", "\n"))
+    return {name: tuple(several) for name, several in values.items()}
 
 
 def _base_name(name: str) -> str:

@@ -72,6 +72,14 @@ class Login(Case):
             texts.add(page.text.count("do not belong together"))
         self.assertEqual(texts, {1})
 
+    async def test_large_forms_of_strangers(self) -> None:
+        """They would hold up everybody else: what is percent-encoded takes its time."""
+        scene = await stage(self)
+        stranger = await self.fresh(scene)
+        for path in ("/login", "/login/code", "/setup", "/scheme"):
+            self.assertEqual((await stranger.send(path, {"password": "é" * 3000})).status, 413)
+        self.assertEqual((await scene.post("/logout", {"password": "é" * 3000})).status, 303)
+
     async def test_throttled(self) -> None:
         scene = await stage(self)
         stranger = await self.fresh(scene)

@@ -41,6 +41,7 @@ from mailx.web.server import Stream, WebSite
 log = Logger()
 
 BODY_LIMIT = 1 << 20  # octets, unless a page takes larger files; pages without files take FORM_LIMIT
+SMALL = 16384  # octets of a form that strangers may send, and that takes a few milliseconds to read
 PATIENCE = 10.0  # seconds that requests may take to finish when the panel closes
 _YEAR = 31536000
 _THIS_MACHINE = ("127.0.0.0/8", "::1")
@@ -237,7 +238,7 @@ class Panel:
         form = Form()
         if asked.method == "POST":
             expected = session.csrf if session is not None else self._tokens.guest_csrf(cookie(asked, GUEST))
-            form = await self._form(asked, expected, FORM_LIMIT, False)
+            form = await self._form(asked, expected, FORM_LIMIT if session is not None else SMALL, False)
         return await outside(asked, session, form)
 
     async def _visit(self, page: Page, route: Route, names: Mapping[str, str], asked: Asked, session: Session) -> Answer:
@@ -299,10 +300,12 @@ class Panel:
             form: Form = await deferToThreadPool(
                 reactor, reactor.getThreadPool(), parse_multipart, asked.header("content-type"), asked.body
             )
-        elif kind == "application/x-www-form-urlencoded" or not asked.body:
-            form = parse_urlencoded(asked.body)
-        else:
+        elif kind != "application/x-www-form-urlencoded" and asked.body:
             raise BadForm("The form came in a way that this page does not take.")
+        elif len(asked.body) > SMALL:
+            form = await deferToThreadPool(reactor, reactor.getThreadPool(), parse_urlencoded, asked.body)
+        else:
+            form = parse_urlencoded(asked.body)
         given = form.values.get("csrf", ("",))[-1]
         if not equal(given, csrf):
             raise Forged
