@@ -83,9 +83,9 @@ class WebhookClient:
                 if refused.status not in _PASSING or not remaining:
                     raise refused from None
                 wait = _seconds(error.headers.get("Retry-After"))
-            except HTTPException as error:
+            except (HTTPException, ValueError, TypeError) as error:
                 if not remaining:
-                    raise OSError(f"the answer is no HTTP: {type(error).__name__}") from error
+                    raise OSError(f"the answer is not that of a receiver: {type(error).__name__}") from error
             except OSError:
                 if not remaining:
                     raise

@@ -122,6 +122,11 @@ class Trouble(SynchronousTestCase):
         waited = self.waits(lambda: self.assertRaises(CallRefused, WebhookClient(url).message, "a@b.example", "s", text="x"))
         self.assertEqual(waited, [30.0, 30.0])
 
+    def test_somebody_else_there(self) -> None:
+        for body in (b"<html>", b"\xff", b"[1]", b"5"):
+            url, _ = self.serve([(200, {}, body)] * 3)
+            self.waits(lambda url=url: self.assertRaises(OSError, WebhookClient(url).message, "a@b.example", "s", text="x"))  # type: ignore[misc]
+
     def test_nobody_there(self) -> None:
         url, _ = self.serve([(0, {}, b"")] * 3)
         self.waits(lambda: self.assertRaises(OSError, WebhookClient(url).message, "a@b.example", "s", text="x"))
