@@ -1,19 +1,16 @@
-"""What a browser's form brought: texts and files within limits, and what is wrong with them.
+"""What a browser's form brought: texts within limits, and what is wrong with them. No page takes files.
 
 Every limit that is passed, and every octet that is no UTF-8, raises BadForm: no browser sends such a form of ours. What
 a person can get wrong raises FormError, which names the field; the page is then shown again with what was typed.
 """
 
 from collections.abc import Mapping
-from io import BytesIO
 from urllib.parse import parse_qsl
 
 from attrs import Factory, evolve, frozen
-from multipart import MultipartError, MultipartParser, parse_options_header
 
 FIELDS = 2000  # fields of one form, chosen rows of a table among them
 NAME = 100  # characters of a field's name
-FILES = 10
 
 
 class BadForm(Exception):
@@ -29,19 +26,10 @@ class FormError(Exception):
 
 
 @frozen
-class Upload:
-    """A file that the form brought."""
-
-    name: str  # as the browser told it; never a path here
-    content: bytes
-
-
-@frozen
 class Form:
     """The fields of one form. ``problems`` is set where it is shown again."""
 
     values: Mapping[str, tuple[str, ...]] = Factory(dict)
-    files: Mapping[str, tuple[Upload, ...]] = Factory(dict)
     problems: Mapping[str, str] = Factory(dict)
 
     def text(self, name: str, default: str = "", limit: int = 1000) -> str:
@@ -97,11 +85,6 @@ class Form:
         """Whether the box ``name`` was ticked."""
         return bool(self.values.get(name))
 
-    def file(self, name: str) -> Upload | None:
-        """The file ``name``; None when none was chosen."""
-        files = self.files.get(name, ())
-        return files[0] if files and (files[0].name or files[0].content) else None
-
     # For templates: a form that is shown again keeps what was typed.
 
     def shown(self, name: str, default: object = "") -> str:
@@ -131,41 +114,6 @@ def parse_urlencoded(body: bytes) -> Form:
     return Form(_gathered(pairs))
 
 
-def parse_multipart(content_type: str, body: bytes) -> Form:
-    """The form with files in ``body``; raises BadForm. Takes its time: call it in a thread."""
-    kind, options = parse_options_header(content_type)
-    boundary = options.get("boundary", "")
-    if kind != "multipart/form-data" or not 0 < len(boundary) <= 200:
-        raise BadForm("The form cannot be read.")
-    texts: list[tuple[str, str]] = []
-    files: dict[str, list[Upload]] = {}
-    count = 0
-    try:
-        parser = MultipartParser(
-            BytesIO(body),
-            boundary,
-            content_length=len(body),
-            part_limit=FIELDS,
-            header_limit=8,
-            headersize_limit=4096,
-            memory_limit=2 * len(body) + 65536,
-            disk_limit=0,
-            spool_limit=len(body) + 1,
-            strict=True,
-        )
-        for part in parser:
-            if part.filename is None:
-                texts.append((part.name, part.raw.decode("utf-8")))
-                continue
-            count += 1
-            if count > FILES or len(part.name) > NAME:
-                raise BadForm("The form has too many files.")
-            files.setdefault(part.name, []).append(Upload(_base_name(part.filename), part.raw))
-    except (MultipartError, ValueError):
-        raise BadForm("The form cannot be read.") from None
-    return Form(_gathered(texts), {name: tuple(uploads) for name, uploads in files.items()})
-
-
 def _gathered(pairs: list[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
     """Field to its values. Browsers send lines that end with CRLF; NUL is in no text."""
     values: dict[str, list[str]] = {}
@@ -174,9 +122,3 @@ def _gathered(pairs: list[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
             raise BadForm("The form cannot be read.")
         values.setdefault(name, []).append(value.replace("\r\n", "\n").replace("\r", "\n"))
     return {name: tuple(several) for name, several in values.items()}
-
-
-def _base_name(name: str) -> str:
-    """The last part of a file's name, without what a path or a header could make of it."""
-    last = name.replace("\\", "/").rpartition("/")[2]
-    return "".join(letter for letter in last if letter.isprintable())[:200]

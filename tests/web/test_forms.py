@@ -6,19 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailx.web.forms import FIELDS, BadForm, Form, FormError, parse_multipart, parse_urlencoded
-
-BOUNDARY = "xYzZy"
-KIND = f"multipart/form-data; boundary={BOUNDARY}"
-
-
-def part(name: str, content: bytes, filename: str | None = None) -> bytes:
-    of = "" if filename is None else f'; filename="{filename}"'
-    return f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{of}\r\n\r\n'.encode() + content + b"\r\n"
-
-
-def whole(*parts: bytes) -> bytes:
-    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+from mailx.web.forms import FIELDS, BadForm, Form, FormError, parse_urlencoded
 
 
 class Urlencoded(SynchronousTestCase):
@@ -84,39 +72,3 @@ class Values(SynchronousTestCase):
         self.assertEqual((form.chosen("box", "b"), form.chosen("box", "a", True)), (True, False))
         self.assertTrue(Form().chosen("box", "a", True))
         self.assertEqual((form.problem("name"), form.problem("other")), ("No.", ""))
-
-
-class Multipart(SynchronousTestCase):
-    def test_texts_and_files(self) -> None:
-        form = parse_multipart(KIND, whole(part("csrf", b"t"), part("note", b"a\r\nb"), part("file", b"\x00\xff", "C:\\\\x\\\\logo.png")))
-        self.assertEqual((form.text("csrf"), form.exact("note")), ("t", "a\nb"))
-        upload = form.file("file")
-        assert upload is not None
-        self.assertEqual((upload.name, upload.content), ("logo.png", b"\x00\xff"))
-
-    def test_nothing_chosen(self) -> None:
-        self.assertIsNone(parse_multipart(KIND, whole(part("file", b"", ""))).file("file"))
-
-    def test_bad(self) -> None:
-        good = whole(part("a", b"1"))
-        for kind, body in (
-            ("multipart/form-data", good),
-            ("multipart/mixed; boundary=xYzZy", good),
-            (f"multipart/form-data; boundary={'b' * 300}", good),
-            (KIND, good[:-8]),
-            (KIND, b""),
-            (KIND, b"nonsense"),
-            (KIND, whole(part("a", b"\xff"))),
-            (KIND, whole(*[part(f"f{place}", b"x", "n") for place in range(11)])),
-            (KIND, whole(*[part("a", b"x")] * (FIELDS + 1))),
-        ):
-            with self.assertRaises(BadForm):
-                parse_multipart(kind, body)
-
-    @given(st.binary(max_size=200))
-    def test_anything(self, body: bytes) -> None:
-        for given_body in (body, whole(part("a", body)), part("a", body, "n")):
-            try:
-                parse_multipart(KIND, given_body)
-            except BadForm:
-                pass

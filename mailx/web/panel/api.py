@@ -21,7 +21,7 @@ log = Logger()
 JSON: TypeAlias = Any
 
 PREFIX = "/api"
-BODY_LIMIT = 1048576  # octets
+BODY_LIMIT = 1048576  # octets; what is longer does not arrive
 _DESCRIPTION = "/api/v1/openapi.json"
 _QUERY_LIMIT = 2000  # characters of all parameters
 
@@ -106,8 +106,6 @@ def _body(asked: Asked) -> tuple[Answer | None, JSON]:
     """The JSON that the request brought, or the answer that refuses it."""
     if not asked.body:
         return None, None
-    if len(asked.body) > BODY_LIMIT:
-        return _error(413, "too_large", "The body is too large."), None
     if asked.header("content-type").partition(";")[0].strip().lower() != "application/json":
         return _error(415, "unsupported_type", "The body is not application/json.", "Send Content-Type: application/json."), None
     try:

@@ -25,7 +25,8 @@ from mailx.core.passwords import Busy
 from mailx.core.users import DirectoryError
 from mailx.mail.networks import within
 from mailx.mail.reply import Unavailable
-from mailx.web.forms import BadForm, Form, FormError, parse_multipart, parse_urlencoded
+from mailx.web.forms import BadForm, Form, FormError, parse_urlencoded
+from mailx.web.panel.api import BODY_LIMIT
 from mailx.web.panel.login import Entrance
 from mailx.web.panel.page import FORM_LIMIT, Admin, Download, Outcome, Page, Redirect, Route, View, Visit
 from mailx.web.panel.pages import PAGES
@@ -40,7 +41,6 @@ from mailx.web.server import Stream, WebSite
 
 log = Logger()
 
-BODY_LIMIT = 1 << 20  # octets, unless a page takes larger files; pages without files take FORM_LIMIT
 SMALL = 16384  # octets of a form that strangers may send, and that takes a few milliseconds to read
 PATIENCE = 10.0  # seconds that requests may take to finish when the panel closes
 _YEAR = 31536000
@@ -91,9 +91,7 @@ class Panel:
 
     def site(self) -> WebSite:
         """The factory for a listener."""
-        largest = max((route.files for page in self.pages for route in page.routes()), default=0)
-        limit = max(BODY_LIMIT, largest)
-        return WebSite(self.resource(), self._parts.reactor, body_limit=limit, too_large=self._too_large, proxies=self._proxies)
+        return WebSite(self.resource(), self._parts.reactor, body_limit=BODY_LIMIT, too_large=self._too_large, proxies=self._proxies)
 
     def warm(self) -> None:
         """Make the pages ready, in a thread, so that the first visit does not hold up the event loop."""
@@ -238,7 +236,7 @@ class Panel:
         form = Form()
         if asked.method == "POST":
             expected = session.csrf if session is not None else self._tokens.guest_csrf(cookie(asked, GUEST))
-            form = await self._form(asked, expected, FORM_LIMIT if session is not None else SMALL, False)
+            form = await self._form(asked, expected, FORM_LIMIT if session is not None else SMALL)
         return await outside(asked, session, form)
 
     async def _visit(self, page: Page, route: Route, names: Mapping[str, str], asked: Asked, session: Session) -> Answer:
@@ -249,15 +247,13 @@ class Panel:
             asked.address,
             asked.query,
             path=names,
-            secure=asked.secure,
-            agent=asked.header("user-agent")[:300],
         )
         if route.method == "GET":
             try:
                 return await self._outcome(asked, session, page, await getattr(page, route.name)(visit))
             except DirectoryError as error:
                 return self._shell.error(asked, session, 404 if error.code == "not_found" else 400, error.text, error.remedy)
-        form = await self._form(asked, session.csrf, route.files or FORM_LIMIT, bool(route.files))
+        form = await self._form(asked, session.csrf)
         return await self._change(page, route, evolve(visit, form=form), asked, session)
 
     async def _change(self, page: Page, route: Route, visit: Visit, asked: Asked, session: Session) -> Answer:
@@ -290,20 +286,16 @@ class Panel:
             return self._shell.redirect(asked, inner(outcome.location), message=outcome.message, kind=outcome.kind, owner=session.csrf)
         return _download(outcome)
 
-    async def _form(self, asked: Asked, csrf: str, limit: int, files: bool) -> Form:
+    async def _form(self, asked: Asked, csrf: str, limit: int = FORM_LIMIT) -> Form:
         """The form of the request; raises Forged when it does not bring the token ``csrf``, BadForm and TooLarge."""
         if len(asked.body) > limit:
             raise TooLarge
         kind = asked.header("content-type").partition(";")[0].strip().lower()
-        reactor = self._parts.reactor
-        if kind == "multipart/form-data" and files:
-            form: Form = await deferToThreadPool(
-                reactor, reactor.getThreadPool(), parse_multipart, asked.header("content-type"), asked.body
-            )
-        elif kind != "application/x-www-form-urlencoded" and asked.body:
+        if kind != "application/x-www-form-urlencoded" and asked.body:
             raise BadForm("The form came in a way that this page does not take.")
-        elif len(asked.body) > SMALL:
-            form = await deferToThreadPool(reactor, reactor.getThreadPool(), parse_urlencoded, asked.body)
+        if len(asked.body) > SMALL:
+            reactor = self._parts.reactor
+            form: Form = await deferToThreadPool(reactor, reactor.getThreadPool(), parse_urlencoded, asked.body)
         else:
             form = parse_urlencoded(asked.body)
         given = form.values.get("csrf", ("",))[-1]
@@ -312,7 +304,7 @@ class Panel:
         return form
 
     async def _log_out(self, asked: Asked, session: Session) -> Answer:
-        await self._form(asked, session.csrf, FORM_LIMIT, False)
+        await self._form(asked, session.csrf)
         await self._parts.sessions.end(cookie(asked, SESSION), asked.address)
         return self._shell.redirect(asked, "/login", cookies=[drop_cookie(SESSION, asked.secure)])
 

@@ -17,13 +17,13 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 from attrs import Factory, frozen
 
 from mailx.core.admin_sessions import Session
-from mailx.web.forms import BadForm, Form, FormError, Upload
+from mailx.web.forms import BadForm, Form, FormError
 from mailx.web.panel.parts import Parts
 
-__all__ = ["BadForm", "Download", "Form", "FormError", "Page", "Redirect", "Upload", "View", "Visit", "change", "show"]
+__all__ = ["BadForm", "Download", "Form", "FormError", "Page", "Redirect", "View", "Visit", "change", "show"]
 
 GROUPS = ("Overview", "Mail", "Directory", "Webhook", "Server")
-FORM_LIMIT = 262144  # octets of a form without files
+FORM_LIMIT = 262144  # octets of a form
 
 
 @frozen
@@ -44,8 +44,6 @@ class Visit:
     query: Mapping[str, str] = Factory(dict)
     form: Form = Factory(Form)
     path: Mapping[str, str] = Factory(dict)  # what the <names> of the route stand for
-    secure: bool = False  # the browser came by TLS
-    agent: str = ""
 
     def page_number(self) -> int:
         """``?page=`` from 1."""
@@ -106,7 +104,6 @@ class Route:
     name: str = ""  # of the Python method
     action: str = ""  # what the audit log calls it; "" for what changes nothing
     shown: str = "index"  # the method that shows the page again after a FormError
-    files: int = 0  # octets of a form with files; 0: the form has none
 
 
 def show(path: str) -> Callable[[_Method], _Method]:
@@ -114,9 +111,9 @@ def show(path: str) -> Callable[[_Method], _Method]:
     return _routed(Route(path, "GET"))
 
 
-def change(path: str, *, action: str, shown: str = "index", files: int = 0) -> Callable[[_Method], _Method]:
+def change(path: str, *, action: str, shown: str = "index") -> Callable[[_Method], _Method]:
     """The method answers POST of ``path``. An empty ``action`` is for what changes nothing: previews and tests."""
-    return _routed(Route(path, "POST", action=action, shown=shown, files=files))
+    return _routed(Route(path, "POST", action=action, shown=shown))
 
 
 def _routed(route: Route) -> Callable[[_Method], _Method]:
@@ -143,7 +140,7 @@ class Page:
         for name in dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base)):
             for route in getattr(getattr(cls, name), "routes", ()) if callable(getattr(cls, name)) else ():
                 if isinstance(route, Route):
-                    yield Route(route.path, route.method, name, route.action, route.shown, route.files)
+                    yield Route(route.path, route.method, name, route.action, route.shown)
 
     def badge(self) -> int:
         """A number beside the entry: what waits to be looked at; 0 for none. Asked at every page, so it must cost nothing."""
