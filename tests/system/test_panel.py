@@ -45,7 +45,7 @@ _FOCUS = """() => {
     return {what: one.outerHTML.slice(0, 120), visible: again || shown && (ring || style.boxShadow !== 'none')};
 }"""
 _MISSED = """() => [...document.querySelectorAll('main :is(a[href], button, input:not([type=hidden]), select, textarea, summary)')]
-    .filter(one => one.getClientRects().length && !one.disabled && !one.dataset.seen && !(one.type === 'radio' && !one.checked))
+    .filter(one => one.checkVisibility() && !one.disabled && !one.dataset.seen && !(one.type === 'radio' && !one.checked))
     .map(one => one.outerHTML.slice(0, 120))"""
 
 
