@@ -15,6 +15,7 @@ from mailx.mail.compose import NAME_LIMIT, ComposeError, checked
 _SOCKET_LIMIT = 107  # sockaddr_un holds 108 octets with the final NUL
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")  # RFC 5322 3.2.3
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}\Z")
+_NO_SITE = re.compile(r'[?#<>"\\^`{|}]')
 _LOCAL = 64  # octets of a local part (RFC 5321 4.5.3.1.1)
 
 Note = Callable[[str, object, str, str], None]  # key, value, what is wrong, remedy
@@ -88,6 +89,9 @@ def _check_webhook(config: Config, note: Note) -> None:
         for part in parts:
             if not _ATOM.match(part) or len(part) > _LOCAL:
                 note(f"webhook.{name}", part, "must be what may stand before the @", "use letters, digits, dots and hyphens: no-reply")
+    if _NO_SITE.search(webhook.public_web_url):
+        remedy = "write it without query and fragment: https://app.example.org"
+        note("webhook.public_web_url", webhook.public_web_url, "is not the address of a site that links can begin with", remedy)
     try:
         checked("sender_name", webhook.sender_name, NAME_LIMIT)
     except ComposeError as error:

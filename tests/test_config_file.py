@@ -265,6 +265,9 @@ class Whole(SynchronousTestCase):
         self.assertEqual(self.wrong(WEBHOOK__SENDER_LOCAL="a@b"), ["webhook.sender_local"])
         self.assertEqual(self.wrong(WEBHOOK__SENDER_NAME="a\nb"), ["webhook.sender_name"])
         self.assertEqual(self.wrong(WEBHOOK__SENDER_NAME="x" * 256), ["webhook.sender_name"])
+        for end in ("?a=b", "#x", '/"><b>'):
+            self.assertEqual(self.wrong(WEBHOOK__PUBLIC_WEB_URL="https://example.org" + end), ["webhook.public_web_url"])
+        self.assertEqual(self.wrong(WEBHOOK__PUBLIC_WEB_URL="https://example.org:8443/shop/"), [])
         self.assertEqual(self.wrong(WEBHOOK__ALLOWED_LOCAL_PARTS="sales, no reply"), ["webhook.allowed_local_parts"])
         self.assertEqual(self.wrong(WEBHOOK__ALLOWED_LOCAL_PARTS="sales, no.reply+x"), [])
 
