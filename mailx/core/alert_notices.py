@@ -20,9 +20,10 @@ from twisted.python.failure import Failure
 from mailx.core.posting import NotPosted, signed
 from mailx.core.settings import Settings
 from mailx.core.trace import received
+from mailx.core.users import canonical_domain
 from mailx.mail.address import Address, AddressError
 from mailx.mail.compose import compose, mailbox
-from mailx.mail.envelope import GENERATED, Envelope, Origin, new_id
+from mailx.mail.envelope import GENERATED, Demands, Envelope, Origin, new_id
 from mailx.mail.message import Message
 from mailx.mail.printable import printable
 from mailx.mail.reply import Refused
@@ -241,7 +242,8 @@ class Notices:
         origin = Origin(GENERATED, new_id(), helo=self._hostname)
         head = received(self._hostname, origin, id, None, recipients, now)
         content = head + _letter(alerts, recipients, self._hostname, now)
-        envelope = Envelope(id, None, tuple(recipients), Message(content, len(content), not content.isascii()), origin)
+        demands = Demands(utf8=not recipients[0].ascii)
+        envelope = Envelope(id, None, tuple(recipients), Message(content, len(content), not content.isascii()), origin, demands=demands)
         self._mine[id] = None
         if len(self._mine) > _MINE:
             self._mine.popitem(last=False)
@@ -279,13 +281,15 @@ class Notices:
 
 
 def _addresses(texts: Iterable[str]) -> list[Address]:
+    """The addresses, those in ASCII first: the header names others only where there are none (RFC 6532 needs SMTPUTF8 all the way)."""
     found = []
     for text in texts:
         try:
-            found.append(Address.parse(text))
+            address = Address.parse(text)
         except AddressError:
             continue
-    return found
+        found.append(Address(address.local, canonical_domain(address.domain)) if address.local.isascii() else address)
+    return sorted(found, key=lambda each: not each.ascii)
 
 
 def _json(alert: Alert) -> dict[str, Any]:
@@ -309,8 +313,8 @@ def _letter(alerts: Sequence[Alert], recipients: Sequence[Address], hostname: st
         [f"The mail server {hostname} has something to tell:\n", *texts, "Open alerts stand on the page Alerts of its control panel."]
     )
     fields = [("Auto-Submitted", "auto-generated"), ("X-Auto-Response-Suppress", "All"), ("Precedence", "bulk")]
-    if len(recipients) > 1:
-        fields.append(("Cc", ", ".join(mailbox(each) for each in recipients[1:4] if each.ascii) or mailbox(recipients[0])))
+    if copies := ", ".join(mailbox(each) for each in recipients[1:4] if each.ascii):
+        fields.append(("Cc", copies))
     return compose(
         sender=Address("postmaster", hostname),
         sender_name="Mail server",

@@ -476,3 +476,19 @@ class Letters(AlertTests):
         alert = alert_notices.Alert(1, DISK, "Full", "data", "text", 1_800_000_000)
         letter = alert_notices._letter([alert], every, "mx.example.test", 1_800_000_000.0)
         self.assertIn(b"Cc: user1@example.org, user2@example.org, user3@example.org\r\n", letter)
+
+    async def test_international_addresses(self) -> None:
+        """Where one of the recipients has an address in ASCII, the header is, too."""
+        made = await self.open(mail=("böss@exämple.org", "boss@exämple.org"))
+        await made.settle(DISK, {"data": "Full."})
+        await self.pass_time(made)
+        self.assertEqual([str(each) for each in self.mails[0].recipients], ["boss@xn--exmple-cua.org", "böss@exämple.org"])
+        self.assertTrue(self.content().isascii())
+        self.assertFalse(self.mails[0].demands.utf8)
+        self.settings = Settings(configured(alerts={"mail": ("böss@exämple.org",)}))
+        made = await self.again()
+        await made.settle(DISK, {})
+        await made.settle(DISK, {"data": "Full again."})
+        await self.pass_time(made)
+        self.assertIn("To: böss@exämple.org\r\n", self.content())
+        self.assertTrue(self.mails[-1].demands.utf8)
