@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
+from mailx.core import call_states
 from mailx.core import callbacks as module
 from mailx.core.callbacks import WAITS
 from mailx.core.ledger import Selection
@@ -230,6 +231,7 @@ class Persisting(TestCase):
 
     async def test_a_clock_that_was_ahead(self) -> None:
         """What was put off by it is not left until then."""
+        self.patch(module, "_POLL", 0.05)
         here = await scene(self)
         here.poster.answers[URL] = 500
         await here.start()
@@ -332,6 +334,7 @@ class Crashes(TestCase):
         self.assertFalse(await store.write(rows.finish, rows.Finished(taken.id, "done", now, "late")))
 
     async def test_a_store_that_fails_for_a_while(self) -> None:
+        self.patch(call_states, "_AGAIN", 0.01)
         here = await scene(self)
         await here.start()
         write = here.states._store.write

@@ -1,5 +1,6 @@
 """How values are written for people, and files that browsers keep."""
 
+import re
 import time
 
 from hypothesis import given
@@ -11,6 +12,16 @@ from mailx.mail.times import duration
 from mailx.web.panel.cards import FATES
 from mailx.web.panel.charts import HEIGHT, chart, nice
 from mailx.web.rendering import Rendering, ago, octets, plural, sentence, when
+
+DARK = ('data-scheme="light"]) {', ':root[data-scheme="dark"] {')
+
+
+class Style(SynchronousTestCase):
+    def test_dark_is_dark_however_it_was_chosen(self) -> None:
+        style = next(one.content.decode() for one in Rendering().static.values() if one.name == "style.css")
+        blocks = [re.findall(r"--[\w-]+: [^;]+;", style.partition(opening)[2].partition("}")[0]) for opening in DARK]
+        self.assertEqual(blocks[0], blocks[1])
+        self.assertGreater(len(blocks[0]), 15)
 
 
 class Words(SynchronousTestCase):
