@@ -137,6 +137,9 @@ class Sessions:
                 begun = await self._open(found, address, agent, step, recovery)
             except NotLoggedIn:
                 pass
+            except BaseException:
+                throttle.refund(charge)  # the code was right; it can be tried again when the store answers
+                raise
             else:
                 throttle.refund(charge)
                 return begun

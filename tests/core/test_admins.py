@@ -1,11 +1,12 @@
 """Administrators: who may log in, what guesses cost, and that somebody always can."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pyotp
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -15,6 +16,7 @@ from mailx.core.admins import UNKNOWN, Admins, NotLoggedIn, SetUpRefused, Thrott
 from mailx.core.audit import Actor, Log, Recording, acting
 from mailx.core.settings import Settings
 from mailx.core.users import DirectoryError
+from mailx.mail.reply import Unavailable
 from mailx.store import Txn
 from tests.scenery import World, configured, world
 
@@ -485,6 +487,22 @@ class SecondFactors(TestCase):
         await here.admins.set_password("ada", PASSWORD + "!")  # and what the stolen one was good for is forgiven
         begun = await here.sessions.begin("ada", PASSWORD + "!", "198.51.100.1")
         await here.sessions.confirm(begun.token, codes[3], "198.51.100.1")
+
+    async def test_a_store_that_is_away_costs_no_guesses(self) -> None:
+        here = await office(self, "ada", engine=self.engine)
+        totp, _ = await here.second()
+        token = (await here.sessions.begin("ada", PASSWORD, HERE)).token
+        write = here.store.write
+
+        def away(job: Callable[..., Any], *args: Any) -> "Deferred[Any]":
+            return fail(Unavailable("disk I/O error"))
+
+        self.patch(here.store, "write", away)
+        for _ in range(10):
+            with self.assertRaises(Unavailable):
+                await here.sessions.confirm(token, totp.at(int(here.time)), HERE)
+        self.patch(here.store, "write", write)
+        await here.sessions.confirm(token, totp.at(int(here.time)), HERE)
 
     async def test_taking_it_away_takes_the_password(self) -> None:
         here = await office(self, "ada", engine=self.engine)
