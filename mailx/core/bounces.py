@@ -19,6 +19,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from secrets import token_hex
+from time import time
 from typing import Any
 
 from attrs import frozen
@@ -86,7 +87,6 @@ class Bounces:
         self._hostname = hostname
         self._accounts = accounts
         self._timeline = timeline
-        self._reactor = reactor
         self._threads: Threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
 
     async def envelope(self, original: Envelope, reports: Sequence[Report]) -> Envelope | None:
@@ -160,7 +160,7 @@ class Bounces:
 
     async def _made(self, original: Envelope, sender: Address, reports: Sequence[Report], content: bytes, full: bool) -> Envelope:
         id = new_id()
-        now = int(self._reactor.seconds())
+        now = int(time())  # of day: the event loop goes by a clock of its own
         reader = await self._reader(sender)
         notice = dsn.Notice(
             hostname=self._hostname,

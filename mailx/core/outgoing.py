@@ -6,6 +6,7 @@ cannot answer for the keys now.
 """
 
 from collections import OrderedDict
+from time import time
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -45,7 +46,6 @@ class Outgoing:
         self._signing = signing
         self._hostname = hostname
         self._threads = threads
-        self._reactor = reactor
         self._waiting: dict[_Key, list[Deferred[bytes]]] = {}  # of messages that are being made ready
         self._kept: OrderedDict[_Key, bytes] = OrderedDict()
         self._octets = 0
@@ -114,7 +114,7 @@ class Outgoing:
         if not signers and not sealers:
             return content
         results = "" if envelope.forwarding is None else envelope.forwarding.results
-        now = int(self._reactor.seconds())
+        now = int(time())  # of day: the event loop goes by a clock of its own
         signed, reason = await self._threads(_signed, content, signers, sealers, self._hostname, results, now)
         if reason:
             log.warn("Message not signed: {reason}", event="dkim.unsigned", envelope=envelope.id, reason=reason)
