@@ -80,7 +80,7 @@ async def open_post(
     timeline.start()
     parts.push_async_callback(timeline.stop)
     threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-    outgoing = Outgoing(signing, hostname, threads, reactor)
+    outgoing = Outgoing(signing, hostname, threads)
     couriers = _relays(config, resolver, Remembered(store, cipher), outgoing, reactor, parts)
     routes = Routes(config.outbound, config.queue, config.smarthost)
     queue = Queue(

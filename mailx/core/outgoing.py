@@ -6,6 +6,7 @@ cannot answer for the keys now.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from time import time
 from typing import Any
 
@@ -41,11 +42,12 @@ _Key = tuple[str, bool, Forwarding | None]  # envelope, whether it may have eigh
 class Outgoing:
     """Makes messages ready to be sent. Reactor thread only."""
 
-    def __init__(self, signing: Signing, hostname: str, threads: Threads, reactor: Any) -> None:
-        """``hostname`` names this server in ARC-Authentication-Results, as in Authentication-Results."""
+    def __init__(self, signing: Signing, hostname: str, threads: Threads, now: Callable[[], float] = time) -> None:
+        """``hostname`` names this server in ARC-Authentication-Results, as in Authentication-Results; ``now`` is the time of day."""
         self._signing = signing
         self._hostname = hostname
         self._threads = threads
+        self._now = now
         self._waiting: dict[_Key, list[Deferred[bytes]]] = {}  # of messages that are being made ready
         self._kept: OrderedDict[_Key, bytes] = OrderedDict()
         self._octets = 0
@@ -114,7 +116,7 @@ class Outgoing:
         if not signers and not sealers:
             return content
         results = "" if envelope.forwarding is None else envelope.forwarding.results
-        now = int(time())  # of day: the event loop goes by a clock of its own
+        now = int(self._now())
         signed, reason = await self._threads(_signed, content, signers, sealers, self._hostname, results, now)
         if reason:
             log.warn("Message not signed: {reason}", event="dkim.unsigned", envelope=envelope.id, reason=reason)

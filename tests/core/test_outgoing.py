@@ -70,7 +70,7 @@ class Rendering(TestCase):
             self.calls += 1
             return pool(*args)
 
-        self.outgoing = Outgoing(self.signing, "mx.example.org", threads, reactor)  # type: ignore[arg-type]
+        self.outgoing = Outgoing(self.signing, "mx.example.org", threads)  # type: ignore[arg-type]
 
     def envelope(self, content: Any, account: int | None = 1, **fields: Any) -> Envelope:
         if isinstance(content, bytes):
@@ -92,6 +92,12 @@ class Rendering(TestCase):
             made = await self.outgoing.render(envelope, True)
             self.assertTrue(made.endswith(PLAIN))
             self.assertEqual(verify(made), [True, True])
+
+    async def test_dated_by_the_time_of_day(self) -> None:
+        """Not by the event loop's clock, which goes its own way when that of the system is put right."""
+        self.patch(self.outgoing, "_now", lambda: 1_800_000_000.5)
+        made = await self.outgoing.render(self.envelope(PLAIN), True)
+        self.assertIn(b"t=1800000000;", made)
 
     async def test_nobody_of_ours(self) -> None:
         for envelope in (self.envelope(PLAIN, None), self.envelope(PLAIN.replace(b"example.org", b"example.com"))):
@@ -185,7 +191,7 @@ class Real(TestCase):
         (key,) = await signing.create(DOMAIN, ["ed25519-sha256"])
         await signing.activate(DOMAIN)
         pool = partial(deferToThreadPool, here.reactor, here.reactor.getThreadPool())
-        outgoing = Outgoing(signing, "mx.example.org", pool, here.reactor)
+        outgoing = Outgoing(signing, "mx.example.org", pool)
         content = b"Return-Path: <>\r\n" + PLAIN
         origin = here.origin(account=user.id)
         envelope = Envelope(new_id(), user.address, (), Message(content, len(content)), origin)
