@@ -345,6 +345,9 @@ class Accounts:
         _check_quota(quota)
         found = await self.find(address)
         user = found.user
+        if found.own_quota == quota:
+            audit.unchanged()
+            return
         audit.note(target=str(user.address), before={"quota": found.own_quota}, after={"quota": quota})
         await self._change(accounts.set_quota, user.id, quota)
         log.info("Quota changed", event="account.quota", user_id=user.id, email=str(user.address), limit_bytes=quota)
@@ -354,6 +357,9 @@ class Accounts:
         if role not in ROLES:
             raise DirectoryError("invalid", f"{role!r} is not a role", f"Roles are {', '.join(ROLES)}.")
         user = (await self.find(address)).user
+        if user.role == role:
+            audit.unchanged()
+            return
         audit.note(target=str(user.address), before={"role": user.role}, after={"role": role})
         await self._change(accounts.set_role, user.id, role)
         log.info("Role changed", event="account.role", user_id=user.id, email=str(user.address), role=role)
@@ -363,6 +369,9 @@ class Accounts:
         if state not in (ACTIVE, SUSPENDED):
             raise DirectoryError("invalid", f"{state!r} is not a state", f"States are {ACTIVE}, {SUSPENDED}.")
         user = (await self.find(address)).user
+        if user.state == state:
+            audit.unchanged()
+            return
         audit.note(target=str(user.address), before={"state": user.state}, after={"state": state})
         await self._change(accounts.set_state, user.id, state)
         if state != ACTIVE:

@@ -184,6 +184,8 @@ class Requests(Base):
                 ("user.role", who, "{'role': 'admin'}", "{'role': 'owner'}"),
             },
         )
+        page = await self.ask("PATCH", "/api/v1/users/me@example.test", {"quota": 5, "state": "suspended", "role": "owner"})
+        self.assertEqual((page.status, len(await self.log.list())), (200, len(rows)))  # all was so already
 
     async def test_the_queue(self) -> None:
         await self.open()
