@@ -151,6 +151,8 @@ class WebRequest(Request):
             fields[name.decode("ascii").lower()] = b", ".join(values).decode("utf-8", "strict")
         if len(self.requestHeaders.getRawHeaders(b"host", [])) != 1:
             raise ValueError("no host, or several")  # RFC 9112 3.2
+        if fields.get("transfer-encoding", "chunked").lower() != "chunked":
+            raise ValueError("a proxy may see the end of the body elsewhere")  # RFC 9112 11.2
         site: WebSite = self.channel.site
         peer = getattr(self.getClientAddress(), "host", "")  # type: ignore[no-untyped-call]
         trusted = within(peer, site.proxies)

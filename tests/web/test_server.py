@@ -86,6 +86,8 @@ class Requests(Case):
             (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: \xff\r\n\r\n", 400),
             (b"GET / HTTP/1.1\r\n\r\n", 400),
             (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+            (b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n", 400),
+            (b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: identity\r\nContent-Length: 1\r\n\r\n0", 400),
             (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 501),
             (b"BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n", 501),
             (b"GET /?" + b"&".join(b"a%d=1" % place for place in range(200)) + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
