@@ -188,23 +188,23 @@ def administer(
 
 def receiver(house: House, after: Aftermath, reactor: Any) -> IService:
     """The webhook receiver at its port."""
+    from mailx.web.webhook.receiver import Receiver
     from mailx.web.webhook.server import ReceiverService
     from mailx.web.webhook.status import Status
 
-    calls, callbacks = after.calls, after.callbacks
-    status = Status(calls, after.fates, callbacks)
-    service: IService = ReceiverService(
+    receiver = Receiver(
         house.settings,
         house.reception,
-        calls,
+        after.calls,
         house.templates,
         after.suppressions,
-        house.certificates,
+        Status(after.calls, after.fates, after.callbacks),
+        after.figures,
+        after.callbacks.wake,
+        house.settings.current.server.hostname,
         reactor,
-        status=status,
-        told=callbacks.wake,
-        figures=after.figures,
     )
+    service: IService = ReceiverService(receiver, house.settings, house.certificates, reactor)
     return service
 
 

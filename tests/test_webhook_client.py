@@ -6,16 +6,16 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from time import time
 from typing import Any
 from unittest.mock import patch
 
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from mailx.core.settings import Settings
 from mailx.web.webhook.server import ReceiverService
 from mailx.webhook_client import CallRefused, WebhookClient, attachment, verify_callback
-from tests.web.webhook.scene import SECRET, Progressing, scene
+from tests.web.webhook.scene import SECRET, scene
 
 
 class Calling(TestCase):
@@ -27,16 +27,8 @@ class Calling(TestCase):
         self.scene = await scene(self, port=0)
         reactor = self.scene.office.world.reactor
         unused: Any = None
-        self.service = ReceiverService(
-            Settings(self.scene.settings.current),
-            self.scene.office.reception,
-            self.scene.calls,
-            self.scene.templates,
-            self.scene.suppressed,
-            unused,
-            reactor,
-            Progressing(),
-        )
+        self.scene.receiver._wall = time
+        self.service = ReceiverService(self.scene.receiver, self.scene.settings, unused, reactor)
         self.service.startService()
         self.addCleanup(self.service.stopService)
         port: Any = self.service.ports["webhook"].getHost()

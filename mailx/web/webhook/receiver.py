@@ -1,7 +1,8 @@
 """The receiver: decides about each call, and hands its mail to reception.
 
-The order of the checks is part of the contract: path and method, source, rate, secret, signature, JSON, fields, sender policy. A call
-that repeats an earlier one is answered by that one's record. What is refused leaves nothing behind; temporary trouble gets 503.
+The order of the checks is part of what callers were promised: path and method, source, rate, secret, signature, JSON, fields,
+sender policy. A call that repeats an earlier one is answered by that one's record. What is refused leaves nothing behind;
+temporary trouble gets 503.
 """
 
 import re
@@ -86,13 +87,13 @@ class Receiver:
         reception: Reception,
         calls: Calls,
         templates: Templates,
-        suppressions: Suppressions | None,
-        status: Status | None,
+        suppressions: Suppressions,
+        status: Status,
+        figures: Figures,
+        told: Callable[[], object],
         hostname: str,
         reactor: Any,
         wall: Callable[[], float] = time,
-        told: Callable[[], object] = lambda: None,
-        figures: Figures | None = None,
     ) -> None:
         """``told()`` is called when a call has entered whose fate is to be posted somewhere."""
         self._settings = settings
@@ -173,14 +174,13 @@ class Receiver:
             log.failure("A call failed", event="webhook.failed", client_ip=asked.address)
             return self._refused(asked, Declined(500, "internal error"))
         metrics.WEBHOOK_CALLS.labels("200").inc()
-        if self._figures is not None:
-            self._figures.note(CALLS_TAKEN)
+        self._figures.note(CALLS_TAKEN)
         return answer
 
     def _refused(self, asked: Asked, declined: Declined) -> Answer:
         status = declined.answer.status
         metrics.WEBHOOK_CALLS.labels(str(status)).inc()
-        if self._figures is not None and asked.path == CALLS:
+        if asked.path == CALLS:
             self._figures.note(CALLS_REFUSED)
         now = self._seconds()
         self._lines.fill(now)
@@ -194,7 +194,7 @@ class Receiver:
         settings = self._settings.current.webhook
         self._verified(asked, settings, asked.path.encode())
         id = asked.path.removeprefix(STATUS)
-        if self._status is None or not _STATUS_ID.match(id):
+        if not _STATUS_ID.match(id):
             raise Declined(404, "not found")
         secret = self._calls.fingerprint(settings.secret) if settings.signature else ""
         status, value = await self._status.answer(int(id), secret)
@@ -252,7 +252,7 @@ class Receiver:
         """Hand the mail over; the answer when it is durable. Raises Declined and Unavailable."""
         order = read.order
         sender = _sender(order, settings)
-        if settings.suppress and self._suppressions is not None and await self._suppressions.holds(order.to):
+        if settings.suppress and await self._suppressions.holds(order.to):
             raise Declined(422, "recipient suppressed", "to")
         now = self._wall()
         make = partial(self._message, order, settings, sender, asked.address, now)

@@ -3,7 +3,6 @@
 On stopping, the port closes first, calls that are here get their answer, then connections end.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IProtocolFactory
@@ -11,13 +10,10 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from mailx import config
-from mailx.core.calls import Calls
-from mailx.core.figures import Figures
 from mailx.core.listening import BACKLOG, Edge, Ending, TLSProvider
 from mailx.core.settings import Settings
-from mailx.core.templates import Templates
 from mailx.web.webhook.listener import Listener
-from mailx.web.webhook.receiver import Receiver, Reception, Status, Suppressions
+from mailx.web.webhook.receiver import Receiver
 
 log = Logger()
 
@@ -29,25 +25,11 @@ class ReceiverService(Edge[Listener]):
 
     name = "webhook"
 
-    def __init__(
-        self,
-        settings: Settings,
-        reception: Reception,
-        calls: Calls,
-        templates: Templates,
-        suppressions: Suppressions | None,
-        tls: TLSProvider,
-        reactor: Any,
-        status: Status | None = None,
-        told: Callable[[], object] = lambda: None,
-        figures: Figures | None = None,
-    ) -> None:
-        """``told()`` is called when a call has entered whose fate is to be posted somewhere."""
+    def __init__(self, receiver: Receiver, settings: Settings, tls: TLSProvider, reactor: Any) -> None:
         super().__init__(reactor, PATIENCE)
+        self.receiver = receiver
         self._settings = settings
         self._tls = tls
-        hostname = settings.current.server.hostname
-        self.receiver = Receiver(settings, reception, calls, templates, suppressions, status, hostname, reactor, told=told, figures=figures)
         settings.watch(["webhook"], _warn)
 
     def started(self) -> None:

@@ -14,6 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
 
 from mailx.core.calls import Calls
+from mailx.core.figures import Figures
 from mailx.core.settings import Settings
 from mailx.core.templates import Templates
 from mailx.mail.address import Address
@@ -196,10 +197,11 @@ async def scene(case: TestCase, *, engine: str = "", start: bool = False, **webh
         templates,
         suppressed,
         Progressing(),
+        Figures(world.store, reactor),
+        lambda: told.append(True),
         "mail.example.test",
         reactor,
         lambda: NOW,
-        lambda: told.append(True),
     )
     listener = Listener(receiver, reactor)
     if start:

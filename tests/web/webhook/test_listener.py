@@ -313,7 +313,7 @@ class Noise(SynchronousTestCase):
 
         unused: Any = None
         reactor = Reactor()
-        self.listener = Listener(Receiver(Settings(config), unused, unused, unused, None, None, "x", reactor), reactor)
+        self.listener = Listener(Receiver(Settings(config), unused, unused, unused, unused, unused, unused, unused, "x", reactor), reactor)
 
     @settings(max_examples=200)
     @given(st.lists(st.sampled_from(PIECES) | st.binary(max_size=20), max_size=20))

@@ -24,9 +24,7 @@ class Ports(TestCase):
         made = await scene(self, port=0, **webhook)
         tls = Certificates(TLS(), Path(made.office.world.directory), "localhost.test")
         reactor = made.office.world.reactor
-        service = ReceiverService(made.settings, made.office.reception, made.calls, made.templates, None, tls, reactor)
-        made.receiver = service.receiver
-        service.receiver._wall = lambda: 1_700_000_000.0
+        service = ReceiverService(made.receiver, made.settings, tls, reactor)
         service.startService()
         self.addCleanup(service.stopService)
         host: Any = service.ports["webhook"].getHost()
