@@ -65,9 +65,12 @@ class CallPages(TestCase):
         self.assertIn('-H "X-TransLife-Signature: $signature"', page)
         current = here.settings.current
         here.settings.current = evolve(current, webhook=evolve(current.webhook, signature=False))
+        self.assertNotIn("no domain of this server", page)
         page = unescape((await panel.get("/calls")).text)
         self.assertIn('curl -X POST "http://127.0.0.1:2555/webhook/outbound-email"', page)
         self.assertNotIn("$signature", page)
+        here.settings.current = evolve(current, webhook=evolve(current.webhook, sender_domain="exmaple.test"))
+        self.assertIn("exmaple.test, which is no domain of this server", (await panel.get("/calls")).text)
 
     async def test_pages(self) -> None:
         here, panel = await opened(self)

@@ -85,6 +85,12 @@ class SettingsPages(Base):
         await scene.post("/smtp", {"smarthost.host": "mail.example.org", "smarthost.verify": "false"})
         self.assertIn('<a href="/smtp#setting-smarthost-verify">', (await scene.get("/settings")).text)
 
+    async def test_a_sender_domain_that_is_not_ours_is_told(self) -> None:
+        scene = await self.begin()
+        for domain, told in (("exmaple.test", True), ("example.test", False)):
+            await scene.post("/settings", {"webhook.sender_domain": domain})
+            self.assertEqual("is no domain of this server" in (await scene.get("/settings")).text, told, domain)
+
     async def test_lists_and_empty_secrets(self) -> None:
         scene = await self.begin()
         await scene.post("/settings", {"webhook.secret": SECRET})

@@ -57,6 +57,7 @@ class Calls(Page):
             "older": older,
             "newest": to("calls", query={"state": state}) if before else "",
             "given_up": (await self.parts.callbacks.counts())[1],
+            "foreign": "" if not webhook.sender_domain or self.parts.accounts.local(webhook.sender_domain) else webhook.sender_domain,
             "example": _example(self.parts.settings.current),
             "ready": bool(webhook.sender_domain and (webhook.secret or not webhook.signature)),
         }

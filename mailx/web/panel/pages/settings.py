@@ -169,7 +169,11 @@ class SettingsPage(Page):
         if not values:
             return Redirect("/settings", "Nothing was changed.", "notice")
         await self._change(values, _KEYS)
-        return Redirect("/settings", f"Saved: {', '.join(sorted(values))}. It holds from now on.")
+        said = f"Saved: {', '.join(sorted(values))}. It holds from now on."
+        domain = self.parts.settings.current.webhook.sender_domain
+        if "webhook.sender_domain" in values and domain and not self.parts.accounts.local(domain):
+            return Redirect("/settings", f"{said} {domain} is no domain of this server: its mail is not signed here.", "notice")
+        return Redirect("/settings", said)
 
     @change("/settings/reset", action="settings.change")
     async def reset(self, visit: Visit) -> Redirect:
