@@ -5,6 +5,7 @@
 transcript, with the caller's word for what must not be seen there.
 """
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from OpenSSL.SSL import Context
@@ -12,14 +13,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IHandshakeListener
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailx.core import faults
 from mailx.core.client_tls import LENIENT_SUITES, SUITES, Creator, believe, context, presented
 from mailx.core.faults import Fault
-from mailx.core.probing import Transcript
+from mailx.core.probing import IMAPS, POP3S, Probe, Transcript
 from mailx.core.reaching import Addresses, Patience, addresses, answered_in_clear, connected, speaks_tls
+
+log = Logger()
 
 LINE_LIMIT = 8192  # octets of a line
 LIMIT = 1 << 20  # octets that a server may say in all
@@ -208,6 +212,33 @@ class Caller:
             conversation.close()
             raise
         return call
+
+    async def try_mailbox(
+        self,
+        kind: str,
+        host: str,
+        port: int,
+        verify: bool,
+        timeout: float,
+        secrets: Sequence[str],
+        session: "Callable[[Call], Awaitable[str]]",
+    ) -> Probe:
+        """Connect for a mailbox of this ``kind`` (of ``PORTS``) and have ``session`` talk; what came of it. Never raises Fault.
+
+        ``secrets`` stand in no transcript; what ``session`` answers is the summary.
+        """
+        transcript = Transcript(secrets)
+        call: Call | None = None
+        try:
+            call = await self.begin(host, port, kind in (IMAPS, POP3S), verify, timeout, transcript)
+            probe = transcript.probe(await session(call))
+        except Fault as fault:
+            probe = transcript.failed(fault, host, port)
+        finally:
+            if call is not None:
+                call.conversation.close()
+        log.info("A mailbox elsewhere was tried", event="probe.mailbox", kind=kind, host=host, port=port, ok=probe.ok)
+        return probe
 
 
 class Call:

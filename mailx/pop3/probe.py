@@ -8,16 +8,12 @@ import re
 from base64 import b64encode
 from typing import Any
 
-from twisted.logger import Logger
-
 from mailx.config import is_loopback
 from mailx.core import faults
 from mailx.core.conversation import Call, Caller, Trust
 from mailx.core.faults import Fault
-from mailx.core.probing import POP3S, Probe, Transcript, clean
+from mailx.core.probing import Probe, Transcript, clean
 from mailx.core.reaching import Addresses
-
-log = Logger()
 
 _CAPABILITIES = 100  # lines that are read
 _STAT = re.compile(r"([0-9]{1,10}) ([0-9]{1,15})")
@@ -33,18 +29,16 @@ class POP3Probe:
 
     async def try_mailbox(self, kind: str, host: str, port: int, username: str, password: str, verify: bool, timeout: int) -> Probe:
         """Connect, log in, look and log out. Never raises for what the host does."""
-        transcript = Transcript((password, b64encode(password.encode()).decode()))
-        call: Call | None = None
-        try:
-            call = await self._caller.begin(host, port, kind == POP3S, verify, timeout, transcript)
-            probe = transcript.probe(await _Session(call, transcript, verify).run(username, password))
-        except Fault as fault:
-            probe = transcript.failed(fault, host, port)
-        finally:
-            if call is not None:
-                call.conversation.close()
-        log.info("A mailbox elsewhere was tried", event="probe.mailbox", kind=kind, host=host, port=port, ok=probe.ok)
-        return probe
+        secrets = (password, b64encode(password.encode()).decode())
+        return await self._caller.try_mailbox(
+            kind,
+            host,
+            port,
+            verify,
+            timeout,
+            secrets,
+            lambda call: _Session(call, call.conversation.transcript, verify).run(username, password),
+        )
 
 
 class _Session:

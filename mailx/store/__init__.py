@@ -4,6 +4,7 @@
 computation, possibly run twice, never touching a socket or the reactor.
 """
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -60,6 +61,16 @@ class Store(Protocol):
 def clock(txn: Txn) -> str:
     """SQL for the time by the database's clock, in seconds since 1970. All nodes share it; the own one of some may be wrong."""
     return "CAST(strftime('%s', 'now') AS INTEGER)" if txn.dialect == "sqlite" else "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT)"
+
+
+def together(txn: Txn, columns: str, source: str, parameters: Sequence[Any]) -> list[Row]:
+    """All rows of ``SELECT columns source``, whose values JSON can hold; of SQLite in one step, for its driver gives the interpreter
+    away at each row.
+    """
+    if txn.dialect == "sqlite":
+        row = txn.one(f"SELECT json_group_array(json_array({columns})) {source}", parameters)
+        return [tuple(each) for each in json.loads(row[0])] if row else []
+    return txn.all(f"SELECT {columns} {source}", parameters)
 
 
 def batched(job: Callable[[Txn, list[Any]], list[Any]]) -> Callable[[Txn, Any], Any]:

@@ -5,12 +5,11 @@ and adds what follows from the change, all in one transaction; so whatever a cra
 missing and never tells twice. A row that is being posted is due again after its lease: what a crash interrupts is posted again.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 
-from mailx.store import Row, Txn, batched
+from mailx.store import Txn, batched, together
 from mailx.store.calls import BOUNCED, DEFERRED, DELIVERED, QUEUED
 from mailx.store.suppressions import Suppression, add
 
@@ -123,7 +122,7 @@ def _derive(txn: Txn, envelopes: Sequence[str], now: int, judge: Judge | None) -
     bounced = []
     fates = None
     lock = "" if txn.dialect == "sqlite" else " ORDER BY id FOR UPDATE"
-    for id, envelope, state in _together(txn, "id, envelope, state", f"FROM calls WHERE {_among('envelope', envelopes)}{lock}", envelopes):
+    for id, envelope, state in together(txn, "id, envelope, state", f"FROM calls WHERE {_among('envelope', envelopes)}{lock}", envelopes):
         if fates is None:
             fates = _fates(txn, envelopes)
         new, finished = _fate(state, fates.get(envelope))
@@ -177,7 +176,7 @@ def _fates(txn: Txn, envelopes: Sequence[str]) -> Mapping[str, _Fate]:
             " max(q.finished) AS finished"
             f" FROM dispatches d JOIN queue q ON q.dispatch_id = d.id WHERE {_among('d.envelope', part)} GROUP BY d.envelope"
         )
-        for envelope, *fate in _together(txn, "envelope, all_of_them, sent, failed, tried, finished", f"FROM ({inner}) AS fates", part):
+        for envelope, *fate in together(txn, "envelope, all_of_them, sent, failed, tried, finished", f"FROM ({inner}) AS fates", part):
             found[envelope] = tuple(int(each) for each in fate)  # type: ignore[assignment]
     return found
 
@@ -307,14 +306,6 @@ def counts(txn: Txn) -> tuple[int, int]:
     wait = txn.one(f"SELECT count(*) FROM callbacks WHERE {_OPEN}")
     given_up = txn.one("SELECT count(*) FROM callbacks WHERE state = 'given_up'")
     return int(wait[0]) if wait else 0, int(given_up[0]) if given_up else 0
-
-
-def _together(txn: Txn, columns: str, source: str, values: Sequence[object]) -> list[Row]:
-    """All rows; of SQLite in one step, for its driver gives the interpreter away at each row."""
-    if txn.dialect == "sqlite":
-        row = txn.one(f"SELECT json_group_array(json_array({columns})) {source}", values)
-        return [tuple(each) for each in json.loads(row[0])] if row else []
-    return txn.all(f"SELECT {columns} {source}", values)
 
 
 def _among(column: str, values: Sequence[object]) -> str:

@@ -8,7 +8,6 @@ Rows that another node took, or that somebody changed meanwhile, are left alone:
 expects.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -16,7 +15,7 @@ from typing import Any
 
 from attrs import frozen
 
-from mailx.store import Row, Txn, batched, clock
+from mailx.store import Row, Txn, batched, clock, together
 
 PENDING = "pending"  # not tried yet
 SENDING = "sending"  # a node is at it
@@ -276,13 +275,7 @@ def _apply(txn: Txn, rows: Sequence[tuple[Settlement, Settled]]) -> list[int]:
 
 def _found(txn: Txn, ids: Sequence[int]) -> dict[int, tuple[int, str, str]]:
     """Dispatch, state and node of each row that exists."""
-    columns = "id, dispatch_id, state, node"
-    condition = f"FROM queue WHERE {among('id', ids)}"
-    if txn.dialect == "sqlite":  # one step: its driver gives the interpreter away at each row
-        row = txn.one(f"SELECT json_group_array(json_array({columns})) {condition}", padded(ids))
-        rows = json.loads(row[0]) if row else ()
-    else:
-        rows = txn.all(f"SELECT {columns} {condition}", padded(ids))
+    rows = together(txn, "id, dispatch_id, state, node", f"FROM queue WHERE {among('id', ids)}", padded(ids))
     return {id: (dispatch, state, node) for id, dispatch, state, node in rows}
 
 

@@ -31,7 +31,6 @@ LOCAL = 64
 TEXT = 1 << 20
 ATTACHMENTS = 50
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LINES_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _SPACE = re.compile(r"\s")
 _NO_URL = re.compile(r"[\s<>\"\\^`{|}]")
@@ -152,11 +151,10 @@ def _text(body: Mapping[str, Any], name: str, limit: int, prefix: str = "") -> s
         return ""
     if not isinstance(value, str):
         raise Invalid(prefix + name, "must be a text")
-    if len(value) > limit:
-        raise Invalid(prefix + name, f"longer than {limit} characters")
-    if not (value.isascii() and value.isprintable()) and _CONTROL.search(value):
-        raise Invalid(prefix + name, "control characters are not allowed")
-    return value
+    try:
+        return compose.checked(name, value, limit)
+    except ComposeError as error:
+        raise Invalid(prefix + name, str(error)) from None
 
 
 def _required(body: Mapping[str, Any], name: str, limit: int, prefix: str = "") -> str:
