@@ -207,7 +207,7 @@ class Admins:
         sealed = self._cipher.seal(PURPOSE, found.guid, hashed)
         await self._change(found, admins.set_password, found.id, sealed, secrets.token_bytes(16), keep)
         for throttle in (self._throttle, self.codes_throttle):
-            throttle.forgive(found.name)
+            throttle.forgive(found.name, self._places(found))
         log.info("Administrator's password changed", event="admin.password", admin=found.name)
 
     async def enable(self, name: str) -> None:

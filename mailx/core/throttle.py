@@ -10,7 +10,7 @@ Memory is bounded: of each kind the ``size`` keys that failed last are kept. Tim
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv6Address
@@ -129,11 +129,13 @@ class Throttle:
         if len(self._known) > self._size:
             self._known.popitem(last=False)
 
-    def forgive(self, name: str) -> None:
-        """Forget the failures of ``name`` everywhere: its administrator gave it a new password."""
+    def forgive(self, name: str, places: Iterable[str] = ()) -> None:
+        """Forget the failures of ``name`` everywhere, and all of ``places``: its administrator gave it a new password."""
         account = _digest(name)
         self._accounts.forget(lambda key: key == account)
         self._pairs.forget(lambda key: isinstance(key, tuple) and key[0] == account)
+        known = set(map(network, places))
+        self._networks.forget(known.__contains__)
 
     def sizes(self) -> tuple[int, int, int]:
         """How many pairs, addresses and accounts are in the books."""

@@ -281,6 +281,18 @@ class Logins(TestCase):
         here.clock.advance(3601)
         await here.sessions.begin("ada", PASSWORD, THERE)
 
+    async def test_a_new_password_opens_the_usual_places(self) -> None:
+        """Also where others share the address and have spent what it may fail, as everybody on this machine does."""
+        here = await office(self, "ada", engine=self.engine)
+        await here.sessions.begin("ada", PASSWORD, HERE)
+        for place in range(20):
+            with self.assertRaises(NotLoggedIn):
+                await here.sessions.begin(f"nobody{place}", PASSWORD, HERE)
+        with self.assertRaises(Throttled):
+            await here.sessions.begin("ada", PASSWORD, HERE)
+        await here.admins.set_password("ada", PASSWORD + "!")
+        await here.sessions.begin("ada", PASSWORD + "!", HERE)
+
     async def test_usual_places_stay_open_over_a_restart(self) -> None:
         here = await self.open()
         await here.sessions.begin("ada", PASSWORD, HERE)
