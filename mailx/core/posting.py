@@ -191,6 +191,8 @@ class Posting:
             raise NotPosted("the name cannot be looked up now", unreachable=True) from None
         except (ConnectError, ConnectionClosed, NoRouteError, OSError):
             raise NotPosted("no connection", unreachable=True) from None
+        if not 100 <= answer.status <= 599:  # RFC 9110 15
+            raise NotPosted("the answer is no HTTP")
         try:
             await exchange.body(answer)
         except (TooLarge, ResponseFailed, ConnectionClosed):

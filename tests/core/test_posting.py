@@ -2,6 +2,7 @@
 
 import hmac
 import json
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -172,6 +173,17 @@ class Endless(Protocol):
         self.transport.write(b"HTTP/1.1 200 OK\r\n" + b"X-Y: z\r\n" * 40000)  # type: ignore[union-attr]
 
 
+class Saying(Protocol):
+    """Says ``words`` when it is asked, and hangs up."""
+
+    def __init__(self, words: bytes) -> None:
+        self._words = words
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(self._words)  # type: ignore[union-attr]
+        self.transport.loseConnection()  # type: ignore[union-attr]
+
+
 class Posts(TestCase):
     """Over real connections on loopback."""
 
@@ -258,6 +270,25 @@ class Posts(TestCase):
         self.assertEqual(await posting.post(f"http://hook.example.org:{port}/", b"{}", {}), 200)
         posting, port = await self.served(Factory.forProtocol(Endless))
         self.assertEqual(await self.reason(posting, f"http://hook.example.org:{port}/"), "the connection broke without an answer")
+
+    async def test_answers_that_are_none(self) -> None:
+        """Whatever is said in place of an answer is a failure in our own words, and no fault of this server."""
+        for answer in (
+            b"",
+            b"SSH-2.0-x\r\n",
+            b"\0" * 100,
+            b"HTTP/1.1 abc\r\n\r\n",
+            b"HTTP/1.1 " + b"9" * 4000 + b" OK\r\n\r\n",
+            b"HTTP/1.1 " + b"9" * 9000 + b" OK\r\n\r\n",
+            b"HTTP/1.1 -1 OK\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+            b"HTTP/1.1 200 OK\r\nX: " + b"a" * 20000 + b"\r\n\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\n" * 8000,
+        ):
+            posting, port = await self.served(Factory.forProtocol(partial(Saying, answer)))  # type: ignore[arg-type]
+            reason = await self.reason(posting, f"http://hook.example.org:{port}/")
+            self.assertIn(reason, ("the connection broke without an answer", "the answer is no HTTP"), answer[:50])
 
     async def test_slow_answers(self) -> None:
         self.patch(module, "TIMEOUT", 0.2)
