@@ -4,13 +4,15 @@ A redirect is an answer like any other. What is received is bounded, and ``end``
 Failures are those of the connection and of :mod:`twisted.web.client`; ``TooLarge`` when the body exceeds its limit.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
 import treq
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectError, NoRouteError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.client import Agent, FileBodyProducer
@@ -21,6 +23,24 @@ from zope.interface import implementer
 from mailx import __version__
 
 Connect = Callable[[IProtocolFactory], Awaitable[IProtocol]]
+
+ADDRESSES = 4  # of one host that are tried
+CONNECT_TIMEOUT = 5.0  # seconds for each
+
+
+async def first_connection(addresses: Sequence[str], port: int, factory: IProtocolFactory, tls: Any, reactor: Any) -> IProtocol:
+    """A connection to the first of ``addresses`` that answers, by TLS unless ``tls`` is None. Raises ConnectError, OSError."""
+    failure: Exception = NoRouteError("no usable address")
+    for address in addresses[:ADDRESSES]:
+        kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
+        endpoint: Any = kind(reactor, address, port, timeout=CONNECT_TIMEOUT)
+        try:
+            made: IProtocol = await (endpoint if tls is None else wrapClientTLS(tls, endpoint)).connect(factory)
+        except (ConnectError, OSError) as error:
+            failure = error
+        else:
+            return made
+    raise failure
 
 
 class TooLarge(Exception):

@@ -19,14 +19,13 @@ from attrs import frozen
 from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed, NoRouteError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.ssl import optionsForClientTLS, platformTrust
 from twisted.internet.threads import deferToThreadPool
 from twisted.web.client import RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed, ResponseNeverReceived
 
-from mailx.core.http_exchange import Exchange, TooLarge
+from mailx.core.http_exchange import Exchange, TooLarge, first_connection
 from mailx.core.resolver import DNSFailure, Resolver, ascii_name, system_addresses
 from mailx.core.settings import Settings
 from mailx.mail.networks import is_address, within
@@ -35,8 +34,6 @@ from mailx.mail.times import iso
 TIMEOUT = 15.0  # seconds for all of it
 OCTETS_LIMIT = 65536  # of an answer
 URL_LIMIT = 2000  # characters
-_ADDRESSES = 3  # tried
-_CONNECT_TIMEOUT = 5.0  # seconds for each
 _LATE = "no answer in time"
 _PORTS = {"http": 80, "https": 443}
 
@@ -201,10 +198,10 @@ class Posting:
 
     async def _connect(self, to: Target, factory: IProtocolFactory) -> IProtocol:
         """A connection to the first checked address of ``to`` that answers."""
-        wrap = None
+        tls = None
         if to.scheme == "https":
             try:
-                wrap = optionsForClientTLS(to.host, self._trust)
+                tls = optionsForClientTLS(to.host, self._trust)
             except ValueError:
                 raise NotPosted("no certificate can have this name") from None
         networks = self._settings.current.webhook.callback_networks
@@ -212,19 +209,7 @@ class Posting:
         addresses = [each for each in found if permitted(each, networks)]
         if not addresses:
             raise NotPosted("the address is not one that may be posted to" if found else "the name has no address")
-        failure: Exception = NoRouteError("no usable address")
-        for address in addresses[:_ADDRESSES]:
-            kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
-            endpoint: Any = kind(self._reactor, address, to.port, timeout=_CONNECT_TIMEOUT)
-            if wrap is not None:
-                endpoint = wrapClientTLS(wrap, endpoint)
-            try:
-                made: IProtocol = await endpoint.connect(factory)
-            except (ConnectError, OSError) as error:
-                failure = error
-            else:
-                return made
-        raise failure
+        return await first_connection(addresses, to.port, factory, tls, self._reactor)
 
     async def _addresses(self, to: Target) -> Sequence[str]:
         """What the name stands for; raises DNSFailure."""

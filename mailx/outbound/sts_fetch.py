@@ -9,13 +9,12 @@ from typing import Any
 from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed, NoRouteError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.ssl import optionsForClientTLS, platformTrust
 from twisted.web.client import ResponseFailed
 
-from mailx.core.http_exchange import Exchange, TooLarge
+from mailx.core.http_exchange import Exchange, TooLarge, first_connection
 from mailx.core.resolver import DNSFailure, Resolver
 from mailx.outbound.mx import reachable
 from mailx.outbound.sts import FETCH_ERROR, INVALID, WEBPKI_INVALID, NotFetched
@@ -23,8 +22,6 @@ from mailx.outbound.sts import FETCH_ERROR, INVALID, WEBPKI_INVALID, NotFetched
 PORT = 443
 TIMEOUT = 20.0  # seconds for all of it; RFC 8461 3.3 suggests a minute
 OCTETS_LIMIT = 65536  # of a policy
-_ADDRESSES = 4  # tried
-_CONNECT_TIMEOUT = 5.0  # seconds for each
 
 
 class Fetcher:
@@ -72,19 +69,9 @@ class Fetcher:
 
     async def connect(self, host: str, port: int, factory: IProtocolFactory) -> IProtocol:
         """A connection to ``host`` by the first of its addresses that answers; raises ConnectError, DNSFailure, NotFetched."""
-        failure: Exception = NoRouteError("no usable address")
         try:
             options = optionsForClientTLS(host, self._trust)
         except ValueError:  # IDNA knows no such name
             raise NotFetched(WEBPKI_INVALID, "no certificate can have this name") from None
         addresses = [each for each in await self._resolver.addresses(host) if reachable(each, self._loopback)]
-        for address in addresses[:_ADDRESSES]:
-            kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
-            endpoint = wrapClientTLS(options, kind(self._reactor, address, port, timeout=_CONNECT_TIMEOUT))
-            try:
-                made: IProtocol = await endpoint.connect(factory)
-            except (ConnectError, OSError) as error:
-                failure = error
-            else:
-                return made
-        raise failure
+        return await first_connection(addresses, port, factory, options, self._reactor)

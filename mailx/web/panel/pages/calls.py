@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from mailx.config import Config
-from mailx.config_setting import is_loopback
+from mailx.config import Config, is_loopback
 from mailx.core.calls import BOUNCED, DEFERRED, DELIVERED, QUEUED, STATES, Call
 from mailx.core.users import DirectoryError
 from mailx.web.panel.links import shown, to
