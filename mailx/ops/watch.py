@@ -133,7 +133,7 @@ class Watch:
         await self._threshold(kinds.QUEUE_DEPTH, figures.waiting, wanted.queue_depth, _STAYS, text)
         waited = int(now) - figures.oldest if figures.oldest else 0
         text = f"A message has waited for {duration(waited)}. The page Queue shows why its server does not take it."
-        await self._threshold(kinds.QUEUE_AGE, waited, age, 1.0, text)
+        await self._threshold(kinds.QUEUE_AGE, waited, age, _STAYS, text)
         full, nearly = {}, set()
         for address, used, quota in figures.full:
             if used * 100 >= quota * percent:

@@ -69,7 +69,7 @@ class WatchTests(TestCase):
 
     async def test_age(self) -> None:
         made = await self.open(queue_age="1h")
-        for age, opens in ((3599, False), (3600, True), (3599, False)):
+        for age, opens in ((3599, False), (3600, True), (2881, True), (2879, False), (3599, False)):
             self.seen = Figures(1, NOW - age, ())
             self.assertEqual(await self.kinds(made), [kinds.QUEUE_AGE] if opens else [])
         self.seen = Figures(0, 0, ())
