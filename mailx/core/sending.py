@@ -9,6 +9,7 @@ not open is held for somebody to look at. What would leave another way by now, f
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
+from math import inf
 from typing import Any
 
 from attrs import evolve
@@ -269,7 +270,7 @@ class Sending:
             attempts = answer
             if self._overtaken(shipment, courier):  # what it met says nothing of where the mail goes now
                 attempts = {to: evolve(each, unreachable=True) if each.reply.temporary else each for to, each in attempts.items()}
-                self._settling.conclude(shipment, attempts, 1)
+                self._settling.conclude(shipment, attempts, 1, inf)
                 return None
         dead = next((each for each in attempts.values() if each.unreachable and not each.reply.done), None)
         rest = 0

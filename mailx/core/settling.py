@@ -114,10 +114,13 @@ class Settling:
         """Whether the row with this id is being sent, or what came of it is not durable yet."""
         return id in self._entrusted
 
-    def conclude(self, shipment: Shipment, attempts: Mapping[Address, Attempt], rest: int = 0) -> "Deferred[None]":
+    def conclude(
+        self, shipment: Shipment, attempts: Mapping[Address, Attempt], rest: int = 0, spared_at_most: float = SPARED
+    ) -> "Deferred[None]":
         """Settle what ``attempts`` brought for each recipient; fires when it is durable.
 
-        ``rest`` are the seconds for which a destination rests that works as a rule, so that this attempt hardly counts.
+        ``rest`` are the seconds for which a destination rests that works as a rule, so that this attempt hardly counts: not at all
+        if less than ``spared_at_most`` before it did not.
         """
         now = int(self._now())
         retry = shipment.way.retry
@@ -127,7 +130,7 @@ class Settling:
             attempt = attempts.get(waiter.consignee.address, UNSAID)
             past = self._past(shipment, waiter)
             spared = len(past) - waiter.attempts
-            decided = verdict(waiter, attempt, retry, now, rest if spared < SPARED else 0)
+            decided = verdict(waiter, attempt, retry, now, rest if spared < spared_at_most else 0)
             verdicts.append((waiter, attempt, decided))
             sealed = self._parcels.seal_history(shipment.guid, [*past, Past(now, attempt)])
             rows.append(Settled(waiter.id, decided.state, decided.due, decided.attempts, shipment.destination, sealed))

@@ -279,6 +279,24 @@ class UnderWay(Base):
                 self.assertEqual(entry.attempts, 1)
                 self.assertLess(self.office.clock[0], 1_700_000_200)
 
+    async def test_after_many_that_did_not_count(self) -> None:
+        """However long the old one was away: what it did not take goes the new way at once."""
+        await self.begin(through("old.example"), old=AWAY)
+        sent = await self.send()
+        old = self.ways.way("old.example")
+        for tried in range(1, 9):
+            await self.office.until(lambda tried=tried: old.tried == tried)
+            await self.wait(1)
+            if tried == 8:
+                old.answer = None
+            await self.office.queue.ledger.retry(Selection())
+        await self.office.until(lambda: len(old.waiting) == 1)
+        self.rerouting.renew(through("new.example"))
+        old.waiting[0].callback(AWAY)
+        began = self.office.clock[0]
+        await self.all_sent(sent)
+        self.assertLess(self.office.clock[0] - began, 60)
+
     async def test_others_that_were_to_be_given_up_with_it(self) -> None:
         config = through("old.example")
         await self.begin(evolve(config, queue=evolve(config.queue, retry=())), old=None)
