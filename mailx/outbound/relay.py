@@ -35,6 +35,7 @@ LOGIN_REFUSALS = frozenset((530, 534, 535, 538))  # RFC 4954 6, also in answer t
 
 NO_HOST = Reply(451, "4.4.4", "The relay has no host")
 NO_NAME = Reply(451, "4.4.4", "The relay's host name does not exist or has no address")
+REPLACED = Reply(451, "4.4.1", "The relay was replaced by another")
 NO_DNS = Reply(451, "4.4.3", "The relay's host name cannot be looked up now")
 
 
@@ -88,7 +89,7 @@ class RelayCourier:
         left = recipients  # nobody has said anything of them, at most that a session ended
         for host in sorted(self._hosts, key=lambda each: each.resting > now) if len(self._hosts) > 1 else self._hosts:
             try:
-                hops = host.hops if host.known > now else await self._look_up(host)
+                hops = host.hops if host.known > now or self._retired else await self._look_up(host)
             except Unreachable as unreachable:
                 failure = unreachable
                 continue
@@ -110,6 +111,8 @@ class RelayCourier:
 
     async def _through(self, hop: Hop, envelope: Envelope, recipients: Sequence[Address], fresh: bool) -> Mapping[Address, Attempt]:
         """Over a connection to ``hop``, or an idle one to any host unless it must be ``fresh``: one of them has just broken off."""
+        if self._retired:  # no further hosts are tried: the mail goes by another courier
+            raise Unreachable(REPLACED)
         relay = self._relay
         level = NONE if relay.security == "plain" else VERIFY if relay.verify else ENCRYPT
         found = await self._pool.deliver(

@@ -1,5 +1,6 @@
 """The couriers of all relays: those that changed are replaced, and end with a goodbye."""
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -32,13 +33,16 @@ class Replacing(TestCase):
         return (await courier.deliver(envelope(ADA), [ADA], ""))[ADA].reply.code
 
     async def until_said(self, sinks: Sinks, verb: str) -> None:
+        await self.until(lambda: verb in sinks.verbs())
+
+    async def until(self, true: Callable[[], bool]) -> None:
         from twisted.internet import reactor
 
         for _ in range(1000):
-            if verb in sinks.verbs():
+            if true():
                 return
             await deferLater(reactor, 0.005)
-        self.fail(f"never said: {verb}")
+        self.fail("it never came true")
 
     async def test_only_what_changed_is_replaced(self) -> None:
         sinks, host = self.listen()
@@ -77,3 +81,17 @@ class Replacing(TestCase):
         session.transport.write(b"250 2.0.0 OK\r\n")
         self.assertEqual(await running, 250)
         await self.until_said(sinks, "QUIT")
+
+    async def test_no_further_hosts_are_tried(self) -> None:
+        """What waits for hosts that do not answer, one after the other, is not kept from the new way by the rest of them."""
+        silent, first = self.listen(("", b""))  # never greets
+        working, second = self.listen()
+        relays, _ = self.begin()
+        relays.renew([Relay("r0", (first, second), "plain", timeout=5)])
+        running = Deferred.fromCoroutine(self.deliver(relays.couriers["r0"]))
+        await self.until(lambda: bool(silent.sessions))
+        relays.renew([])
+        relays.retire()
+        silent.sessions[0].transport.loseConnection()
+        self.assertEqual(await running, 451)
+        self.assertEqual(working.sessions, [])
