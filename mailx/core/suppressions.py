@@ -7,6 +7,7 @@ Asking is quick: the hashes of all entries are kept in memory, up to a limit.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,10 @@ log = Logger()
 # unknown: a mistake in the DNS says the same, and nobody's server is bothered by the next try.
 HARD = frozenset(("5.1.1", "5.1.3", "5.1.6", "5.1.10", "5.2.1"))
 
+# Some say with one of these codes that the mailbox is full, or gets too much at once: 550 5.2.1 for "receiving mail at a rate that
+# prevents additional messages from being delivered" is the best known. That passes.
+_PASSES = re.compile(r"\bat a rate\b|\btoo (?:quickly|many|much)\b|\bquota\b|\bmailbox (?:is )?full\b", re.IGNORECASE)
+
 _PURPOSE = b"suppression"
 _KEPT = 100_000  # hashes in memory; of a longer list the store is asked
 _FRESH = 30.0  # seconds after which what other servers on the same database changed is noticed
@@ -51,7 +56,8 @@ class Entry:
 
 def hard(attempt: Attempt) -> bool:
     """Whether what was said means that the address is no good, now and tomorrow."""
-    return 500 <= attempt.reply.code < 600 and attempt.reply.enhanced in HARD
+    reply = attempt.reply
+    return 500 <= reply.code < 600 and reply.enhanced in HARD and not _PASSES.search(reply.text)
 
 
 class Suppressions:

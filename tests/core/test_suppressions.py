@@ -42,6 +42,22 @@ class Hardness(SynchronousTestCase):
         ):
             self.assertIs(hard(Attempt(Reply(code, enhanced, "text"), "mx")), expected, (code, enhanced))
 
+    def test_texts(self) -> None:
+        """What passes is not hard, whatever code it comes with."""
+        for text, expected in (
+            ("The email account that you tried to reach is disabled.", True),
+            (
+                "The user you are trying to contact is receiving mail at a rate that prevents additional messages from being delivered.",
+                False,
+            ),
+            ("This user is receiving mail too quickly", False),
+            ("Recipient's MAILBOX FULL", False),
+            ("The mailbox is full and cannot accept mail", False),
+            ("Account over quota", False),
+            ("No such user; see the full list at https://example.org/", True),
+        ):
+            self.assertIs(hard(Attempt(Reply(550, "5.2.1", text), "mx")), expected, text)
+
 
 class Bounces(TestCase):
     """Mail of the webhook that fails."""
