@@ -1,14 +1,20 @@
 """Hosts with mailboxes on loopback, for tests of what tries them out: they obey a script of lines."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
+from twisted.internet.task import Clock, deferLater
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from mailx.core import conversation
+from mailx.core.conversation import Call, Conversation
+from mailx.core.faults import Fault
+from mailx.core.probing import Transcript
+from mailx.core.reaching import Patience
 from mailx.core.resolver import DNSFailure
 
 reactor: Any = _reactor
@@ -102,3 +108,30 @@ def listen(case: TestCase, host: Host) -> int:
 
     case.addCleanup(lambda: Deferred.fromCoroutine(close()))
     return int(port.getHost().port)
+
+
+def converse(
+    case: SynchronousTestCase, port: int, secret: str, session: Callable[[Call], Coroutine[Any, Any, str]], lines: list[bytes]
+) -> None:
+    """Let a host say ``lines`` to a session: whatever they are, the end is a fault or an answer, and nothing waits for ever."""
+    clock = Clock()
+    transcript = Transcript((secret,))
+    made = Conversation(transcript, Patience(10, 40), clock)
+    transport = StringTransport()
+    transport.abortConnection = lambda: None  # type: ignore[method-assign]
+    transport.startTLS = lambda creator: None  # type: ignore[attr-defined]
+    made.makeConnection(transport)
+    call = Call(made, "mail.example.org", "127.0.0.1", port, None, True, clock)  # type: ignore[arg-type]
+    case.patch(conversation, "speaks_tls", lambda *arguments: _no())
+    running = Deferred.fromCoroutine(session(call))
+    running.addErrback(lambda failure: failure.trap(Fault))
+    for line in lines:
+        made.dataReceived(line + b"\r\n")
+    for _ in range(10):
+        clock.advance(10)
+    case.assertTrue(running.called)
+    case.assertNotIn(secret, repr(transcript.probe("")))
+
+
+async def _no() -> bool:
+    return False

@@ -1,7 +1,7 @@
 """Trying an IMAP mailbox elsewhere out: what it says, what it hides, and hosts that mean no good."""
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mailx.core.probing import IMAP, IMAPS, MailboxProbes, Probe, Transcript
 from mailx.core.reaching import Patience
 from mailx.imap import probe as probes
 from mailx.imap.probe import IMAPProbe
-from tests.core.mail_hosts import Answer, Host, Names, begin_tls, listen, reactor
+from tests.core.mail_hosts import Answer, Host, Names, begin_tls, converse, listen, reactor
 from tests.outbound.authorities import authority, served
 
 USER, PASSWORD = "bounces", "very secret"
@@ -265,23 +265,8 @@ class Hostile(SynchronousTestCase):
     )
     def test_any_lines(self, lines: list[bytes]) -> None:
         """Whatever comes, the end is a fault or an answer, and nothing waits for ever."""
-        clock = Clock()
-        transcript = Transcript((PASSWORD,))
-        made = Conversation(transcript, Patience(10, 40), clock)
-        transport = StringTransport()
-        transport.abortConnection = lambda: None  # type: ignore[method-assign]
-        made.makeConnection(transport)
-        call = Call(made, "mail.example.org", "127.0.0.1", 143, None, True, clock)  # type: ignore[arg-type]
-        self.patch(conversation, "speaks_tls", lambda *arguments: _no())
-        running = Deferred.fromCoroutine(probes._Session(call, transcript, True).run(USER, PASSWORD))
-        running.addErrback(lambda failure: failure.trap(Fault))
-        for line in lines:
-            made.dataReceived(line + b"\r\n")
-        for _ in range(10):
-            clock.advance(10)
-        self.assertTrue(running.called)
-        self.assertNotIn(PASSWORD, repr(transcript.probe("")))
 
+        def session(call: Call) -> Coroutine[Any, Any, str]:
+            return probes._Session(call, call.conversation.transcript, True).run(USER, PASSWORD)
 
-async def _no() -> bool:
-    return False
+        converse(self, 143, PASSWORD, session, lines)

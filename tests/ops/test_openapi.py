@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailx.core.api_keys import READ, SCOPES
 from mailx.ops import administration
 from mailx.ops.openapi import describe
-from mailx.ops.resources.shape import FLAG, NUMBER, list_of, name, one_of, optional, problem, record, text
+from mailx.ops.resources.shape import COUNT, FLAG, list_of, name, one_of, optional, problem, record, text
 
 
 class Declarations(SynchronousTestCase):
@@ -41,7 +41,7 @@ class Declarations(SynchronousTestCase):
                 self.assertEqual(declared, set(re.findall(r"{(\w+)}", path)))
 
 
-BODY = record({"name": name(10)}, many=list_of(text(3), 2, 1), kind=one_of("a", "b"), size=optional(NUMBER | {"minimum": 0}), on=FLAG)
+BODY = record({"name": name(10)}, many=list_of(text(3), 2, 1), kind=one_of("a", "b"), size=optional(COUNT), on=FLAG)
 
 
 class Problems(SynchronousTestCase):

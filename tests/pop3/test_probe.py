@@ -1,25 +1,21 @@
 """Trying a POP3 mailbox elsewhere out: what it says, what it hides, and hosts that mean no good."""
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailx.core import conversation, faults, reaching
-from mailx.core.conversation import Call, Conversation, Trust
-from mailx.core.faults import ADVICE, Fault
-from mailx.core.probing import POP3, POP3S, MailboxProbes, Probe, Transcript
-from mailx.core.reaching import Patience
+from mailx.core.conversation import Call, Trust
+from mailx.core.faults import ADVICE
+from mailx.core.probing import POP3, POP3S, MailboxProbes, Probe
 from mailx.pop3 import probe as probes
 from mailx.pop3.probe import POP3Probe
-from tests.core.mail_hosts import Answer, Host, Names, begin_tls, listen, reactor
+from tests.core.mail_hosts import Answer, Host, Names, begin_tls, converse, listen, reactor
 from tests.outbound.authorities import authority, served
 
 USER, PASSWORD = "bounces", "very secret"
@@ -150,24 +146,8 @@ class Hostile(SynchronousTestCase):
     @given(st.lists(st.sampled_from([b"+OK", b"-ERR no", b".", b"STLS", b"+OK 1 2", b"+ ", b"\xff\x00"]) | st.binary(max_size=20)))
     def test_any_lines(self, lines: list[bytes]) -> None:
         """Whatever comes, the end is a fault or an answer, and nothing waits for ever."""
-        clock = Clock()
-        transcript = Transcript((PASSWORD,))
-        made = Conversation(transcript, Patience(10, 40), clock)
-        transport = StringTransport()
-        transport.abortConnection = lambda: None  # type: ignore[method-assign]
-        transport.startTLS = lambda creator: None  # type: ignore[attr-defined]
-        made.makeConnection(transport)
-        call = Call(made, "mail.example.org", "127.0.0.1", 110, None, True, clock)  # type: ignore[arg-type]
-        self.patch(conversation, "speaks_tls", lambda *arguments: _no())
-        running = Deferred.fromCoroutine(probes._Session(call, transcript, True).run(USER, PASSWORD))
-        running.addErrback(lambda failure: failure.trap(Fault))
-        for line in lines:
-            made.dataReceived(line + b"\r\n")
-        for _ in range(10):
-            clock.advance(10)
-        self.assertTrue(running.called)
-        self.assertNotIn(PASSWORD, repr(transcript.probe("")))
 
+        def session(call: Call) -> Coroutine[Any, Any, str]:
+            return probes._Session(call, call.conversation.transcript, True).run(USER, PASSWORD)
 
-async def _no() -> bool:
-    return False
+        converse(self, 110, PASSWORD, session, lines)

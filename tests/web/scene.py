@@ -78,6 +78,24 @@ class Scene:
         return await self.get(page.location)
 
 
+class PagesTest(TestCase):
+    """A test of pages in its ``scene``."""
+
+    scene: Scene
+
+    async def get(self, path: str, status: int = 200) -> Page:
+        page = await self.scene.get(path)
+        self.assertEqual(page.status, status, page.text)
+        return page
+
+    async def post(self, path: str, **fields: Any) -> Page:
+        return await self.scene.post(path, fields)
+
+    async def done(self, path: str, **fields: Any) -> Page:
+        """Post a form that is taken; the page after it."""
+        return await self.scene.follow(await self.post(path, **fields))
+
+
 async def scene_of(
     case: TestCase,
     *,

@@ -103,7 +103,6 @@ def optional(schema: Schema) -> Schema:
 
 
 TEXT: Schema = {"type": "string"}
-NUMBER: Schema = {"type": "integer"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 FLAG: Schema = {"type": "boolean"}
 TIME: Schema = {"type": "string", "format": "date-time"}

@@ -41,7 +41,29 @@ class Certificate(Protocol):
     def issuer(self) -> str: ...
 
     @property
+    def serial(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def begins(self) -> float: ...
+
+    @property
     def expires(self) -> float: ...
+
+    @property
+    def certificate_file(self) -> str: ...
+
+    @property
+    def key_file(self) -> str: ...
+
+    @property
+    def self_signed(self) -> bool: ...
+
+    @property
+    def generated(self) -> bool:
+        """Whether this server made it for itself."""
 
     @property
     def problem(self) -> str:

@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import quote
 
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
 
 from mailx.core.users import DirectoryError
 from mailx.web.panel import errands
@@ -14,30 +13,18 @@ from mailx.web.panel.pages.aliases import Aliases
 from mailx.web.panel.pages.blocks import Blocks
 from tests.scenery import DOMAIN, World
 from tests.web.browser import Page
-from tests.web.scene import Scene, scene_of
+from tests.web.scene import PagesTest, scene_of
 
 BOB = f"bob@{DOMAIN}"
 MARKUP = "<script>alert(1)</script>"
 
 
-class Base(TestCase):
-    scene: Scene
+class Base(PagesTest):
     world: World
 
     async def open(self, **sections: Any) -> None:
         self.scene = await scene_of(self, pages=[Accounts, Blocks, Aliases], **sections)
         self.world = self.scene.world
-
-    async def get(self, path: str, status: int = 200) -> Page:
-        page = await self.scene.get(path)
-        self.assertEqual(page.status, status, page.text)
-        return page
-
-    async def post(self, path: str, **fields: Any) -> Page:
-        return await self.scene.post(path, fields)
-
-    async def done(self, path: str, **fields: Any) -> Page:
-        return await self.scene.follow(await self.post(path, **fields))
 
     async def wrong(self, path: str, text: str, **fields: Any) -> Page:
         page = await self.post(path, **fields)

@@ -2,24 +2,19 @@
 
 from typing import Any
 
-from twisted.trial.unittest import TestCase
-
 from mailx.core.records import Records
 from mailx.core.signing import Signing
 from mailx.web.panel.pages import dkim, dns
 from mailx.web.panel.pages.domains import Domains
 from tests import dns as names
 from tests.scenery import DOMAIN, world
-from tests.web.browser import Page
-from tests.web.scene import Scene, scene_of
+from tests.web.scene import PagesTest, scene_of
 
 HOST = "mx.example.test"
 MARKUP = "<script>alert(1)</script>"
 
 
-class Base(TestCase):
-    scene: Scene
-
+class Base(PagesTest):
     async def open(self, zone: dict[tuple[str, str], Any] | None = None) -> None:
         made = await world(self, server={"hostname": HOST})
         self.signing = Signing(made.store, made.cipher, made.accounts, made.reactor)
@@ -28,18 +23,6 @@ class Base(TestCase):
         records = Records(made.settings, self.signing, names.ask(self, self.authority), lambda name: None)
         pages = [Domains, dns.DNS, dkim.DKIM]
         self.scene = await scene_of(self, in_world=made, pages=pages, parts={"signing": self.signing, "records": records})
-
-    async def get(self, path: str, status: int = 200) -> Page:
-        page = await self.scene.get(path)
-        self.assertEqual(page.status, status, page.text)
-        return page
-
-    async def post(self, path: str, **fields: Any) -> Page:
-        return await self.scene.post(path, fields)
-
-    async def done(self, path: str, **fields: Any) -> Page:
-        """Post a form that is taken; the page after it."""
-        return await self.scene.follow(await self.post(path, **fields))
 
     async def actions(self) -> list[tuple[str, str]]:
         return [(entry.action, entry.target) for entry in await self.scene.parts.audit.list() if not entry.action.startswith("admin.")]

@@ -6,7 +6,6 @@ from typing import Any
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import TestCase
 
 from mailx.core.courier import Attempt
 from mailx.core.ledger import Selection
@@ -14,17 +13,15 @@ from mailx.mail.reply import Reply, Unavailable
 from mailx.web.panel import errands
 from mailx.web.panel.pages.queue import Queue
 from tests.core.mail_out import LATER, NEVER, Office, office
-from tests.web.browser import Page
-from tests.web.scene import Scene, scene_of
+from tests.web.scene import PagesTest, scene_of
 
 BOB = "bob@example.org"
 EVE = "eve@example.net"
 MARKUP = "<script>alert(1)</script>"
 
 
-class Base(TestCase):
+class Base(PagesTest):
     office: Office
-    scene: Scene
 
     async def open(self, **sections: Any) -> None:
         self.office = await office(self, **sections)
@@ -46,17 +43,6 @@ class Base(TestCase):
 
     async def states(self, **selection: Any) -> list[str]:
         return [entry.state for entry in await self.office.entries(**selection)]
-
-    async def get(self, path: str, status: int = 200) -> Page:
-        page = await self.scene.get(path)
-        self.assertEqual(page.status, status, page.text)
-        return page
-
-    async def post(self, path: str, **fields: Any) -> Page:
-        return await self.scene.post(path, fields)
-
-    async def done(self, path: str, **fields: Any) -> Page:
-        return await self.scene.follow(await self.post(path, **fields))
 
     async def actions(self) -> list[str]:
         return [entry.action for entry in await self.scene.parts.audit.list() if not entry.action.startswith("admin.")]
