@@ -80,10 +80,11 @@ class Sources:
     ``config`` is what they and the defaults make, ``fixed`` tells for each "section.key" that they set which of them did.
     """
 
-    def __init__(self, path: Path | None, environ: Mapping[str, str]) -> None:
+    def __init__(self, path: Path | None, environ: Mapping[str, str], base: Path | None = None) -> None:
+        """Relative paths start at the directory of the file, without one at ``base``: the working directory."""
         self.path = path
         self._environ = {name: value for name, value in environ.items() if name.startswith(VARIABLE_PREFIX)}
-        self._base: Path | None = (path.parent if path else Path.cwd()).absolute()
+        self._base: Path | None = (path.parent if path else base or Path.cwd()).absolute()
         problems: list[Problem] = []
         raw = _read(path, problems)
         reading = _Reading(str(path) if path else "defaults", raw, problems)
@@ -113,7 +114,7 @@ class Sources:
         if self._base is None:
             return self
         default = self._base / DEFAULT_NAME
-        return Sources(self.path or (default if default.exists() else None), self._environ)
+        return Sources(self.path or (default if default.exists() else None), self._environ, self._base)
 
     def over(self, values: Mapping[str, Any]) -> Config:
         """What comes out when ``values`` ("section.key" -> as TOML gives it) hold where nothing is fixed. Raises ConfigError."""

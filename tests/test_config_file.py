@@ -318,6 +318,13 @@ class Layers(SynchronousTestCase):
         except ConfigError:
             return
 
+    def test_read_again_from_elsewhere(self) -> None:
+        """A server may leave the directory that it was started in (twistd --rundir)."""
+        sources = Sources(None, {})
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(tempfile.gettempdir())
+        self.assertEqual(sources.again().config, sources.config)
+
 
 class Generated(SynchronousTestCase):
     """The example file and the reference page are what the declarations say."""

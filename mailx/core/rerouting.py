@@ -92,6 +92,8 @@ class Rerouting:
     def renew(self, config: Config) -> None:
         """These settings hold from now on."""
         before, self._config = self._config, config
+        if _deciding(before) == _deciding(config):
+            return
         changed = self._couriers.renew(relays(config))
         others = self._others(before) != self._others(config)
         elsewhere = None if others else changed
@@ -185,3 +187,8 @@ class Rerouting:
 
     def _hash(self, value: Any) -> str:
         return self._cipher.hash(b"routing", b"", json.dumps(value, sort_keys=True).encode()).hex()
+
+
+def _deciding(config: Config) -> Any:
+    """All that the queue and its couriers take of the settings that may change."""
+    return config.outbound, config.smarthost, config.queue.retry, config.queue.warn_after

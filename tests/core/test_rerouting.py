@@ -216,6 +216,15 @@ class Changed(Base):
         self.assertEqual(self.ways.way("other.example").tried, 1)
         self.assertFalse(self.ways.way("other.example").retired)
 
+    async def test_what_is_no_matter_of_ways_is_none_here(self) -> None:
+        config = through("old.example")
+        await self.begin(config)
+        generation = self.office.queue._routes.generation
+        self.rerouting.renew(evolve(config, queue=evolve(config.queue, delivery_log=100000)))
+        self.assertEqual(self.office.queue._routes.generation, generation)
+        self.rerouting.renew(evolve(config, queue=evolve(config.queue, retry=("7m",))))
+        self.assertEqual(self.office.queue._routes.longest, 420)
+
     async def test_routes(self) -> None:
         relay = {"relays": (Relay("other", ("other.example",)),)}
         await self.begin(through("", **relay), direct=AWAY)
