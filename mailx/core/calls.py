@@ -84,6 +84,7 @@ class Calls:
         self._pruning.start(_DAILY).addErrback(lambda failure: log.failure("Pruning of calls ended", failure, event="calls.prune_failed"))
 
     def stop(self) -> None:
+        """Forget no more."""
         if self._pruning.running:
             self._pruning.stop()
 

@@ -108,6 +108,7 @@ class Templates:
         )
 
     def stop(self) -> None:
+        """Read no more."""
         if self._rereading.running:
             self._rereading.stop()
 
@@ -116,6 +117,7 @@ class Templates:
         return self._written.get(type) or DEFAULTS[type]
 
     def is_default(self, type: str) -> bool:
+        """Whether no administrator has written one for ``type``."""
         return type not in self._written
 
     def render(self, type: str, given: Mapping[str, str]) -> Rendered:

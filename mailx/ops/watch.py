@@ -52,6 +52,8 @@ class Served(Protocol):
 
 
 class Certificates(Protocol):
+    """The certificates of the listeners: :class:`mailx.ops.certificates.Certificates`."""
+
     def overview(self) -> Sequence[Served]: ...
 
 

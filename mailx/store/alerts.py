@@ -73,6 +73,7 @@ def past(txn: Txn, before: int, limit: int) -> list[Row]:
 
 
 def by_id(txn: Txn, id: int) -> Row | None:
+    """The alert with this id."""
     return txn.one(f"SELECT {_COLUMNS} FROM alerts WHERE id = ?", (id,))
 
 

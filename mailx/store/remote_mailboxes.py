@@ -24,6 +24,7 @@ def every(txn: Txn, limit: int) -> list[Row]:
 
 
 def by_id(txn: Txn, id: int) -> Row | None:
+    """The mailbox with this id."""
     return txn.one(f"SELECT {_COLUMNS} FROM remote_mailboxes WHERE id = ?", (id,))
 
 

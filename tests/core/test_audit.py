@@ -1,5 +1,6 @@
 """The audit log: a change and its row are one, whatever fails; and what is found in it."""
 
+import json
 from typing import Any
 
 from attrs import evolve
@@ -236,6 +237,4 @@ class Cleaning(SynchronousTestCase):
 
     @given(VALUES)
     def test_whatever_is_noted_can_be_kept(self, value: Any) -> None:
-        import json
-
         json.dumps(clean(value)).encode()

@@ -30,6 +30,7 @@ class Entrance:
         self._shell = shell
 
     def routes(self) -> Iterator[tuple[str, str, Outside]]:
+        """Path, method and what answers."""
         yield "/login", "GET", self._show
         yield "/login", "POST", self._log_in
         yield "/login/code", "GET", self._show_step

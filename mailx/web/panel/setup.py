@@ -21,6 +21,7 @@ class SetUp:
         self._shell = shell
 
     def routes(self) -> Iterator[tuple[str, str, Outside]]:
+        """Path, method and what answers."""
         yield "/setup", "GET", self._show
         yield "/setup", "POST", self._make
 

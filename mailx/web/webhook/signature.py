@@ -19,10 +19,12 @@ _LIMIT = 64  # characters of a timestamp
 
 
 def missing() -> Declined:
+    """The answer to a call without a signature."""
     return Declined(401, "missing signature")
 
 
 def wrong() -> Declined:
+    """The answer to whatever is wrong with one."""
     return Declined(401, "invalid signature")
 
 

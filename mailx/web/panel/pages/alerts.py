@@ -16,6 +16,7 @@ class Alerts(Page):
     group = "Overview"
 
     def badge(self) -> int:
+        """Alerts that nobody has acknowledged."""
         return self.parts.alerts.count
 
     @show("/alerts")
