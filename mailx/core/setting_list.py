@@ -10,7 +10,7 @@ from attrs import Attribute, fields, frozen
 from mailx.config import Config, allowed, sections
 from mailx.config_value import from_text
 from mailx.core.dangers import dangers
-from mailx.core.settings import DATABASE, FIXED, JSON, Settings
+from mailx.core.settings import DATABASE, FIXED, JSON, Settings, declared
 
 _DEFAULTS = Config()
 
@@ -138,8 +138,7 @@ def parsed(item: Item, text: str) -> JSON:
     """What was typed into a form as TOML gives it; what does not fit stays text and is refused by the check."""
     if item.kind == "list":
         return [line.strip() for line in text.replace(",", "\n").split("\n") if line.strip()]
-    section, _, name = item.key.partition(".")
-    attribute: Attribute[Any] = getattr(fields(sections()[section]), name)
+    attribute = declared(item.key)
     return text if attribute.type is str else from_text(attribute, text.strip())
 
 

@@ -24,7 +24,7 @@ from mailx.store import Store
 from mailx.store import settings as rows
 from mailx.store.cipher import Cipher, CipherError
 
-__all__ = ["DATABASE", "DEFAULT", "ENVIRONMENT", "FILE", "FIXED", "JSON", "Reloaded", "Settings", "SettingsError"]
+__all__ = ["DATABASE", "DEFAULT", "ENVIRONMENT", "FILE", "FIXED", "JSON", "Reloaded", "Settings", "SettingsError", "declared"]
 
 log = Logger()
 
@@ -173,7 +173,7 @@ class Settings:
             except ConfigError as error:
                 log.error("The configuration was not read again: {reason}", event="settings.refused", reason=str(error))
                 raise SettingsError(_problems(error)) from None
-            restart = [key for key in _different(self.current, config) if not _attribute(key).metadata["reread"]]
+            restart = [key for key in _different(self.current, config) if not declared(key).metadata["reread"]]
             mixed = self._mixed(config)
             changed = _different(self.current, mixed)
             self._sources = sources
@@ -346,10 +346,11 @@ def _unfit(key: str, value: JSON) -> str:
     flat = value is None or isinstance(value, (str, int))
     if flat or (isinstance(value, list) and all(isinstance(each, str) for each in value)):
         return ""
-    return f"must be {allowed(_attribute(key))}; give that"
+    return f"must be {allowed(declared(key))}; give that"
 
 
-def _attribute(key: str) -> "Attribute[Any]":
+def declared(key: str) -> "Attribute[Any]":
+    """The declaration of "section.key"."""
     section, _, name = key.partition(".")
     found: Attribute[Any] = getattr(fields(sections()[section]), name)
     return found
@@ -371,7 +372,7 @@ def _shown(config: Config, keys: Iterable[str]) -> dict[str, JSON]:
     for key in sorted(keys):
         section, _, name = key.partition(".")
         value = getattr(getattr(config, section), name)
-        shown[key] = audit.HIDDEN if value and _attribute(key).metadata["secret"] else value
+        shown[key] = audit.HIDDEN if value and declared(key).metadata["secret"] else value
     return shown
 
 
