@@ -134,7 +134,10 @@ def page(txn: Txn, states: Sequence[str], before: int, limit: int) -> list[Call]
 
 def prune(txn: Txn, before: int, limit: int) -> int:
     """Forget at most ``limit`` calls made before this time that nothing can come of any more; their number."""
-    over = "SELECT id FROM calls WHERE created < ? AND state IN ('delivered', 'bounced') ORDER BY created LIMIT ?"
+    over = (
+        "SELECT id FROM calls WHERE created < ? AND state IN ('delivered', 'bounced') AND NOT EXISTS (SELECT 1 FROM callbacks c"
+        " WHERE c.call_id = calls.id AND c.state IN ('waiting', 'posting', 'behind')) ORDER BY created LIMIT ?"
+    )
     return txn.execute(f"DELETE FROM calls WHERE id IN ({over})", (before, limit))
 
 

@@ -15,7 +15,6 @@ from mailx.core.ledger import Selection
 from mailx.core.posting import NotPosted
 from mailx.core.users import DirectoryError
 from mailx.mail.reply import Unavailable
-from mailx.store import Txn
 from mailx.store import callbacks as rows
 from tests.core.calls_scene import URL, scene
 from tests.core.mail_out import AWAY, LATER, NEVER
@@ -434,16 +433,6 @@ class Rows(TestCase):
         self.assertFalse({each.id for each in first} & {each.id for each in second})
         self.assertEqual(await store.write(rows.claim, now, 32, {key: 0}), [])
         self.assertEqual(await store.read(rows.due, now), (True, now + rows.LEASE, now + rows.LEASE))
-
-    async def test_forgotten_with_their_call(self) -> None:
-        here = await scene(self)
-        await here.call("me@example.test")
-
-        def forget(txn: Txn) -> Any:
-            txn.execute("DELETE FROM calls")
-            return txn.one("SELECT count(*) FROM callbacks")
-
-        self.assertEqual(await here.office.world.store.write(forget), (0,))
 
     async def test_who_is_woken(self) -> None:
         for engine in ("sqlite", "postgresql"):

@@ -14,6 +14,7 @@ from mailx.mail.reply import Refused
 from mailx.store import Txn
 from mailx.store import calls as store_calls
 from mailx.store.calls import BOUNCED, Call
+from tests.core.calls_scene import URL, scene
 from tests.core.mail_out import GREETING, Office, office
 
 NOW = 1_700_000_000
@@ -144,6 +145,26 @@ class Entering(Base):
         posted = await self.accept(b"s9")
         assert posted.entered is not None
         self.assertEqual(posted.entered.id, 5)  # a number is never given twice
+
+
+class Forgetting(TestCase):
+    """Records go with their callbacks, and not before these are over, whatever the clock says."""
+
+    async def test_with_callbacks(self) -> None:
+        for engine in ("sqlite", "postgresql"):
+            here = await scene(self, engine=engine)
+            here.poster.answers[URL] = 500
+            await here.start()
+            call = await here.call("me@example.test")
+            await here.until_told(call, "waiting", "behind")
+            store = here.office.world.store
+            later = int(here.clock[0]) + 1000 * 86400
+            self.assertEqual(await store.write(store_calls.prune, later, 10), 0)
+            del here.poster.answers[URL]
+            await here.later(30)
+            await here.until_told(call, "done", "done")
+            self.assertEqual(await store.write(store_calls.prune, later, 10), 1)
+            self.assertEqual(await here.callbacks.of_call(call.id), [])
 
 
 class OnPostgreSQL(Entering):
