@@ -13,13 +13,13 @@ from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
-from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
 from mailx.core.connections import Gate
 from mailx.mail.networks import within
+from mailx.web.backpressure import PressedChannel
 from mailx.web.protection import headers, host_name
 from mailx.web.requests import Answer, Asked
 from mailx.web.sources import caller
@@ -32,7 +32,7 @@ _PARAMETERS = 100  # of a query string
 _COOKIES = 50
 
 
-class Channel(HTTPChannel):
+class Channel(PressedChannel):
     """One connection."""
 
     site: "WebSite"

@@ -17,10 +17,11 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, HTTPFactory, Request, datetimeToString
+from twisted.web.http import HTTPFactory, Request, datetimeToString
 
 from mailx.core.connections import Gate
 from mailx.mail.networks import plain
+from mailx.web.backpressure import PressedChannel
 from mailx.web.webhook.answers import JSON, Answer
 from mailx.web.webhook.receiver import Receiver
 from mailx.web.webhook.request import Asked
@@ -145,7 +146,7 @@ class Call(Request):
         self.notifications = []
 
 
-class Channel(HTTPChannel):
+class Channel(PressedChannel):
     """One connection."""
 
     requestFactory = Call

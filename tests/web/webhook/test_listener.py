@@ -36,6 +36,31 @@ PIECES = (
 )
 
 
+class Behind:
+    """Tells the channel when it writes faster than the caller reads, as real transports do."""
+
+    LIMIT = 65536
+
+    def __init__(self, channel: Channel, said: Transport) -> None:
+        self.said = said
+        self.behind = False
+        self._channel = channel
+        self._write = said.write
+        said.write = self.write  # type: ignore[method-assign]
+
+    def write(self, data: bytes) -> None:
+        self._write(data)
+        if len(self.said.value()) > self.LIMIT and not self.behind:
+            self.behind = True
+            self._channel.pauseProducing()
+
+    def read(self) -> None:
+        """Take all that was written."""
+        self.said.clear()
+        self.behind = False
+        self._channel.resumeProducing()
+
+
 class Whole(TestCase):
     """Over a real receiver."""
 
@@ -59,6 +84,20 @@ class Whole(TestCase):
         caller.send(self.call + request("GET", "/healthz") + request("POST", PATH, other, sign(other)))
         first, health, second = [await caller.answer() for _ in range(3)]
         self.assertEqual((first.json["queued_id"], health.json, second.json["queued_id"]), (1, {"ok": True}, 2))
+
+    async def test_a_caller_that_reads_nothing(self) -> None:
+        """Its requests wait, and are all answered when it reads."""
+        caller = self.scene.connect()
+        transport = Behind(caller.channel, caller.transport)
+        caller.send(request("GET", "/openapi.json") * 500)
+        self.assertLess(len(transport.said.value()), 3 * Behind.LIMIT)
+        self.assertEqual(transport.said.producerState, "paused")
+        answers = 0
+        while transport.behind:
+            answers += transport.said.value().count(b"HTTP/1.1 200 OK")
+            transport.read()
+        self.assertEqual(answers + transport.said.value().count(b"HTTP/1.1 200 OK"), 500)
+        self.assertEqual(transport.said.producerState, "producing")
 
     async def test_octet_by_octet(self) -> None:
         caller = self.scene.connect()
