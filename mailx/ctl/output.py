@@ -1,11 +1,8 @@
 """How ``mailxctl`` shows and reads things: tables, sizes, moments."""
 
-import re
 from collections.abc import Sequence
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
-_FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def size(octets: int) -> str:
@@ -16,14 +13,6 @@ def size(octets: int) -> str:
             break
         value /= 1024
     return f"{value:.1f}".removesuffix(".0") + f" {unit}"
-
-
-def parse_size(text: str) -> int:
-    """The octets that ``text`` (``5GB``, ``500 MiB``, ``1073741824``; powers of 1024) writes; raises ValueError."""
-    match = _SIZE.match(text.strip())
-    if match is None:
-        raise ValueError(f"{text!r} is not a size")
-    return int(float(match[1]) * _FACTORS[match[2].upper()])
 
 
 def quota(limit: int, is_default: bool) -> str:

@@ -9,6 +9,7 @@ from mailx.core.users import ROLES
 from mailx.ctl import output
 from mailx.ctl.passwords import password_options, read_password
 from mailx.ctl.session import Group, Session, pass_session
+from mailx.mail import sizes
 
 
 class Quota(click.ParamType[int | str]):
@@ -23,7 +24,7 @@ class Quota(click.ParamType[int | str]):
         if value == "unlimited":
             return 0
         try:
-            octets = output.parse_size(value)
+            octets = sizes.parse(value)
         except ValueError:
             self.fail(f"{value!r} is no quota: give a size such as 500MB or 5GB, `unlimited` or `default`", parameter, context)
         if not octets:

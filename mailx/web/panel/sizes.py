@@ -1,11 +1,8 @@
-"""Sizes and quotas as administrators type them."""
+"""Sizes and quotas in forms."""
 
-import re
-
+from mailx.mail.sizes import parse
 from mailx.web.forms import FormError
 
-_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([kmgt]?)(i?b|octets?)?\Z", re.IGNORECASE | re.ASCII)
-_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _MOST = 1 << 60
 
 DEFAULT, UNLIMITED, OWN = "default", "unlimited", "own"
@@ -13,8 +10,10 @@ DEFAULT, UNLIMITED, OWN = "default", "unlimited", "own"
 
 def size(text: str, field: str) -> int:
     """The octets of ``5GB``, ``500 MiB``, ``1073741824`` (powers of 1024); raises FormError."""
-    found = _SIZE.match(text.strip())
-    octets = int(float(found[1]) * _FACTORS[found[2].lower()]) if found else 0
+    try:
+        octets = parse(text)
+    except ValueError:
+        octets = 0
     if not 0 < octets <= _MOST:
         raise FormError({field: "Give a size such as 500 MB or 5 GB."})
     return octets
