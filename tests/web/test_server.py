@@ -163,6 +163,25 @@ class Connections(Case):
         for channel, _ in kept:
             self.leave(channel)
 
+    def test_a_client_that_takes_no_answers(self) -> None:
+        """Its requests wait, also those that are here already."""
+        channel, transport = self.connect()
+        write = transport.write
+
+        def full(data: bytes) -> None:
+            write(data)
+            channel.pauseProducing()
+
+        transport.write = full  # type: ignore[method-assign]
+        channel.dataReceived(GET * 3)
+        for count in (1, 2, 3):
+            self.assertEqual(len(self.echo.asked), count)
+            self.assertEqual(transport.producerState, "paused")
+            channel.resumeProducing()
+        self.assertEqual(len(self.echo.asked), 3)
+        self.assertEqual(transport.producerState, "producing")
+        self.leave(channel)
+
     def test_proxies_count_in_all_only(self) -> None:
         kept = [self.connect("10.0.0.1") for _ in range(4)]
         self.assertFalse(any(transport.closed.called for _, transport in kept))
