@@ -34,6 +34,7 @@ _FOREVER = 253402300799  # seconds since 1970, the year 9999
 _DESTINATIONS = 64  # whose rows are made due by one job
 _PAGE = 1024  # destinations that are read at a time
 _PAUSE = 0.02  # seconds between slices, for whoever else waits for the writer
+_SETTLED = 1.0  # seconds until what was being stored when the ways changed is there to be hastened
 _AGAIN = 10.0  # seconds until the store is asked again
 
 
@@ -113,11 +114,16 @@ class Rerouting:
 
     def _begin(self, elsewhere: Collection[str] | None) -> None:
         """Hasten what waits for these relays (None: all ways), together with what others want meanwhile."""
-        self._wanted.update(elsewhere or ())
-        self._all_wanted = self._all_wanted or elsewhere is None
+        self._want(elsewhere is None, elsewhere or ())
+        if self._pause is not None:
+            self._pause.cancel()
         Deferred.fromCoroutine(self._hasten()).addErrback(
             lambda failure: log.failure("Waiting mail was not hastened", failure, event="queue.hasten_failed")
         )
+
+    def _want(self, everything: bool, names: Iterable[str]) -> None:
+        self._all_wanted = self._all_wanted or everything
+        self._wanted.update(names)
 
     async def _hasten(self) -> None:
         """Make due what is wanted, however often the store is away. What is wanted meanwhile comes before the ways are remembered."""
@@ -127,18 +133,25 @@ class Rerouting:
                 everything, names = self._all_wanted, self._wanted
                 self._all_wanted, self._wanted = False, set()
                 try:
-                    lanes = [self._queue.lane(name) for name in sorted(names)]
-                    count = await (self._hasten_all() if everything else self._hasten_some(lanes))
+                    count = await self._hasten_these(everything, names)
+                    if not (self._all_wanted or self._wanted):
+                        await self._rest(_SETTLED)
+                    if self._all_wanted or self._wanted:
+                        self._want(everything, names)
+                        continue
+                    count += await self._hasten_these(everything, names)
                     if not (self._stopped or self._all_wanted or self._wanted):
                         await self._remember()
                     log.info("Waiting mail is tried the new way", event="queue.hastened", rows=count)
                 except Unavailable as error:
                     log.warn("Waiting mail is hastened later: {reason}", event="queue.unavailable", reason=error.reason)
-                    self._all_wanted = self._all_wanted or everything
-                    self._wanted |= names
+                    self._want(everything, names)
                     await self._rest(_AGAIN)
         finally:
             self._lock.release()
+
+    async def _hasten_these(self, everything: bool, names: Iterable[str]) -> int:
+        return await (self._hasten_all() if everything else self._hasten_some([self._queue.lane(name) for name in sorted(names)]))
 
     async def _hasten_all(self) -> int:
         total, after = 0, b""
