@@ -6,6 +6,8 @@ from typing import Any
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from mailx.core.backpressure import PressedChannel
+
 BODY_LIMIT = 1 << 20  # octets
 
 
@@ -29,6 +31,7 @@ class InternalSite(Site):
 
     noisy = False
     displayTracebacks = False
+    protocol = PressedChannel  # type: ignore[assignment]
 
     def __init__(self, resource: IResource) -> None:
         # The built-in parser of multipart forms would hold the event loop.

@@ -17,9 +17,9 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
+from mailx.core.backpressure import PressedChannel
 from mailx.core.connections import Gate
 from mailx.mail.networks import within
-from mailx.web.backpressure import PressedChannel
 from mailx.web.protection import headers, host_name
 from mailx.web.requests import Answer, Asked
 from mailx.web.sources import caller

@@ -1,4 +1,4 @@
-"""Bodies of requests: in memory, and never more than a little."""
+"""Requests and answers in memory: never more than a little."""
 
 from io import BytesIO
 from typing import Any
@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
 from mailx.ops.site import BODY_LIMIT, InternalSite
+from tests.core.behind import Behind
 
 
 class Taking(Resource):
@@ -20,6 +21,9 @@ class Taking(Resource):
         assert isinstance(request.content, BytesIO)
         self.taken = request.content.read()
         return b"taken"
+
+    def render_GET(self, request: Any) -> bytes:
+        return b"x" * 10000
 
 
 class BodyTests(SynchronousTestCase):
@@ -43,3 +47,21 @@ class BodyTests(SynchronousTestCase):
         self.assertEqual(len(self.post(b"Content-Length: %d" % len(body), body)), BODY_LIMIT + 1)
         chunked = b"".join(b"10000\r\n%b\r\n" % (b"x" * 65536) for _ in range(40)) + b"0\r\n\r\n"
         self.assertEqual(len(self.post(b"Transfer-Encoding: chunked", chunked)), BODY_LIMIT + 1)
+
+
+class AnswerTests(SynchronousTestCase):
+    def test_a_client_that_reads_nothing(self) -> None:
+        """Its requests wait, also those that are here already, and are all answered when it reads."""
+        connection = InternalSite(Taking()).buildProtocol(None)
+        transport = StringTransport()
+        connection.makeConnection(transport)
+        reader = Behind(transport)
+        connection.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+        self.assertLess(len(transport.value()), 2 * Behind.LIMIT)
+        self.assertEqual(transport.producerState, "paused")
+        answers = 0
+        while reader.behind:
+            answers += reader.read().count(b"HTTP/1.1 200 OK")
+        self.assertEqual(answers + transport.value().count(b"HTTP/1.1 200 OK"), 100)
+        self.assertEqual(transport.producerState, "producing")
+        connection.connectionLost(Failure(ConnectionDone()))

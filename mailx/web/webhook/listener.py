@@ -19,9 +19,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPFactory, Request, datetimeToString
 
+from mailx.core.backpressure import PressedChannel
 from mailx.core.connections import Gate
 from mailx.mail.networks import plain
-from mailx.web.backpressure import PressedChannel
 from mailx.web.webhook.answers import JSON, Answer
 from mailx.web.webhook.receiver import Receiver
 from mailx.web.webhook.request import Asked

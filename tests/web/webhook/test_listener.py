@@ -18,6 +18,7 @@ from mailx.web.webhook.answers import Answer
 from mailx.web.webhook.listener import Channel, Listener
 from mailx.web.webhook.receiver import Receiver
 from mailx.web.webhook.request import Asked
+from tests.core.behind import Behind
 from tests.scenery import configured
 from tests.web.webhook.scene import BODY, PATH, Transport, request, scene, sign
 
@@ -34,31 +35,6 @@ PIECES = (
     b"Expect: 100-continue\r\n",
     b"X: \xff\r\n",
 )
-
-
-class Behind:
-    """Tells the channel when it writes faster than the caller reads, as real transports do."""
-
-    LIMIT = 65536
-
-    def __init__(self, channel: Channel, said: Transport) -> None:
-        self.said = said
-        self.behind = False
-        self._channel = channel
-        self._write = said.write
-        said.write = self.write  # type: ignore[method-assign]
-
-    def write(self, data: bytes) -> None:
-        self._write(data)
-        if len(self.said.value()) > self.LIMIT and not self.behind:
-            self.behind = True
-            self._channel.pauseProducing()
-
-    def read(self) -> None:
-        """Take all that was written."""
-        self.said.clear()
-        self.behind = False
-        self._channel.resumeProducing()
 
 
 class Whole(TestCase):
@@ -88,14 +64,13 @@ class Whole(TestCase):
     async def test_a_caller_that_reads_nothing(self) -> None:
         """Its requests wait, and are all answered when it reads."""
         caller = self.scene.connect()
-        transport = Behind(caller.channel, caller.transport)
+        transport = Behind(caller.transport)
         caller.send(request("GET", "/openapi.json") * 500)
         self.assertLess(len(transport.said.value()), 3 * Behind.LIMIT)
         self.assertEqual(transport.said.producerState, "paused")
         answers = 0
         while transport.behind:
-            answers += transport.said.value().count(b"HTTP/1.1 200 OK")
-            transport.read()
+            answers += transport.read().count(b"HTTP/1.1 200 OK")
         self.assertEqual(answers + transport.said.value().count(b"HTTP/1.1 200 OK"), 500)
         self.assertEqual(transport.said.producerState, "producing")
 

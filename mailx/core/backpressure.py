@@ -25,5 +25,5 @@ class PressedChannel(HTTPChannel):
         """It has caught up."""
         self.paused = False
         super().resumeProducing()  # type: ignore[no-untyped-call]
-        if self._buffer and not self._handlingRequest:
+        if self._buffer:  # amid an answer, this moves it to where the answer's end looks for the next request
             self.dataReceived(b"")  # type: ignore[no-untyped-call]
