@@ -38,6 +38,7 @@ from mailx.core.users import (
     block_pattern,
     canonical,
     canonical_domain,
+    check_quota,
     domain_name,
     parse,
 )
@@ -322,7 +323,7 @@ class Accounts:
         wanted = account_name(str(address))
         if role and role not in ROLES:
             raise DirectoryError("invalid", f"{role!r} is not a role", f"Roles are {', '.join(ROLES)}.")
-        _check_quota(quota)
+        check_quota(quota)
         sealed, guid = await self._verifiers(password)
         audit.note(target=str(wanted), after={"address": str(wanted), "role": role or "default", "quota": quota})
         id, role = await self._change(_add_account, self._cipher, wanted, role, quota, sealed, guid, self._now())
@@ -342,7 +343,7 @@ class Accounts:
 
     async def set_quota(self, address: str | Address, quota: int | None) -> None:
         """Set the quota in octets; 0: unlimited, None: the configured default."""
-        _check_quota(quota)
+        check_quota(quota)
         found = await self.find(address)
         user = found.user
         if found.own_quota == quota:
@@ -484,11 +485,6 @@ def _texts(users: Iterable[User]) -> list[str]:
 
 def _article(kind: str) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
-
-
-def _check_quota(quota: int | None) -> None:
-    if quota is not None and not 0 <= quota < 2**62:
-        raise DirectoryError("invalid", f"{quota} is not a quota", "Give octets, 0 for unlimited.")
 
 
 def _add_account(

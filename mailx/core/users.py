@@ -159,3 +159,9 @@ def block_pattern(text: str) -> str:
         return "@" + domain_name(text.removeprefix("@"))
     address = parse(text)
     return f"{address.local}@{address.domain}"
+
+
+def check_quota(quota: int | None) -> None:
+    """Raise DirectoryError unless an account can have ``quota`` octets; None: the configured default."""
+    if quota is not None and not 0 <= quota < 2**62:
+        raise DirectoryError("invalid", f"{quota} is not a quota", "Give octets, 0 for unlimited.")
