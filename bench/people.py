@@ -12,8 +12,10 @@ from collections.abc import Callable
 
 from bench.corpus import Corpus, submitted
 from bench.servers import PASSWORD, MailX
+from mailx.webhook_client import CallRefused, WebhookClient
 
 USERS = 10
+SECRET = "what programs that call sign with"
 ELSEWHERE = "elsewhere.example"  # treats recipients as their names say
 DEAD = "dead.example"  # has a server that nobody reaches
 STRICT = "strict.example"  # wants forged mail refused
@@ -36,7 +38,7 @@ class Actors:
     def run(self, seconds: float) -> None:
         jobs: list[Callable[[], None]] = [self.send] * 2 + [self.submit] + [self.read] * 2 + [self.tidy] * 2 + [self.break_off, self.idle]
         jobs += [self.submit_out] * 2 + [self.forward, self.arrive, self.forge, self.from_there, self.tidy_there]
-        jobs += [self.look, self.meddle, self.command]
+        jobs += [self.look, self.meddle, self.command, self.call, self.call_again]
         threads = [threading.Thread(target=self._repeat, args=(job,)) for job in jobs]
         for thread in threads:
             thread.start()
@@ -50,7 +52,7 @@ class Actors:
             try:
                 job()
                 self.done[job.__name__] += 1
-            except (OSError, RuntimeError, imaplib.IMAP4.error, smtplib.SMTPException) as error:
+            except (OSError, RuntimeError, CallRefused, imaplib.IMAP4.error, smtplib.SMTPException) as error:
                 self.failed[f"{job.__name__}: {type(error).__name__} {str(error)[:80]}"] += 1
             self._stop.wait(random.uniform(0, 0.1))
 
@@ -126,6 +128,28 @@ class Actors:
     def from_there(self) -> None:
         aliases = [f"{name}@{self._here.domain}" for name in ("away", "both")]
         self._submit(self._there, [random.choice((self._user(self._here), self._user(self._here), *aliases))])
+
+    # Programs that call.
+
+    def _calling(self) -> WebhookClient:
+        return WebhookClient(f"http://{self._here.interface}:{self._here.ports['webhook']}", SECRET)
+
+    def call(self) -> None:
+        """For people here and elsewhere; then ask how far it has come."""
+        to = random.choice((self._user(self._here), f"{random.choice(KINDS)}-{random.randint(1, 10**9)}@{ELSEWHERE}"))
+        client = self._calling()
+        taken = client.verify_email(to, token=str(random.randint(1, 10**6)), expires_at="2030-01-01T00:00:00Z")
+        self._stop.wait(random.uniform(0, 1))
+        if client.status(taken["queued_id"])["to"] != to:
+            raise RuntimeError("another call's status")
+
+    def call_again(self) -> None:
+        """Twice with one idempotency key: one call."""
+        fields = {"type": "message", "to": self._user(self._here), "subject": "Twice", "text": "Once is enough. " * random.randint(1, 500)}
+        key = str(random.random())
+        first, second = (self._calling().send(fields, key) for _ in range(2))
+        if first != second:
+            raise RuntimeError("one idempotency key, two calls")
 
     # Mailboxes.
 

@@ -3,8 +3,9 @@
 People send by SMTP and submission, read, flag, move, delete and idle by IMAP, with connections that come and go and some
 that break off. Much of what they submit goes out, signed, to a second MailX over STARTTLS, to a server that accepts,
 refuses, puts off and is slow, to one that is dead and to domains that do not exist; aliases forward, what the second MailX
-sends is checked, and somebody looks at the queue and holds, releases and retries. Resident memory and open descriptors of
-both are sampled; the figures are their growth from the middle third to the last, and what is open when all is quiet.
+sends is checked, programs call the webhook receiver, and somebody looks at the queue and holds, releases and retries. Resident
+memory and open descriptors of both are sampled; the figures are their growth from the middle third to the last, and what is
+open when all is quiet.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from typing import Any
 
 from bench.hop import sign
 from bench.idle import resident
-from bench.people import DEAD, ELSEWHERE, STRICT, USERS, Actors
+from bench.people import DEAD, ELSEWHERE, SECRET, STRICT, USERS, Actors
 from bench.recorder import Recorder
 from bench.report import finish, progress
 from bench.servers import DOMAIN, ROOT, MailX, free_port
@@ -49,6 +50,10 @@ interface = "{address}"
 [queue]
 retry = ["2s", "5s", "20s"]
 warn_after = "10s"
+[webhook]
+secret = "{secret}"
+sender_domain = "{domain}"
+per_minute = 0
 """
 
 
@@ -139,7 +144,7 @@ def servers(directory: Path, resolver: str, port: int) -> tuple[MailX, MailX]:
             interface=address,
             resolver=resolver,
             smtp_port=port,
-            settings=SETTINGS.format(port=port, address=address),
+            settings=SETTINGS.format(port=port, address=address, secret=SECRET, domain=domain),
         )
         for name, domain, address in (("here", DOMAIN, HERE_ADDRESS), ("there", THERE, THERE_ADDRESS))
     )

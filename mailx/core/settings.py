@@ -34,6 +34,7 @@ DEFAULT, DATABASE = "default", "database"
 FIXED = (FILE, ENVIRONMENT)
 REREAD = 30.0  # seconds
 _GIVEN_AWAY = "is for another host; give it again together with the host"
+_PINNED = "must stand beside its password, which is fixed by {name}; set it there and reload, or remove the password there"
 _AGAIN = 5  # times that a change is made anew because somebody else was faster
 _LONGEST_KEY = 100  # characters of what may have been meant for a key
 _PURPOSE = b"setting"
@@ -159,8 +160,8 @@ class Settings:
             config = self._mixed(self._sources.over(following))
         except ConfigError as error:
             raise SettingsError(_problems(error)) from None
-        if self._gives_away(config, values):
-            raise SettingsError({"smarthost.password": _GIVEN_AWAY})
+        if given_away := self._gives_away(config, values):
+            raise SettingsError(given_away)
         return config
 
     async def reload(self) -> Reloaded:
@@ -212,8 +213,8 @@ class Settings:
             raise SettingsError(_problems(error)) from None
         if not wanted:
             return
-        if self._gives_away(config, values):
-            raise SettingsError({"smarthost.password": _GIVEN_AWAY})
+        if given_away := self._gives_away(config, values):
+            raise SettingsError(given_away)
         audit.note(target=", ".join(sorted(wanted)), before=_shown(self.current, wanted), after=_shown(config, wanted))
         changes = {key: None if value is None else self._sealed(key, value) for key, value in wanted.items()}
         if self._store is not None:
@@ -224,11 +225,15 @@ class Settings:
         log.info("Settings changed", event="settings.changed", keys=sorted(wanted))
         await self._apply(config)
 
-    def _gives_away(self, config: Config, values: Mapping[str, JSON]) -> bool:
-        """Whether the stored password would go to a host that it was not given for: whoever may change the host must not get it."""
+    def _gives_away(self, config: Config, values: Mapping[str, JSON]) -> dict[str, str]:
+        """The problem, if a password would go to a host that it was not given for: whoever may change the host must not get it."""
         host = config.smarthost.host
-        stored = "smarthost.password" in self._values and "smarthost.password" not in values
-        return stored and bool(host and config.smarthost.username) and host != self.current.smarthost.host
+        if not host or host == self.current.smarthost.host or "smarthost.password" in values:
+            return {}
+        if "smarthost.password" in self._values:
+            return {"smarthost.password": _GIVEN_AWAY}
+        fixed = self._sources.fixed.get("smarthost.password")
+        return {} if fixed is None else {"smarthost.host": _PINNED.format(name=fixed.name)}
 
     def _sealed(self, key: str, value: JSON) -> bytes:
         plain = json.dumps(value).encode()

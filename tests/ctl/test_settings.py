@@ -96,6 +96,12 @@ class Live(Base):
         self.assertIn("another host", (await self.fail_with("config", "set", "smarthost.host=b.example"))["message"])
         await self.run_command("config", "set", "smarthost.host=b.example", "--secret", "smarthost.password", input="secret\n")
 
+    async def test_a_password_of_the_file_goes_to_no_other_host(self) -> None:
+        await self.begin('[smarthost]\npassword = "secret"\nusername = "me"\n')
+        error = await self.fail_with("config", "set", "smarthost.host=b.example")
+        self.assertIn("smarthost.host: must stand beside its password, which is fixed by", error["message"])
+        self.assertEqual(self.settings.current.smarthost.host, "")
+
     async def test_reload(self) -> None:
         await self.begin()
         self.write_config("[limits]\naccount_day = 8\n[smtp]\nport = 4711\n")
