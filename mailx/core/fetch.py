@@ -113,6 +113,13 @@ class Reader:
         data: bytes = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._blobs.read, content.file, offset, length)
         return data
 
+    async def there(self, content: bytes | Blob) -> bool:
+        """Whether a content can still be read: a file goes with its message."""
+        if isinstance(content, bytes):
+            return True
+        found: bool = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._blobs.exists, content.file)
+        return found
+
     def _batches(self, selected: Selected, uids: Sequence[int], need: int) -> Iterator[Sequence[int]]:
         if not need & _CONTENT:
             for start in range(0, len(uids), BATCH):

@@ -244,6 +244,10 @@ class Mailboxes:
         """``length`` octets (None: all) of a row's content from ``offset`` on; fewer where it ends."""
         return await self._reader.read(content, offset, length)
 
+    async def there(self, content: bytes | Blob) -> bool:
+        """Whether a row's content is still to be had: its file goes with the message when another session expunges it."""
+        return await self._reader.there(content)
+
     async def search(self, selected: Selected, query: Query) -> Uids:
         """The UIDs of the messages that match, rising."""
         return await self._search.matching(selected, query)

@@ -10,6 +10,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from mailx.core.fetch import Blob, Need, Row
 from mailx.imap import sections
+from mailx.imap.answers import No
 from mailx.imap.arrival import Command
 from mailx.imap.commands import Data, Fetch, Item, Section
 from mailx.imap.fetch import Batch, Rendering, Unrendered, compiled, literal
@@ -130,7 +131,7 @@ def _with_flags(session: Session, rendering: Rendering) -> Rendering:
 
 async def _stream(session: Session, rendering: Rendering, row: Row) -> None:
     """The response for one message whose content lies in a file, or was not read because the summary should have had it all."""
-    if row.content is None:
+    if row.content is None or not await session.services.mailboxes.there(row.content):
         row = await _with_content(session, row)
     peer = session.peer
     batch = Batch(session, [row.index], [row])
@@ -151,10 +152,12 @@ async def _stream(session: Session, rendering: Rendering, row: Row) -> None:
 
 
 async def _with_content(session: Session, row: Row) -> Row:
+    """``row`` as the store has it now; raises No if it has it no more."""
     async for rows in session.services.mailboxes.fetch(session.view(), [row.uid], Need.SUMMARY | Need.CONTENT):
         for found in rows:
             return found
-    return row._replace(content=b"")  # expunged by another session in this very moment
+    # Another session has expunged it since the view was taken; this one is told behind the answer (RFC 2180 4.1.2).
+    raise No(b"Some messages are expunged already", b"EXPUNGEISSUED")
 
 
 async def _stream_section(session: Session, section: Section, row: Row) -> None:

@@ -260,6 +260,10 @@ class Blobs:
                 if index * CHUNK >= end:
                     return
 
+    def exists(self, name: str) -> bool:
+        """Whether the file is there."""
+        return os.path.exists(self._path(name))
+
     def size(self, name: str) -> int:
         """Octets of content, told from the size of the file."""
         return _layout(os.stat(self._path(name)).st_size)[1]

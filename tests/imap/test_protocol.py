@@ -438,6 +438,29 @@ class StreamTests(EdgeTestCase):
             self.assertEqual(bytes(client.data), b"")
             self.assertEqual(len(self.flushLoggedErrors(OSError, Unavailable)), 1)
 
+    @coroutine
+    async def test_expunged_meanwhile(self) -> None:
+        """A file goes with its message: a fetch that comes too late says so and tells of the expunge, and the session goes on."""
+        edge = await self.edge()
+        uid = await self.world.file(self.user, b"Subject: x\r\n\r\n" + b"0123456789abcde\r\n" * 50000)
+        await self.world.file(self.user, b"Subject: y\r\n\r\nsmall\r\n")
+        client = await edge.login(select="INBOX")
+        other = await edge.login(select="INBOX")
+        found = self.world.mailboxes.there
+
+        async def late(content: object) -> bool:
+            self.patch(self.world.mailboxes, "there", found)
+            await other.command(b"STORE 1 +FLAGS.SILENT (\\Deleted)")
+            await other.command(b"UID EXPUNGE %d" % uid)
+            await self.world.sweep.messages()
+            return await found(content)  # type: ignore[arg-type]
+
+        self.patch(self.world.mailboxes, "there", late)
+        lines = await client.command(b"FETCH 1 BODY.PEEK[]")
+        self.assertEqual(lines[-1], b"t NO [EXPUNGEISSUED] Some messages are expunged already")
+        self.assertIn(b"* 1 EXPUNGE", await client.command(b"NOOP"))
+        self.assertIn(b"small", await client.command(b"FETCH 1 BODY.PEEK[TEXT]"))
+
 
 class BrokenOffTests(EdgeTestCase):
     COMMANDS = (
