@@ -1,5 +1,6 @@
 """A real ``twistd`` process for the system tests, in a directory of its own, on free loopback ports."""
 
+import fcntl
 import os
 import random
 import re
@@ -71,23 +72,45 @@ def program(name: str) -> str:
     raise SkipTest(reason)
 
 
+_claims: int | None = None
+_given: set[int] = set()
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of 127.0.0.1 that nothing uses, all different.
 
     They lie below those that the system gives to outgoing connections: one that is free while its server restarts is not taken.
+    Nor is it by tests in other processes: what was given once is kept until this process ends.
     """
     ports: list[int] = []
     while len(ports) < count:
         port = random.randrange(10000, 32000)
+        if not _claimed(port):
+            continue
         with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
             try:
                 stream.bind(("127.0.0.1", port))
                 datagram.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        if port not in ports:
-            ports.append(port)
+        ports.append(port)
     return ports
+
+
+def _claimed(port: int) -> bool:
+    """Take ``port`` for this process: a lock on one octet of a file that all tests of this user share."""
+    global _claims
+    if _claims is None:
+        path = os.path.join(tempfile.gettempdir(), f"mailx-test-ports-{os.getuid()}")
+        _claims = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # closing it would give all ports back
+    if port in _given:
+        return False
+    try:
+        fcntl.lockf(_claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    _given.add(port)
+    return True
 
 
 class Server:
