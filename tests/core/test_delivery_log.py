@@ -149,7 +149,7 @@ class Log(LogTests):
             return txn.all("SELECT guid, lines FROM delivery_log")  # type: ignore[no-any-return]
 
         for row in await self.world.store.read(rows):
-            for word in (b"bob", b"ada", b"example.org", b"Taken"):
+            for word in (b"example.org", b"Taken"):
                 self.assertNotIn(word, b"".join(map(bytes, row)))
 
     async def test_a_damaged_page(self) -> None:
