@@ -44,7 +44,7 @@ class Errand:
     stopping: bool = False
 
     def step(self, count: int) -> None:
-        """``count`` more rows are done; raises Stopped when that is all for now."""
+        """``count`` more rows are done; raises Stopped when no more is to be done."""
         self.done += count
         if self.stopping:
             raise Stopped
