@@ -121,6 +121,7 @@ servers = ["{self.resolver}"]
         command = [str(BIN / "twistd"), "-n", "--pidfile=", "mailx", "--config", "mailx.toml"]
         # By the environment, so that ``settings`` may have tables of these names.
         ports = {f"MAILX_{name.upper()}__PORT": str(self.ports[name]) for name in ("webhook", "panel")}
+        ports.update(MAILX_FEDERATION__PORT="0", MAILX_FEDERATION__HTTPS_PORT="0")
         with open(self.directory / "twistd.log", "ab") as log:
             self.process = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=log, env={**os.environ, **ports})
         wait_for_port(self.ports["imaps"], process=self.process, address=self.interface)

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from attrs import Attribute, Factory, fields, frozen, has
 
+from mailx.config_federation import Contacts, Federation, Traces
 from mailx.config_setting import FORMS, setting
 from mailx.config_setting import endpoint as endpoint
 from mailx.config_setting import is_loopback as is_loopback
@@ -434,12 +435,15 @@ class Config:
     queue: Queue = Factory(Queue)
     limits: Limits = Factory(Limits)
     smarthost: Smarthost = Factory(Smarthost)
+    federation: Federation = Factory(Federation)
+    contacts: Contacts = Factory(Contacts)
     checks: Checks = Factory(Checks)
     clamav: ClamAV = Factory(ClamAV)
     webhook: Webhook = Factory(Webhook)
     panel: Panel = Factory(Panel)
     alerts: Alerts = Factory(Alerts)
     log: Log = Factory(Log)
+    traces: Traces = Factory(Traces)
     health: Health = Factory(Health)
     admin: Admin = Factory(Admin)
 
@@ -486,6 +490,8 @@ def listeners(config: Config) -> list[tuple[str, str, int]]:
         ("smtp.lmtp_port", smtp.lmtp_interface, smtp.lmtp_port),
         ("imap.port", server.interface, imap.port),
         ("imap.tls_port", server.interface, imap.tls_port),
+        ("federation.port", server.interface, config.federation.port),
+        ("federation.https_port", server.interface, config.federation.https_port),
         ("webhook.port", server.interface, config.webhook.port),
         ("panel.port", config.panel.interface, config.panel.port),
         ("health.port", health.interface, health.port),

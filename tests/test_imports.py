@@ -10,18 +10,27 @@ from twisted.trial.unittest import SynchronousTestCase
 import mailx
 
 ROOT = Path(mailx.__file__).parent
-EDGES = ("smtp", "imap", "pop3", "outbound", "web")
+EDGES = ("smtp", "imap", "pop3", "outbound", "federation", "web")
 OUTSIDE = ("checks", "ops", *EDGES)
 
 # The parts of mailx that each part may import; a part may always import itself. Absent: everything.
 ALLOWED = {
     "mail": set(),
     "config": {"mail"},
+    "identity": {"mail"},
     "store": {"mail", "config"},
-    "core": {"mail", "store", "config"},
-    **{part: {"mail", "core", "config"} for part in OUTSIDE},
+    "core": {"mail", "identity", "store", "config"},
+    **{part: {"mail", "identity", "core", "config"} for part in OUTSIDE},
 }
-PURE = {"mail": {"attr", "attrs"}, "config": {"attr", "attrs", "cattrs"}}  # third-party packages of the parts without I/O
+PURE = {  # third-party packages of the parts without I/O
+    "mail": {"attr", "attrs"},
+    "identity": {"attr", "attrs", "nacl", "cryptography"},
+    "config": {"attr", "attrs", "cattrs"},
+}
+    "mail": {"attr", "attrs"},
+    "identity": {"attr", "attrs", "nacl", "cryptography"},
+    "config": {"attr", "attrs", "cattrs"},
+}  # third-party packages of the parts without I/O
 
 
 def part(module: str) -> str:

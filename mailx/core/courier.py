@@ -16,6 +16,8 @@ PLAIN = "plain"  # Attempt.security, from the weakest up: nothing encrypted
 ENCRYPTED = "encrypted"  # TLS with whoever answered
 VERIFIED = "verified"  # TLS with a certificate of a known authority for the right name (MTA-STS, a relay)
 DANE = "dane"  # TLS with the key that DNSSEC vouches for
+FEDERATED = "federated"  # mutual TLS, both sides proved by the keys of their domains
+SEALED = "sealed"  # the same, and only the recipient's own key opens the message
 
 
 @frozen
@@ -24,9 +26,10 @@ class Attempt:
 
     reply: Reply  # 2xx delivered, 4xx again later, 5xx never
     host: str = ""  # who said so, "mx.example.org [192.0.2.1]:25"; empty: nobody was reached, this server says so
-    security: str = ""  # PLAIN, ENCRYPTED, VERIFIED or DANE; empty: no connection
+    security: str = ""  # PLAIN, ENCRYPTED, VERIFIED, DANE, FEDERATED or SEALED; empty: no connection
     tls: str = ""  # "TLSv1.3 TLS_AES_256_GCM_SHA384" or empty
     unreachable: bool = False  # the destination as a whole does not work now: others to it need not be tried either
+    proof: str = ""  # the receiving domain's signed acknowledgement, as JSON (federation); kept in the timeline
     reports: bool = False  # the next server honours NOTIFY itself (it announced DSN)
 
 

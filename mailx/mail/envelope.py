@@ -29,6 +29,7 @@ class Origin:
     helo: str = ""
     account: int | None = None  # id of the authenticated account
     tls: str = ""  # "TLSv1.3 TLS_AES_256_GCM_SHA384" or ""
+    domain: str = ""  # the domain whose key this channel has proved (federation)
 
     @property
     def ours(self) -> bool:
@@ -85,6 +86,7 @@ class Forwarding:
 WISHES_NOTHING = Wish()
 DEMANDS_NOTHING = Demands()
 WEBHOOK = "HTTP"  # Origin.protocol of what a program posts to the webhook receiver
+FEDERATION = "MAILX"  # Origin.protocol of what another MailX server delivers over federation
 GENERATED = "local"  # Origin.protocol of what this server writes itself: delivery reports
 
 

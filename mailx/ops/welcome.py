@@ -24,6 +24,8 @@ _LABELS = {
     "smtp.lmtp_port": "LMTP",
     "imap.port": "IMAP, STARTTLS",
     "imap.tls_port": "IMAP, TLS",
+    "federation.port": "federation with other MailX",
+    "federation.https_port": "public site (HTTPS)",
     "webhook.port": "webhook receiver",
     "panel.port": "control panel",
     "health.port": "health and metrics (HTTP)",

@@ -31,6 +31,8 @@ PORTS = (
     "smtp.lmtp_port",
     "imap.port",
     "imap.tls_port",
+    "federation.port",
+    "federation.https_port",
     "webhook.port",
     "panel.port",
     "health.port",

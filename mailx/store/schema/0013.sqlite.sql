@@ -1,0 +1,1 @@
+-- MailX schema 13: the keys of our domains.

@@ -1,0 +1,1 @@
+-- MailX schema 14: the keys of our users, and what opens them.

@@ -1,0 +1,1 @@
+-- MailX schema 15: other MailX servers: what is known of them.

@@ -1,0 +1,1 @@
+-- MailX schema 16: transfers: what came by federation, and its acknowledgements.

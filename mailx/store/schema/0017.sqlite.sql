@@ -1,0 +1,1 @@
+-- MailX schema 17: sealed accounts: mail that waits for its owner.

@@ -1,0 +1,1 @@
+-- MailX schema 18: contacts, first contact, block lists.

@@ -1,0 +1,1 @@
+-- MailX schema 19: the transparency log of keys.

@@ -1,0 +1,1 @@
+-- MailX schema 20: what other domains' logs have said.
