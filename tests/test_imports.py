@@ -27,10 +27,6 @@ PURE = {  # third-party packages of the parts without I/O
     "identity": {"attr", "attrs", "nacl", "cryptography"},
     "config": {"attr", "attrs", "cattrs"},
 }
-    "mail": {"attr", "attrs"},
-    "identity": {"attr", "attrs", "nacl", "cryptography"},
-    "config": {"attr", "attrs", "cattrs"},
-}  # third-party packages of the parts without I/O
 
 
 def part(module: str) -> str:
