@@ -181,7 +181,7 @@ def _standing(before: _Standing, key: DomainKey, moment: int) -> _Standing:
     eldest = next(iter(good), None)
     if eldest is not None and key.statement.signed_by(eldest):  # the owner's own hand: nothing else counts any more
         return {key.recovery: None}
-    after = {each: moment + RECOVERY_DELAY if until is None else until for each, until in good.items() if each != key.recovery}
+    after: _Standing = {each: moment + RECOVERY_DELAY if until is None else until for each, until in good.items() if each != key.recovery}
     after[key.recovery] = None
     return after
 
