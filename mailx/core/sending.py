@@ -296,7 +296,7 @@ class Sending:
         self, slot: Slot[Shipment], courier: ICourier, shipment: Shipment, recipients: Sequence[Address]
     ) -> Mapping[Address, Attempt] | None:
         """What the courier brings; None: it was broken off by the end of the server, and nobody knows."""
-        envelope = evolve(shipment.envelope, recipients=tuple(recipients), wishes=_wishes(shipment))
+        envelope = evolve(shipment.envelope, recipients=tuple(recipients), wishes=_wishes(shipment), dispatch=shipment.guid)
         trying: Deferred[Mapping[Address, Attempt]] = Deferred.fromCoroutine(
             _awaited(courier.deliver(envelope, recipients, shipment.way.destination))
         )

@@ -106,3 +106,4 @@ class Envelope:
     demands: Demands = field(default=DEMANDS_NOTHING, kw_only=True)
     wishes: Mapping[Address, Wish] = field(default=Factory(dict), kw_only=True)  # of those recipients that have some
     forwarding: Forwarding | None = field(default=None, kw_only=True)
+    dispatch: bytes = field(default=b"", kw_only=True)  # what the queue calls the message at each attempt, of one that leaves

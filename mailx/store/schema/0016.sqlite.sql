@@ -1,1 +1,12 @@
--- MailX schema 16: transfers: what came by federation, and its acknowledgements.
+-- MailX schema 16: what other MailX servers have delivered, so that nothing they repeat is stored twice.
+--   transfers.transfer   Cipher.hash(b"transfer", our domain and theirs, the transfer's id)
+--   transfers.recipient  Cipher.hash(b"transferred", transfer, the recipient's address)
+--   transfers.outcome    Cipher.seal(b"transfer", transfer and recipient, JSON of core.transfers)
+CREATE TABLE transfers (
+    transfer BLOB NOT NULL,
+    recipient BLOB NOT NULL,
+    created INTEGER NOT NULL,
+    outcome BLOB NOT NULL,                      -- sealed
+    PRIMARY KEY (transfer, recipient)
+) WITHOUT ROWID;
+CREATE INDEX transfers_created ON transfers (created);
