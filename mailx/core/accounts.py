@@ -224,7 +224,7 @@ class Accounts:
         if row is None:
             opened = Verifiers.decode(self._cipher.open(_CREDENTIALS, self._decoy_guid, self._decoy_sealed))
             return None, opened.with_salt(salt)
-        return self._user(row), Verifiers.decode(self._cipher.open(_CREDENTIALS, bytes(row[7]), bytes(row[8])))
+        return self._user(row), Verifiers.decode(self._cipher.open(_CREDENTIALS, bytes(row[7]), bytes(row[9])))
 
     async def note_logins(self, logins: Sequence[tuple[int, int]]) -> None:
         """Keep (account id, seconds since 1970) as last logins."""
@@ -235,9 +235,9 @@ class Accounts:
         return await self._store.read(accounts.totals)
 
     def _user(self, row: Row) -> User:
-        id, local, domain, role, state, quota, used, guid = row[:8]
+        id, local, domain, role, state, quota, used, guid, sealed = row[:9]
         limit = self._settings.quota if quota is None else int(quota)
-        return User(int(id), Address(local, domain), role, state, limit, int(used), bytes(guid))
+        return User(int(id), Address(local, domain), role, state, limit, int(used), bytes(guid), sealed)
 
     # What administrators change
 
@@ -303,8 +303,8 @@ class Accounts:
         return self._details(row, dict.fromkeys(str(Address(local, domain)) for local, domain, *_ in names))
 
     def _details(self, row: Row, names: Iterable[str] = ()) -> Details:
-        last_login = None if row[9] is None else int(row[9])
-        return Details(self._user(row), int(row[8]), last_login, None if row[5] is None else int(row[5]), tuple(names))
+        last_login = None if row[10] is None else int(row[10])
+        return Details(self._user(row), int(row[9]), last_login, None if row[5] is None else int(row[5]), tuple(names))
 
     async def _verifiers(self, password: str) -> tuple[bytes, bytes]:
         """Fresh verifiers, sealed, and the octets that bind the seal."""

@@ -11,6 +11,8 @@ from mailx.mail.address import Address, AddressError
 ROLES = ("user", "owner", "admin")
 ACTIVE = "active"
 SUSPENDED = "suspended"
+SERVER = "server"
+CLIENT = "client"
 
 _ACCOUNT_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\Z")
 
@@ -36,6 +38,7 @@ class User:
     quota: int  # the configured default already applied
     used: int
     credentials_version: bytes = field(repr=False)  # new with every password
+    sealed: str = ""  # SERVER: opened by a login here; CLIENT: never here; empty: not at all
 
     @property
     def active(self) -> bool:

@@ -15,9 +15,10 @@ from mailx.store import Row, Txn, aliases, entries
 from mailx.store.cipher import Cipher
 from mailx.store.names import Missing, claim, listed, lock
 
-_COLUMNS = "a.id, a.local, d.name, a.role, a.state, a.quota, a.used, a.credentials_guid"
+_COLUMNS = "a.id, a.local, d.name, a.role, a.state, a.quota, a.used, a.credentials_guid, a.sealed"
 _FROM = "FROM accounts a JOIN domains d ON d.id = a.domain_id"
 _SLICE = 1000  # rows
+_WAITING = 100  # rows with contents
 
 
 @frozen
@@ -49,7 +50,7 @@ def add(txn: Txn, local: str, domain: str, role: str, quota: int | None, sealed:
 
 
 def by_id(txn: Txn, id: int) -> Row | None:
-    """(id, local, domain, role, state, quota, used, credentials guid), or None."""
+    """(id, local, domain, role, state, quota, used, credentials guid, sealed), or None."""
     return txn.one(f"SELECT {_COLUMNS} {_FROM} WHERE a.id = ? AND a.state <> 'deleted'", (id,))
 
 
@@ -160,6 +161,11 @@ def set_state(txn: Txn, id: int, state: str) -> None:
     _update(txn, id, "UPDATE accounts SET state = ? WHERE id = ? AND state <> 'deleted'", (state, id))
 
 
+def set_sealed(txn: Txn, id: int, mode: str) -> None:
+    """Set who opens the account's mail: server, client, or "" for mail that is not sealed; raises Missing."""
+    _update(txn, id, "UPDATE accounts SET sealed = ? WHERE id = ? AND state <> 'deleted'", (mode, id))
+
+
 def set_role(txn: Txn, id: int, role: str) -> None:
     """Set the role; raises Missing."""
     _update(txn, id, "UPDATE accounts SET role = ? WHERE id = ? AND state <> 'deleted'", (role, id))
@@ -192,6 +198,8 @@ def delete_slice(txn: Txn, id: int) -> bool:
     mailbox = txn.one("SELECT id FROM mailboxes WHERE account_id = ? ORDER BY id LIMIT 1", (id,))
     if mailbox is not None:
         entries.purge(txn, int(mailbox[0]))
+        return False
+    if txn.execute("DELETE FROM waiting WHERE id IN (SELECT id FROM waiting WHERE account_id = ? ORDER BY id LIMIT ?)", (id, _WAITING)):
         return False
     hashes = txn.all("SELECT hash FROM threads WHERE account_id = ? ORDER BY hash LIMIT ?", (id, _SLICE))
     if hashes:

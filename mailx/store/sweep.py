@@ -20,8 +20,9 @@ def remove_unreferenced(txn: Txn, limit: int) -> tuple[int, list[str]]:
 
 
 def referenced_files(txn: Txn, after: str, limit: int) -> list[str]:
-    """At most ``limit`` names of files above ``after``, in order."""
-    return [str(name) for (name,) in txn.all("SELECT file FROM messages WHERE file > ? ORDER BY file LIMIT ?", (after, limit))]
+    """At most ``limit`` names of files above ``after``, in order: of messages, and of those that wait for their owner."""
+    sql = "SELECT file FROM messages WHERE file > ? UNION SELECT file FROM waiting WHERE file > ? ORDER BY file LIMIT ?"
+    return [str(name) for (name,) in txn.all(sql, (after, after, limit))]
 
 
 def abandoned(txn: Txn, file: str) -> bool:
@@ -30,4 +31,6 @@ def abandoned(txn: Txn, file: str) -> bool:
     On SQLite a failed write is over. On PostgreSQL a COMMIT whose answer was lost may still come to pass, so that only
     the sweep, much later, can tell.
     """
-    return txn.dialect == "sqlite" and txn.one("SELECT 1 FROM messages WHERE file = ?", (file,)) is None
+    if txn.dialect != "sqlite":
+        return False
+    return txn.one("SELECT 1 FROM messages WHERE file = ? UNION SELECT 1 FROM waiting WHERE file = ?", (file, file)) is None
