@@ -3,7 +3,7 @@
 Everything here happens after the commit and must not fail it: a report that cannot be made is logged.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prometheus_client import Counter
@@ -13,10 +13,10 @@ from mailx.core import metrics, quota
 from mailx.core.accounts import Accounts, User
 from mailx.core.bounces import Report
 from mailx.core.courier import Attempt
+from mailx.core.forms import Forms
 from mailx.core.policy import Findings
 from mailx.core.progress import DELIVERED, Progress, Step
 from mailx.core.receivers import Reached
-from mailx.core.sealing import Sealed
 from mailx.core.timeline import Timeline
 from mailx.core.tracing import Tracing
 from mailx.mail import dsn
@@ -77,17 +77,24 @@ class Arrivals:
             self._timeline.note(envelope.id, "refused", keys, reply=str(reply), **facts)
 
     def accepted(
-        self, envelope: Envelope, sealed: Sealed, findings: Findings, reached: Reached, outcomes: Sequence[Outcome | None]
+        self, envelope: Envelope, forms: Forms, findings: Findings, reached: Reached, outcomes: Mapping[int, Outcome | None]
     ) -> None:
-        """Note where the message came from, and where it went."""
+        """Note where the message came from, and where it went.
+
+        The Message-ID of one that was only stored sealed is not noted: what it says is for its recipients.
+        """
         if self._progress.active:
-            self._tell(envelope, sealed.size, reached, outcomes)
+            self._tell(envelope, reached, outcomes)
         timeline = self._timeline
         if timeline is None:
             return
-        keys, facts = _came(envelope, findings, sealed.identifiers[0])
+        names = [form.sealed.identifiers[0] for form in forms.stored if form.sealed is not None]
+        keys, facts = _came(envelope, findings, names[0] if names else b"")
+        keys += [name.decode("utf-8", "replace") for name in names[1:] if name]
         timeline.note(envelope.id, "accepted", keys, **facts)
-        served = [str(user.address) for user, outcome in zip(reached.users.values(), outcomes, strict=True) if isinstance(outcome, Placed)]
+        for event, told in forms.notes:
+            timeline.note(envelope.id, event, (), **(told | {"recipients": told["recipients"][:_NAMED]}))
+        served = [str(user.address) for id, user in reached.users.items() if isinstance(outcomes[id], Placed)]
         if served:
             junk = {"mailbox": "junk"} if findings.junk else {}
             timeline.note(envelope.id, "stored", served, accounts=served[:_NAMED], **junk)
@@ -96,11 +103,11 @@ class Arrivals:
             forwarder = {"forwarder": reached.forwarder} if reached.forwarder else {}
             timeline.note(envelope.id, "queued", onward, recipients=onward[:_NAMED], count=len(onward), **forwarder)
 
-    def _tell(self, envelope: Envelope, size: int, reached: Reached, outcomes: Sequence[Outcome | None]) -> None:
+    def _tell(self, envelope: Envelope, reached: Reached, outcomes: Mapping[int, Outcome | None]) -> None:
         """Tell of the mailboxes that took the message."""
-        origin = envelope.origin
-        for user, outcome in zip(reached.users.values(), outcomes, strict=True):
-            if isinstance(outcome, Placed):
+        origin, size = envelope.origin, envelope.message.size
+        for id, user in reached.users.items():
+            if isinstance(outcomes[id], Placed):
                 to = user.address
                 self._progress.tell(
                     Step(envelope.id, 0, to, DELIVERED, _DELIVERED, "", origin.account, origin.protocol, to, envelope.sender, size, 1, 0)

@@ -38,12 +38,6 @@ class Reached:
     expanded: list[Address] = Factory(list)  # those of them that became several
     forwarder: str = ""  # the domain that passes the message on, if it is not its sender who has it sent
 
-    def together(self) -> tuple[tuple[int, ...], ...]:
-        """The places in ``users`` of the accounts of each recipient that reaches several."""
-        several = [ids for ids in self.recipients.values() if len(ids) > 1]
-        places = {id: place for place, id in enumerate(self.users)} if several else {}
-        return tuple([tuple([places[id] for id in ids]) for ids in several])
-
     def promised(self) -> set[int]:
         """The accounts of recipients that are also passed on: their sender hears of success, so they take the message in any case."""
         return {id for recipient in self.passing for id in self.recipients[recipient]}

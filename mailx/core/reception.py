@@ -7,12 +7,12 @@ the reply for the client; then nothing of the message was kept.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -24,6 +24,8 @@ from mailx.core.arrivals import Arrivals
 from mailx.core.bounces import Bounces, Report
 from mailx.core.calls import Posted
 from mailx.core.content import Content, Threads, with_fields
+from mailx.core.filing import Cabinet, Filed
+from mailx.core.forms import Form, Forms, Owns, Parts, Places, by_account, divided, together
 from mailx.core.gathering import Gathering
 from mailx.core.policy import Findings, IPolicy, Policy
 from mailx.core.progress import Progress
@@ -31,25 +33,24 @@ from mailx.core.receivers import UNKNOWN, Reached, Receivers
 from mailx.core.router import Router
 from mailx.core.sealing import Sealed, Sealing
 from mailx.core.srs import SRS
+from mailx.core.storing import Storing, prepared
 from mailx.core.timeline import Timeline
 from mailx.core.tracing import Tracing
 from mailx.core.users import canonical_domain
 from mailx.mail.address import Address
-from mailx.mail.envelope import GENERATED, WISHES_NOTHING, Envelope, Filing, Forwarding, Origin
-from mailx.mail.message import Spooled
-from mailx.mail.names import INBOX, MailboxError, normal
+from mailx.mail.envelope import GENERATED, WISHES_NOTHING, Envelope, Forwarding, Origin
+from mailx.mail.names import INBOX
 from mailx.mail.reply import Refused, Reply, Unavailable
-from mailx.store import Store, keywords
+from mailx.store import Store
 from mailx.store.blobs import Blobs
 from mailx.store.cipher import Cipher
-from mailx.store.delivery import Consignment, Delivery, Outcome, Outcomes, Placed, Problem, Target, deliver, junk
+from mailx.store.delivery import Consignment, Delivery, Outcome, Outcomes, Placed, Problem, Target, junk
 from mailx.store.mailboxes import name_hash
 from mailx.store.messages import charge
 from mailx.store.queue import Settlement
-from mailx.store.sweep import abandoned
 
 if TYPE_CHECKING:
-    from mailx.core.queue import Planned, Queue
+    from mailx.core.queue import Queue
 
 log = Logger()
 
@@ -62,14 +63,6 @@ TOO_MANY_HOPS = Reply(554, "5.4.6", "Too many hops: the message goes round in a 
 
 HOPS = 50  # Received fields of a message that comes in; RFC 5321 6.3 wants at least 100 or a better idea
 _INBOXES = 10000  # accounts for which the hash of INBOX is kept
-
-
-@frozen
-class Filed:
-    """Where messages were filed, for APPENDUID (RFC 4315)."""
-
-    uidvalidity: int
-    uids: tuple[int, ...]
 
 
 class Reception:
@@ -93,11 +86,15 @@ class Reception:
         timeline: Timeline | None = None,
         srs: SRS | None = None,
         progress: Progress | None = None,
+        first_contact: Places | None = None,
+        outgoing: Parts | None = None,
+        arrivals: Owns | None = None,
     ) -> None:
         """Sizes are in octets, see the settings of store and accounts; ``hostname`` makes missing Message-IDs.
 
         Without a ``queue`` no mail leaves; without ``srs`` forwarded mail keeps its sender. ``tracing`` turns on the
-        debug lines of every quota check and update. ``progress`` hears what mailboxes took.
+        debug lines of every quota check and update. ``progress`` hears what mailboxes took. ``first_contact`` chooses mailboxes,
+        ``outgoing`` and ``arrivals`` seal what leaves and what arrives.
         """
         self._store = store
         self._cipher = cipher
@@ -107,6 +104,7 @@ class Reception:
         self._receivers = Receivers(Router(directory, srs), at_rcpt, queue is not None, reactor)
         self._queue = queue
         self._srs = srs
+        self._places, self._parts, self._owns = first_contact, outgoing, arrivals
         self._bounces: Bounces | None = None
         self._reactor = reactor
         self._threads: Threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
@@ -118,6 +116,8 @@ class Reception:
         self._inbox = lru_cache(maxsize=_INBOXES)(lambda id: name_hash(cipher, id, INBOX))  # of an account, its hash
         self._gathering = Gathering(reactor)
         self._arrivals = Arrivals(directory, timeline, reactor, tracing, progress or Progress())
+        self._storing = Storing(store, self._threads)
+        self._cabinet = Cabinet(store, cipher, self._sealing, self._storing, self._arrivals, default_quota, reactor)
 
     def bounce_with(self, bounces: Bounces) -> None:
         """Report successes, where senders ask for it, by ``bounces``."""
@@ -176,8 +176,12 @@ class Reception:
         """
         started = self._reactor.seconds()
         findings = Findings()
-        sealed: Sealed | None = None
-        planned: Planned | None = None
+        forms = Forms([Form(envelope.message)])
+
+        def keep(made: Forms) -> None:
+            nonlocal forms
+            forms = made
+
         try:
             await self._gathering.turn()
             await self._check(envelope, findings)
@@ -186,77 +190,100 @@ class Reception:
                 raise Refused(CHANGED if reached.recipients else next(iter(reached.refused.values())))
             if not reached.recipients:
                 _undo(findings)
-                await self._discard(envelope.message.content)
+                await self._storing.discard(*forms.files())
                 return reached.refused
             if findings.fields:
                 envelope = evolve(envelope, message=await with_fields(envelope.message, findings.fields, self._blobs, self._threads))
-            sealed = await self._sealing.seal(envelope.message, bool(reached.users))
-            delivery = await self._delivery(sealed, await self._targets(envelope, sealed, findings, reached, each), int(time()))
-            if each:
-                delivery = evolve(delivery, together=reached.together())
-            if reached.onward and self._queue is not None:
-                planned = await self._queue.plan(await self._outward(envelope, findings, reached), tuple(reached.onward.values()))
-                delivery = evolve(delivery, parcel=planned.parcel)
+                forms.every[0].message = envelope.message
+            leaving = await self._outward(envelope, findings, reached) if reached.onward and self._queue is not None else None
+            await divided(envelope, findings, reached, leaving, self._owns, self._parts, keep)
+            deliveries = await self._deliveries(envelope, forms, findings, reached, each)
         except Exception as error:
-            _undo(findings)
-            await self._discard(envelope.message.content, sealed.file if sealed else None)
+            await self._given_up(forms, findings)
             if isinstance(error, Refused) and not isinstance(error, Unavailable):
                 self._arrivals.refused(envelope, findings, error.reply)
             raise
-        consignment = Consignment((delivery,), each, settling, None if call is None else call.record)
-        outcomes = await self._committed(consignment, sealed, findings, planned)
-        if call is not None and call.meets(outcomes.call):
-            _undo(findings)
-            self._drop(planned)
-            await self._discard(sealed.file)
+        record = None if call is None else call.record
+        groups = together(reached, forms.stored) if each else ()
+        answers = await self._committed(Consignment(deliveries, each, settling, record, True, groups), forms, findings)
+        if call is not None and call.meets(next((each.call for each in answers if each.call is not None), None)):
+            await self._given_up(forms, findings)
             return dict.fromkeys(reached.recipients, OK)
-        return await self._concluded(envelope, sealed, findings, reached, outcomes, planned, started, each)
+        return await self._concluded(envelope, forms, findings, reached, answers, started, each)
 
-    async def _committed(self, consignment: Consignment, sealed: Sealed, findings: Findings, planned: "Planned | None") -> Outcomes:
-        """What became of the only delivery of ``consignment``."""
+    async def _deliveries(self, envelope: Envelope, forms: Forms, findings: Findings, reached: Reached, each: bool) -> tuple[Delivery, ...]:
+        """What to store of each form that somebody takes."""
+        deliveries = []
+        now = int(time())
+        stored = forms.stored
+        for form in stored:
+            form.sealed = await self._sealing.seal(form.message, bool(form.ids) and not form.waiting)
+        chosen = await self._chosen(envelope, findings, reached)
+        for form in stored:
+            if form.sealed is None:
+                continue
+            targets = await self._targets(envelope, form, form.sealed, chosen, reached, each)
+            delivery = prepared(form.sealed, targets, now, waiting=form.waiting)
+            if form.outward is not None and self._queue is not None:
+                form.planned = await self._queue.plan(form.outward, form.onward)
+                delivery = evolve(delivery, parcel=form.planned.parcel)
+            deliveries.append(delivery)
+        return tuple(deliveries)
+
+    async def _committed(self, consignment: Consignment, forms: Forms, findings: Findings) -> list[Outcomes]:
+        """What became of the deliveries of ``consignment``."""
         try:
-            (outcomes,) = await self._store_all(consignment, [sealed])
+            return await self._storing.commit(consignment, [form.sealed for form in forms.stored if form.sealed is not None])
         except Exception:
             _undo(findings)
-            self._drop(planned)
+            self._drop(forms)
+            if (file := forms.unused) is not None:
+                await self._storing.discard(file)
             raise
-        return outcomes
+
+    async def _given_up(self, forms: Forms, findings: Findings) -> None:
+        """Nothing of the message is stored."""
+        _undo(findings)
+        self._drop(forms)
+        await self._storing.discard(*forms.files())
 
     async def _concluded(
         self,
         envelope: Envelope,
-        sealed: Sealed,
+        forms: Forms,
         findings: Findings,
         reached: Reached,
-        outcomes: Outcomes,
-        planned: "Planned | None",
+        answers: Sequence[Outcomes],
         started: float,
         each: bool,
     ) -> Mapping[Address, Reply]:
         """After the commit: whoever must know is told; the replies."""
-        if not outcomes.rows and not any(isinstance(outcome, Placed) for outcome in outcomes):
-            _undo(findings)
-            self._drop(planned)
-            self._arrivals.placed(envelope, sealed.size, zip(reached.users.values(), outcomes, strict=True))
-            await self._discard(sealed.file)
+        outcomes = by_account(forms.stored, answers)
+        if not any([answer.rows or any([isinstance(outcome, Placed) for outcome in answer]) for answer in answers]):
+            self._placed(envelope, forms, reached, outcomes)
+            await self._given_up(forms, findings)
             if not each:
-                reply = CHANGED if Problem.GONE in outcomes else FULL if Problem.FULL in outcomes else SETTLED
+                found = outcomes.values()
+                reply = CHANGED if Problem.GONE in found else FULL if Problem.FULL in found else SETTLED
                 self._arrivals.refused(envelope, findings, reply)
                 raise Refused(reply)
         else:
             with _guarded(envelope):  # before the queue begins, so that the notes stand in their order
-                placed = self._arrivals.placed(envelope, sealed.size, zip(reached.users.values(), outcomes, strict=True))
-                self._arrivals.count(envelope.origin.protocol, sealed.size, placed, started)
-                self._arrivals.accepted(envelope, sealed, findings, reached, outcomes)
-            if planned is not None and self._queue is not None:
-                with _guarded(envelope):
-                    self._queue.placed(planned, outcomes.rows)
+                self._arrivals.count(
+                    envelope.origin.protocol, envelope.message.size, self._placed(envelope, forms, reached, outcomes), started
+                )
+                self._arrivals.accepted(envelope, forms, findings, reached, outcomes)
+            rows = {id(form): answer.rows for form, answer in zip(forms.stored, answers, strict=True)}
+            for form, planned in forms.planned():
+                if self._queue is not None:
+                    with _guarded(envelope):
+                        self._queue.placed(planned, rows[id(form)])
+            await self._discard_unplaced(forms, answers)
         if not each:
             replies: Mapping[Address, Reply] = dict.fromkeys(reached.recipients, OK)
         else:
-            found = dict(zip(reached.users, outcomes, strict=True))
             replies = reached.refused | {
-                recipient: OK if recipient in reached.passing else _verdict([found[id] for id in ids])
+                recipient: OK if recipient in reached.passing else _verdict([outcomes[id] for id in ids])
                 for recipient, ids in reached.recipients.items()
             }
         if envelope.wishes and self._bounces is not None:
@@ -265,30 +292,57 @@ class Reception:
                 Deferred.fromCoroutine(self._report(self._bounces, envelope, reports)).addErrback(_not_reported)
         return replies
 
+    def _placed(self, envelope: Envelope, forms: Forms, reached: Reached, outcomes: Mapping[int, Outcome | None]) -> int:
+        """Note what accounts now use; in how many mailboxes the message lies."""
+        placed = 0
+        for form in forms.every:
+            if form.ids and form.sealed is not None:
+                placed += self._arrivals.placed(envelope, form.sealed.size, [(reached.users[id], outcomes[id]) for id in form.ids])
+        return placed
+
+    async def _discard_unplaced(self, forms: Forms, answers: Sequence[Outcomes]) -> None:
+        """Remove the files of the forms that nobody took: the message as it came if all are sealed, one for a mailbox that was full."""
+        if (file := forms.unused) is not None:
+            await self._storing.discard(file)
+        for form, answer in zip(forms.stored, answers, strict=True):
+            if form.file is not None and not answer.rows and not any([isinstance(outcome, Placed) for outcome in answer]):
+                await self._storing.discard(form.file)
+
     async def _report(self, bounces: Bounces, envelope: Envelope, reports: Sequence[Report]) -> None:
         """Send ``reports`` about ``envelope``, if anybody may be told."""
         report = await bounces.envelope(envelope, reports)
         if report is not None:
             await self.accept(report)
 
-    def _drop(self, planned: "Planned | None") -> None:
-        if planned is not None and self._queue is not None:
-            self._queue.dropped(planned)
+    def _drop(self, forms: Forms) -> None:
+        for _, planned in forms.planned():
+            if self._queue is not None:
+                self._queue.dropped(planned)
 
-    async def _targets(self, envelope: Envelope, sealed: Sealed, findings: Findings, reached: Reached, each: bool) -> tuple[Target, ...]:
-        """The mailboxes that the message goes to."""
-        users = reached.users
-        if not users:
+    async def _chosen(self, envelope: Envelope, findings: Findings, reached: Reached) -> Mapping[int, bytes]:
+        """The hash of the mailbox's name for each account whose mail does not go to INBOX."""
+        if not reached.users:
+            return {}
+        boxes = await self._store.read(junk, list(reached.users)) if findings.junk else {}
+        if self._places is not None:
+            for id, name in (await self._places.places(envelope, findings, reached.users)).items():
+                boxes.setdefault(id, name_hash(self._cipher, id, name))
+        return boxes
+
+    async def _targets(
+        self, envelope: Envelope, form: Form, sealed: Sealed, chosen: Mapping[int, bytes], reached: Reached, each: bool
+    ) -> tuple[Target, ...]:
+        """The mailboxes that a form of the message goes to."""
+        ids = form.ids
+        if not ids:
             return ()
-        ids = list(users)
         generated = envelope.origin.protocol == GENERATED  # who sent the message must learn of its fate, with room or without
         promised = reached.promised() if each else ()
-        boxes = await self._store.read(junk, ids) if findings.junk else {}
         threads = await self._sealing.threads(sealed, ids)
         default = self._default_quota
         return tuple(
             [
-                Target(id, boxes.get(id) or self._inbox(id), default, 0, hashes, generated or id in promised)
+                Target(id, chosen.get(id) or self._inbox(id), default, 0, hashes, generated or id in promised)
                 for id, hashes in zip(ids, threads, strict=True)
             ]
         )
@@ -318,55 +372,13 @@ class Reception:
 
         Raises MailboxError "TRYCREATE" (no such mailbox), "OVERQUOTA" or "LIMIT" (keywords), and Refused.
         """
-        started = self._reactor.seconds()
-        ready: list[tuple[Envelope, Sealed]] = []
-        deliveries = []
         try:
             for envelope in envelopes:
                 await self._check(envelope, Findings())
-                filing = envelope.filing or Filing(INBOX)
-                sealed = await self._sealing.seal(envelope.message)
-                ready.append((envelope, sealed))
-                flags = int(filing.flags) | await self._keywords(user, filing.keywords)
-                (threads,) = await self._sealing.threads(sealed, [user.id])
-                target = Target(user.id, name_hash(self._cipher, user.id, normal(filing.mailbox)), self._default_quota, flags, threads)
-                deliveries.append(await self._delivery(sealed, (target,), int(time()), filing.received))
         except Exception:
-            await self._discard(*[envelope.message.content for envelope in envelopes], *[sealed.file for _, sealed in ready])
+            await self._storing.discard(*[envelope.message.content for envelope in envelopes])
             raise
-        answer = await self._store_all(Consignment(tuple(deliveries)), [sealed for _, sealed in ready])
-        outcomes = [outcomes[0] for outcomes in answer]
-        for (envelope, sealed), outcome in zip(ready, outcomes, strict=True):
-            if self._arrivals.placed(envelope, sealed.size, [(user, outcome)]):
-                self._arrivals.count(envelope.origin.protocol, sealed.size, 1, started)
-            else:
-                await self._discard(sealed.file)
-        placed = [outcome for outcome in outcomes if isinstance(outcome, Placed)]
-        if len(placed) < len(envelopes):
-            if Problem.GONE in outcomes:
-                raise MailboxError("TRYCREATE", "No such mailbox")
-            raise MailboxError("OVERQUOTA", "Quota exceeded")
-        return Filed(placed[0].uidvalidity, tuple(each.uid for each in placed))
-
-    async def _store_all(self, consignment: Consignment, sealed: Sequence[Sealed]) -> list[Outcomes]:
-        """Commit the consignment; if that fails, remove the files of which it is certain that nothing names them."""
-        try:
-            return await self._store.write(deliver, consignment)
-        except Exception:
-            for file in [each.file for each in sealed if each.file is not None]:
-                with suppress(Unavailable):
-                    if await self._store.read(abandoned, file.name):
-                        await self._discard(file)
-            raise
-
-    async def _discard(self, *kept: bytes | Spooled | None) -> None:
-        """Remove the files of what is not accepted; one that is gone already is no error."""
-        for file in kept:
-            if file is not None and not isinstance(file, bytes):
-                try:
-                    await self._threads(file.discard)
-                except OSError:
-                    log.failure("A file was not removed", event="reception.file_not_removed")
+        return await self._cabinet.file(user, envelopes)
 
     async def _check(self, envelope: Envelope, findings: Findings) -> None:
         """Ask the policies; nobody may object to this server's own reports, or a sender would not hear of a failure."""
@@ -375,28 +387,6 @@ class Reception:
         for policy in self._at_end:
             if (reply := await policy.check(envelope, findings)) is not None:
                 raise Refused(reply)
-
-    async def _delivery(self, sealed: Sealed, targets: tuple[Target, ...], now: int, received: int | None = None) -> Delivery:
-        return Delivery(
-            sealed.guid,
-            sealed.size,
-            sealed.summary,
-            sealed.content,
-            None if sealed.file is None else sealed.file.name,
-            now if received is None else received,
-            now,
-            targets,
-        )
-
-    async def _keywords(self, user: User, names: Sequence[str]) -> int:
-        """The flag bits of ``names``; unused keywords of the account make room when there is none."""
-        if not names:
-            return 0
-        try:
-            return await self._store.write(keywords.assign, self._cipher, user.id, names)
-        except keywords.KeywordsFull:
-            await self._store.write(keywords.free, user.id)
-        return await self._store.write(keywords.assign, self._cipher, user.id, names)
 
 
 def _bounded(fix: Callable[[bytes], bytes], fields: bytes) -> bytes:

@@ -61,8 +61,8 @@ class Delivery:
     received: int  # INTERNALDATE, seconds since 1970
     saved: int  # SAVEDATE
     targets: tuple[Target, ...]
-    together: tuple[tuple[int, ...], ...] = ()  # indexes of targets that one recipient reaches, where it reaches several
     parcel: Parcel | None = None  # its recipients on other servers
+    waiting: bool = False  # sealed for its only target's owner, who gets an entry of it when the account's key is next open
 
 
 @frozen
@@ -70,8 +70,10 @@ class Consignment:
     """Deliveries that stand or fall together.
 
     With ``each`` every target gets its own verdict; one that is full is served all the same where the recipient reaches
-    another one that has room, for the sender hears of it as accepted. Without, nothing is placed if any mailbox is gone, or if some
-    message fits none of its targets; full targets beside one that has room, or beside a parcel, are served all the same.
+    another one that has room (``together``), for the sender hears of it as accepted. Without, nothing is placed if any mailbox is gone,
+    or if some message fits none of its targets; full targets beside one that has room, or beside a parcel, are served all the
+    same. With ``forms`` the deliveries are one message in several forms (sealed for some, not for others): what stands beside
+    a target then is what stands beside it in any of them.
     ``settling`` is what came of an attempt that the message reports: it is written if and only if the message is placed,
     and nothing is placed where it holds for no row any more, for then somebody else has decided, or told already.
     ``call`` is the record of the call that asks for the message: it enters if and only if the message is placed, and nothing
@@ -82,6 +84,8 @@ class Consignment:
     each: bool = False
     settling: Settlement | None = None
     call: calls.Call | None = None
+    forms: bool = False
+    together: tuple[tuple[int, ...], ...] = ()  # places among all targets, in order, that one recipient reaches where it reaches several
 
 
 @frozen
@@ -224,23 +228,34 @@ def _plan(call: Consignment, boxes: dict[tuple[int, bytes], _Box]) -> tuple[list
     """The verdicts of one call, and what of it is to be placed: its cost is charged to ``boxes`` already."""
     verdicts: list[Outcomes] = []
     plans: list[_Plan] = []
-    for delivery in call.deliveries:
-        cost = charge(delivery.size)
-        outcomes = Outcomes([_problem(target, boxes, cost) for target in delivery.targets])
-        verdicts.append(outcomes)
+    groups = [call.deliveries] if call.forms else [(delivery,) for delivery in call.deliveries]
+    for group in groups:
+        found = [Outcomes([_problem(target, boxes, charge(each.size)) for target in each.targets]) for each in group]
+        verdicts += found
+        every = found[0] if len(group) == 1 else [outcome for outcomes in found for outcome in outcomes]
+        served: set[int] | None = None  # places among ``every``; None: all are
         if call.each:
-            served = _served(delivery.together, outcomes)
-            taken = [index for index, outcome in enumerate(outcomes) if outcome is None or index in served]
-        elif Problem.GONE in outcomes or (None not in outcomes and delivery.parcel is None):
+            served = _served(call.together, every)
+        elif Problem.GONE in every or (None not in every and not any([each.parcel is not None for each in group])):
             return verdicts, _undone(plans)
-        else:
-            taken = list(range(len(outcomes)))
-        targets = delivery.targets
-        plan = _Plan(delivery, outcomes, [(index, boxes[targets[index].account, targets[index].mailbox]) for index in taken])
-        _charge(plan, cost)
-        plan.used = [box.account.used for _, box in plan.places]
-        plans.append(plan)
+        before = 0
+        for delivery, outcomes in zip(group, found, strict=True):
+            plans.append(_plan_one(delivery, outcomes, served, before, boxes))
+            before += len(outcomes)
     return verdicts, [plan for plan in plans if plan.places or plan.delivery.parcel is not None]
+
+
+def _plan_one(delivery: Delivery, outcomes: Outcomes, served: set[int] | None, before: int, boxes: dict[tuple[int, bytes], _Box]) -> _Plan:
+    """The plan of one delivery, charged; its first target has the place ``before`` among those of ``served``."""
+    if served is None:
+        taken = list(range(len(outcomes)))
+    else:
+        taken = [index for index, outcome in enumerate(outcomes) if outcome is None or before + index in served]
+    targets = delivery.targets
+    plan = _Plan(delivery, outcomes, [(index, boxes[targets[index].account, targets[index].mailbox]) for index in taken])
+    _charge(plan, charge(delivery.size))
+    plan.used = [box.account.used for _, box in plan.places]
+    return plan
 
 
 def _served(together: Iterable[tuple[int, ...]], outcomes: Sequence[Outcome | None]) -> set[int]:

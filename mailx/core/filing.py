@@ -1,0 +1,85 @@
+"""Filing: owners put messages into their own mailboxes (IMAP APPEND), all of one call or none.
+
+Failure is MailboxError, which tells the client what it can do about it, or Refused; then nothing was kept.
+"""
+
+from collections.abc import Sequence
+from time import time
+from typing import Any
+
+from attrs import frozen
+
+from mailx.core.accounts import User
+from mailx.core.arrivals import Arrivals
+from mailx.core.sealing import Sealed, Sealing
+from mailx.core.storing import Storing, prepared
+from mailx.mail.envelope import Envelope, Filing
+from mailx.mail.names import INBOX, MailboxError, normal
+from mailx.store import Store, keywords
+from mailx.store.cipher import Cipher
+from mailx.store.delivery import Consignment, Placed, Problem, Target
+from mailx.store.mailboxes import name_hash
+
+
+@frozen
+class Filed:
+    """Where messages were filed, for APPENDUID (RFC 4315)."""
+
+    uidvalidity: int
+    uids: tuple[int, ...]
+
+
+class Cabinet:
+    """Files what owners bring."""
+
+    def __init__(
+        self, store: Store, cipher: Cipher, sealing: Sealing, storing: Storing, arrivals: Arrivals, default_quota: int, reactor: Any
+    ) -> None:
+        self._store = store
+        self._cipher = cipher
+        self._sealing = sealing
+        self._storing = storing
+        self._arrivals = arrivals
+        self._default_quota = default_quota
+        self._reactor = reactor
+
+    async def file(self, user: User, envelopes: Sequence[Envelope]) -> Filed:
+        """See ``Reception.file``, which has asked the policies."""
+        started = self._reactor.seconds()
+        ready: list[tuple[Envelope, Sealed]] = []
+        deliveries = []
+        try:
+            for envelope in envelopes:
+                filing = envelope.filing or Filing(INBOX)
+                sealed = await self._sealing.seal(envelope.message)
+                ready.append((envelope, sealed))
+                flags = int(filing.flags) | await self._keywords(user, filing.keywords)
+                (threads,) = await self._sealing.threads(sealed, [user.id])
+                target = Target(user.id, name_hash(self._cipher, user.id, normal(filing.mailbox)), self._default_quota, flags, threads)
+                deliveries.append(prepared(sealed, (target,), int(time()), filing.received))
+        except Exception:
+            await self._storing.discard(*[envelope.message.content for envelope in envelopes], *[sealed.file for _, sealed in ready])
+            raise
+        answer = await self._storing.commit(Consignment(tuple(deliveries)), [sealed for _, sealed in ready])
+        outcomes = [outcomes[0] for outcomes in answer]
+        for (envelope, sealed), outcome in zip(ready, outcomes, strict=True):
+            if self._arrivals.placed(envelope, sealed.size, [(user, outcome)]):
+                self._arrivals.count(envelope.origin.protocol, sealed.size, 1, started)
+            else:
+                await self._storing.discard(sealed.file)
+        placed = [outcome for outcome in outcomes if isinstance(outcome, Placed)]
+        if len(placed) < len(envelopes):
+            if Problem.GONE in outcomes:
+                raise MailboxError("TRYCREATE", "No such mailbox")
+            raise MailboxError("OVERQUOTA", "Quota exceeded")
+        return Filed(placed[0].uidvalidity, tuple(each.uid for each in placed))
+
+    async def _keywords(self, user: User, names: Sequence[str]) -> int:
+        """The flag bits of ``names``; unused keywords of the account make room when there is none."""
+        if not names:
+            return 0
+        try:
+            return await self._store.write(keywords.assign, self._cipher, user.id, names)
+        except keywords.KeywordsFull:
+            await self._store.write(keywords.free, user.id)
+        return await self._store.write(keywords.assign, self._cipher, user.id, names)
