@@ -42,6 +42,7 @@ UNSAFE = "settings.unsafe"
 STORE = "store.away"
 LOCKOUT = "security.lockout"
 SESSION_SECRET = "security.session_secret"
+PEER_KEY = "security.peer_key"
 
 TITLES: Mapping[str, str] = {
     QUEUE_AGE: "Mail waits for long",
@@ -55,8 +56,9 @@ TITLES: Mapping[str, str] = {
     STORE: "The store did not answer",
     LOCKOUT: "Logins are locked for a while",
     SESSION_SECRET: "All administrators were logged out",
+    PEER_KEY: "A MailX server shows another key",
 }
-EVENTS = frozenset((LOCKOUT, SESSION_SECRET))  # over when they are acknowledged
+EVENTS = frozenset((LOCKOUT, SESSION_SECRET, PEER_KEY))  # over when they are acknowledged
 # What one of several nodes may see and the others not: it is over when none of them sees it any more.
 OF_A_NODE = frozenset((FAILURES, DISK, CERTIFICATE, LOGINS, UNSAFE))
 

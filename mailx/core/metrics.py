@@ -98,3 +98,7 @@ WEBHOOK_CALLS = Counter("mailx_webhook_calls", "Calls answered by the webhook re
 # The panel and the admin API. outcome: success, failed, throttled; status: of the HTTP answer.
 ADMIN_LOGINS = Counter("mailx_admin_logins", "Logins of administrators.", ["outcome"], registry=REGISTRY)
 API_REQUESTS = Counter("mailx_admin_api_requests", "Requests to the admin API over HTTP.", ["status"], registry=REGISTRY)
+
+# Other MailX servers. outcome: mailx, none, refused, unsure; verdict: rotation, recovery, unannounced.
+PEER_LOOKS = Counter("mailx_peer_looks", "Times that a MailX server was looked for.", ["outcome"], registry=REGISTRY)
+PEER_KEYS = Counter("mailx_peer_keys", "Keys of other domains that changed, by what came of it.", ["verdict"], registry=REGISTRY)

@@ -1,1 +1,51 @@
 -- MailX schema 15: other MailX servers: what is known of them.
+-- Domains and addresses are sealed and found by keyed hash.
+--   peers.hash                Cipher.hash(b"peer", b"", domain); so in peer_settings, peer_days, remote_keys
+--   peers.sealed              Cipher.seal_bulk(b"peer", hash, JSON: domain and what was found of it)
+--   peer_settings.sealed      Cipher.seal(b"peer settings", hash, JSON: domain, limits and whatever an administrator set for it)
+--   remote_keys.address       Cipher.hash(b"remote key", b"", the address, lower case)
+--   remote_keys.sealed        Cipher.seal_bulk(b"remote key", address, JSON: the address, its statement; empty: has no keys)
+CREATE TABLE peers (
+    hash BYTEA NOT NULL PRIMARY KEY,
+    sealed BYTEA NOT NULL,
+    mailx BIGINT NOT NULL,                     -- 1: a MailX server was found once; its keys are kept; 0: there was none
+    serial BIGINT NOT NULL DEFAULT 0,           -- of its key; it never goes back
+    verified BIGINT NOT NULL,                  -- when what is known was seen last; 0: never
+    expires BIGINT NOT NULL,                   -- when to look again
+    pinned_until BIGINT NOT NULL DEFAULT 0,    -- until then mail goes no other way
+    changed BIGINT NOT NULL                    -- when the row was written, for other nodes
+);
+CREATE INDEX peers_expires ON peers (expires) WHERE mailx = 0;
+CREATE INDEX peers_verified ON peers (verified) WHERE mailx = 1;
+CREATE INDEX peers_changed ON peers (changed);
+CREATE TABLE peer_settings (
+    hash BYTEA NOT NULL PRIMARY KEY,
+    sealed BYTEA NOT NULL,
+    changed BIGINT NOT NULL
+);
+CREATE TABLE peer_days (
+    hash BYTEA NOT NULL,
+    day BIGINT NOT NULL,                       -- days since 1970
+    received BIGINT NOT NULL DEFAULT 0,        -- messages
+    received_octets BIGINT NOT NULL DEFAULT 0,
+    sent BIGINT NOT NULL DEFAULT 0,
+    sent_octets BIGINT NOT NULL DEFAULT 0,
+    refused BIGINT NOT NULL DEFAULT 0,         -- messages of theirs that we refused for good
+    delayed BIGINT NOT NULL DEFAULT 0,         -- messages of theirs that were told to come later
+    failed BIGINT NOT NULL DEFAULT 0,          -- attempts of ours that did not succeed
+    violations BIGINT NOT NULL DEFAULT 0,      -- breaches of the protocol and forgeries
+    PRIMARY KEY (hash, day)
+);
+CREATE INDEX peer_days_day ON peer_days (day);
+CREATE TABLE remote_keys (
+    address BYTEA NOT NULL,
+    hash BYTEA NOT NULL,
+    serial BIGINT NOT NULL,                    -- of the statement; 0: the address has no keys
+    current BIGINT NOT NULL,                   -- 1: the one in use; 0: one that was
+    sealed BYTEA NOT NULL,
+    verified BIGINT NOT NULL,
+    expires BIGINT NOT NULL,
+    PRIMARY KEY (address, serial)
+);
+CREATE INDEX remote_keys_hash ON remote_keys (hash);
+CREATE INDEX remote_keys_expires ON remote_keys (expires) WHERE serial = 0;

@@ -1,0 +1,365 @@
+"""Other MailX servers: which domains have one, which of their keys are believed, and until when mail goes no other way.
+
+What looking for them brings is kept in the store, with a bounded memory in front; answers that there is none, too. A domain
+that was once reached by federation is pinned: until that ends, failing to find it means that mail waits. Keys change only as
+:mod:`mailx.core.peer_keys` permits; another key changes nothing, is logged and raises an alert. Failure is :class:`Undecided`.
+"""
+
+from collections.abc import Callable, Mapping
+from time import time
+from typing import Any, Protocol
+
+from attrs import evolve
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from mailx.config import endpoint
+from mailx.core import peer_keys
+from mailx.core.alerts import PEER_KEY, Alerts
+from mailx.core.cache import Cache
+from mailx.core.metrics import PEER_KEYS, PEER_LOOKS
+from mailx.core.peer import MAILX, NEVER, NONE, REFUSED, STATIC, Discoverer, Found, Known, Peer, PeerSettings, Undecided
+from mailx.core.peer_book import PeerBook
+from mailx.core.settings import Settings
+from mailx.core.users import DirectoryError, canonical_domain, domain_name
+from mailx.identity.domain_keys import DomainKey
+from mailx.identity.encoding import Malformed, key_from_text
+from mailx.identity.statements import Statement
+from mailx.mail.reply import Refused, Reply, Unavailable
+from mailx.store import Store
+from mailx.store.cipher import Cipher
+
+log = Logger()
+
+PORT = 2590  # where a server listens that names no port
+MEMORY = 5000  # domains whose whole entry is in memory
+FRESH = 300.0  # seconds after which the store is asked again
+AGAIN = 300  # seconds after a look that brought nothing
+SOON = 60  # seconds before a key that was shown is looked for again
+WAITING_LIMIT = 2000  # looks under way at once
+REFRESH = 30.0  # seconds after which what other servers on the database wrote is seen
+KEYS_DAYS = 400  # that the keys of a server that is not seen any more are kept
+_PRUNE_EVERY = 3600
+_DAY = 86400
+
+
+class IChannel(Protocol):
+    """What is seen of a channel here."""
+
+    remote: str
+    key: bytes
+
+
+class Peers:
+    """The servers that are known. ``await load()`` first; ``discoverer`` looks for others, ``local`` says which domains are ours."""
+
+    def __init__(
+        self,
+        store: Store,
+        cipher: Cipher,
+        settings: Settings,
+        reactor: Any,
+        *,
+        discoverer: Discoverer | None,
+        local: Callable[[str], bool],
+        now: Callable[[], float] = time,
+    ) -> None:
+        self.alerts: Alerts | None = None
+        self._book = PeerBook(store, cipher, now)
+        self._settings = settings
+        self._reactor = reactor
+        self._discoverer = discoverer
+        self._local = local
+        self._now = now
+        self._several = bool(getattr(store, "node", ""))  # other servers use the database
+        self._static: Mapping[str, Known] = {}
+        self._meant: dict[str, int] = {}  # domain: until when its mail is meant for federation
+        self._own: Mapping[str, PeerSettings] = {}
+        self._cache: Cache[str, Known] = Cache(MEMORY, FRESH, now)
+        self._looking: dict[str, list[Deferred[Known]]] = {}
+        self._prune_after = now() + _PRUNE_EVERY
+        self._refreshing = LoopingCall(lambda: Deferred.fromCoroutine(self._refresh()))
+        self._refreshing.clock = reactor
+
+    async def load(self) -> None:
+        """Read what is known, and keep it current from now on. Raises Unavailable."""
+        self._read_static()
+        self._settings.watch(["federation"], lambda _: self._read_static())
+        self._own = await self._book.settings()
+        for known in await self._book.all():
+            self._remember(known, cached=False)
+        self._refreshing.start(REFRESH, now=False).addErrback(
+            lambda failure: log.failure("What is known of peers is no longer kept current", failure, event="peer.failed")
+        )
+
+    def stop(self) -> None:
+        """Keep nothing current any more."""
+        if self._refreshing.running:
+            self._refreshing.stop()
+
+    # What others ask.
+
+    def known(self, domain: str) -> bool:
+        """Whether mail for ``domain`` is meant for federation: it is pinned, or was found and that still holds. Memory only."""
+        domain = canonical_domain(domain)
+        return domain in self._static or self._meant.get(domain, 0) > self._now()
+
+    def limits(self, domain: str) -> PeerSettings:
+        """What an administrator set for ``domain``. Memory only."""
+        return self._own.get(domain, PeerSettings())
+
+    async def find(self, domain: str, seconds: float | None = None) -> Peer | None:
+        """The MailX server of ``domain``, looked for at most so long; None: it has none. Raises Undecided, Unavailable."""
+        domain = canonical_domain(domain)
+        if self._local(domain):
+            return None
+        known = await self._current(domain)
+        if domain in self._static:
+            return self._peer(self._fixed(known))
+        if not self._settings.current.federation.discover:
+            if known.pinned_until > self._now():
+                raise self._undecided(known, "looking for servers is switched off")
+            return None
+        if known.expires <= self._now():
+            known = await self._look(domain, seconds, known)
+        return self._answer(known)
+
+    async def keys(self, domain: str, presented: bytes) -> tuple[bytes, ...]:
+        """The domain keys believed now; with one ``presented`` that is unknown they are looked for again. Raises Refused."""
+        if self.limits(canonical_domain(domain)).blocked:
+            raise Refused(Reply(550, "5.7.1", "This server does not exchange mail with your domain"), "blocked peer")
+        peer = await self.find(domain)
+        if peer is None or presented in peer.keys or peer.source == STATIC or peer.verified > self._now() - SOON:
+            return () if peer is None else peer.keys
+        peer = self._answer(await self._look(peer.domain, None, await self._current(peer.domain)))
+        return () if peer is None else peer.keys
+
+    async def reached(self, channel: IChannel) -> None:
+        """Pin the domain of ``channel``, durably, before the first commit of a transfer. Raises Unavailable."""
+        domain = channel.remote
+        now = int(self._now())
+        days = self._settings.current.federation.pin_days
+        known = await self._current(domain)
+        if known.pinned_until >= now + (days - 1) * _DAY:
+            return
+        until = now + days * _DAY
+        if known.mailx:
+            await self._book.pin(domain, until)
+            self._remember(evolve(known, pinned_until=max(until, known.pinned_until)))
+            return
+        await self._keep(evolve(self._fixed(known), mailx=True, key=known.key or channel.key, verified=now, pinned_until=until))
+
+    async def announced(self, domain: str, statement: Statement) -> None:
+        """Follow a key that ``domain`` announces by its channel. Raises Refused if nothing permits it, Unavailable."""
+        known = self._fixed(await self._current(domain))
+        now = int(self._now())
+        try:
+            new = DomainKey.of(statement)
+        except Malformed as error:
+            raise Refused(Reply(501, "5.5.4", "The announcement is malformed"), f"announced key: {error}") from None
+        verdict, history = peer_keys.announced(known, new, now)
+        if new.domain != domain or not known.key or verdict == peer_keys.UNANNOUNCED:
+            self._alarm(known, "announcement")
+            raise Refused(Reply(550, "5.7.5", "The announced key does not follow from the one that is known"), "announced key")
+        if verdict != peer_keys.SAME or not known.history:
+            await self._keep(evolve(known, mailx=True, key=new.key, history=history))
+            self._followed(domain, verdict)
+
+    # One domain.
+
+    async def _current(self, domain: str) -> Known:
+        """What is known of it, from memory or the store."""
+        known = self._cache.get(domain)
+        if known is None:
+            known = await self._book.get(domain) or Known(domain)
+            self._remember(known)
+        return known
+
+    def _answer(self, known: Known) -> Peer | None:
+        """What ``find`` answers by ``known``. Raises Undecided."""
+        now = self._now()
+        if known.mailx and not known.absent and (not known.trouble or known.until > now):
+            return self._peer(known)
+        if not known.absent:
+            raise self._undecided(known, known.trouble or "nothing is known of the domain")
+        if known.pinned_until > now:
+            raise self._undecided(known, "the domain was reached by federation lately and cannot be found there now")
+        return None
+
+    def _peer(self, known: Known) -> Peer:
+        own = self.limits(known.domain)
+        return Peer(
+            known.domain,
+            known.keys(self._now()),
+            known.servers,
+            known.source,
+            known.verified,
+            known.expires,
+            known.pinned_until,
+            own.blocked,
+            self._fallback(own),
+            own.per_minute,
+            own.per_hour,
+            own.burst,
+            own.connections,
+            known.message_size,
+            known.capabilities,
+        )
+
+    def _fallback(self, own: PeerSettings) -> str:
+        return own.fallback or self._settings.current.federation.fallback
+
+    def _undecided(self, known: Known, reason: str) -> Undecided:
+        pinned = known.pinned_until > self._now()
+        meant = (known.mailx or known.evidence) and self._fallback(self.limits(known.domain)) == NEVER
+        return Undecided(reason, fallback=not pinned and not meant)
+
+    # Static peers.
+
+    def _read_static(self) -> None:
+        found = {}
+        for each in self._settings.current.federation.peers:
+            try:
+                domain, key = domain_name(each.domain), key_from_text(each.key)
+            except (DirectoryError, Malformed) as error:
+                log.error("A static peer cannot be used", event="peer.static", domain=each.domain, reason=str(error))
+                continue
+            servers = tuple(endpoint(host, PORT) for host in each.hosts)
+            found[domain] = Known(domain, True, STATIC, key, servers=servers)
+        self._static = found
+
+    def _fixed(self, known: Known) -> Known:
+        """``known`` as the configuration fixes it, with keys that followed from the fixed one."""
+        fixed = self._static.get(known.domain)
+        if fixed is None:
+            return known
+        if any(fixed.key in (key.key, key.previous) for key, _ in known.history):
+            return evolve(known, mailx=True, source=STATIC, servers=fixed.servers, absent=False, trouble="")
+        return evolve(fixed, verified=known.verified, pinned_until=known.pinned_until)
+
+    # Looking.
+
+    async def _look(self, domain: str, seconds: float | None, known: Known) -> Known:
+        """Look for the server of ``domain``; everybody who asks meanwhile gets the same answer. Raises Undecided, Unavailable."""
+        waiter: Deferred[Known] = Deferred()
+        waiters = self._looking.get(domain)
+        if waiters is None:
+            if len(self._looking) >= WAITING_LIMIT:
+                raise self._undecided(known, "too many domains are being looked for")
+            self._looking[domain] = [waiter]
+            Deferred.fromCoroutine(self._looked(domain, known))
+        else:
+            waiters.append(waiter)
+        if seconds is not None:
+            waiter.addTimeout(seconds, self._reactor)
+        try:
+            return await waiter
+        except TimeoutError:
+            if known.mailx and known.until > self._now():
+                return known
+            raise self._undecided(known, "no answer in time") from None
+
+    async def _looked(self, domain: str, known: Known) -> None:
+        try:
+            if self._discoverer is None:
+                found = Found(NONE, ttl=AGAIN)
+            else:
+                found = await self._discoverer.look(domain, known.mailx)
+            PEER_LOOKS.labels(found.outcome).inc()
+            following: Known | Exception = await self._keep(self._judged(known, found))
+        except Unavailable as error:
+            following = error
+        except Exception as error:
+            log.failure("Looking for a MailX server failed", event="peer.failed", domain=domain)
+            following = Unavailable(type(error).__name__)
+        for waiter in self._looking.pop(domain, ()):
+            if isinstance(following, Exception):
+                waiter.errback(following)
+            else:
+                waiter.callback(following)
+
+    def _judged(self, known: Known, found: Found) -> Known:
+        """What is known after a look."""
+        now = int(self._now())
+        if found.outcome == NONE:
+            again = AGAIN if known.pinned_until > now else max(found.ttl, AGAIN)
+            return evolve(known, absent=True, trouble="", evidence=False, verified=now, expires=now + again)
+        if found.outcome != MAILX:
+            if found.outcome == REFUSED:
+                log.warn("A MailX server was not believed", event="peer.refused", domain=known.domain, reason=found.reason)
+            return evolve(known, absent=False, trouble=found.reason, evidence=found.evidence, expires=now + AGAIN)
+        verdict, history = peer_keys.judged(known, found, now)
+        if verdict == peer_keys.UNANNOUNCED:
+            self._alarm(known, "discovery")
+            return evolve(known, absent=False, trouble="its key changed and nobody announced it", evidence=True, expires=now + AGAIN)
+        if verdict == peer_keys.UNPROVED:
+            return evolve(
+                known, absent=False, trouble="its key changed and the announcement cannot be read", evidence=True, expires=now + AGAIN
+            )
+        if verdict in (peer_keys.ROTATION, peer_keys.RECOVERY):
+            self._followed(known.domain, verdict)
+        return evolve(
+            known,
+            mailx=True,
+            source=found.source,
+            key=history[-1][0].key if history else found.key,
+            history=history,
+            servers=found.servers,
+            capabilities=found.capabilities,
+            message_size=found.message_size,
+            verified=now,
+            expires=now + found.ttl,
+            until=found.until,
+            absent=False,
+            trouble="",
+            evidence=True,
+        )
+
+    def _followed(self, domain: str, verdict: str) -> None:
+        PEER_KEYS.labels(verdict).inc()
+        log.info("A peer changed its key", event="peer.key", domain=domain, verdict=verdict)
+
+    def _alarm(self, known: Known, where: str) -> None:
+        """Somebody shows a key of ``known`` that does not follow from the one that is believed."""
+        PEER_KEYS.labels(peer_keys.UNANNOUNCED).inc()
+        log.warn("A peer shows a key that nobody announced", event="peer.key_refused", domain=known.domain, where=where)
+        if self.alerts is not None:
+            text = (
+                f"{known.domain} shows another key, and neither the key that was known nor its recovery key announced it. Mail to and from "
+                f"it waits. Ask its administrators by another way; if the new key is theirs: mailxctl peer forget {known.domain}"
+            )
+            self.alerts.tell(PEER_KEY, known.domain, text)
+
+    # Memory and store.
+
+    async def _keep(self, known: Known) -> Known:
+        """Keep it durably; what is newer in the store counts instead. Raises Unavailable."""
+        if not await self._book.put(known):
+            known = await self._book.get(known.domain) or known
+        self._remember(known)
+        return known
+
+    def _remember(self, known: Known, cached: bool = True) -> None:
+        if cached:
+            self._cache.put(known.domain, known)
+        meant = max(known.pinned_until, known.until if known.mailx and not known.absent else 0)
+        if meant > self._now():
+            self._meant[known.domain] = meant
+        else:
+            self._meant.pop(known.domain, None)
+
+    async def _refresh(self) -> None:
+        """See what other nodes wrote, and forget what is past."""
+        now = int(self._now())
+        try:
+            if self._several:
+                self._own = await self._book.settings()
+                for known in await self._book.changed(now - 3 * int(REFRESH)):
+                    self._remember(known)
+            if now >= self._prune_after:
+                self._prune_after = now + _PRUNE_EVERY
+                await self._book.prune(now - KEYS_DAYS * _DAY)
+                self._meant = {domain: until for domain, until in self._meant.items() if until > now}
+        except Unavailable as error:
+            log.warn("What is known of peers was not refreshed: {reason}", event="peer.not_refreshed", reason=error.reason)
