@@ -211,6 +211,11 @@ class Accounts:
         local, domain = canonical(sender)
         return any(blocks.digest(self._cipher, account_id, pattern) in hashes for pattern in (f"{local}@{domain}", f"@{domain}"))
 
+    def blocks_changed(self, account_id: int) -> None:
+        """A transaction that was committed changed the account's block list."""
+        self._generation += 1
+        self._blocks.pop(account_id)
+
     async def verifiers(self, name: str, address: Address | None) -> tuple[User | None, Verifiers]:
         """The account that logs in as ``name`` and its verifiers.
 

@@ -1,0 +1,250 @@
+"""Contacts: the addresses that an account knows, and what it lets them do. Addresses are sealed and found by keyed hash.
+
+Who is blocked stands in :mod:`mailx.store.blocks`, with whole domains; an address is never in both. Contacts that came by
+themselves (requests of strangers, people written to) make room for later ones beyond a limit; chosen ones never do.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from mailx.store import Txn, batched, blocks
+from mailx.store.cipher import Cipher, CipherError
+from mailx.store.messages import scope
+from mailx.store.names import Missing, Taken
+
+REQUESTED = "requested"
+ACCEPTED = "accepted"
+BLOCKED = "blocked"
+
+REQUESTS_LIMIT = 1000  # requested contacts of one account: strangers make them
+WRITTEN_LIMIT = 20_000  # contacts of one account that it only wrote to
+CHOSEN_LIMIT = 20_000  # that it accepted
+_PURPOSE = b"contact"
+_ROWS = 256
+
+
+class Full(Exception):
+    """The account has CHOSEN_LIMIT contacts already."""
+
+
+@frozen
+class Contact:
+    """One address as it is kept."""
+
+    id: int
+    address: str  # local@domain; empty: the row does not open
+    trust: str  # REQUESTED or ACCEPTED
+    chosen: bool
+    first_seen: int  # seconds since 1970
+    changed: int
+
+
+@frozen
+class Noted:
+    """Somebody to be known from now on: REQUESTED if nothing is known yet, or ACCEPTED because the account wrote to them."""
+
+    account: int
+    hash: bytes
+    sealed: bytes
+    trust: str
+    now: int
+
+
+@frozen
+class Preferences:
+    """What an account wants of first contact; ``requests`` empty: what the server's settings say."""
+
+    requests: str = ""
+    notices: bool = False
+
+
+@frozen
+class Decision:
+    """What an owner decided by moving mail out of Requests. Addresses are ``local@domain`` in their stored spelling."""
+
+    account: int
+    accepted: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
+    restored: tuple[str, ...] = ()  # taken back into Requests: blocked no more
+
+
+def digest(cipher: Cipher, account_id: int, address: str) -> bytes:
+    """The hash under which ``address`` (stored spelling) is kept."""
+    return cipher.hash(_PURPOSE, scope(account_id), address.encode())
+
+
+def noted(cipher: Cipher, account_id: int, address: str, trust: str, now: int) -> Noted:
+    """The row for ``address``, sealed."""
+    hash = digest(cipher, account_id, address)
+    return Noted(account_id, hash, cipher.seal(_PURPOSE, scope(account_id) + hash, address.encode()), trust, now)
+
+
+def accepted_by(txn: Txn, pairs: Sequence[tuple[int, bytes]]) -> list[int]:
+    """The accounts, of (account, hash) ``pairs``, that have accepted that contact."""
+    found: list[int] = []
+    for start in range(0, len(pairs), _ROWS):
+        part = pairs[start : start + _ROWS]
+        wanted = f"WITH wanted (account, hash) AS (VALUES {', '.join(['(?, ?)'] * len(part))})"
+        sql = (
+            f"{wanted} SELECT w.account FROM wanted w CROSS JOIN contacts c"
+            " WHERE c.account_id = w.account AND c.hash = w.hash AND c.trust = ?"
+        )
+        found += [int(id) for (id,) in txn.all(sql, [value for pair in part for value in pair] + [ACCEPTED])]
+    return found
+
+
+@batched
+def note(txn: Txn, calls: list[Any]) -> list[Any]:
+    """Know the people of each call, a sequence of :class:`Noted`; accounts that are gone are passed over."""
+    rows: dict[tuple[int, bytes], Noted] = {}
+    for one in sorted((one for call in calls for one in call), key=lambda one: (one.account, one.hash)):
+        if (one.account, one.hash) not in rows or one.trust == ACCEPTED:
+            rows[one.account, one.hash] = one
+    for trust, otherwise in _ON_CONFLICT.items():
+        values = [(one.account, one.hash, one.sealed, trust, one.now, one.now, one.account) for one in rows.values() if one.trust == trust]
+        if values:
+            txn.executemany(_INSERT + otherwise, values)
+    for account in sorted({one.account for one in rows.values()}):
+        _make_room(txn, account)
+    return [None] * len(calls)
+
+
+_INSERT = (
+    "INSERT INTO contacts (account_id, hash, sealed, trust, chosen, first_seen, changed)"
+    " SELECT ?, ?, ?, ?, 0, ?, ? FROM accounts WHERE id = ?"
+)
+_ON_CONFLICT = {
+    REQUESTED: " ON CONFLICT (account_id, hash) DO NOTHING",
+    ACCEPTED: (
+        " ON CONFLICT (account_id, hash) DO UPDATE SET trust = excluded.trust, changed = excluded.changed"
+        " WHERE contacts.trust <> 'accepted'"
+    ),
+}
+
+
+def _make_room(txn: Txn, account_id: int) -> None:
+    """Forget the oldest of what came by itself, beyond the limits."""
+    for trust, limit in ((REQUESTED, REQUESTS_LIMIT), (ACCEPTED, WRITTEN_LIMIT)):
+        txn.execute(
+            "DELETE FROM contacts WHERE account_id = ? AND trust = ? AND chosen = 0 AND id <= (SELECT id FROM contacts"
+            " WHERE account_id = ? AND trust = ? AND chosen = 0 ORDER BY id DESC LIMIT 1 OFFSET ?)",
+            (account_id, trust, account_id, trust, limit),
+        )
+
+
+def accept(txn: Txn, cipher: Cipher, account_id: int, address: str, now: int) -> None:
+    """Let ``address`` write to the account: its mail goes to INBOX, and its block is lifted. Raises Full."""
+    row = txn.one("SELECT count(*) FROM contacts WHERE account_id = ? AND chosen = 1", (account_id,))
+    if row is not None and row[0] >= CHOSEN_LIMIT:
+        raise Full
+    one = noted(cipher, account_id, address, ACCEPTED, now)
+    _unblock(txn, cipher, account_id, address)
+    txn.execute(
+        "INSERT INTO contacts (account_id, hash, sealed, trust, chosen, first_seen, changed) VALUES (?, ?, ?, ?, 1, ?, ?)"
+        " ON CONFLICT (account_id, hash) DO UPDATE SET trust = excluded.trust, chosen = 1, changed = excluded.changed",
+        (account_id, one.hash, one.sealed, ACCEPTED, now, now),
+    )
+
+
+def block(txn: Txn, cipher: Cipher, account_id: int, pattern: str, now: int) -> None:
+    """Refuse mail from ``pattern`` (an address, or ``@domain``), a contact no more. Raises blocks.Full, Taken."""
+    blocks.add(txn, cipher, account_id, pattern, now)
+    _forget(txn, cipher, account_id, pattern)
+
+
+def remove(txn: Txn, cipher: Cipher, account_id: int, pattern: str) -> None:
+    """Know nothing of ``pattern`` any more: neither accepted nor blocked. Raises Missing."""
+    gone = _unblock(txn, cipher, account_id, pattern) + _forget(txn, cipher, account_id, pattern)
+    if not gone:
+        raise Missing("contact", pattern)
+
+
+def decide(txn: Txn, cipher: Cipher, decision: Decision, now: int) -> None:
+    """Do what the owner decided. A rejection never touches who is accepted; limits that are reached change nothing."""
+    account = decision.account
+    for address in decision.accepted:
+        try:
+            accept(txn, cipher, account, address, now)
+        except Full:
+            _unblock(txn, cipher, account, address)
+    for address in decision.restored:
+        _unblock(txn, cipher, account, address)
+    for address in decision.rejected:
+        if address in decision.accepted or accepted_by(txn, [(account, digest(cipher, account, address))]):
+            continue
+        try:
+            block(txn, cipher, account, address, now)
+        except (blocks.Full, Taken):
+            _forget(txn, cipher, account, address)
+
+
+def _unblock(txn: Txn, cipher: Cipher, account_id: int, pattern: str) -> int:
+    return txn.execute("DELETE FROM blocks WHERE account_id = ? AND hash = ?", (account_id, blocks.digest(cipher, account_id, pattern)))
+
+
+def _forget(txn: Txn, cipher: Cipher, account_id: int, pattern: str) -> int:
+    return txn.execute("DELETE FROM contacts WHERE account_id = ? AND hash = ?", (account_id, digest(cipher, account_id, pattern)))
+
+
+def page(txn: Txn, cipher: Cipher, account_id: int, trust: str, before: int, limit: int) -> list[Contact]:
+    """At most ``limit`` contacts, the latest first, with ids below ``before`` (0: from the latest on); of one ``trust`` or of both."""
+    where, values = "", [account_id]
+    parameters: list[Any] = list(values)
+    if trust:
+        where += " AND trust = ?"
+        parameters.append(trust)
+    if before:
+        where += " AND id < ?"
+        parameters.append(before)
+    rows = txn.all(
+        f"SELECT id, hash, sealed, trust, chosen, first_seen, changed FROM contacts WHERE account_id = ?{where} ORDER BY id DESC LIMIT ?",
+        (*parameters, limit),
+    )
+    return [_contact(cipher, account_id, row) for row in rows]
+
+
+def find(txn: Txn, cipher: Cipher, account_id: int, address: str) -> Contact | None:
+    """The contact with this address."""
+    row = txn.one(
+        "SELECT id, hash, sealed, trust, chosen, first_seen, changed FROM contacts WHERE account_id = ? AND hash = ?",
+        (account_id, digest(cipher, account_id, address)),
+    )
+    return None if row is None else _contact(cipher, account_id, row)
+
+
+def _contact(cipher: Cipher, account_id: int, row: Sequence[Any]) -> Contact:
+    id, hash, sealed, trust, chosen, first_seen, changed = row
+    try:
+        address = cipher.open(_PURPOSE, scope(account_id) + bytes(hash), bytes(sealed)).decode()
+    except (CipherError, UnicodeDecodeError):
+        address = ""
+    return Contact(int(id), address, trust, bool(chosen), int(first_seen), int(changed))
+
+
+def counts(txn: Txn, account_id: int) -> dict[str, int]:
+    """How many contacts of each trust the account has."""
+    rows = txn.all("SELECT trust, count(*) FROM contacts WHERE account_id = ? GROUP BY trust", (account_id,))
+    blocked = txn.one("SELECT count(*) FROM blocks WHERE account_id = ?", (account_id,))
+    return {REQUESTED: 0, ACCEPTED: 0, BLOCKED: int(blocked[0]) if blocked else 0, **{trust: int(count) for trust, count in rows}}
+
+
+def preferences(txn: Txn, account_ids: Iterable[int]) -> dict[int, Preferences]:
+    """What these accounts want, those that said something of it."""
+    found: dict[int, Preferences] = {}
+    ids = list(account_ids)
+    for start in range(0, len(ids), _ROWS):
+        part = ids[start : start + _ROWS]
+        sql = f"SELECT account_id, requests, notices FROM contact_settings WHERE account_id IN ({', '.join('?' * len(part))})"
+        found.update({int(id): Preferences(requests, bool(notices)) for id, requests, notices in txn.all(sql, part)})
+    return found
+
+
+def set_preferences(txn: Txn, account_id: int, wanted: Preferences) -> None:
+    """Keep what an account wants."""
+    txn.execute(
+        "INSERT INTO contact_settings (account_id, requests, notices) VALUES (?, ?, ?)"
+        " ON CONFLICT (account_id) DO UPDATE SET requests = excluded.requests, notices = excluded.notices",
+        (account_id, wanted.requests, int(wanted.notices)),
+    )
