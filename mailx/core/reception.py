@@ -36,6 +36,7 @@ from mailx.core.srs import SRS
 from mailx.core.storing import Storing, prepared
 from mailx.core.timeline import Timeline
 from mailx.core.tracing import Tracing
+from mailx.core.transfers import Met, Transfer
 from mailx.core.users import canonical_domain
 from mailx.mail.address import Address
 from mailx.mail.envelope import GENERATED, WISHES_NOTHING, Envelope, Forwarding, Origin
@@ -163,20 +164,24 @@ class Reception:
         return Content(head, limit, fix and partial(_bounded, fix), self._blobs, self._threads, self._spool_above)
 
     async def accept(
-        self, envelope: Envelope, each: bool = False, settling: Settlement | None = None, call: Posted | None = None
+        self,
+        envelope: Envelope,
+        each: bool = False,
+        settling: Settlement | None = None,
+        call: Posted | None = None,
+        transfer: Transfer | None = None,
     ) -> Mapping[Address, Reply]:
         """Store the message for every recipient; the reply for each. Returns after COMMIT and fsync.
 
         With ``each`` (LMTP) every recipient has its own verdict, so the mapping may hold refusals. Without, there is one
-        verdict for all: Refused is raised when nobody took it, or when one recipient has gone since RCPT (451: the next
-        try learns which); an account that became full meanwhile is still served beside one that is not.
-        Refused by policies, Unavailable and a full disk are raised in either case. ``settling`` is written in the same
-        transaction, if the message is; so is the record of ``call``, unless it repeats an earlier call: then nothing is
-        stored, and ``call.entered`` is the earlier record.
+        verdict for all: Refused is raised when nobody took it, or when one recipient has gone since RCPT (451: the next try learns which);
+        an account that became full meanwhile is still served beside one that is not.
+        Refused by policies, Unavailable and a full disk are raised in either case. ``settling`` is written in the same transaction, if the
+        message is; so is the record of ``call``, unless it repeats an earlier one: then nothing is stored, and ``call.entered`` is that.
+        So are the records of ``transfer``; Met is raised, and nothing stored, if a recipient has one already.
         """
         started = self._reactor.seconds()
-        findings = Findings()
-        forms = Forms([Form(envelope.message)])
+        findings, forms = Findings(), Forms([Form(envelope.message)])
 
         def keep(made: Forms) -> None:
             nonlocal forms
@@ -189,8 +194,7 @@ class Reception:
             if reached.refused and not each:
                 raise Refused(CHANGED if reached.recipients else next(iter(reached.refused.values())))
             if not reached.recipients:
-                _undo(findings)
-                await self._storing.discard(*forms.files())
+                await self._given_up(forms, findings)
                 return reached.refused
             if findings.fields:
                 envelope = evolve(envelope, message=await with_fields(envelope.message, findings.fields, self._blobs, self._threads))
@@ -203,13 +207,25 @@ class Reception:
             if isinstance(error, Refused) and not isinstance(error, Unavailable):
                 self._arrivals.refused(envelope, findings, error.reply)
             raise
-        record = None if call is None else call.record
+        called, transferred = None if call is None else call.record, None if transfer is None else transfer.record(reached)
         groups = together(reached, forms.stored) if each else ()
-        answers = await self._committed(Consignment(deliveries, each, settling, record, True, groups), forms, findings)
-        if call is not None and call.meets(next((each.call for each in answers if each.call is not None), None)):
-            await self._given_up(forms, findings)
+        noting = None if self._places is None else self._places.wrote(envelope)
+        answers = await self._committed(Consignment(deliveries, each, settling, called, True, groups, transferred), forms, findings)
+        if noting is not None:
+            await noting
+        if await self._repeated(call, answers, forms, findings):
             return dict.fromkeys(reached.recipients, OK)
         return await self._concluded(envelope, forms, findings, reached, answers, started, each)
+
+    async def _repeated(self, call: Posted | None, answers: Sequence[Outcomes], forms: Forms, findings: Findings) -> bool:
+        """Whether ``call`` was answered by an earlier one, so that nothing is stored. Raises Met."""
+        met = any([each.met for each in answers])
+        if not met and (call is None or not call.meets(next((each.call for each in answers if each.call is not None), None))):
+            return False
+        await self._given_up(forms, findings)
+        if met:
+            raise Met()
+        return True
 
     async def _deliveries(self, envelope: Envelope, forms: Forms, findings: Findings, reached: Reached, each: bool) -> tuple[Delivery, ...]:
         """What to store of each form that somebody takes."""
@@ -324,9 +340,9 @@ class Reception:
         if not reached.users:
             return {}
         boxes = await self._store.read(junk, list(reached.users)) if findings.junk else {}
-        if self._places is not None:
+        if self._places is not None and not findings.junk:
             for id, name in (await self._places.places(envelope, findings, reached.users)).items():
-                boxes.setdefault(id, name_hash(self._cipher, id, name))
+                boxes[id] = name_hash(self._cipher, id, name)
         return boxes
 
     async def _targets(

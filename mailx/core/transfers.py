@@ -2,7 +2,7 @@
 
 A record enters in the transaction that stores the message. A transfer whose recipients have all taken it is answered from
 the records; one that some have not taken is accepted for those. Two that come at the same time, on whatever nodes, never
-both store: the later one is told so (``Transfer.met``), and is answered from the records of the earlier.
+both store: the later one is told so (:class:`Met`), and is answered from the records of the earlier.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import time
 from typing import Any
 
-from attrs import define
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -19,7 +19,7 @@ from mailx.core.receivers import Reached
 from mailx.identity.encoding import Malformed, b64, unb64
 from mailx.identity.transfers import DIGEST_SIZE, Taken
 from mailx.mail.address import Address
-from mailx.mail.reply import Unavailable
+from mailx.mail.reply import Refused, Reply, Unavailable
 from mailx.store import Store, transfers
 from mailx.store.cipher import Cipher, CipherError
 from mailx.store.transfers import Entry, Record
@@ -32,15 +32,21 @@ _DAILY = 86400
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
-@define
+class Met(Refused):
+    """Somebody accepted the same transfer for one of its recipients meanwhile: nothing of this one was stored."""
+
+    def __init__(self) -> None:
+        super().__init__(Reply(451, "4.3.0", "The same message is being delivered by another connection; try again"))
+
+
+@frozen
 class Transfer:
-    """One transfer as it is being accepted. ``met``: some of its recipients had it already, so nothing was stored."""
+    """One transfer as it is being accepted."""
 
     hash: bytes
     taken: Taken
     seal: Callable[[bytes, bytes, Taken], bytes]
     name: Callable[[bytes, Address], bytes]
-    met: bool = False
 
     def record(self, reached: Reached) -> Record:
         """What is written of it for those whom ``reached`` found."""

@@ -14,7 +14,7 @@ from typing import Any
 from attrs import Factory, define, frozen
 
 from mailx.mail.mailbox import Change, Flag
-from mailx.store import Row, Txn, batched, callbacks, calls, queue
+from mailx.store import Row, Txn, batched, callbacks, calls, queue, transfers
 from mailx.store.messages import charge, release, retain
 from mailx.store.queue import Parcel, Settlement
 
@@ -78,6 +78,8 @@ class Consignment:
     and nothing is placed where it holds for no row any more, for then somebody else has decided, or told already.
     ``call`` is the record of the call that asks for the message: it enters if and only if the message is placed, and nothing
     is placed where it repeats one that has entered.
+    ``transfer`` is the record of what another MailX server delivers: it enters for those recipients for whom the message is placed,
+    and nothing is placed where one of them has it from an earlier transfer of the same name.
     """
 
     deliveries: tuple[Delivery, ...]
@@ -86,6 +88,7 @@ class Consignment:
     call: calls.Call | None = None
     forms: bool = False
     together: tuple[tuple[int, ...], ...] = ()  # places among all targets, in order, that one recipient reaches where it reaches several
+    transfer: transfers.Record | None = None
 
 
 @frozen
@@ -106,15 +109,17 @@ class Outcomes(list["Outcome | None"]):
     """What became of each target of a delivery, in their order.
 
     ``rows`` are the ids of its parcel's rows in the queue; none if it was not placed. ``call`` is the record that its call
-    has now: the new one, or the one of an earlier call that it repeats; None if it was not placed.
+    has now: the new one, or the one of an earlier call that it repeats; None if it was not placed. ``met``: it was not
+    placed, for an earlier transfer of the same name has reached one of its recipients.
     """
 
-    __slots__ = ("call", "rows")
+    __slots__ = ("call", "met", "rows")
 
     def __init__(self, outcomes: Iterable["Outcome | None"]) -> None:
         super().__init__(outcomes)
         self.rows: Sequence[int] = ()
         self.call: calls.Call | None = None
+        self.met = False
 
 
 @define
@@ -157,6 +162,7 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
     """
     boxes = _boxes(txn, consignments)
     register = calls.Register(txn, [each.call for each in consignments if each.call is not None])
+    transferred = transfers.Register(txn, [each.transfer for each in consignments if each.transfer is not None])
     answers = []
     plans: list[_Plan] = []
     for consignment in consignments:
@@ -167,8 +173,11 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
             planned = _undone(planned)
         if consignment.call is not None and planned:
             planned = _entered(register, consignment.call, planned)
+        if consignment.transfer is not None and planned:
+            planned = _transferred(transferred, consignment.transfer, planned)
         plans += planned
     register.write()
+    transferred.write()
     callbacks.begin(txn, register.called_back)
     if plans:
         _insert(txn, plans)
@@ -187,6 +196,17 @@ def _entered(register: calls.Register, call: calls.Call, plans: list[_Plan]) -> 
     for plan in plans:
         plan.outcomes.call = known or entered
     return _undone(plans) if known else plans
+
+
+def _transferred(register: transfers.Register, record: transfers.Record, plans: list[_Plan]) -> list[_Plan]:
+    """``plans`` with the record of their transfer; none if it came before for one of its recipients."""
+    if register.met(record):
+        for plan in plans:
+            plan.outcomes.met = True
+        return _undone(plans)
+    accounts = {box.account.id for plan in plans for _, box in plan.places}
+    register.enter(record, accounts, any(plan.delivery.parcel is not None for plan in plans))
+    return plans
 
 
 def _undone(plans: Sequence[_Plan]) -> list[_Plan]:
