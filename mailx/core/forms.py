@@ -4,7 +4,7 @@ A message is stored once for all who take it as it is. Each account that holds a
 that key, and so do recipients elsewhere whose keys are known. The forms of a message are placed together or not at all.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import Factory, define, frozen
@@ -64,7 +64,10 @@ class Places(Protocol):
     """Chooses mailboxes: ``core.first_contact``."""
 
     async def places(self, envelope: Envelope, findings: Findings, users: Mapping[int, User]) -> Mapping[int, str]:
-        """The name of the mailbox for each account where it is not INBOX; only mailboxes that there are."""
+        """The name of the mailbox for each account where it is not INBOX; only mailboxes that there are. Raises Refused."""
+
+    def wrote(self, envelope: Envelope) -> "Awaitable[None] | None":
+        """Called right before the commit: keep whom an account of ours writes to. What it answers never fails."""
 
 
 @define
@@ -131,22 +134,18 @@ def by_account(forms: Sequence[Form], answers: Sequence[Outcomes]) -> dict[int, 
     return {id: outcome for form, outcomes in zip(forms, answers, strict=True) for id, outcome in zip(form.ids, outcomes, strict=True)}
 
 
-async def divided(
+async def divide(
+    forms: Forms,
     envelope: Envelope,
     findings: Findings,
     reached: Reached,
     leaving: Envelope | None,
     owns: Owns | None,
     parts: Parts | None,
-    keep: Callable[[Forms], None],
 ) -> None:
-    """Divide ``envelope`` among its forms; ``leaving`` is the same as it would leave as it is.
-
-    What has been made is handed to ``keep`` at once, so that it can be discarded when the rest fails. Raises Refused.
-    """
-    first = Form(envelope.message, list(reached.users))
-    forms = Forms([first])
-    keep(forms)
+    """Divide ``envelope`` among ``forms``; ``leaving`` is the same as it would leave as it is. Raises Refused; what was made is in ``forms``."""
+    first = forms.every[0]
+    first.ids = list(reached.users)
     if owns is not None and reached.users and (wanted := owns.wanted(reached.users)):
         made = await owns.forms(envelope, findings, [reached.users[id] for id in wanted])
         forms.every += [Form(own.message, [id], own.waiting) for id, own in made.items()]
