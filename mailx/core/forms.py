@@ -143,7 +143,10 @@ async def divide(
     owns: Owns | None,
     parts: Parts | None,
 ) -> None:
-    """Divide ``envelope`` among ``forms``; ``leaving`` is the same as it would leave as it is. Raises Refused; what was made is in ``forms``."""
+    """Divide ``envelope`` among ``forms``; ``leaving`` is the same as it would leave as it is. Raises Refused.
+
+    Whatever was made is in ``forms``, also then.
+    """
     first = forms.every[0]
     first.ids = list(reached.users)
     if owns is not None and reached.users and (wanted := owns.wanted(reached.users)):

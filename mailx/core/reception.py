@@ -25,7 +25,7 @@ from mailx.core.bounces import Bounces, Report
 from mailx.core.calls import Posted
 from mailx.core.content import Content, Threads, with_fields
 from mailx.core.filing import Cabinet, Filed
-from mailx.core.forms import Form, Forms, Owns, Parts, Places, by_account, divided, together
+from mailx.core.forms import Form, Forms, Owns, Parts, Places, by_account, divide, together
 from mailx.core.gathering import Gathering
 from mailx.core.policy import Findings, IPolicy, Policy
 from mailx.core.progress import Progress
@@ -182,11 +182,6 @@ class Reception:
         """
         started = self._reactor.seconds()
         findings, forms = Findings(), Forms([Form(envelope.message)])
-
-        def keep(made: Forms) -> None:
-            nonlocal forms
-            forms = made
-
         try:
             await self._gathering.turn()
             await self._check(envelope, findings)
@@ -200,7 +195,7 @@ class Reception:
                 envelope = evolve(envelope, message=await with_fields(envelope.message, findings.fields, self._blobs, self._threads))
                 forms.every[0].message = envelope.message
             leaving = await self._outward(envelope, findings, reached) if reached.onward and self._queue is not None else None
-            await divided(envelope, findings, reached, leaving, self._owns, self._parts, keep)
+            await divide(forms, envelope, findings, reached, leaving, self._owns, self._parts)
             deliveries = await self._deliveries(envelope, forms, findings, reached, each)
         except Exception as error:
             await self._given_up(forms, findings)
