@@ -6,15 +6,28 @@ never computed anew. Entries are never changed and never deleted.
 
 from collections.abc import Iterable
 
+from attrs import frozen
+
 from mailx.mail.log_leaf import Leaf, leaf_hash, node_hash
 from mailx.store import Row, Txn
 
-__all__ = ["Leaf", "add_epoch", "append", "epochs", "labelled", "leaves", "nodes", "size"]
+__all__ = ["Leaf", "State", "add_epoch", "append", "confirm", "domains", "epochs", "labelled", "leaves", "nodes", "state"]
+
+_BEGIN = "INSERT INTO key_logs (domain, size, epoch, confirmed) VALUES (?, 0, 0, 0) ON CONFLICT (domain) DO NOTHING"
+
+
+@frozen
+class State:
+    """How far a log is."""
+
+    size: int = 0
+    epoch: int = 0
+    confirmed: int = 0  # entries that some peer has seen under a head of ours
 
 
 def append(txn: Txn, domain: str, leaf: Leaf) -> int:
     """Add ``leaf`` to the log of ``domain``, which begins with its first entry; returns its place. ``leaf.previous`` is filled in here."""
-    txn.execute("INSERT INTO key_logs (domain, size, epoch) VALUES (?, 0, 0) ON CONFLICT (domain) DO NOTHING", (domain,))
+    txn.execute(_BEGIN, (domain,))
     row = txn.one("UPDATE key_logs SET size = size + 1 WHERE domain = ? RETURNING size", (domain,))  # and nobody else adds until we commit
     assert row is not None
     number = int(row[0]) - 1
@@ -32,10 +45,20 @@ def append(txn: Txn, domain: str, leaf: Leaf) -> int:
     return number
 
 
-def size(txn: Txn, domain: str) -> tuple[int, int]:
-    """(entries, epoch) of the log of ``domain``; (0, 0) if it has none."""
-    row = txn.one("SELECT size, epoch FROM key_logs WHERE domain = ?", (domain,))
-    return (0, 0) if row is None else (int(row[0]), int(row[1]))
+def state(txn: Txn, domain: str) -> State:
+    """The log of ``domain``; an empty one if it has none."""
+    row = txn.one("SELECT size, epoch, confirmed FROM key_logs WHERE domain = ?", (domain,))
+    return State() if row is None else State(*map(int, row))
+
+
+def domains(txn: Txn) -> list[str]:
+    """The domains that have a log."""
+    return [str(row[0]) for row in txn.all("SELECT domain FROM key_logs ORDER BY domain")]
+
+
+def confirm(txn: Txn, domain: str, size: int) -> None:
+    """A peer keeps a head of the log with ``size`` entries, and it is ours."""
+    txn.execute("UPDATE key_logs SET confirmed = ? WHERE domain = ? AND confirmed < ? AND size >= ?", (size, domain, size, size))
 
 
 def nodes(txn: Txn, domain: str, wanted: Iterable[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
@@ -67,7 +90,7 @@ def labelled(txn: Txn, domain: str, label: bytes, below: int, limit: int) -> lis
 
 def add_epoch(txn: Txn, domain: str, epoch: int, statement: bytes, leaf: Leaf) -> bool:
     """Begin ``epoch``, which ``statement`` declares, with ``leaf`` about it; False if the log is there or beyond already."""
-    txn.execute("INSERT INTO key_logs (domain, size, epoch) VALUES (?, 0, 0) ON CONFLICT (domain) DO NOTHING", (domain,))
+    txn.execute(_BEGIN, (domain,))
     if not txn.execute("UPDATE key_logs SET epoch = ? WHERE domain = ? AND epoch < ?", (epoch, domain, epoch)):
         return False
     txn.execute("INSERT INTO key_log_epochs (domain, epoch, statement) VALUES (?, ?, ?)", (domain, epoch, statement))

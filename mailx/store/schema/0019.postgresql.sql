@@ -2,7 +2,8 @@
 CREATE TABLE key_logs (
     domain TEXT PRIMARY KEY,                    -- A-labels; a log outlives its domain here
     size BIGINT NOT NULL,                      -- entries
-    epoch BIGINT NOT NULL                      -- 0: never restored
+    epoch BIGINT NOT NULL,                     -- 0: never restored
+    confirmed BIGINT NOT NULL                  -- so many entries were with peers for certain: a restored log has these in common with them
 );
 CREATE TABLE key_log_leaves (
     domain TEXT NOT NULL,

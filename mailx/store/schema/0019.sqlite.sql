@@ -2,7 +2,8 @@
 CREATE TABLE key_logs (
     domain TEXT PRIMARY KEY,                    -- A-labels; a log outlives its domain here
     size INTEGER NOT NULL,                      -- entries
-    epoch INTEGER NOT NULL                      -- 0: never restored
+    epoch INTEGER NOT NULL,                     -- 0: never restored
+    confirmed INTEGER NOT NULL                  -- so many entries were with peers for certain: a restored log has these in common with them
 ) WITHOUT ROWID;
 CREATE TABLE key_log_leaves (
     domain TEXT NOT NULL,
