@@ -102,3 +102,9 @@ API_REQUESTS = Counter("mailx_admin_api_requests", "Requests to the admin API ov
 # Other MailX servers. outcome: mailx, none, refused, unsure; verdict: rotation, recovery, unannounced.
 PEER_LOOKS = Counter("mailx_peer_looks", "Times that a MailX server was looked for.", ["outcome"], registry=REGISTRY)
 PEER_KEYS = Counter("mailx_peer_keys", "Keys of other domains that changed, by what came of it.", ["verdict"], registry=REGISTRY)
+
+# Federation. reason: tls, certificate, domain, blocked, limit, protocol, stalled, version; direction: in, out.
+FEDERATION_REFUSED = Counter("mailx_federation_refused", "Peers refused, and refusals by peers.", ["reason"], registry=REGISTRY)
+FEDERATION_CHANNELS = Counter("mailx_federation_channels", "Channels opened.", ["direction"], registry=REGISTRY)
+FEDERATION_OPEN = Gauge("mailx_federation_channels_open", "Channels open now.", ["direction"], registry=REGISTRY)
+FEDERATION_OCTETS = Gauge("mailx_federation_calls_octets", "Octets of calls of peers that are not answered yet.", registry=REGISTRY)

@@ -5,7 +5,7 @@ Only the side that connected calls; the other side answers. A call that fails sa
 :class:`ChannelLost` (the connection ended first; likewise).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from mailx.federation.service import Fields, Plain
@@ -85,7 +85,7 @@ class Channel(Protocol):
 class Trust(Protocol):
     """Which domain keys are believed; :class:`mailx.core.peers.Peers`."""
 
-    async def keys(self, domain: str, presented: bytes) -> tuple[bytes, ...]:
+    async def keys(self, domain: str, presented: bytes) -> Collection[bytes]:
         """The keys of ``domain`` that are believed now. ``presented`` is the one that the peer showed, not proved yet:
         if it is not among those known, this is the moment to look again. Empty: no such domain. Raises
         :class:`mailx.mail.reply.Refused` when that cannot be told now, or the domain is blocked."""
