@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, NoRouteError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.threads import deferToThreadPool
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.client import Agent, FileBodyProducer
 from twisted.web.http_headers import Headers
@@ -21,6 +22,7 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from mailx import __version__
+from mailx.core.resolver import Resolver, system_addresses
 
 Connect = Callable[[IProtocolFactory], Awaitable[IProtocol]]
 
@@ -41,6 +43,16 @@ async def first_connection(addresses: Sequence[str], port: int, factory: IProtoc
         else:
             return made
     raise failure
+
+
+async def addresses_of(host: str, literal: bool, resolver: Resolver, reactor: Any) -> Sequence[str]:
+    """What ``host`` stands for, none of it checked: an address (``literal``), or a name; raises DNSFailure."""
+    if literal:
+        return [host]
+    if host == "localhost" or host.endswith(".localhost"):  # RFC 6761 6.3
+        return ["127.0.0.1", "::1"]
+    found: list[str] = await deferToThreadPool(reactor, reactor.getThreadPool(), system_addresses, host)
+    return found or await resolver.addresses(host)
 
 
 class TooLarge(Exception):

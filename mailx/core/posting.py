@@ -8,7 +8,7 @@ followed; time and size are bounded. Failure is :class:`NotPosted` in words that
 
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from hashlib import sha256
 from ipaddress import ip_address, ip_network
@@ -22,11 +22,10 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed, NoRouteError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.ssl import optionsForClientTLS, platformTrust
-from twisted.internet.threads import deferToThreadPool
 from twisted.web.client import RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed, ResponseNeverReceived
 
-from mailx.core.http_exchange import Exchange, TooLarge, first_connection
-from mailx.core.resolver import DNSFailure, Resolver, ascii_name, system_addresses
+from mailx.core.http_exchange import Exchange, TooLarge, addresses_of, first_connection
+from mailx.core.resolver import DNSFailure, Resolver, ascii_name
 from mailx.core.settings import Settings
 from mailx.mail.networks import is_address, within
 from mailx.mail.times import iso
@@ -205,17 +204,8 @@ class Posting:
             except ValueError:
                 raise NotPosted("no certificate can have this name") from None
         networks = self._settings.current.webhook.callback_networks
-        found = await self._addresses(to)
+        found = await addresses_of(to.host, to.literal, self._resolver, self._reactor)
         addresses = [each for each in found if permitted(each, networks)]
         if not addresses:
             raise NotPosted("the address is not one that may be posted to" if found else "the name has no address")
         return await first_connection(addresses, to.port, factory, tls, self._reactor)
-
-    async def _addresses(self, to: Target) -> Sequence[str]:
-        """What the name stands for; raises DNSFailure."""
-        if to.literal:
-            return [to.host]
-        if to.host == "localhost" or to.host.endswith(".localhost"):  # RFC 6761 6.3
-            return ["127.0.0.1", "::1"]
-        found = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), system_addresses, to.host)
-        return found or await self._resolver.addresses(to.host)
