@@ -9,7 +9,8 @@ has the right to bring it in: the key before it, or the recovery key, which lies
 
 A thief who holds the domain key must not be able to lock the owner out: only the recovery key changes the recovery key
 at once. The domain key alone may announce another (reason ``recovery-key``), and then the one before stays good for
-``RECOVERY_DELAY`` beside it. Serials of recoveries jump, so that the owner's one overtakes any rotations of a thief's.
+``RECOVERY_DELAY`` beside it. Serials of recoveries jump (to the time, if nothing else is known), so that the owner's one
+overtakes any rotations of a thief's.
 """
 
 from collections.abc import Collection, Sequence
@@ -28,7 +29,7 @@ SAME = "same"
 
 OVERLAP = 30 * 86400  # seconds that a key is valid beside the one that was rotated in after it
 RECOVERY_DELAY = 30 * 86400  # seconds that a recovery key stays good after the domain key alone replaced it
-RECOVERY_STEP = 1_000_000  # serials that a recovery leaves free
+RECOVERY_STEP = 1_000_000  # serials that a recovery leaves free at the least
 SKEW = 300  # seconds that the clocks of two servers may differ
 HISTORY_LIMIT = 64  # statements that are shown and read at once
 _LIMIT = 2048  # octets of a body
@@ -45,7 +46,7 @@ class DomainKey:
     key: bytes  # Ed25519, public
     serial: int
     created: int
-    previous: bytes | None  # the key before it
+    previous: bytes | None  # the key before it; None: it is the first, or those before it were lost
     recovery: bytes  # the public half of the offline key
     reason: str  # FIRST, ROTATION, RECOVERY or RECOVERY_KEY
     statement: Statement = field(repr=False, eq=False)
@@ -58,8 +59,10 @@ class DomainKey:
         body = statement.body
         reason = text(body, "reason", 16)
         previous = None if body.get("previous") is None else key_from_text(body["previous"])
-        if reason not in (FIRST, ROTATION, RECOVERY, RECOVERY_KEY) or (previous is None) != (reason == FIRST):
+        if reason not in (FIRST, ROTATION, RECOVERY, RECOVERY_KEY):
             raise Malformed("no such reason for a key")
+        if reason != RECOVERY and (previous is None) != (reason == FIRST):
+            raise Malformed("a first key follows none, every other one follows another")
         key = cls(
             domain_name(body),
             key_from_text(body.get("key")),
@@ -94,9 +97,14 @@ def rotated(old: DomainKey, signer: Signer, new: Signer, now: int) -> DomainKey:
 
 def recovered(old: DomainKey, recovery: Signer, new: Signer, now: int, following: bytes | None = None) -> DomainKey:
     """``new`` brought in by the recovery key, which ``following`` replaces if given; ``old`` is worth nothing any more."""
-    serial = (old.serial // RECOVERY_STEP + 1) * RECOVERY_STEP
+    serial = max((old.serial // RECOVERY_STEP + 1) * RECOVERY_STEP, now)
     after = recovery.public if following is None else following
     return _made(old.domain, new.public, serial, max(now, old.created), old.key, after, RECOVERY, (new, recovery))
+
+
+def begun_again(domain: str, recovery: Signer, new: Signer, now: int) -> DomainKey:
+    """``new`` brought in by the recovery key after every key before it was lost, and the memory of them too."""
+    return _made(domain, new.public, max(RECOVERY_STEP, now), now, None, recovery.public, RECOVERY, (new, recovery))
 
 
 def recovery_changed(old: DomainKey, signer: Signer, following: bytes, now: int, recovery: Signer | None = None) -> DomainKey:
