@@ -107,4 +107,10 @@ PEER_KEYS = Counter("mailx_peer_keys", "Keys of other domains that changed, by w
 FEDERATION_REFUSED = Counter("mailx_federation_refused", "Peers refused, and refusals by peers.", ["reason"], registry=REGISTRY)
 FEDERATION_CHANNELS = Counter("mailx_federation_channels", "Channels opened.", ["direction"], registry=REGISTRY)
 FEDERATION_OPEN = Gauge("mailx_federation_channels_open", "Channels open now.", ["direction"], registry=REGISTRY)
+FEDERATION_MESSAGES = Counter(  # outcome: taken, repeated, refused, unproved, limited; failed, uncertain (out)
+    "mailx_federation_messages", "Messages from and to other MailX servers.", ["direction", "outcome"], registry=REGISTRY
+)
 FEDERATION_OCTETS = Gauge("mailx_federation_calls_octets", "Octets of calls of peers that are not answered yet.", registry=REGISTRY)
+
+# Key logs. verdict: new, same, grown, behind, epoch, lost, fork, unproved.
+KEY_LOG_HEADS = Counter("mailx_key_log_heads", "Heads of other domains' key logs that were shown here.", ["verdict"], registry=REGISTRY)
