@@ -114,3 +114,10 @@ FEDERATION_OCTETS = Gauge("mailx_federation_calls_octets", "Octets of calls of p
 
 # Key logs. verdict: new, same, grown, behind, epoch, lost, fork, unproved.
 KEY_LOG_HEADS = Counter("mailx_key_log_heads", "Heads of other domains' key logs that were shown here.", ["verdict"], registry=REGISTRY)
+
+# First contact and blocking. outcome: requested, accepted, rejected, answered (a report on the account's own mail); list: account,
+# server; outcome of lists: read, failed; direction: in, out.
+FIRST_CONTACTS = Counter("mailx_first_contacts", "Messages of strangers, and what owners decided of them.", ["outcome"], registry=REGISTRY)
+BLOCKED = Counter("mailx_blocked_senders", "Times that mail of a blocked sender was refused.", ["list"], registry=REGISTRY)
+BLOCK_LISTS = Counter("mailx_shared_list_readings", "Readings of shared block lists.", ["outcome"], registry=REGISTRY)
+BLOCK_NOTICES = Counter("mailx_block_notices", "Notices of blocked senders to and from MailX servers.", ["direction"], registry=REGISTRY)

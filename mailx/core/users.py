@@ -13,7 +13,9 @@ ACTIVE = "active"
 SUSPENDED = "suspended"
 SERVER = "server"
 CLIENT = "client"
+LOST_WITHOUT = "Give the old password or the recovery code; without either, only by giving up that mail: `--lose-sealed-mail`."
 
+_LEVELS = 12  # of a domain that blocks are looked for at, so that a name of a hundred labels costs no more
 _ACCOUNT_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\Z")
 
 
@@ -162,6 +164,14 @@ def block_pattern(text: str) -> str:
         return "@" + domain_name(text.removeprefix("@"))
     address = parse(text)
     return f"{address.local}@{address.domain}"
+
+
+def block_patterns(address: Address) -> list[str]:
+    """All that would block ``address``: itself, its domain, and the domains above that down to two labels."""
+    local, domain = canonical(address)
+    labels = domain.split(".")
+    above = [".".join(labels[place:]) for place in range(max(1, len(labels) - _LEVELS), len(labels) - 1)]
+    return [f"{local}@{domain}", f"@{domain}", *[f"@{each}" for each in above]]
 
 
 def check_quota(quota: int | None) -> None:
