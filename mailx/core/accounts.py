@@ -36,6 +36,7 @@ from mailx.core.users import (
     account_name,
     alias_target,
     block_pattern,
+    block_patterns,
     canonical,
     canonical_domain,
     check_quota,
@@ -197,19 +198,24 @@ class Accounts:
         return resolved is not None and any(user.id == account_id and user.active for user in resolved.users)
 
     async def blocked(self, account_id: int, sender: Address | None) -> bool:
-        """Whether the account's block list has ``sender`` or its domain. The null sender is never blocked."""
+        """Whether the account's block list has ``sender``, its domain or one above that. The null sender is never blocked."""
         if sender is None:
             return False
+        hashes = await self._blocked_hashes(account_id)
+        return bool(hashes) and any(blocks.digest(self._cipher, account_id, pattern) in hashes for pattern in block_patterns(sender))
+
+    async def blocks_any(self, account_id: int) -> bool:
+        """Whether the account's block list has anybody at all."""
+        return bool(await self._blocked_hashes(account_id))
+
+    async def _blocked_hashes(self, account_id: int) -> frozenset[bytes]:
         hashes = self._blocks.get(account_id)
         if hashes is None:
             generation = self._generation
             hashes = await self._store.read(blocks.hashes, account_id)
             if generation == self._generation:
                 self._blocks.put(account_id, hashes)
-        if not hashes:
-            return False
-        local, domain = canonical(sender)
-        return any(blocks.digest(self._cipher, account_id, pattern) in hashes for pattern in (f"{local}@{domain}", f"@{domain}"))
+        return hashes
 
     def blocks_changed(self, account_id: int) -> None:
         """A transaction that was committed changed the account's block list."""
