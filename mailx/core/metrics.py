@@ -121,3 +121,7 @@ FIRST_CONTACTS = Counter("mailx_first_contacts", "Messages of strangers, and wha
 BLOCKED = Counter("mailx_blocked_senders", "Times that mail of a blocked sender was refused.", ["list"], registry=REGISTRY)
 BLOCK_LISTS = Counter("mailx_shared_list_readings", "Readings of shared block lists.", ["outcome"], registry=REGISTRY)
 BLOCK_NOTICES = Counter("mailx_block_notices", "Notices of blocked senders to and from MailX servers.", ["direction"], registry=REGISTRY)
+
+# Sealing (docs/sealing.rst)
+SEALED = Counter("mailx_sealed", "Recipients whose mail was sealed here, or should have been and was not.", ["way"], registry=REGISTRY)
+UNSEALED = Counter("mailx_seals_opened", "Sealed messages opened for accounts here, by what their seal was worth.", ["result"], registry=REGISTRY)
