@@ -43,6 +43,7 @@ STORE = "store.away"
 LOCKOUT = "security.lockout"
 SESSION_SECRET = "security.session_secret"
 PEER_KEY = "security.peer_key"
+REMOTE_KEY = "security.remote_key"
 LOG_FORK = "security.key_log_fork"
 LOG_LOST = "security.key_log_lost"
 LOG_RESTORED = "security.key_log_restored"
@@ -60,11 +61,12 @@ TITLES: Mapping[str, str] = {
     LOCKOUT: "Logins are locked for a while",
     SESSION_SECRET: "All administrators were logged out",
     PEER_KEY: "A MailX server shows another key",
+    REMOTE_KEY: "A MailX server shows wrong keys of a user",
     LOG_FORK: "A key log was forked",
     LOG_LOST: "A key log goes on without entries that were in it",
     LOG_RESTORED: "Our key log is not the one that others know",
 }
-EVENTS = frozenset((LOCKOUT, SESSION_SECRET, PEER_KEY, LOG_FORK, LOG_LOST, LOG_RESTORED))  # over when they are acknowledged
+EVENTS = frozenset((LOCKOUT, SESSION_SECRET, PEER_KEY, REMOTE_KEY, LOG_FORK, LOG_LOST, LOG_RESTORED))  # over when they are acknowledged
 # What one of several nodes may see and the others not: it is over when none of them sees it any more.
 OF_A_NODE = frozenset((FAILURES, DISK, CERTIFICATE, LOGINS, UNSAFE))
 

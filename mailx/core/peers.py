@@ -15,6 +15,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mailx.config import endpoint
+from mailx.config_setting import seconds as duration
 from mailx.core import peer_keys
 from mailx.core.alerts import PEER_KEY, Alerts
 from mailx.core.cache import Cache
@@ -109,6 +110,10 @@ class Peers:
         """What an administrator set for ``domain``. Memory only."""
         return self._own.get(domain, PeerSettings())
 
+    def hash(self, domain: str) -> bytes:
+        """What rows about ``domain`` are found by."""
+        return self._book.hash(domain)
+
     async def find(self, domain: str, seconds: float | None = None) -> Peer | None:
         """The MailX server of ``domain``, looked for at most so long; None: it has none. Raises Undecided, Unavailable."""
         domain = canonical_domain(domain)
@@ -139,11 +144,13 @@ class Peers:
         """Pin the domain of ``channel``, durably, before the first commit of a transfer. Raises Unavailable."""
         domain = channel.remote
         now = int(self._now())
-        days = self._settings.current.federation.pin_days
+        federation = self._settings.current.federation
+        # A transfer whose outcome nobody knows is tried until the schedule ends, and must not go another way before.
+        seconds = max(federation.pin_days * _DAY, sum(map(duration, federation.retry)) + 2 * _DAY)
         known = await self._current(domain)
-        if known.pinned_until >= now + (days - 1) * _DAY:
+        if known.pinned_until >= now + seconds - _DAY:
             return
-        until = now + days * _DAY
+        until = now + seconds
         if known.mailx:
             await self._book.pin(domain, until)
             self._remember(evolve(known, pinned_until=max(until, known.pinned_until)))

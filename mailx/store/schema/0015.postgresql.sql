@@ -39,12 +39,11 @@ CREATE TABLE peer_days (
 CREATE INDEX peer_days_day ON peer_days (day);
 CREATE TABLE remote_keys (
     address BYTEA NOT NULL,
-    hash BYTEA NOT NULL,
-    serial BIGINT NOT NULL,                    -- of the statement; 0: the address has no keys
-    current BIGINT NOT NULL,                   -- 1: the one in use; 0: one that was
+    hash BYTEA NOT NULL,                         -- of the domain
+    serial BIGINT NOT NULL,                     -- of the statement; the highest is the one in use; 0: the address has no keys
     sealed BYTEA NOT NULL,
-    verified BIGINT NOT NULL,
-    expires BIGINT NOT NULL,
+    verified BIGINT NOT NULL,                   -- when the domain said so last
+    expires BIGINT NOT NULL,                    -- when to ask again
     PRIMARY KEY (address, serial)
 );
 CREATE INDEX remote_keys_hash ON remote_keys (hash);

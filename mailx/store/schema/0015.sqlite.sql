@@ -39,12 +39,11 @@ CREATE TABLE peer_days (
 CREATE INDEX peer_days_day ON peer_days (day);
 CREATE TABLE remote_keys (
     address BLOB NOT NULL,
-    hash BLOB NOT NULL,
-    serial INTEGER NOT NULL,                    -- of the statement; 0: the address has no keys
-    current INTEGER NOT NULL,                   -- 1: the one in use; 0: one that was
+    hash BLOB NOT NULL,                         -- of the domain
+    serial INTEGER NOT NULL,                     -- of the statement; the highest is the one in use; 0: the address has no keys
     sealed BLOB NOT NULL,
-    verified INTEGER NOT NULL,
-    expires INTEGER NOT NULL,
+    verified INTEGER NOT NULL,                   -- when the domain said so last
+    expires INTEGER NOT NULL,                    -- when to ask again
     PRIMARY KEY (address, serial)
 );
 CREATE INDEX remote_keys_hash ON remote_keys (hash);
