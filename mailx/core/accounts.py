@@ -6,7 +6,6 @@ another process on the same database is seen within that time. What is refused r
 store cannot answer, ``mail.reply.Unavailable`` comes through.
 """
 
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from time import time
 from typing import Any, TypeVar
@@ -21,10 +20,13 @@ from mailx import config
 from mailx.core import audit
 from mailx.core.cache import Cache
 from mailx.core.catalogue import Catalogue, alias_of
-from mailx.core.passwords import PasswordError, Passwords, Verifiers
+from mailx.core.credentials import Credentials
+from mailx.core.passwords import Passwords, Verifiers
 from mailx.core.users import (
     ACTIVE,
+    LOST_WITHOUT,
     ROLES,
+    SERVER,
     SUSPENDED,
     Alias,
     Block,
@@ -45,6 +47,7 @@ from mailx.core.users import (
 )
 from mailx.mail.address import Address
 from mailx.store import Row, Store, Txn, accounts, aliases, blocks, domains, mailboxes
+from mailx.store.account_keys import Login
 from mailx.store.cipher import Cipher
 from mailx.store.names import Missing, Taken
 
@@ -58,8 +61,6 @@ ALIAS_TARGETS = 100  # of one alias: each message to it becomes as many
 _CACHED_ADDRESSES = 20000
 _CACHED_ACCOUNTS = 20000
 _CACHED_BLOCK_LISTS = 2000
-_CREDENTIALS = b"credentials"
-_FAKE_SALT = b"scram salt"
 
 
 class Accounts:
@@ -69,7 +70,7 @@ class Accounts:
         self._store = store
         self._cipher = cipher
         self._settings = settings
-        self._passwords = passwords
+        self.credentials = Credentials(cipher, passwords)
         self._seconds: Callable[[], float] = clock.seconds
         self._domains: frozenset[str] = frozenset()
         self._domains_until = 0.0
@@ -78,9 +79,6 @@ class Accounts:
         self._users: Cache[int, User] = Cache(_CACHED_ACCOUNTS, FRESH_SECONDS, clock.seconds)
         self._reach: Cache[str, tuple[tuple[int, ...], tuple[Address, ...]]] = Cache(_CACHED_ADDRESSES, FRESH_SECONDS, clock.seconds)
         self._blocks: Cache[int, frozenset[bytes]] = Cache(_CACHED_BLOCK_LISTS, FRESH_SECONDS, clock.seconds)
-        self._decoy = passwords.decoy()
-        self._decoy_guid = secrets.token_bytes(16)
-        self._decoy_sealed = cipher.seal(_CREDENTIALS, self._decoy_guid, self._decoy.encode())
         self._pardons: list[Callable[[str], None]] = []
         self._revocations: list[Callable[[int], None]] = []
         self.catalogue = Catalogue(store, cipher, self._details)
@@ -99,7 +97,8 @@ class Accounts:
         """``call(account id)`` whenever those logged in must be no longer: suspended, deleted, or the password changed."""
         self._revocations.append(call)
 
-    def _revoke(self, id: int) -> None:
+    def revoke(self, id: int) -> None:
+        """Those logged in must be no longer."""
         for call in self._revocations:
             call(id)
 
@@ -231,11 +230,9 @@ class Accounts:
         """
         local, domain = canonical(address) if address is not None else (name, "")
         row = await self._store.read(accounts.credentials, local, domain)
-        salt = self._cipher.hash(_FAKE_SALT, b"", f"{local}@{domain}".encode("utf-8", "surrogatepass"))
         if row is None:
-            opened = Verifiers.decode(self._cipher.open(_CREDENTIALS, self._decoy_guid, self._decoy_sealed))
-            return None, opened.with_salt(salt)
-        return self._user(row), Verifiers.decode(self._cipher.open(_CREDENTIALS, bytes(row[7]), bytes(row[9])))
+            return None, self.credentials.nobody(f"{local}@{domain}")
+        return self._user(row), self.credentials.opened(bytes(row[7]), bytes(row[9]))
 
     async def note_logins(self, logins: Sequence[tuple[int, int]]) -> None:
         """Keep (account id, seconds since 1970) as last logins."""
@@ -252,7 +249,7 @@ class Accounts:
 
     # What administrators change
 
-    async def _change(self, job: Callable[..., T], *args: Any) -> T:
+    async def change(self, job: Callable[..., T], *args: Any) -> T:
         """Write, then clear the caches: also after a failure, since a COMMIT that failed may have happened."""
         try:
             return await self._store.write(job, *args)
@@ -281,7 +278,7 @@ class Accounts:
         """Make mail for ``name`` end here; returns its stored spelling."""
         name = domain_name(name)
         audit.note(target=name, after={"domain": name})
-        await self._change(domains.add, name, self._now())
+        await self.change(domains.add, name, self._now())
         await self._read_domains()
         log.info("Domain added", event="domain.added", domain=name)
         return name
@@ -291,7 +288,7 @@ class Accounts:
         name = domain_name(name)
         audit.note(target=name, before={"domain": name})
         try:
-            await self._change(domains.delete, name)
+            await self.change(domains.delete, name)
         except domains.InUse as error:
             raise DirectoryError(
                 "in_use", f"{name} still has {error.accounts} accounts and {error.aliases} aliases", "Delete those first."
@@ -317,15 +314,6 @@ class Accounts:
         last_login = None if row[10] is None else int(row[10])
         return Details(self._user(row), int(row[9]), last_login, None if row[5] is None else int(row[5]), tuple(names))
 
-    async def _verifiers(self, password: str) -> tuple[bytes, bytes]:
-        """Fresh verifiers, sealed, and the octets that bind the seal."""
-        try:
-            verifiers = await self._passwords.make(password)
-        except PasswordError as error:
-            raise DirectoryError("invalid", str(error), "Choose another password.") from None
-        guid = secrets.token_bytes(16)
-        return self._cipher.seal(_CREDENTIALS, guid, verifiers.encode()), guid
-
     async def add_user(self, address: str | Address, password: str, role: str = "", quota: int | None = None) -> User:
         """Make an account with the default mailboxes. ``quota`` None: the configured default; 0: unlimited.
 
@@ -335,22 +323,31 @@ class Accounts:
         if role and role not in ROLES:
             raise DirectoryError("invalid", f"{role!r} is not a role", f"Roles are {', '.join(ROLES)}.")
         check_quota(quota)
-        sealed, guid = await self._verifiers(password)
+        login = await self.credentials.fresh(password)
         audit.note(target=str(wanted), after={"address": str(wanted), "role": role or "default", "quota": quota})
-        id, role = await self._change(_add_account, self._cipher, wanted, role, quota, sealed, guid, self._now())
+        id, role = await self.change(_add_account, self._cipher, wanted, role, quota, login, self._now())
         log.info("Account added", event="account.added", user_id=id, email=str(wanted), role=role)
-        return User(id, wanted, role, ACTIVE, self._settings.quota if quota is None else quota, 0, guid)
+        return User(id, wanted, role, ACTIVE, self._settings.quota if quota is None else quota, 0, login.guid)
 
     async def set_password(self, address: str | Address, password: str) -> None:
-        """Replace the password. Sessions, remembered logins and throttling of the old one end."""
+        """Replace the password. Sessions, remembered logins and throttling of the old one end.
+
+        That of an account sealed here opens its mail: only ``SealedAccounts.set_password`` can replace it.
+        """
         user = (await self.find(address)).user
-        sealed, guid = await self._verifiers(password)
+        if user.sealed == SERVER:
+            raise DirectoryError("in_use", f"the mail of {user.address} is sealed under its password", LOST_WITHOUT)
+        login = await self.credentials.fresh(password)
         audit.note(target=str(user.address), after={"password": audit.HIDDEN})
-        await self._change(accounts.set_credentials, user.id, sealed, guid)
+        await self.change(accounts.change_password, user.id, login.sealed, login.guid)
+        self.pardon(user)
+        log.info("Password changed", event="account.password", user_id=user.id, email=str(user.address))
+
+    def pardon(self, user: User) -> None:
+        """The account has a new password: what was held against it is forgotten, and who logged in with the old one leaves."""
         for call in self._pardons:
             call(str(user.address))
-        self._revoke(user.id)
-        log.info("Password changed", event="account.password", user_id=user.id, email=str(user.address))
+        self.revoke(user.id)
 
     async def set_quota(self, address: str | Address, quota: int | None) -> None:
         """Set the quota in octets; 0: unlimited, None: the configured default."""
@@ -361,7 +358,7 @@ class Accounts:
             audit.unchanged()
             return
         audit.note(target=str(user.address), before={"quota": found.own_quota}, after={"quota": quota})
-        await self._change(accounts.set_quota, user.id, quota)
+        await self.change(accounts.set_quota, user.id, quota)
         log.info("Quota changed", event="account.quota", user_id=user.id, email=str(user.address), limit_bytes=quota)
 
     async def set_role(self, address: str | Address, role: str) -> None:
@@ -373,7 +370,7 @@ class Accounts:
             audit.unchanged()
             return
         audit.note(target=str(user.address), before={"role": user.role}, after={"role": role})
-        await self._change(accounts.set_role, user.id, role)
+        await self.change(accounts.set_role, user.id, role)
         log.info("Role changed", event="account.role", user_id=user.id, email=str(user.address), role=role)
 
     async def set_state(self, address: str | Address, state: str) -> None:
@@ -385,17 +382,17 @@ class Accounts:
             audit.unchanged()
             return
         audit.note(target=str(user.address), before={"state": user.state}, after={"state": state})
-        await self._change(accounts.set_state, user.id, state)
+        await self.change(accounts.set_state, user.id, state)
         if state != ACTIVE:
-            self._revoke(user.id)
+            self.revoke(user.id)
         log.info("Account state changed", event="account.state", user_id=user.id, email=str(user.address), status=state)
 
     async def delete_user(self, address: str | Address) -> None:
         """Remove the account and all its mail. Its address is free, and its sessions end, at once; the mail goes in slices."""
         user = (await self.find(address)).user
         audit.note(target=str(user.address), before={"address": str(user.address), "role": user.role, "state": user.state})
-        await self._change(accounts.begin_deletion, user.id)
-        self._revoke(user.id)
+        await self.change(accounts.begin_deletion, user.id)
+        self.revoke(user.id)
         await self._finish_deletion(user.id)
         log.info("Account deleted", event="account.deleted", user_id=user.id, email=str(user.address))
 
@@ -417,7 +414,7 @@ class Accounts:
         users, remotes = await self._reached(targets)
         made = Alias(name, tuple(user.address for user in users) + remotes, self._now(), remotes)
         audit.note(target=str(name), after={"targets": [str(target) for target in made.targets]})
-        await self._change(aliases.add, self._cipher, name.local, name.domain, *_keys(users, remotes), made.created)
+        await self.change(aliases.add, self._cipher, name.local, name.domain, *_keys(users, remotes), made.created)
         log.info("Alias added", event="alias.added", alias=str(name), targets=_texts(users), forwards=len(remotes))
         return made
 
@@ -426,7 +423,7 @@ class Accounts:
         name = parse(str(alias))
         users, remotes = await self._reached(targets)
         audit.note(target=str(name), before={"targets": await self._targets(name)}, after={"targets": [*_texts(users), *map(str, remotes)]})
-        await self._change(aliases.replace, self._cipher, name.local, name.domain, *_keys(users, remotes))
+        await self.change(aliases.replace, self._cipher, name.local, name.domain, *_keys(users, remotes))
         log.info("Alias changed", event="alias.changed", alias=str(name), targets=_texts(users), forwards=len(remotes))
 
     async def _reached(self, targets: Sequence[str | Address]) -> tuple[tuple[User, ...], tuple[Address, ...]]:
@@ -449,7 +446,7 @@ class Accounts:
         """Remove an alias."""
         name = parse(str(alias))
         audit.note(target=str(name), before={"targets": await self._targets(name)})
-        await self._change(aliases.delete, name.local, name.domain)
+        await self.change(aliases.delete, name.local, name.domain)
         log.info("Alias deleted", event="alias.deleted", alias=str(name))
 
     async def blocks(self, address: str | Address) -> list[Block]:
@@ -463,7 +460,7 @@ class Accounts:
         pattern, now = block_pattern(sender), self._now()
         audit.note(target=str(user.address), after={"blocked": pattern})
         try:
-            await self._change(blocks.add, self._cipher, user.id, pattern, now)
+            await self.change(blocks.add, self._cipher, user.id, pattern, now)
         except blocks.Full:
             raise DirectoryError("limit", f"the list has {blocks.LIMIT} entries already", "Block whole domains instead.") from None
         log.info("Sender blocked", event="block.added", user_id=user.id)
@@ -473,7 +470,7 @@ class Accounts:
         """Take ``sender`` off the account's block list."""
         user = (await self.find(address)).user
         audit.note(target=str(user.address), before={"blocked": block_pattern(sender)})
-        await self._change(blocks.delete, self._cipher, user.id, block_pattern(sender))
+        await self.change(blocks.delete, self._cipher, user.id, block_pattern(sender))
         log.info("Sender unblocked", event="block.deleted", user_id=user.id)
 
 
@@ -498,10 +495,8 @@ def _article(kind: str) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
-def _add_account(
-    txn: Txn, cipher: Cipher, address: Address, role: str, quota: int | None, sealed: bytes, guid: bytes, now: int
-) -> tuple[int, str]:
+def _add_account(txn: Txn, cipher: Cipher, address: Address, role: str, quota: int | None, login: Login, now: int) -> tuple[int, str]:
     """The job of ``add_user``: the account and its mailboxes, or neither."""
-    id, role = accounts.add(txn, address.local, address.domain, role, quota, sealed, guid, now)
+    id, role = accounts.add(txn, address.local, address.domain, role, quota, login.sealed, login.guid, now)
     mailboxes.create_defaults(txn, cipher, id, now)
     return id, role

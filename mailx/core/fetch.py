@@ -24,8 +24,10 @@ from mailx.store.contents import guids as message_guids
 from mailx.store.entries import some
 
 if TYPE_CHECKING:
+    from mailx.core.keyring import Keyring
     from mailx.store.blobs import Blobs
     from mailx.store.cipher import Cipher
+    from mailx.store.vault import Vault
 
 log = Logger()
 
@@ -42,6 +44,7 @@ class Need(IntFlag):
     GUID = 4  # Row.guid; comes with SUMMARY and CONTENT anyway
 
 
+_PRIVATE = 4 * 1024 * 1024  # octets of summaries kept of one sealed account while it is open
 _SUMMARY = int(Need.SUMMARY)  # plain integers: an operation on an IntFlag costs ten times as much
 _CONTENT = int(Need.CONTENT)
 
@@ -52,6 +55,8 @@ class Blob:
 
     file: str
     size: int
+    guid: bytes = b""
+    vault: "Vault | None" = None  # opens it, if it is sealed for its owner alone
 
 
 class Row(NamedTuple):
@@ -74,12 +79,26 @@ class Row(NamedTuple):
 class Reader:
     """Reads summaries and contents; keeps opened summaries for all sessions."""
 
-    def __init__(self, store: Store, cipher: "Cipher", blobs: "Blobs", reactor: Any) -> None:
+    def __init__(self, store: Store, cipher: "Cipher", blobs: "Blobs", reactor: Any, keyring: "Keyring | None" = None) -> None:
+        """``keyring`` has the keys of sealed accounts whose owners are here: what it opened is forgotten with them."""
         self._store = store
         self._cipher = cipher
         self._blobs = blobs
         self._reactor = reactor
         self._summaries = Summaries()
+        self._keyring = keyring
+        self._private: dict[int, Summaries] = {}  # of sealed accounts
+        if keyring is not None:
+            keyring.on_close(lambda account: self._private.pop(account, None))
+
+    def vault(self, account: int) -> "Vault | None":
+        """What opens the mail of a sealed account; None for any other, or when its owner is gone."""
+        return None if self._keyring is None else self._keyring.vault(account)
+
+    def _held(self, account: int, vault: "Vault | None") -> Summaries:
+        if vault is None:
+            return self._summaries
+        return self._private.setdefault(account, Summaries(_PRIVATE))
 
     async def rows(self, selected: Selected, uids: Sequence[int], need: Need) -> AsyncIterator[list[Row]]:
         """The messages with these UIDs that the session knows, in their order, batch after batch."""
@@ -91,9 +110,9 @@ class Reader:
                 yield rows
             await turns.spare()
 
-    async def summaries(self, message_ids: Sequence[int]) -> list[Summary | None]:
-        """The summaries of these messages in their order, None for one that is gone. At most BATCH in one go."""
-        read = await self._texts(message_ids, _SUMMARY)
+    async def summaries(self, account: int, message_ids: Sequence[int]) -> list[Summary | None]:
+        """The summaries of these messages of an account in their order, None for one that is gone. At most BATCH in one go."""
+        read = await self._texts(account, message_ids, _SUMMARY)
         return read.summaries
 
     async def complete(self, selected: Selected, uids: Sequence[int]) -> None:
@@ -110,7 +129,13 @@ class Reader:
         """``length`` octets (None: all) of a content from ``offset`` on; fewer where it ends."""
         if isinstance(content, bytes):
             return content[offset:] if length is None else content[offset : offset + length]
-        data: bytes = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._blobs.read, content.file, offset, length)
+        threads = self._reactor.getThreadPool()
+        vault = content.vault
+        data: bytes
+        if vault is None:
+            data = await deferToThreadPool(self._reactor, threads, self._blobs.read, content.file, offset, length)
+        else:
+            data = await deferToThreadPool(self._reactor, threads, vault.read, self._blobs, content.file, content.guid, offset, length)
         return data
 
     async def there(self, content: bytes | Blob) -> bool:
@@ -137,19 +162,21 @@ class Reader:
         if batch:
             yield batch
 
-    async def _texts(self, ids: Sequence[int], need: int) -> "_Texts":
+    async def _texts(self, account: int, ids: Sequence[int], need: int) -> "_Texts":
         """What is needed of each message: from memory where it is there, the rest in one reading."""
-        packed = self._summaries.get_all(ids) if need & _SUMMARY else []
+        vault = self.vault(account)
+        held = self._held(account, vault)
+        packed = held.get_all(ids) if need & _SUMMARY else []
         lacking = sorted({id for id, one in zip(ids, packed, strict=True) if one is None}) if None in packed else []
         wanted = sorted(set(ids)) if need & _CONTENT else []
         fresh: dict[int, tuple[bytes, bytes]] = {}
         contents: dict[int, Stored] = {}
         if lacking or wanted:
-            answer: Opened = await self._store.read(opened, self._cipher, lacking, wanted)
+            answer: Opened = await self._store.read(opened, self._cipher, lacking, wanted, vault)
             fresh, contents = answer.summaries, answer.contents
             if answer.damaged:
                 log.error("Stored messages do not open", event="store.damaged", messages=len(answer.damaged), first=answer.damaged[0])
-        guid_of = self._summaries.guid
+        guid_of = held.guid
         if need & _CONTENT:
             guids = [contents[id].guid if id in contents else b"" for id in ids]
         elif need & _SUMMARY:
@@ -160,9 +187,9 @@ class Reader:
         if fresh:
             packed = [fresh[id][1] if id in fresh else one for id, one in zip(ids, packed, strict=True)]
             for id, (guid, data) in fresh.items():
-                self._summaries.put(id, guid, data)
+                held.put(id, guid, data)
         summaries = [None if one is None else Summary(one) for one in packed]
-        return _Texts(guids, summaries, [_content(contents.get(id)) for id in ids] if wanted else [])
+        return _Texts(guids, summaries, [_content(contents.get(id), vault) for id in ids] if wanted else [])
 
     async def _rows(self, selected: Selected, indexes: Sequence[int], need: int) -> list[Row]:
         ids = picked(selected.message_ids, indexes)
@@ -170,7 +197,7 @@ class Reader:
         contents: Sequence[bytes | Blob | None] = _NOTHING[: len(ids)]
         guids: Sequence[bytes] = _NO_GUIDS[: len(ids)]
         if need:
-            read = await self._texts(ids, need)
+            read = await self._texts(selected.mailbox.account, ids, need)
             guids = read.guids
             if need & _SUMMARY:
                 summaries = read.summaries
@@ -211,7 +238,7 @@ def picked(column: "array[int]", indexes: Sequence[int]) -> Sequence[int]:
     return [column[index] for index in indexes]
 
 
-def _content(stored: Stored | None) -> bytes | Blob | None:
+def _content(stored: Stored | None, vault: "Vault | None") -> bytes | Blob | None:
     if stored is None or stored.file is None:
         return None if stored is None else stored.content
-    return Blob(stored.file, stored.size)
+    return Blob(stored.file, stored.size, stored.guid, vault if stored.vault else None)

@@ -11,14 +11,18 @@ from attrs import frozen
 
 from mailx.core.accounts import User
 from mailx.core.arrivals import Arrivals
-from mailx.core.sealing import Sealed, Sealing
+from mailx.core.keyring import Keyring
+from mailx.core.sealing import Sealed, Sealing, vault_threads
 from mailx.core.storing import Storing, prepared
+from mailx.core.users import SERVER
 from mailx.mail.envelope import Envelope, Filing
 from mailx.mail.names import INBOX, MailboxError, normal
+from mailx.mail.reply import Unavailable
 from mailx.store import Store, keywords
 from mailx.store.cipher import Cipher
 from mailx.store.delivery import Consignment, Placed, Problem, Target
 from mailx.store.mailboxes import name_hash
+from mailx.store.vault import Vault
 
 
 @frozen
@@ -33,8 +37,17 @@ class Cabinet:
     """Files what owners bring."""
 
     def __init__(
-        self, store: Store, cipher: Cipher, sealing: Sealing, storing: Storing, arrivals: Arrivals, default_quota: int, reactor: Any
+        self,
+        store: Store,
+        cipher: Cipher,
+        sealing: Sealing,
+        storing: Storing,
+        arrivals: Arrivals,
+        default_quota: int,
+        reactor: Any,
+        keyring: Keyring | None = None,
     ) -> None:
+        """``keyring`` has the keys of sealed accounts whose owners are here."""
         self._store = store
         self._cipher = cipher
         self._sealing = sealing
@@ -42,6 +55,7 @@ class Cabinet:
         self._arrivals = arrivals
         self._default_quota = default_quota
         self._reactor = reactor
+        self._keyring = keyring
 
     async def file(self, user: User, envelopes: Sequence[Envelope]) -> Filed:
         """See ``Reception.file``, which has asked the policies."""
@@ -51,10 +65,14 @@ class Cabinet:
         try:
             for envelope in envelopes:
                 filing = envelope.filing or Filing(INBOX)
-                sealed = await self._sealing.seal(envelope.message)
+                vault = self._vault(user)
+                sealed = await (self._sealing.seal(envelope.message) if vault is None else self._sealing.for_vault(envelope.message, vault))
                 ready.append((envelope, sealed))
                 flags = int(filing.flags) | await self._keywords(user, filing.keywords)
-                (threads,) = await self._sealing.threads(sealed, [user.id])
+                if vault is None:
+                    (threads,) = await self._sealing.threads(sealed, [user.id])
+                else:
+                    threads = vault_threads(vault, user.id, sealed.identifiers)
                 target = Target(user.id, name_hash(self._cipher, user.id, normal(filing.mailbox)), self._default_quota, flags, threads)
                 deliveries.append(prepared(sealed, (target,), int(time()), filing.received))
         except Exception:
@@ -73,6 +91,15 @@ class Cabinet:
                 raise MailboxError("TRYCREATE", "No such mailbox")
             raise MailboxError("OVERQUOTA", "Quota exceeded")
         return Filed(placed[0].uidvalidity, tuple(each.uid for each in placed))
+
+    def _vault(self, user: User) -> Vault | None:
+        """What seals the account's mail; None: the server does. Raises Unavailable when its owner has gone meanwhile."""
+        if user.sealed != SERVER:
+            return None
+        vault = None if self._keyring is None else self._keyring.vault(user.id)
+        if vault is None:
+            raise Unavailable("the account's keys are not open")
+        return vault
 
     async def _keywords(self, user: User, names: Sequence[str]) -> int:
         """The flag bits of ``names``; unused keywords of the account make room when there is none."""

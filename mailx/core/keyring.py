@@ -28,6 +28,7 @@ class AccountSigner:
     """Signs for an account; satisfies :class:`mailx.identity.statements.Signer`."""
 
     def __init__(self, seed: bytes) -> None:
+        self.seed = seed
         self._key = SigningKey(seed)
         self.public = bytes(self._key.verify_key)
 
@@ -44,6 +45,7 @@ class AccountKeys:
     sealing: bytes  # X25519 private key, 32 octets
     signing: AccountSigner
     vault: bytes  # key of what lies in the store, 32 octets
+    former: tuple[bytes, ...] = ()  # earlier values of ``sealing``, for mail that was sealed to those
 
 
 @define

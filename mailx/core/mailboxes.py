@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from mailx.core.changes import Changes
 from mailx.core.columns import Columns, Kept, brought_up
+from mailx.core.deciding import Decides, Deciding
 from mailx.core.edits import Copied, Edits, Mode, Stored
 from mailx.core.feed import Feed
 from mailx.core.fetch import Blob, Need, Reader, Row
@@ -34,6 +35,7 @@ from mailx.store import mailboxes as boxes
 
 if TYPE_CHECKING:
     from mailx.core.index import Index
+    from mailx.core.keyring import Keyring
     from mailx.core.users import User
     from mailx.store.blobs import Blobs
     from mailx.store.cipher import Cipher
@@ -65,8 +67,11 @@ class Quota:
 class Mailboxes:
     """All mailboxes of all accounts."""
 
-    def __init__(self, store: Store, cipher: "Cipher", blobs: "Blobs", changes: Changes, reactor: Any, default_quota: int = 0) -> None:
-        """``default_quota`` in octets holds for accounts without one of their own; 0: unlimited."""
+    def __init__(
+        self, store: Store, cipher: "Cipher", blobs: "Blobs", changes: Changes, reactor: Any, default_quota: int = 0,
+        keyring: "Keyring | None" = None,
+    ) -> None:  # fmt: skip
+        """``default_quota`` in octets holds for accounts without one of their own; 0: unlimited. ``keyring``: of sealed accounts."""
         self._store = store
         self._cipher = cipher
         self._changes = changes
@@ -74,7 +79,7 @@ class Mailboxes:
         self._default_quota = default_quota
         self._names = boxes.Names(cipher)
         self._edits = Edits(store, cipher, self._names, default_quota, reactor)
-        self._reader = Reader(store, cipher, blobs, reactor)
+        self._reader = Reader(store, cipher, blobs, reactor, keyring)
         self._search = Search(store, cipher, blobs, self._reader, reactor)
         self._listings = Listings(changes)
         self._kept = Kept()
@@ -86,6 +91,10 @@ class Mailboxes:
     def search_with(self, index: "Index") -> None:
         """Let searches of texts ask ``index`` what they need not look at."""
         self._search.index = index
+
+    def decide_with(self, contacts: Decides) -> None:
+        """Let moves out of Requests decide of first contacts."""
+        self._edits.deciding = Deciding(self._store, self._names, self._reader, contacts)
 
     async def list(self, user: "User") -> Listed:
         """Every mailbox with its counters, INBOX first, then by name, children behind their parent."""

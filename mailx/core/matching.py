@@ -68,9 +68,10 @@ class Search:
         indexes = await run.match(query, range(len(run.uids)))
         return list(picked(run.uids, indexes))
 
-    async def scan(self, ids: Sequence[int], probe: Probe) -> set[int]:
-        """Those of the messages ``ids`` in which ``probe`` is found."""
-        hits: set[int] = await self._scanning.run(self._store.read, scan, self._cipher, self._blobs, ids, probe)
+    async def scan(self, account: int, ids: Sequence[int], probe: Probe) -> set[int]:
+        """Those of the messages ``ids`` of an account in which ``probe`` is found."""
+        vault = self.reader.vault(account)
+        hits: set[int] = await self._scanning.run(self._store.read, scan, self._cipher, self._blobs, ids, probe, vault)
         return hits
 
 
@@ -149,7 +150,7 @@ class _Run:
         unsure: list[int] = []
         for start in range(0, len(candidates), BATCH):
             part = candidates[start : start + BATCH]
-            summaries = await self._search.reader.summaries([self._ids[index] for index in part])
+            summaries = await self._search.reader.summaries(self._account, [self._ids[index] for index in part])
             for index, summary in zip(part, summaries, strict=True):
                 if summary is not None:
                     match = test(summary)
@@ -164,7 +165,7 @@ class _Run:
         found: list[int] = []
         for part in self._slices(await self._likely(probe, candidates)):
             ids = [self._ids[index] for index in part]
-            hits = await self._search.scan(ids, probe)
+            hits = await self._search.scan(self._account, ids, probe)
             found += [index for index, id in zip(part, ids, strict=True) if id in hits]
         return found
 

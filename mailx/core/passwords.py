@@ -1,7 +1,8 @@
 """Passwords: how they are prepared, what is kept of them, and the threads in which they are hashed.
 
 What is kept (:class:`Verifiers`) is sealed by whoever stores it. bcrypt answers PLAIN and LOGIN, the SCRAM keys answer
-SCRAM-SHA-256, and the password itself is kept only where CRAM-MD5 was asked for. Hashing costs a quarter of a second by
+SCRAM-SHA-256, and the password itself is kept only where CRAM-MD5 was asked for. Of a sealed account's password there is
+bcrypt alone, and what :meth:`Passwords.stretch` makes of it opens the account's key. Hashing costs a quarter of a second by
 design, so it has a small pool of its own, and a bounded queue before it: when that is full, :class:`Busy` says so at once.
 """
 
@@ -15,6 +16,8 @@ from typing import Any, TypeVar
 
 import bcrypt
 from attrs import evolve, frozen
+from nacl.exceptions import CryptoError
+from nacl.pwhash import argon2id
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
@@ -25,6 +28,10 @@ T = TypeVar("T")
 BCRYPT_COST = 12
 BCRYPT_LIMIT = 72  # octets; bcrypt ignores what follows
 SCRAM_ITERATIONS = 15000  # RFC 7677 4 asks for 4096 at the least and names this figure
+ARGON_PASSES = 3  # of Argon2id: with so much memory less than a tenth of a second
+ARGON_OCTETS = 64 * 1024 * 1024
+_ARGON_PASSES_LIMIT = 10  # what a stored value may ask for at most
+_ARGON_OCTETS_LIMIT = 1024 * 1024 * 1024
 _SALT_OCTETS = 16
 _BCRYPT_ALPHABET = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _READABLE = "abcdefghjkmnpqrstuvwxyz23456789"  # without those that look alike
@@ -132,8 +139,11 @@ class Passwords:
         waiting: int = 64,
         iterations: int = SCRAM_ITERATIONS,
         reversible: bool = False,
+        argon: tuple[int, int] = (ARGON_PASSES, ARGON_OCTETS),
     ) -> None:
+        """``argon``: passes and octets of memory of Argon2id, for passwords that open keys."""
         self.reversible = reversible
+        self._argon = argon
         self._reactor = reactor
         self._cost = cost
         self._limit = threads + waiting
@@ -142,8 +152,11 @@ class Passwords:
         self._pending = 0
         self._state = "new"
 
-    async def make(self, password: str) -> Verifiers:
-        """The verifiers of a new password; raises PasswordError when it cannot be one, Busy."""
+    async def make(self, password: str, proofs: bool = True) -> Verifiers:
+        """The verifiers of a new password; raises PasswordError when it cannot be one, Busy.
+
+        Without ``proofs`` nothing answers SCRAM and CRAM-MD5: what does is quicker to guess from, or is the password itself.
+        """
         opaque = prepare(password)
         if len(opaque) > BCRYPT_LIMIT:
             raise PasswordError(f"the password is longer than {BCRYPT_LIMIT} octets")
@@ -151,7 +164,8 @@ class Passwords:
             normal = saslprep(password).encode()
         except PasswordError:
             normal = opaque  # RFC 8265 allows more than SASLprep did; a client that has such a password sends it so
-        return await self._run(self._make, opaque, normal)
+        made = await self._run(self._make, opaque, normal)
+        return made if proofs else evolve(self.decoy(), bcrypt=made.bcrypt)
 
     def _make(self, opaque: bytes, normal: bytes) -> Verifiers:
         hashed = bcrypt.hashpw(opaque, bcrypt.gensalt(self._cost))
@@ -174,6 +188,23 @@ class Passwords:
             opaque, possible = b"-", False
         matches = await self._run(bcrypt.checkpw, opaque[:BCRYPT_LIMIT], hashed)
         return matches and possible
+
+    @property
+    def cost(self) -> str:
+        """How :meth:`stretch` makes keys of passwords now; kept beside what such a key wraps."""
+        return f"argon2id:{self._argon[0]}:{self._argon[1]}"
+
+    async def stretch(self, password: str, salt: bytes, cost: str) -> bytes:
+        """32 octets made of ``password`` by Argon2id; raises PasswordError, Busy, ValueError for an unknown ``cost``."""
+        opaque = prepare(password)
+        name, _, numbers = cost.partition(":")
+        passes, _, octets = numbers.partition(":")
+        if name != "argon2id" or not 1 <= int(passes) <= _ARGON_PASSES_LIMIT or not 8192 <= int(octets) <= _ARGON_OCTETS_LIMIT:
+            raise ValueError("no such way to make a key of a password")
+        try:
+            return await self._run(argon2id.kdf, 32, opaque, salt, int(passes), int(octets))
+        except (CryptoError, MemoryError):
+            raise Busy from None  # there is no memory for it now
 
     def decoy(self) -> Verifiers:
         """Verifiers that no password fits, as costly to check as real ones."""

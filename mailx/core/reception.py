@@ -27,6 +27,7 @@ from mailx.core.content import Content, Threads, with_fields
 from mailx.core.filing import Cabinet, Filed
 from mailx.core.forms import Form, Forms, Owns, Parts, Places, by_account, divide, together
 from mailx.core.gathering import Gathering
+from mailx.core.keyring import Keyring
 from mailx.core.policy import Findings, IPolicy, Policy
 from mailx.core.progress import Progress
 from mailx.core.receivers import UNKNOWN, Reached, Receivers
@@ -45,8 +46,8 @@ from mailx.mail.reply import Refused, Reply, Unavailable
 from mailx.store import Store
 from mailx.store.blobs import Blobs
 from mailx.store.cipher import Cipher
-from mailx.store.delivery import Consignment, Delivery, Outcome, Outcomes, Placed, Problem, Target, junk
-from mailx.store.mailboxes import name_hash
+from mailx.store.delivery import Consignment, Delivery, Outcome, Outcomes, Placed, Problem, Target
+from mailx.store.mailboxes import junk, name_hash
 from mailx.store.messages import charge
 from mailx.store.queue import Settlement
 
@@ -90,12 +91,13 @@ class Reception:
         first_contact: Places | None = None,
         outgoing: Parts | None = None,
         arrivals: Owns | None = None,
+        keyring: Keyring | None = None,
     ) -> None:
         """Sizes are in octets, see the settings of store and accounts; ``hostname`` makes missing Message-IDs.
 
         Without a ``queue`` no mail leaves; without ``srs`` forwarded mail keeps its sender. ``tracing`` turns on the
         debug lines of every quota check and update. ``progress`` hears what mailboxes took. ``first_contact`` chooses mailboxes,
-        ``outgoing`` and ``arrivals`` seal what leaves and what arrives.
+        ``outgoing`` and ``arrivals`` seal what leaves and what arrives; ``keyring`` has the keys of owners who are here.
         """
         self._store = store
         self._cipher = cipher
@@ -118,7 +120,7 @@ class Reception:
         self._gathering = Gathering(reactor)
         self._arrivals = Arrivals(directory, timeline, reactor, tracing, progress or Progress())
         self._storing = Storing(store, self._threads)
-        self._cabinet = Cabinet(store, cipher, self._sealing, self._storing, self._arrivals, default_quota, reactor)
+        self._cabinet = Cabinet(store, cipher, self._sealing, self._storing, self._arrivals, default_quota, reactor, keyring)
 
     def bounce_with(self, bounces: Bounces) -> None:
         """Report successes, where senders ask for it, by ``bounces``."""

@@ -17,11 +17,12 @@ from mailx.mail.sections import PartOffsets
 from mailx.mail.summary import Summary
 from mailx.mail.text import searchable
 from mailx.store import Txn
-from mailx.store.contents import opened
+from mailx.store.contents import Stored, opened
 
 if TYPE_CHECKING:
     from mailx.store.blobs import Blobs
     from mailx.store.cipher import Cipher
+    from mailx.store.vault import Vault
 
 # In an ASCII message without any of these (in lower case) every text stands as it is: no encoded-words, no
 # transfer encodings, no charsets that hide letters, no HTML, no encoded parameters (RFC 2231).
@@ -49,15 +50,15 @@ def probe_for(query: Query) -> Probe:
     raise TypeError(f"not a key of contents: {type(query).__name__}")
 
 
-def scan(txn: Txn, cipher: "Cipher", blobs: "Blobs", ids: Sequence[int], probe: Probe) -> set[int]:
-    """Those of the messages ``ids`` in which ``probe`` is found."""
+def scan(txn: Txn, cipher: "Cipher", blobs: "Blobs", ids: Sequence[int], probe: Probe, vault: "Vault | None" = None) -> set[int]:
+    """Those of the messages ``ids`` in which ``probe`` is found; ``vault`` opens those that are sealed for their owner."""
     hits = set()
     doubtful: dict[int, bytes] = {}
-    for id, stored in opened(txn, cipher, (), ids).contents.items():
+    for id, stored in opened(txn, cipher, (), ids, vault).contents.items():
         content = stored.content
         if content is None and stored.file is not None:
             try:
-                content = blobs.read(stored.file)
+                content = _file(blobs, stored, vault)
             except FileNotFoundError:  # expunged and swept since
                 continue
         if content is None:
@@ -68,10 +69,17 @@ def scan(txn: Txn, cipher: "Cipher", blobs: "Blobs", ids: Sequence[int], probe: 
         elif not unlike(probe, content):
             doubtful[id] = content
     if doubtful:
-        for id, (_, data) in opened(txn, cipher, list(doubtful), ()).summaries.items():
+        for id, (_, data) in opened(txn, cipher, list(doubtful), (), vault).summaries.items():
             if found(probe, doubtful[id], Summary(data).sections()):
                 hits.add(id)
     return hits
+
+
+def _file(blobs: "Blobs", stored: Stored, vault: "Vault | None") -> bytes | None:
+    """The content of a file; raises FileNotFoundError."""
+    if stored.file is None or (stored.vault and vault is None):
+        return None
+    return vault.read(blobs, stored.file, stored.guid) if stored.vault and vault is not None else blobs.read(stored.file)
 
 
 def unlike(probe: Probe, content: bytes) -> bool:

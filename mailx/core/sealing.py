@@ -17,6 +17,7 @@ from mailx.mail.summary import Summary, summarise
 from mailx.store.blobs import BlobFile, Blobs
 from mailx.store.cipher import Cipher, CipherError
 from mailx.store.messages import scope, seal_content, seal_summary
+from mailx.store.vault import Vault
 
 # What the reactor does itself, 2 ms at the worst: octets, octets of header fields, lines that may part a multipart.
 _IN_PLACE = 16384
@@ -37,6 +38,7 @@ class Sealed:
     content: bytes | None
     file: BlobFile | None  # alive until the commit that names it, so that the sweep spares it
     identifiers: tuple[bytes, ...]  # its own, b"" if it has none, then those it answers, In-Reply-To before References
+    vault: bool = False  # sealed for one account alone
 
     def discard(self) -> None:
         """Remove the file: nothing has named it."""
@@ -64,6 +66,26 @@ class Sealing:
             raise no_space(error) from None
         except CipherError as error:
             raise Unavailable(str(error)) from None
+        return sealed
+
+    async def for_vault(self, message: Message, vault: Vault) -> Sealed:
+        """``message`` sealed for its owner alone; its spool, if it has one, is removed."""
+        content = message.content
+        if isinstance(content, bytes) and _simple(content) and len(content) <= self._file_above:
+            return vaulted(content, vault, self._blobs, self._file_above)
+        try:
+            sealed: Sealed = await self._threads(self._large_for_vault, content, vault)
+        except OSError as error:
+            raise no_space(error) from None
+        except CipherError as error:
+            raise Unavailable(str(error)) from None
+        return sealed
+
+    def _large_for_vault(self, content: "bytes | BlobFile", vault: Vault) -> Sealed:
+        if isinstance(content, bytes):
+            return vaulted(content, vault, self._blobs, self._file_above)
+        sealed = vaulted(content.read(), vault, self._blobs, self._file_above)
+        content.discard()
         return sealed
 
     async def threads(self, sealed: Sealed, account_ids: Iterable[int]) -> list[tuple[bytes, ...]]:
@@ -96,8 +118,30 @@ class Sealing:
             seal_summary(self._cipher, guid, data),
             seal_content(self._cipher, guid, content) if file is None else None,
             file,
-            _identifiers(Summary(data)),
+            identifiers(Summary(data)),
         )
+
+
+def vaulted(content: bytes, vault: Vault, blobs: Blobs, file_above: int) -> Sealed:
+    """``content`` summarised and sealed under an account's vault key. Blocks if it is large; raises OSError."""
+    guid = urandom(16)
+    data = summarise(content)
+    large = len(content) > file_above
+    return Sealed(
+        guid,
+        len(content),
+        seal_summary(vault, guid, data),
+        None if large else seal_content(vault, guid, content),
+        vault.put(blobs, guid, content) if large else None,
+        identifiers(Summary(data)),
+        vault=True,
+    )
+
+
+def vault_threads(vault: Vault, account: int, found: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """The hashes of a message's identifiers for an account that keys them itself."""
+    within = scope(account)
+    return tuple([vault.hash(b"thread", within, identifier) if identifier else b"" for identifier in found])
 
 
 def _simple(content: bytes) -> bool:
@@ -108,7 +152,7 @@ def _simple(content: bytes) -> bool:
     return fields is not None and fields <= _FIELDS_IN_PLACE
 
 
-def _identifiers(summary: Summary) -> tuple[bytes, ...]:
+def identifiers(summary: Summary) -> tuple[bytes, ...]:
     """The message's own identifier and those it answers, in the order in which they decide its thread."""
     references = summary.references
     if len(references) > _ANSWERED:

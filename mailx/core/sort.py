@@ -30,7 +30,7 @@ async def sorted_by(selected: Selected, uids: Sequence[int], keys: Sequence[Sort
     runs = []
     for start in range(0, len(uids), BATCH):
         known = list(selected.indexes(uids[start : start + BATCH]))
-        summaries = await _summaries(reader, [selected.message_ids[index] for _, index in known], keys)
+        summaries = await _summaries(reader, selected.mailbox.account, [selected.message_ids[index] for _, index in known], keys)
         runs.append(sorted([(_key(selected, index, summary, keys), uid) for (uid, index), summary in zip(known, summaries, strict=True)]))
         await turns.spare()
     answer: list[int] = []
@@ -41,10 +41,10 @@ async def sorted_by(selected: Selected, uids: Sequence[int], keys: Sequence[Sort
     return answer
 
 
-async def _summaries(reader: Reader, ids: Sequence[int], keys: Sequence[SortKey]) -> "Sequence[Summary | None]":
+async def _summaries(reader: Reader, account: int, ids: Sequence[int], keys: Sequence[SortKey]) -> "Sequence[Summary | None]":
     if all(key.by in ("arrival", "size") for key in keys):
         return [None] * len(ids)
-    return await reader.summaries(ids)
+    return await reader.summaries(account, ids)
 
 
 def _key(selected: Selected, index: int, summary: "Summary | None", keys: Sequence[SortKey]) -> tuple[Any, ...]:

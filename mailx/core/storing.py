@@ -60,4 +60,5 @@ def prepared(sealed: Sealed, targets: tuple[Target, ...], now: int, received: in
         now,
         targets,
         waiting=waiting,
+        vault=sealed.vault,
     )

@@ -151,6 +151,12 @@ def set_credentials(txn: Txn, id: int, sealed: bytes, guid: bytes) -> None:
     _update(txn, id, "UPDATE accounts SET credentials = ?, credentials_guid = ? WHERE id = ? AND state <> 'deleted'", (sealed, guid, id))
 
 
+def change_password(txn: Txn, id: int, sealed: bytes, guid: bytes) -> None:
+    """As :func:`set_credentials`, for an account whose password opens no key; raises Missing."""
+    where = "WHERE id = ? AND state <> 'deleted' AND sealed <> 'server'"
+    _update(txn, id, f"UPDATE accounts SET credentials = ?, credentials_guid = ? {where}", (sealed, guid, id))
+
+
 def set_quota(txn: Txn, id: int, quota: int | None) -> None:
     """Set the quota in octets (None: the configured default, 0: unlimited); raises Missing."""
     _update(txn, id, "UPDATE accounts SET quota = ? WHERE id = ? AND state <> 'deleted'", (quota, id))

@@ -21,24 +21,34 @@ class Stored(NamedTuple):
     size: int  # octets
     content: bytes | None
     file: str | None
+    vault: bool = False  # the file is sealed for its owner alone
+
+
+_Sealers = tuple[Sealer, Sealer | None]  # by messages.vault
 
 
 @frozen
 class Opened:
-    """What one reading brought, by message id; ``damaged`` are ids of what did not open."""
+    """What one reading brought, by message id; ``damaged`` are ids of what did not open.
+
+    What is sealed for its owner alone and comes without the owner's key is left out, and told nowhere.
+    """
 
     summaries: dict[int, tuple[bytes, bytes]]  # guid, packed summary
     contents: dict[int, Stored]
     damaged: list[int]
 
 
-def opened(txn: Txn, cipher: Sealer, summaries: Sequence[int], contents: Sequence[int]) -> Opened:
-    """The summaries and the contents of these message ids. Content that lies in a file is not read."""
+def opened(txn: Txn, cipher: Sealer, summaries: Sequence[int], contents: Sequence[int], vault: Sealer | None = None) -> Opened:
+    """The summaries and the contents of these message ids. Content that lies in a file is not read.
+
+    ``vault`` opens what is sealed for the owner alone.
+    """
     answer = Opened({}, {}, [])
     if summaries:
-        _summaries(txn, cipher, summaries, answer)
+        _summaries(txn, (cipher, vault), summaries, answer)
     if contents:
-        _contents(txn, cipher, contents, answer)
+        _contents(txn, (cipher, vault), contents, answer)
     return answer
 
 
@@ -48,24 +58,28 @@ def guids(txn: Txn, ids: Sequence[int]) -> dict[int, bytes]:
     return {id: bytes(guid) for id, guid in txn.all(f"SELECT id, guid FROM messages WHERE {among.sql('id')}", among.parameters())}
 
 
-def _summaries(txn: Txn, cipher: Sealer, ids: Sequence[int], answer: Opened) -> None:
+def _summaries(txn: Txn, sealers: "_Sealers", ids: Sequence[int], answer: Opened) -> None:
     among = Among(ids)
-    for id, guid, sealed in txn.all(f"SELECT id, guid, summary FROM messages WHERE {among.sql('id')}", among.parameters()):
+    for id, guid, sealed, vault in txn.all(f"SELECT id, guid, summary, vault FROM messages WHERE {among.sql('id')}", among.parameters()):
+        if (cipher := sealers[vault]) is None:
+            continue
         try:
             answer.summaries[id] = guid, open_summary(cipher, guid, sealed)
         except CipherError:
             answer.damaged.append(id)
 
 
-def _contents(txn: Txn, cipher: Sealer, ids: Sequence[int], answer: Opened) -> None:
+def _contents(txn: Txn, sealers: "_Sealers", ids: Sequence[int], answer: Opened) -> None:
     among = Among(ids)
     rows = txn.all(
-        "SELECT m.id, m.guid, m.size, m.file, b.content FROM messages m LEFT JOIN bodies b ON b.message_id = m.id"
+        "SELECT m.id, m.guid, m.size, m.file, m.vault, b.content FROM messages m LEFT JOIN bodies b ON b.message_id = m.id"
         f" WHERE {among.sql('m.id')}",
         among.parameters(),
     )
-    for id, guid, size, file, sealed in rows:
+    for id, guid, size, file, vault, sealed in rows:
+        if (cipher := sealers[vault]) is None:
+            continue
         try:
-            answer.contents[id] = Stored(guid, size, None if sealed is None else open_content(cipher, guid, sealed), file)
+            answer.contents[id] = Stored(guid, size, None if sealed is None else open_content(cipher, guid, sealed), file, bool(vault))
         except CipherError:
             answer.damaged.append(id)

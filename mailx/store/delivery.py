@@ -14,7 +14,7 @@ from typing import Any
 from attrs import Factory, define, frozen
 
 from mailx.mail.mailbox import Change, Flag
-from mailx.store import Row, Txn, batched, callbacks, calls, queue, transfers
+from mailx.store import Row, Txn, batched, callbacks, calls, queue, transfers, waiting
 from mailx.store.messages import charge, release, retain
 from mailx.store.queue import Parcel, Settlement
 
@@ -63,6 +63,7 @@ class Delivery:
     targets: tuple[Target, ...]
     parcel: Parcel | None = None  # its recipients on other servers
     waiting: bool = False  # sealed for its only target's owner, who gets an entry of it when the account's key is next open
+    vault: bool = False  # sealed under the key of its only target's account
 
 
 @frozen
@@ -76,6 +77,7 @@ class Consignment:
     a target then is what stands beside it in any of them.
     ``settling`` is what came of an attempt that the message reports: it is written if and only if the message is placed,
     and nothing is placed where it holds for no row any more, for then somebody else has decided, or told already.
+    ``opens`` is the row of the message that waited for its owner and is placed now: it is removed, or nothing is placed if it is gone.
     ``call`` is the record of the call that asks for the message: it enters if and only if the message is placed, and nothing
     is placed where it repeats one that has entered.
     ``transfer`` is the record of what another MailX server delivers: it enters for those recipients for whom the message is placed,
@@ -89,6 +91,7 @@ class Consignment:
     forms: bool = False
     together: tuple[tuple[int, ...], ...] = ()  # places among all targets, in order, that one recipient reaches where it reaches several
     transfer: transfers.Record | None = None
+    opens: int = 0
 
 
 @frozen
@@ -162,6 +165,7 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
     """
     boxes = _boxes(txn, consignments)
     register = calls.Register(txn, [each.call for each in consignments if each.call is not None])
+    opening = waiting.Register(txn, [each.opens for each in consignments if each.opens])
     transferred = transfers.Register(txn, [each.transfer for each in consignments if each.transfer is not None])
     answers = []
     plans: list[_Plan] = []
@@ -175,16 +179,48 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
             planned = _entered(register, consignment.call, planned)
         if consignment.transfer is not None and planned:
             planned = _transferred(transferred, consignment.transfer, planned)
+        if consignment.opens and planned:
+            planned = _opened(opening, consignment.opens, planned)
         plans += planned
     register.write()
     transferred.write()
+    opening.write()
     callbacks.begin(txn, register.called_back)
     if plans:
+        plans = _kept(txn, plans)
         _insert(txn, plans)
-        added = [box for box in boxes.values() if box.added]
-        if added:
-            _count(txn, added)
+        _count(txn, [box for box in boxes.values() if box.added], [box.account for box in boxes.values()])
     return answers
+
+
+def _kept(txn: Txn, plans: list[_Plan]) -> list[_Plan]:
+    """``plans`` without those that wait for their owners, which are written here."""
+    if not any([plan.delivery.waiting for plan in plans]):
+        return plans
+    rows = []
+    for plan in plans:
+        one = plan.delivery
+        if one.waiting:
+            for (index, box), used in zip(plan.places, plan.used, strict=True):
+                flags = one.targets[index].flags
+                rows.append(
+                    waiting.Arrived(box.account.id, box.id, one.guid, one.size, flags, one.received, one.saved, one.file, one.content)
+                )
+                plan.outcomes[index] = Placed(box.account.id, box.id, box.uidvalidity, 0, used)
+    waiting.insert(txn, rows)
+    return [plan for plan in plans if not plan.delivery.waiting]
+
+
+def _opened(register: waiting.Register, id: int, plans: list[_Plan]) -> list[_Plan]:
+    """``plans`` in place of what waited; none if that was opened already. What it was charged is given back."""
+    if (charged := register.take(id)) is None:
+        return _undone(plans)
+    for plan in plans:
+        for place, (_, box) in enumerate(plan.places):
+            box.account.used -= charged
+            box.account.charged -= charged
+            plan.used[place] -= charged
+    return plans
 
 
 def _entered(register: calls.Register, call: calls.Call, plans: list[_Plan]) -> list[_Plan]:
@@ -214,18 +250,6 @@ def _undone(plans: Sequence[_Plan]) -> list[_Plan]:
     for plan in plans:
         _charge(plan, -charge(plan.delivery.size))
     return []
-
-
-def junk(txn: Txn, accounts: Sequence[int]) -> dict[int, bytes]:
-    """The hash of the name of each account's mailbox for junk (RFC 6154), where it has one."""
-    found: dict[int, bytes] = {}
-    for start in range(0, len(accounts), _ROWS):
-        part = accounts[start : start + _ROWS]
-        among = ", ".join("?" * len(part))
-        sql = f"SELECT account_id, hash FROM mailboxes WHERE special_use = ? AND account_id IN ({among}) ORDER BY id DESC"
-        rows = txn.all(sql, ("\\Junk", *part))
-        found.update((id, bytes(hash)) for id, hash in rows)
-    return found
 
 
 def _boxes(txn: Txn, consignments: Iterable[Consignment]) -> dict[tuple[int, bytes], _Box]:
@@ -302,6 +326,8 @@ def _charge(plan: _Plan, cost: int) -> None:
 
 def _insert(txn: Txn, plans: Sequence[_Plan]) -> None:
     """Write messages, bodies, threads, entries and parcels, and put every Placed into its plan's outcomes."""
+    if not plans:
+        return
     rows = [
         (
             plan.delivery.guid,
@@ -313,6 +339,8 @@ def _insert(txn: Txn, plans: Sequence[_Plan]) -> None:
         for plan in plans
     ]
     ids = _insert_messages(txn, rows)
+    if vaults := [id for id, plan in zip(ids, plans, strict=True) if plan.delivery.vault]:
+        txn.executemany("UPDATE messages SET vault = 1 WHERE id = ?", [(id,) for id in vaults])
     bodies = [(id, plan.delivery.content) for id, plan in zip(ids, plans, strict=True) if plan.delivery.content is not None]
     if bodies:
         txn.insert_many("INSERT INTO bodies (message_id, content) VALUES ?", bodies)
@@ -385,10 +413,10 @@ def _threads(txn: Txn, plans: Sequence[_Plan], ids: Sequence[int]) -> list[int]:
     return threads
 
 
-def _count(txn: Txn, boxes: Sequence[_Box]) -> None:
+def _count(txn: Txn, boxes: Sequence[_Box], accounts: Iterable[_Account]) -> None:
     """Bring the counters of mailboxes and accounts up to date and tell of each mailbox's change."""
-    accounts = {box.account.id: box.account for box in boxes}
-    _update(txn, _CHARGE, [(id, account.charged) for id, account in sorted(accounts.items())])
+    charged = {account.id: account.charged for account in accounts if account.charged}
+    _update(txn, _CHARGE, sorted(charged.items()))
     rows = []
     for box in sorted(boxes, key=lambda box: box.id):
         unseen = deleted = size = 0

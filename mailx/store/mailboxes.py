@@ -5,6 +5,7 @@ until those are gone its row stays, marked ``DYING``, under a random hash. A "no
 :class:`mailx.mail.names.MailboxError`, raised before anything was written.
 """
 
+from collections.abc import Sequence
 from os import urandom
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ DYING = "-"  # in special_use: deleted, its entries not yet
 COLUMNS = "id, account_id, hash, name, uidvalidity, uidnext, modseq, messages, unseen, deleted, size, first_recent, special_use"
 
 _PURPOSE = b"mailbox"
+_AMONG = 256  # accounts asked for by one statement
 _REMEMBERED = 20_000  # opened names kept in memory, about 4 MB
 
 
@@ -101,6 +103,18 @@ def mailbox(names: Names, row: Row, subscribed: bool) -> Mailbox:
         uidnext=uidnext, modseq=modseq, messages=messages, unseen=unseen, deleted=deleted, size=size,
         first_recent=first_recent, special_use=special_use, subscribed=subscribed,
     )  # fmt: skip
+
+
+def junk(txn: Txn, accounts: Sequence[int]) -> dict[int, bytes]:
+    """The hash of the name of each account's mailbox for junk (RFC 6154), where it has one."""
+    found: dict[int, bytes] = {}
+    for start in range(0, len(accounts), _AMONG):
+        part = accounts[start : start + _AMONG]
+        among = ", ".join("?" * len(part))
+        sql = f"SELECT account_id, hash FROM mailboxes WHERE special_use = ? AND account_id IN ({among}) ORDER BY id DESC"
+        rows = txn.all(sql, ("\\Junk", *part))
+        found.update((id, bytes(hash)) for id, hash in rows)
+    return found
 
 
 def lock(txn: Txn, mailbox_id: int) -> Row:

@@ -88,9 +88,9 @@ class Searches(Indexed):
         looked: list[int] = []
         scan = self.world.mailboxes._search.scan
 
-        async def watched(ids: list[int], probe: Any) -> set[int]:
+        async def watched(account: int, ids: list[int], probe: Any) -> set[int]:
             looked.extend(ids)
-            return await scan(ids, probe)
+            return await scan(account, ids, probe)
 
         self.patch(self.world.mailboxes._search, "scan", watched)
         session = await self.select()
