@@ -5,7 +5,7 @@ is accepted: the note is written beside the accepting transaction and is durable
 here proves who wrote a message: :mod:`mailx.core.first_contact` asks for that first.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from time import time
 from typing import Any
 
@@ -15,14 +15,14 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailx.core import audit
+from mailx.core import audit, metrics
 from mailx.core.accounts import Accounts
 from mailx.core.cache import Cache
 from mailx.core.settings import Settings
 from mailx.core.users import DirectoryError, User, block_pattern, canonical, parse
 from mailx.mail.address import Address
 from mailx.mail.reply import Unavailable
-from mailx.store import Store, Txn, blocks
+from mailx.store import Store, blocks
 from mailx.store import contacts as rows
 from mailx.store.cipher import Cipher
 from mailx.store.contacts import ACCEPTED, BLOCKED, REQUESTED, Decision, Noted, Preferences
@@ -41,6 +41,7 @@ _FRESH = 60.0  # seconds after which what another process changed is seen
 _WRITTEN = 3600.0  # seconds for which it is remembered that somebody is known
 _CACHED = 50_000
 _SLICE = 500  # people noted by one job
+_DECIDED = 200  # people decided of by one job
 _WAITING = 20_000  # people that wait for the store at most
 _DELAY = 1.0  # seconds after which requests are written
 _AGAIN = 30.0  # until the store is tried again
@@ -188,22 +189,19 @@ class Contacts:
 
     # What owners decide by moving mail
 
-    def decide(self, txn: Txn, decision: Decision) -> None:
-        """Within the job that moves the mail: do what its owner decided."""
-        rows.decide(txn, self._cipher, decision, int(self._now()))
-        txn.after_commit(self._decided, decision)
-
-    def _decided(self, decision: Decision) -> None:
-        self._forget(decision.account)
-        log.info(
-            "First contacts decided",
-            event="contacts.decided",
-            user_id=decision.account,
-            accepted=len(decision.accepted),
-            rejected=len(decision.rejected),
-        )
+    async def decide(self, decision: Decision) -> None:
+        """Do what an owner decided. Once more does no harm."""
+        for part in _slices(decision):
+            try:
+                await self._store.write(rows.decide, self._cipher, part, int(self._now()))
+            finally:
+                self._forget(decision.account)
+        accepted, rejected = len(decision.accepted), len(decision.rejected)
+        metrics.FIRST_CONTACTS.labels("accepted").inc(accepted)
+        metrics.FIRST_CONTACTS.labels("rejected").inc(rejected)
+        log.info("First contacts decided", event="contacts.decided", user_id=decision.account, accepted=accepted, rejected=rejected)
         if decision.rejected:
-            Deferred.fromCoroutine(self._tell(decision.account, decision.rejected)).addErrback(self._untold)
+            await self._tell(decision.account, decision.rejected)
 
     def _forget(self, account: int) -> None:
         self._accounts.blocks_changed(account)
@@ -220,9 +218,6 @@ class Contacts:
         if user is not None:
             for call in self._listeners:
                 call(user.address, addresses)
-
-    def _untold(self, failure: Failure) -> None:
-        log.failure("A block was not told of", failure, event="contacts.failed")
 
     # What administrators, and later owners by other doors, see and change
 
@@ -325,6 +320,17 @@ def _text(address: Address) -> str:
     """The stored spelling."""
     local, domain = canonical(address)
     return f"{local}@{domain}"
+
+
+def _slices(decision: Decision) -> Iterator[Decision]:
+    """``decision`` in pieces that are quickly written, what is accepted first."""
+    if len(decision.accepted) + len(decision.rejected) + len(decision.restored) <= _DECIDED:
+        yield decision
+        return
+    for name in ("accepted", "restored", "rejected"):
+        addresses = getattr(decision, name)
+        for start in range(0, len(addresses), _DECIDED):
+            yield Decision(decision.account, **{name: addresses[start : start + _DECIDED]})
 
 
 def _told(wanted: Preferences) -> dict[str, Any]:

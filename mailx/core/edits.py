@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import frozen
 from twisted.logger import Logger
 
+from mailx.core.deciding import Deciding
 from mailx.core.selected import Selected
 from mailx.core.turns import Turns
 from mailx.mail.mailbox import KEYWORD_BIT, KEYWORDS_LIMIT
@@ -58,6 +59,7 @@ class Edits:
         self._names = names
         self._default_quota = default_quota
         self._reactor = reactor
+        self.deciding: Deciding | None = None
 
     async def store(
         self, selected: Selected, uids: Sequence[int], mode: Mode, flags: int, names: tuple[str, ...], unchanged_since: int | None
@@ -76,9 +78,13 @@ class Edits:
         removed: list[int] = []
         if uids is not None:
             for among in _slices(selected, uids):
+                if self.deciding is not None:
+                    await self.deciding.expunging(selected, among)
                 removed += await self._store.write(entries.expunge, selected.mailbox.id, among)
             return removed
         while True:
+            if self.deciding is not None:
+                await self.deciding.expunging(selected, None)
             done = await self._store.write(entries.expunge, selected.mailbox.id, None)
             removed += done
             if len(done) < SLICE:
@@ -108,6 +114,8 @@ class Edits:
         """Each message is in one of the two mailboxes at any time. What was moved before a failure stays moved (RFC 6851 3.3)."""
         _writable(selected)
         target_id = await self._target(selected, target)
+        if self.deciding is not None:
+            await self.deciding.moving(selected, rising(uids), normal(target))
         outcome = Copied(0, [], [])
         for among in _slices(selected, uids):
             done = await self._store.write(copies.move, selected.mailbox.id, among, target_id, int(time()), SLICE)

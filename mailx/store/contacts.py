@@ -9,8 +9,10 @@ from typing import Any
 
 from attrs import frozen
 
+from mailx.mail.mailbox import Flag
 from mailx.store import Txn, batched, blocks
 from mailx.store.cipher import Cipher, CipherError
+from mailx.store.entries import SLICE, Among
 from mailx.store.messages import scope
 from mailx.store.names import Missing, Taken
 
@@ -172,7 +174,7 @@ def decide(txn: Txn, cipher: Cipher, decision: Decision, now: int) -> None:
     for address in decision.restored:
         _unblock(txn, cipher, account, address)
     for address in decision.rejected:
-        if address in decision.accepted or accepted_by(txn, [(account, digest(cipher, account, address))]):
+        if accepted_by(txn, [(account, digest(cipher, account, address))]):
             continue
         try:
             block(txn, cipher, account, address, now)
@@ -248,3 +250,16 @@ def set_preferences(txn: Txn, account_id: int, wanted: Preferences) -> None:
         " ON CONFLICT (account_id) DO UPDATE SET requests = excluded.requests, notices = excluded.notices",
         (account_id, wanted.requests, int(wanted.notices)),
     )
+
+
+def elsewhere(txn: Txn, mailbox_id: int, among: Among | None) -> list[tuple[int, int]]:
+    """(uid, mailbox) of the messages that the next slice of an EXPUNGE removes, and the account's other mailboxes that have them."""
+    where, parameters = ("", ()) if among is None else (f" AND {among.sql()}", among.parameters())
+    rows = txn.all(
+        "WITH leaving AS (SELECT uid, message_id FROM entries"
+        f" WHERE mailbox_id = ? AND flags & ? <> 0{where} ORDER BY uid LIMIT ?)"
+        " SELECT l.uid, o.mailbox_id FROM leaving l JOIN entries o ON o.message_id = l.message_id JOIN mailboxes m ON m.id = o.mailbox_id"
+        " WHERE o.mailbox_id <> ? AND m.account_id = (SELECT account_id FROM mailboxes WHERE id = ?)",
+        (mailbox_id, int(Flag.DELETED), *parameters, SLICE, mailbox_id, mailbox_id),
+    )
+    return [(int(uid), int(other)) for uid, other in rows]
