@@ -14,6 +14,7 @@ from mailx.core.receivers import Reached
 from mailx.core.router import Onward
 from mailx.core.sealing import Sealed
 from mailx.core.users import User
+from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope
 from mailx.mail.message import Message, Spooled
 from mailx.store.delivery import Outcome, Outcomes
@@ -24,11 +25,16 @@ if TYPE_CHECKING:
 
 @frozen
 class Part:
-    """What some recipients elsewhere are sent. ``sealed`` is what the timeline calls it ("" if it leaves readable), ``reason`` why."""
+    """What some recipients elsewhere are sent; at most one part of a message has its content as it came.
+
+    ``sealed`` says where it was sealed (see :mod:`mailx.identity.seal_verdict`), "" if it leaves readable; ``reason`` why it
+    does although ``told`` of its recipients have a MailX server.
+    """
 
     envelope: Envelope
     sealed: str = ""
     reason: str = ""
+    told: tuple[Address, ...] = ()
 
 
 @frozen
@@ -166,6 +172,6 @@ async def divide(
         else:
             forms.every.append(Form(outward.message, outward=outward, onward=chosen))
         if part.sealed or part.reason:
-            facts: dict[str, Any] = {"recipients": [str(address) for address in outward.recipients]}
+            facts: dict[str, Any] = {"recipients": [str(address) for address in part.told or outward.recipients]}
             facts.update({"how": part.sealed} if part.sealed else {"reason": part.reason})
             forms.notes.append(("sealed" if part.sealed else "unsealed", facts))

@@ -19,7 +19,7 @@ from nacl.bindings import crypto_box_seal, crypto_box_seal_open, crypto_box_SEAL
 from nacl.exceptions import CryptoError
 
 from mailx.identity.encoding import JSON, KEY_SIZE, Malformed, b64, canonical, parse, unb64
-from mailx.identity.statements import Signer, Statement, integer, mapping, signed, text
+from mailx.identity.statements import Signer, Statement, domain_name, integer, mapping, signed, text
 from mailx.identity.user_keys import Attestation
 from mailx.mail.address import Address, AddressError
 
@@ -54,12 +54,13 @@ class Proof:
     """What the sender says of a sealed message, and whose keys say so."""
 
     sender: Address
+    domain: str  # whose key vouches, A-labels: that of the sender, or of the recipient whose server sealed what arrived readable
     content: bytes  # SHA-256
     boxes: bytes  # SHA-256 of the head of the container
     created: int  # seconds since 1970
     by: str  # CLIENT or SERVER
     statement: Statement = field(repr=False, eq=False)
-    attestation: Attestation | None = None  # of the user whose key signed; None: the key of the sender's domain did
+    attestation: Attestation | None = None  # of the user whose key signed; None: the key of ``domain`` did
 
     @classmethod
     def decode(cls, value: JSON) -> "Proof":
@@ -78,6 +79,7 @@ class Proof:
             raise Malformed("sealed by nobody that is known")
         return cls(
             sender,
+            domain_name(body),
             unb64(body.get("content"), 32),
             unb64(body.get("boxes"), 32),
             integer(body, "created"),
@@ -94,9 +96,10 @@ class Proof:
 
 @frozen
 class Sender:
-    """Who seals: ``signer`` is the key of ``attestation``, or of the sender's domain where that is None."""
+    """Who seals: ``signer`` is the key of ``attestation``, or of ``domain`` where that is None."""
 
     address: Address
+    domain: str
     signer: Signer
     attestation: Attestation | None
     by: str
@@ -105,12 +108,13 @@ class Sender:
         """A proof over these digests."""
         body: Mapping[str, JSON] = {
             "sender": str(self.address),
+            "domain": self.domain,
             "content": b64(content),
             "boxes": b64(boxes),
             "created": now,
             "by": self.by,
         }
-        return Proof(self.address, content, boxes, now, self.by, signed(KIND, body, self.signer), self.attestation)
+        return Proof(self.address, self.domain, content, boxes, now, self.by, signed(KIND, body, self.signer), self.attestation)
 
 
 def padded(size: int) -> int:
@@ -147,6 +151,15 @@ def sealed(
     total = len(before) + size
     yield head
     yield from _encrypted(key, bound, _filled(before, content, size, padded(total) - total))
+
+
+def usable(public: bytes) -> bool:
+    """Whether anything can be sealed to this key."""
+    try:
+        _boxed(public, bytes(KEY_SIZE))
+    except Malformed:
+        return False
+    return True
 
 
 def _boxed(public: bytes, key: bytes) -> bytes:

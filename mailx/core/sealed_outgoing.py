@@ -1,0 +1,143 @@
+"""Sealing what leaves: recipients elsewhere whose keys are known get a form that only they open, the rest what came.
+
+It is done when the message is accepted, so that nothing readable of it lies in the queue, if the keys are found in time; what could not
+be sealed then may be tried again when it is delivered. Nothing is left readable silently: each part says how it was
+sealed, or why it was not. One sealed message goes to one destination, in two at most: to those whom the message names, and to those whom
+it does not, who must not learn of each other.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from attrs import evolve
+from twisted.logger import Logger
+
+from mailx.core import metrics
+from mailx.core.forms import Part
+from mailx.core.policy import Findings
+from mailx.core.sealed_making import Addressed, Making
+from mailx.core.sealers import Sealers
+from mailx.core.users import canonical_domain
+from mailx.identity import sealing
+from mailx.identity.encoding import Malformed
+from mailx.identity.seal_verdict import SENDER, SERVER, author_of
+from mailx.identity.sealed_message import is_sealed
+from mailx.identity.user_keys import Attestation
+from mailx.mail import addresses, header
+from mailx.mail.address import Address
+from mailx.mail.envelope import Envelope
+from mailx.mail.reply import Refused, Reply
+
+log = Logger()
+
+TOO_MUCH = Reply(452, "4.5.3", "Too much to seal for so many destinations; send to fewer at a time")
+NO_KEY = "no usable key is known for the recipient"
+NO_ANSWER = "the recipient's keys could not be looked up"
+NOT_OURS = "its author is not one of ours"
+
+_OCTETS = 512 << 20  # of all sealed forms of one message
+_NAMED_IN = (b"to", b"cc", b"resent-to", b"resent-cc")
+
+
+class RemoteKeys(Protocol):
+    """What this needs of ``core.remote_keys.RemoteKeys``."""
+
+    async def find(self, addresses: Sequence[Address], seconds: float) -> Mapping[Address, Attestation]: ...
+
+
+class SealedOutgoing:
+    """Seals what leaves; ``Reception`` asks it."""
+
+    def __init__(
+        self,
+        remote: RemoteKeys,
+        sealers: Sealers,
+        making: Making,
+        *,
+        local: Callable[[str], bool],
+        known: Callable[[str], bool],
+        seconds: Callable[[], float],
+    ) -> None:
+        """``local`` knows our domains and ``known`` those with a MailX server; ``seconds``: how long the keys are waited for."""
+        self._remote = remote
+        self._sealers = sealers
+        self._making = making
+        self._local = local
+        self._known = known
+        self._seconds = seconds
+
+    async def parts(self, envelope: Envelope, findings: Findings) -> Sequence[Part]:
+        """``envelope``, which leaves, in the forms in which it does. Raises Refused; then nothing was kept."""
+        keys, failed = await self._keys(envelope.recipients)
+        if not keys and not any([self._known(canonical_domain(address.domain)) for address in envelope.recipients]):
+            return [Part(envelope)]
+        head = await self._making.head(envelope.message)
+        if is_sealed(head):
+            return [Part(envelope, SENDER)]
+        author = author_of(head)
+        if author is None or not self._local(author.domain):
+            return self._readable(envelope, envelope.recipients, NOT_OURS)
+        try:
+            sealed = await self._sealed(envelope, head, author, keys) if keys else []
+        except Malformed:  # what a domain attested is no key, which must not unseal what goes to the others
+            keys = {address: key for address, key in keys.items() if sealing.usable(key.sealing)}
+            sealed = await self._sealed(envelope, head, author, keys) if keys else []
+        readable = [address for address in envelope.recipients if address not in keys]
+        return [*sealed, *self._readable(envelope, readable, NO_ANSWER if failed else NO_KEY)]
+
+    async def _keys(self, recipients: Sequence[Address]) -> tuple[Mapping[Address, Attestation], bool]:
+        """The keys that are found in time, and whether looking failed."""
+        try:
+            found = await self._remote.find(recipients, self._seconds())
+        except Exception:
+            log.failure("Keys of recipients were not looked up", event="sealing.lookup_failed")
+            return {}, True
+        return {address: key for address, key in found.items() if not key.revoked}, False
+
+    def _readable(self, envelope: Envelope, recipients: Sequence[Address], reason: str) -> list[Part]:
+        """What leaves as it came. That a domain without a MailX server has no keys is nothing to tell."""
+        if not recipients:
+            return []
+        told = tuple([address for address in recipients if self._known(canonical_domain(address.domain))])
+        if told:
+            metrics.SEALED.labels("unsealed").inc(len(told))
+            log.warn("Mail to a MailX server was not sealed: {reason}", event="sealing.unsealed", reason=reason, message_id=envelope.id)
+        return [Part(_to(envelope, recipients), "", reason if told else "", told)]
+
+    async def _sealed(self, envelope: Envelope, head: bytes, author: Address, keys: Mapping[Address, Attestation]) -> list[Part]:
+        """A part for each destination, and there for those whom the message names and those whom it does not."""
+        named = named_in(head)
+        groups: dict[tuple[str, bool], list[Address]] = {}
+        for address in envelope.recipients:
+            if address in keys:
+                groups.setdefault((canonical_domain(address.domain), address.key in named), []).append(address)
+        batches = [
+            (open_, members[start : start + sealing.BOXES])
+            for (_, open_), members in groups.items()
+            for start in range(0, len(members), sealing.BOXES)
+        ]
+        if len(batches) > 1 and len(batches) * envelope.message.size > _OCTETS:
+            raise Refused(TOO_MUCH)
+        wanted = [Addressed([keys[address].sealing for address in members], members if open_ else ()) for open_, members in batches]
+        sender = await self._sealers.sender(author, envelope.origin.account)
+        made = await self._making.made(envelope.message, author, sender, wanted)
+        metrics.SEALED.labels("outgoing").inc(sum([len(members) for _, members in batches]))
+        return [Part(_to(evolve(envelope, message=message), members), SERVER) for message, (_, members) in zip(made, batches, strict=True)]
+
+
+def named_in(head: bytes) -> frozenset[str]:
+    """The addresses (``Address.key``) that the fields of a message name as its recipients, who all see them."""
+    end = head.find(b"\r\n\r\n")
+    found: set[str] = set()
+    for _, name, value in header.split(head, 0, len(head) if end < 0 else end + 2):
+        if name.lower() in _NAMED_IN:
+            for entry in addresses.parse(header.unfold(value)):
+                if entry.mailbox and entry.host:
+                    found.add(f"{entry.mailbox.decode('utf-8', 'replace')}@{entry.host.decode('utf-8', 'replace')}".lower())
+    return frozenset(found)
+
+
+def _to(envelope: Envelope, recipients: Sequence[Address]) -> Envelope:
+    """``envelope`` for these of its recipients."""
+    wishes = {address: wish for address, wish in envelope.wishes.items() if address in recipients}
+    return evolve(envelope, recipients=tuple(recipients), wishes=wishes)

@@ -1,0 +1,60 @@
+"""Who vouches for what this server seals: the sender's own key while it is open here, else the key of a domain of ours."""
+
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from mailx.core.keyring import Keyring
+from mailx.core.users import canonical_domain
+from mailx.identity.sealing import SERVER, Sender
+from mailx.identity.statements import Signer
+from mailx.identity.user_keys import Attestation
+from mailx.mail.address import Address
+from mailx.mail.reply import Unavailable
+
+log = Logger()
+
+
+class DomainSigners(Protocol):
+    """What this needs of ``core.domain_keys.DomainKeys``."""
+
+    def signer(self, domain: str) -> Signer:
+        """The current key; KeyError if the domain has none."""
+
+
+class Attested(Protocol):
+    """What sealing needs of ``core.user_keys.UserKeys``."""
+
+    async def of(self, address: Address) -> Attestation | None: ...
+
+    def holder(self, account: int) -> str:
+        """Who holds the account's keys: "server", "client" or "" for one without. From memory."""
+
+
+class Sealers:
+    """Finds who vouches."""
+
+    def __init__(self, domains: DomainSigners, users: Attested, keyring: Keyring | None = None) -> None:
+        self._domains = domains
+        self._users = users
+        self._keyring = keyring
+
+    async def sender(self, author: Address, account: int | None) -> Sender | None:
+        """Who vouches for a message by ``author``, an address of ours, that ``account`` submitted; None: nobody can."""
+        keys = None if self._keyring is None or account is None else self._keyring.get(account)
+        if keys is not None:
+            try:
+                attestation = await self._users.of(author)
+            except Unavailable:
+                attestation = None
+            if attestation is not None and not attestation.revoked and attestation.signing == keys.signing.public:
+                return Sender(author, canonical_domain(author.domain), keys.signing, attestation, SERVER)
+        return self.domain(author, author.domain)
+
+    def domain(self, author: Address, domain: str) -> Sender | None:
+        """One of our domains vouches for a message by ``author``, which may be a stranger whose mail arrived readable."""
+        name = canonical_domain(domain)
+        try:
+            return Sender(author, name, self._domains.signer(name), None, SERVER)
+        except KeyError:
+            return None

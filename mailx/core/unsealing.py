@@ -1,0 +1,195 @@
+"""Opening sealed messages: what is inside, behind a field that says what the seal was worth.
+
+The container is read to its end before anything of it counts; then it is read again, in pieces, by whoever stores it. So memory holds a
+chunk, and nobody sees half of a message that turns out damaged. What cannot be opened is kept as it came, marked.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Protocol
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from mailx.core import headers, metrics
+from mailx.core.content import Threads
+from mailx.core.sealed_outgoing import RemoteKeys
+from mailx.core.users import canonical_domain
+from mailx.identity import sealed_message, sealing
+from mailx.identity.encoding import Malformed
+from mailx.identity.seal_verdict import ARRIVAL, FAIL, PERMERROR, Believed, Verdict, author_of, judged, trace
+from mailx.identity.sealing import Altered, NotForUs, Opened, Proof
+from mailx.identity.user_keys import Attestation
+from mailx.mail.address import Address
+from mailx.mail.reply import Refused
+
+log = Logger()
+
+Source = Callable[[], Iterable[bytes]]  # the sealed message in pieces, from its beginning at each call; runs in a thread
+
+HEAD = 262144  # octets of the inner message in which its fields are looked for
+
+
+class OwnKeys(Protocol):
+    """The keys of our domains: ``core.domain_keys.DomainKeys``."""
+
+    def valid(self, domain: str) -> tuple[bytes, ...]:
+        """Current and those before within the overlap; KeyError if it has none."""
+
+
+class UserKeys(Protocol):
+    """The keys of our users: ``core.user_keys.UserKeys``."""
+
+    async def of(self, address: Address) -> Attestation | None: ...
+
+
+class Trust(Protocol):
+    """The keys of others' domains: ``core.peers.Peers``."""
+
+    async def keys(self, domain: str, presented: bytes) -> Collection[bytes]: ...
+
+
+class Belief:
+    """What this server believes of those who vouch for sealed messages. ``seconds``: how long it waits for others' keys."""
+
+    def __init__(
+        self, own: OwnKeys, users: UserKeys, remote: RemoteKeys, trust: Trust, *, local: Callable[[str], bool], seconds: float
+    ) -> None:
+        self._own = own
+        self._users = users
+        self._remote = remote
+        self._trust = trust
+        self._local = local
+        self._seconds = seconds
+
+    async def about(self, proof: Proof) -> Believed:
+        """The keys to judge ``proof`` by; never raises."""
+        try:
+            if self._local(proof.domain):
+                current = None if proof.attestation is None else await self._users.of(proof.attestation.address)
+                return Believed(self._own.valid(proof.domain), current)
+            keys = await self._trust.keys(proof.domain, b"")
+            current = None
+            if proof.attestation is not None:
+                address = proof.attestation.address
+                current = (await self._remote.find([address], self._seconds)).get(address)
+            return Believed(keys or None, current)
+        except (Refused, KeyError):
+            return Believed(None)
+        except Exception:
+            log.failure("The keys of a sealed message's sender were not looked up", event="sealing.lookup_failed")
+            return Believed(None)
+
+
+@frozen
+class Unsealed:
+    """A message to store in place of the sealed one.
+
+    ``pieces`` yields its content from the beginning at each call and runs in a thread; ``size`` is in octets. ``opened`` is false where
+    the message is kept sealed, because it does not open.
+    """
+
+    verdict: Verdict
+    size: int
+    pieces: Source
+    opened: bool = True
+
+
+class Unsealing:
+    """Opens sealed messages. ``hostname`` names this server in Authentication-Results."""
+
+    def __init__(self, belief: Belief, hostname: str, threads: Threads) -> None:
+        self._belief = belief
+        self._hostname = hostname
+        self._threads = threads
+
+    async def opened(self, source: Source, privates: Sequence[bytes], own: Collection[str], received: int) -> Unsealed:
+        """Open the sealed message ``source`` with one of the X25519 keys; it came at ``received`` for an account of the domains ``own``.
+
+        Never raises for what is wrong with the message. CipherError and OSError of ``source`` come through.
+        """
+        try:
+            looked: _Looked = await self._threads(_look, source, privates)
+        except Malformed as error:
+            text = "sealed for other keys" if isinstance(error, NotForUs) else "it does not open"
+            verdict = Verdict(PERMERROR, text)
+            metrics.UNSEALED.labels(verdict.result).inc()
+            log.warn("A sealed message does not open: {reason}", event="sealing.not_opened", reason=str(error))
+            field = verdict.field(self._hostname)
+            size: int = await self._threads(lambda: sum([len(piece) for piece in _marked(source, field)]))
+            return Unsealed(verdict, size, lambda: _marked(source, field), False)
+        proof = looked.opened.proof
+        believed = Believed(None) if proof is None else await self._belief.about(proof)
+        verdict = judged(looked.opened, looked.head, believed, {canonical_domain(each) for each in own}, received)
+        if looked.altered:
+            verdict = Verdict(FAIL, "its content is not what was signed", author_of(looked.head))
+        metrics.UNSEALED.labels(verdict.result).inc()
+        before, skipped, fields = _framed(looked, verdict, self._hostname)
+        size = len(before) + len(fields) + looked.opened.size - skipped
+        return Unsealed(verdict, size, lambda: _inner(source, privates, before + fields, skipped))
+
+
+@frozen
+class _Looked:
+    """A container that was read to its end."""
+
+    fields: bytes  # of the message that carried it
+    opened: Opened
+    head: bytes  # of the message in it
+    altered: bool
+
+
+def _look(source: Source, privates: Sequence[bytes]) -> _Looked:
+    """Read everything once; raises Malformed. Runs in a thread."""
+    fields, container = sealed_message.split(source())
+    opened = sealing.opened(container, privates)
+    head = bytearray()
+    altered = False
+    try:
+        for piece in opened.pieces:
+            if len(head) < HEAD:
+                head += piece
+    except Altered:
+        altered = True
+    return _Looked(fields, opened, bytes(head[:HEAD]), altered)
+
+
+def _framed(looked: _Looked, verdict: Verdict, hostname: str) -> tuple[bytes, int, bytes]:
+    """What stands before the inner message, how many octets of that are replaced, and by what.
+
+    What it says in this server's name was said by this server only if it was sealed here when it arrived.
+    """
+    before = trace(looked.fields) + verdict.field(hostname)
+    head, end = looked.head, headers.end(looked.head)
+    if end is None and looked.opened.size > len(head):
+        return before, 0, b"\r\n"  # so many fields are no mail: it is shown as text, and nobody takes it for what this server says
+    if not end and end is not None:
+        return before, 0, headers.separator(head)
+    if verdict.sealed == ARRIVAL:
+        return before, 0, b""
+    end = len(head) if end is None else end
+    return before, end, headers.incoming(head[:end], hostname)
+
+
+def _inner(source: Source, privates: Sequence[bytes], before: bytes, skipped: int) -> Iterator[bytes]:
+    """``before``, then the inner message behind the octets that it replaces. Runs in a thread."""
+    yield before
+    _, container = sealed_message.split(source())
+    try:
+        for piece in sealing.opened(container, privates).pieces:
+            if skipped >= len(piece):
+                skipped -= len(piece)
+                continue
+            yield piece[skipped:]
+            skipped = 0
+    except Altered:
+        return  # the field says so
+
+
+def _marked(source: Source, field: bytes) -> Iterator[bytes]:
+    """The message as it came, marked."""
+    first = True
+    for piece in source():
+        if first:
+            at = headers.top(piece)
+            piece, first = piece[:at] + field + piece[at:], False
+        yield piece
