@@ -22,7 +22,7 @@ class Clock(Protocol):
     """What is used of a reactor."""
 
     def seconds(self) -> float: ...
-    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any) -> Any: ...  # noqa: N803
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any) -> Any: ...
 
 
 @frozen(eq=False)

@@ -382,19 +382,19 @@ class Link:
         if not self._holds and not self._closed:
             self._broker.wire.resumeProducing()
 
-    def pauseProducing(self) -> None:  # noqa: N802
+    def pauseProducing(self) -> None:
         if self._unread is None:
             self._unread = self._reactor.seconds()
             if self.incoming:
                 self.hold_reading()
 
-    def resumeProducing(self) -> None:  # noqa: N802
+    def resumeProducing(self) -> None:
         if self._unread is not None:
             self._unread = None
             if self.incoming:
                 self.resume_reading()
 
-    def stopProducing(self) -> None:  # noqa: N802
+    def stopProducing(self) -> None:
         """The connection ends; :meth:`lost` follows."""
 
     def _note(self, reason: str, detail: str, by_peer: bool = False) -> None:

@@ -21,7 +21,6 @@ Method: TypeAlias = "Callable[[Channel, Fields], Awaitable[Fields]]"
 
 UNKNOWN_METHOD = Reply(502, "5.5.1", "No such method here")
 LOCAL_ERROR = Reply(451, "4.3.0", "Local error; try again later")
-TOO_SLOW = Reply(451, "4.4.2", "Not done in time; ask again later")
 STOPPING = Reply(421, "4.3.2", "The server is stopping; try again later")
 
 INTEGER = 2**63 - 1  # the largest number that is spoken, and the smallest one negated

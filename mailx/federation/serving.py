@@ -1,7 +1,7 @@
-"""The peer's calls on one connection: which method answers, what a refusal says, and how long one may take.
+"""The peer's calls on one connection: which method answers, and what a refusal says.
 
-A method that is not done in time is answered for, and counts as running until it ends: the work it does cannot be undone
-by giving up on it. Exceptions are logged here; the peer is told that there was a local error.
+A method that takes longer than a call may is answered all the same: a refusal in its place would say that nothing was done.
+The peer has its own limit, and asks again. Exceptions are logged here; the peer is told that there was a local error.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from mailx.federation.broker import Broker
 from mailx.federation.calls import Clock
 from mailx.federation.channel import Channel
 from mailx.federation.load import Load, Reading
-from mailx.federation.service import LOCAL_ERROR, STOPPING, TOO_SLOW, UNKNOWN_METHOD, Fields, Later, Method, Plain, Service
+from mailx.federation.service import LOCAL_ERROR, STOPPING, UNKNOWN_METHOD, Fields, Later, Method, Plain, Service
 from mailx.mail.reply import Refused, Reply
 
 log = Logger()
@@ -28,7 +28,7 @@ class Link(Channel, Reading, Protocol):
 
 
 class Serving:
-    """At most ``most`` calls at a time, each at most ``timeout`` seconds. ``idle`` is called whenever none is left."""
+    """At most ``most`` calls at a time, those above ``timeout`` seconds are logged. ``idle`` is called whenever none is left."""
 
     def __init__(
         self,
@@ -75,15 +75,7 @@ class Serving:
         self._ended = True
 
     async def _serve(self, link: Link, identifier: int, method: Method, fields: Fields, what: str) -> None:
-        late = False
-
-        def too_slow() -> None:
-            nonlocal late
-            late = True
-            log.warn("A peer's call is not done in time", event="federation.slow", method=what, remote=link.remote)
-            self._say(self._broker.refuse, identifier, TOO_SLOW)
-
-        timer = self._reactor.callLater(self._timeout, too_slow)
+        began = self._reactor.seconds()
         say: tuple[Any, ...]
         try:
             say = (self._broker.answer, identifier, await method(link, fields))
@@ -94,18 +86,19 @@ class Serving:
         except Exception:
             log.failure("A peer's call failed", event="federation.failed", method=what, remote=link.remote)
             say = (self._broker.refuse, identifier, LOCAL_ERROR)
-        if not late:
-            timer.cancel()
-            self._answer(say, what)
+        self._answer(say, what, link.remote)
+        seconds = self._reactor.seconds() - began
+        if seconds > self._timeout:
+            log.warn("A peer's call took too long", event="federation.slow", method=what, remote=link.remote, seconds=round(seconds, 1))
         self._load.give(self._running.pop(identifier))
         if not self._running:
             self._idle()
 
-    def _answer(self, say: tuple[Any, ...], what: str) -> None:
+    def _answer(self, say: tuple[Any, ...], what: str, remote: str) -> None:
         try:
             self._say(*say)
         except TypeError:  # what the method gave cannot be said
-            log.failure("A peer's call failed", event="federation.failed", method=what, remote="")
+            log.failure("A peer's call failed", event="federation.failed", method=what, remote=remote)
             self._say(self._broker.refuse, say[1], LOCAL_ERROR)
 
     def _say(self, say: Callable[..., int], *what: Any) -> None:

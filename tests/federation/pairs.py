@@ -87,7 +87,7 @@ class Transport:
         other = self.wire.ends[1 - self.end]
         self.wire.put(lambda: self._arrive(other, data))
 
-    def writeSequence(self, pieces: Iterable[bytes]) -> None:  # noqa: N802
+    def writeSequence(self, pieces: Iterable[bytes]) -> None:
         self.write(b"".join(pieces))
 
     def _arrive(self, other: "Transport", data: bytes) -> None:
@@ -98,10 +98,10 @@ class Transport:
         elif not other.lost:
             other.protocol.dataReceived(data)
 
-    def pauseProducing(self) -> None:  # noqa: N802
+    def pauseProducing(self) -> None:
         self.paused = True
 
-    def resumeProducing(self) -> None:  # noqa: N802
+    def resumeProducing(self) -> None:
         self.paused = False
         waiting, self._waiting = self._waiting, []
         for data in waiting:
@@ -113,18 +113,18 @@ class Transport:
         elif not self.lost:
             self.protocol.dataReceived(data)
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:  # noqa: N802
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
         self.producer = producer
 
-    def unregisterProducer(self) -> None:  # noqa: N802
+    def unregisterProducer(self) -> None:
         self.producer = None
 
-    def loseConnection(self) -> None:  # noqa: N802
+    def loseConnection(self) -> None:
         if not self.disconnecting and not self.lost:
             self.disconnecting = True
             self.wire.put(lambda: [end.lose(ConnectionDone()) for end in self.wire.ends] and None)
 
-    def abortConnection(self) -> None:  # noqa: N802
+    def abortConnection(self) -> None:
         self.wire.put(self.wire.cut)
 
     def lose(self, reason: Exception) -> None:
