@@ -31,6 +31,7 @@ class Attempt:
     unreachable: bool = False  # the destination as a whole does not work now: others to it need not be tried either
     proof: str = ""  # the receiving domain's signed acknowledgement, as JSON (federation); kept in the timeline
     reports: bool = False  # the next server honours NOTIFY itself (it announced DSN)
+    rest: int = 0  # seconds for which the destination wants to hear nothing, for it has heard much: no failure
 
 
 class ICourier(Interface):

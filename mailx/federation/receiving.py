@@ -42,14 +42,22 @@ WRONG_DOMAINS = Reply(550, "5.7.1", "The manifest is of other domains than this 
 NOT_SIGNED = Reply(451, "4.7.5", "The manifest is not signed by a key that is known")
 WRONG_TIME = Reply(451, "4.7.0", "The manifest's time is too far from ours")
 NOT_HERE = Reply(550, "5.7.1", "A recipient is not of the domain that this connection leads to")
-TOO_MUCH = Reply(451, "4.7.1", "Too many messages; try again later")
 
 CLOCKS = 86400  # seconds that the clocks of two servers may differ, far less than records are kept
 _IN_THREAD = 16384  # octets of header fields that are looked through in a thread
 
-Allow = Callable[[str], int]  # a domain brings a message: 0, or in how many seconds it may
 Hosts = Callable[[str], Awaitable[Collection[str]]]  # the names of a domain's servers
 Spanned = Callable[..., AbstractContextManager[Any]]  # mailx.core.spans.Spans.accepting
+
+
+class Admission(Protocol):
+    """How much a domain may bring; :class:`mailx.federation.buckets.Buckets`."""
+
+    def take(self, domain: str, count: int = 1) -> None:
+        """It brings ``count`` messages. Raises Later."""
+
+    def give_back(self, domain: str, count: int = 1) -> None:
+        """They were not stored after all."""
 
 
 class Sizes(Protocol):
@@ -83,14 +91,14 @@ class Delivery:
         hostname: str,
         settings: Callable[[], Sizes],
         port: int = 0,
-        allow: Allow = lambda domain: 0,
+        admission: Admission | None = None,
         hosts: Hosts | None = None,
         accepting: Spanned = lambda *args, **facts: nullcontext(),
         now: Callable[[], float] = time,
     ) -> None:
         """``signer`` gives the key of a domain of ours; ``port`` is where peers come in; ``now`` gives seconds since 1970."""
         self._reception, self._transfers, self._signer, self._trust, self._reactor = reception, transfers, signer, trust, reactor
-        self._hostname, self._settings, self._port, self._allow, self._hosts = hostname, settings, port, allow, hosts
+        self._hostname, self._settings, self._port, self._admission, self._hosts = hostname, settings, port, admission, hosts
         self._accepting, self._now = accepting, now
         self._threads: Threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         self._uploads = Uploads(reactor)
@@ -203,10 +211,12 @@ class Delivery:
 
     def _permit(self, channel: Channel) -> None:
         """Raise Later when the domain has brought too much."""
-        seconds = self._allow(channel.remote)
-        if seconds > 0:
-            FEDERATION_MESSAGES.labels("in", "limited").inc()
-            raise Later(TOO_MUCH, seconds)
+        if self._admission is not None:
+            try:
+                self._admission.take(channel.remote)
+            except Later:
+                FEDERATION_MESSAGES.labels("in", "limited").inc()
+                raise
 
     async def _proved(self, channel: Channel, manifest: Manifest, header: bytes | None) -> None:
         """Raise Refused unless the peer's domain stands behind the message."""
@@ -301,6 +311,8 @@ class Delivery:
             if not turn.users:
                 del self._turns[key]
         fresh = {recipient: transfer.taken for recipient, reply in replies.items() if reply.done}
+        if not fresh and self._admission is not None:
+            self._admission.give_back(channel.remote)
         FEDERATION_MESSAGES.labels("in", "taken" if fresh else "repeated" if taken else "refused").inc()
         return self._answer(channel, manifest.id, {**dict.fromkeys(taken, OK), **replies}, {**taken, **fresh})
 
