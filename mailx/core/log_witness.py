@@ -33,6 +33,8 @@ EPOCHS_LIMIT = 100  # that are read of one log
 _HEAD_PURPOSE, _EVIDENCE_PURPOSE = b"log head", b"log evidence"
 _AHEAD = 300  # seconds that the clocks of two servers may differ
 _REFRESH = 3600  # seconds after which the same head shown again is written down again
+_REFUSED_SECONDS = 3600  # that a server may refuse a proof before that is a fork
+_REFUSED_LIMIT = 10000
 _PROOF = merkle.PROOF_LIMIT
 
 Ask = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
@@ -40,11 +42,12 @@ Ask = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 
 class Away(Exception):
-    """The server whose log it is did not answer, or answered no; ``reason`` is fit for logs."""
+    """The server whose log it is did not answer, or ``refused``: it answered no, or nonsense. ``reason`` is fit for logs."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, refused: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.refused = refused
 
 
 class Tell(Protocol):
@@ -82,6 +85,7 @@ class LogWitness:
         self._cipher = cipher
         self._now = now
         self._locks: dict[str, DeferredLock] = {}  # of domains whose heads are being looked at
+        self._refused: dict[str, float] = {}  # domain to when it refused a proof first; the oldest first
 
     # What is kept.
 
@@ -138,6 +142,8 @@ class LogWitness:
             lock.release()
             if not lock.locked:
                 self._locks.pop(domain, None)
+        if verdict not in (UNPROVED, SAME):
+            self._refused.pop(domain, None)
         KEY_LOG_HEADS.labels(verdict).inc()
         return verdict
 
@@ -164,7 +170,7 @@ class LogWitness:
             if not await _continues(less, more, ask):
                 return await self._fork(kept.head, head, "no continuation")
         except Away as error:
-            return self._unproved(head, error.reason)
+            return await self._unproved(kept.head, head, error)
         if more is not head:
             return BEHIND
         await self._keep(head)
@@ -174,12 +180,12 @@ class LogWitness:
         try:
             epochs = [each for each in await _epochs(head.domain, keys, ask) if kept.epoch < each.epoch <= head.epoch]
             if not epochs or epochs[-1].epoch != head.epoch:
-                return self._unproved(head, "the epoch of the head is not declared")
+                raise Away("the epoch of the head is not declared", refused=True)
             common = min(each.kept for each in epochs)
             if kept.size <= common and not await _continues(kept, head, ask):
                 return await self._fork(kept, head, "no continuation in a later epoch", epochs)
         except Away as error:
-            return self._unproved(head, error.reason)
+            return await self._unproved(kept, head, error)
         first = epochs[0]
         if first.of == kept.epoch and first.size == kept.size and first.root != kept.root:
             await self._keep_evidence(kept, head, "the epoch follows another log", epochs)
@@ -198,9 +204,17 @@ class LogWitness:
         )
         return LOST
 
-    def _unproved(self, head: Head, reason: str) -> str:
-        log.info("A head of a key log is not proved yet", event="key_log.unproved", domain=head.domain, size=head.size, reason=reason)
-        return UNPROVED
+    async def _unproved(self, kept: Head, head: Head, error: Away) -> str:
+        """Nothing changes, unless its server goes on refusing: one that was restored begins an epoch as soon as it meets somebody."""
+        log.info("A head of a key log is not proved yet", event="key_log.unproved", domain=head.domain, size=head.size, reason=error.reason)
+        if not error.refused:
+            return UNPROVED
+        first = self._refused.setdefault(head.domain, self._now())
+        while len(self._refused) > _REFUSED_LIMIT:
+            del self._refused[next(iter(self._refused))]
+        if self._now() - first < _REFUSED_SECONDS:
+            return UNPROVED
+        return await self._fork(kept, head, "its server does not prove that they belong together")
 
     async def _keep(self, head: Head) -> None:
         guid = os.urandom(16)
@@ -251,7 +265,7 @@ async def _continues(less: Head, more: Head, ask: Ask | None) -> bool:
     answer = await ask("log_consistency", {"old": less.size, "size": more.size})
     proof = answer.get("proof")
     if not isinstance(proof, list) or len(proof) > _PROOF or not all(isinstance(each, bytes) and len(each) == HASH_SIZE for each in proof):
-        raise Away("what came is no proof")
+        raise Away("what came is no proof", refused=True)
     return merkle.consistent(less.size, more.size, less.root, more.root, proof)
 
 
@@ -261,13 +275,13 @@ async def _epochs(domain: str, keys: Collection[bytes], ask: Ask | None) -> list
         raise Away("its server was not asked")
     listed = (await ask("log_epochs", {})).get("epochs")
     if not isinstance(listed, list) or len(listed) > EPOCHS_LIMIT:
-        raise Away("what came are no epochs")
+        raise Away("what came are no epochs", refused=True)
     try:
         found = [key_log.read_epoch(each, domain) for each in listed]
     except Malformed as error:
-        raise Away(str(error)) from None
+        raise Away(str(error), refused=True) from None
     if any(not any(each.statement.signed_by(key) for key in keys) for each in found):
-        raise Away("an epoch that no key of the domain signed")
+        raise Away("an epoch that no key of the domain signed", refused=True)
     if [each.epoch for each in found] != sorted({each.epoch for each in found}):
-        raise Away("epochs out of order")
+        raise Away("epochs out of order", refused=True)
     return found
