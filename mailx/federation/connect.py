@@ -121,6 +121,7 @@ class Connector:
             limits=self._limits,
             capabilities=self._capabilities,
             greeter=self._greeter,
+            on_refusal=self._refused,
         )
         shaken.wire.registerProducer(link, True)
         shaken.begin(link)

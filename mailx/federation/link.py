@@ -22,7 +22,7 @@ from mailx.federation.broker import Broker
 from mailx.federation.calls import Calls, Clock
 from mailx.federation.channel import CallTimeout, Channel, ChannelFailure, ChannelLost, Greeter, PeerRefused, Unreachable
 from mailx.federation.load import Load
-from mailx.federation.refusals import LIMIT, PROTOCOL, STALLED, VERSION, Refusal, note
+from mailx.federation.refusals import LIMIT, PROTOCOL, STALLED, VERSION, OnRefusal, Refusal, note
 from mailx.federation.service import Fields, Plain, Service
 from mailx.federation.serving import RETRY, Serving
 from mailx.mail.reply import Refused, Reply
@@ -74,6 +74,7 @@ class Link:
         capabilities: frozenset[str] = frozenset(),
         greeter: Greeter | None = None,
         load: Load | None = None,
+        on_refusal: OnRefusal = note,
     ) -> None:
         """``capabilities`` are ours, besides the names of ``services``."""
         self.local, self.remote, self.key = proved.local, proved.remote, proved.key
@@ -85,6 +86,7 @@ class Link:
         self._broker, self._reactor, self._limits, self._greeter = broker, reactor, limits, greeter
         self._ours = capabilities | services.keys()
         self._load = load or Load()
+        self._on_refusal = on_refusal
         self._calls = Calls(broker, reactor, self._stalled)
         self._serving = Serving(broker, services, reactor, most=limits.calls, timeout=limits.timeout, load=self._load, idle=self._none_left)
         self._opened: Deferred[None] = Deferred()
@@ -398,4 +400,4 @@ class Link:
         """The connection ends; :meth:`lost` follows."""
 
     def _note(self, reason: str, detail: str, by_peer: bool = False) -> None:
-        note(Refusal(reason, detail, self.address, self.local, self.remote, self.incoming, True, by_peer))
+        self._on_refusal(Refusal(reason, detail, self.address, self.local, self.remote, self.incoming, True, by_peer))
