@@ -63,6 +63,12 @@ class Federation:
     )
     well_known_port: int = setting(443, "Port of the others' sites; another than 443 is for tests only.", least=1, most=PORT)
     authorities: str = setting("", "PEM file with authorities believed besides the system's for the others' sites.", form="path")
+    gossip: bool = setting(
+        True,
+        "Compare with other MailX servers what the key logs of third domains show; to that end they are told hashes of some domains "
+        "that this server knows.",
+        live=True,
+    )
     peers: tuple[StaticPeer, ...] = setting((), "MailX servers that are not looked for.", reread=True)
 
 
