@@ -286,6 +286,10 @@ class Reception:
                     envelope.origin.protocol, envelope.message.size, self._placed(envelope, forms, reached, outcomes), started
                 )
                 self._arrivals.accepted(envelope, forms, findings, reached, outcomes)
+            for form in forms.stored:
+                if form.waiting and self._owns is not None and isinstance(outcomes[form.ids[0]], Placed):
+                    with _guarded(envelope):
+                        self._owns.arrived(form.ids[0])
             rows = {id(form): answer.rows for form, answer in zip(forms.stored, answers, strict=True)}
             for form, planned in forms.planned():
                 if self._queue is not None:

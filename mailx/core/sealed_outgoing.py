@@ -42,7 +42,7 @@ _NAMED_IN = (b"to", b"cc", b"resent-to", b"resent-cc")
 class RemoteKeys(Protocol):
     """What this needs of ``core.remote_keys.RemoteKeys``."""
 
-    async def find(self, addresses: Sequence[Address], seconds: float) -> Mapping[Address, Attestation]: ...
+    async def find(self, addresses: Sequence[Address], seconds: float, sender: str = "") -> Mapping[Address, Attestation]: ...
 
 
 class SealedOutgoing:
@@ -68,7 +68,7 @@ class SealedOutgoing:
 
     async def parts(self, envelope: Envelope, findings: Findings) -> Sequence[Part]:
         """``envelope``, which leaves, in the forms in which it does. Raises Refused; then nothing was kept."""
-        keys, failed = await self._keys(envelope.recipients)
+        keys, failed = await self._keys(envelope)
         if not keys and not any([self._known(canonical_domain(address.domain)) for address in envelope.recipients]):
             return [Part(envelope)]
         head = await self._making.head(envelope.message)
@@ -85,10 +85,11 @@ class SealedOutgoing:
         readable = [address for address in envelope.recipients if address not in keys]
         return [*sealed, *self._readable(envelope, readable, NO_ANSWER if failed else NO_KEY)]
 
-    async def _keys(self, recipients: Sequence[Address]) -> tuple[Mapping[Address, Attestation], bool]:
+    async def _keys(self, envelope: Envelope) -> tuple[Mapping[Address, Attestation], bool]:
         """The keys that are found in time, and whether looking failed."""
         try:
-            found = await self._remote.find(recipients, self._seconds())
+            sender = canonical_domain(envelope.sender.domain) if envelope.sender is not None else ""
+            found = await self._remote.find(envelope.recipients, self._seconds(), sender if self._local(sender) else "")
         except Exception:
             log.failure("Keys of recipients were not looked up", event="sealing.lookup_failed")
             return {}, True

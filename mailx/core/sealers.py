@@ -27,9 +27,6 @@ class Attested(Protocol):
 
     async def of(self, address: Address) -> Attestation | None: ...
 
-    def holder(self, account: int) -> str:
-        """Who holds the account's keys: "server", "client" or "" for one without. From memory."""
-
 
 class Sealers:
     """Finds who vouches."""
@@ -47,7 +44,7 @@ class Sealers:
                 attestation = await self._users.of(author)
             except Unavailable:
                 attestation = None
-            if attestation is not None and not attestation.revoked and attestation.signing == keys.signing.public:
+            if attestation is not None and attestation.address.key == author.key and attestation.signing == keys.signing.public:
                 return Sender(author, canonical_domain(author.domain), keys.signing, attestation, SERVER)
         return self.domain(author, author.domain)
 

@@ -12,13 +12,12 @@ from twisted.logger import Logger
 
 from mailx.core import headers, metrics
 from mailx.core.content import Threads
-from mailx.core.sealed_outgoing import RemoteKeys
 from mailx.core.users import canonical_domain
 from mailx.identity import sealed_message, sealing
 from mailx.identity.encoding import Malformed
 from mailx.identity.seal_verdict import ARRIVAL, FAIL, PERMERROR, Believed, Verdict, author_of, judged, trace
 from mailx.identity.sealing import Altered, NotForUs, Opened, Proof
-from mailx.identity.user_keys import Attestation
+from mailx.identity.user_keys import Attestation, accepted
 from mailx.mail.address import Address
 from mailx.mail.reply import Refused
 
@@ -39,7 +38,13 @@ class OwnKeys(Protocol):
 class UserKeys(Protocol):
     """The keys of our users: ``core.user_keys.UserKeys``."""
 
-    async def of(self, address: Address) -> Attestation | None: ...
+    async def history(self, address: Address) -> Sequence[Attestation]: ...
+
+
+class RemoteKeys(Protocol):
+    """The keys of users elsewhere: ``core.remote_keys.RemoteKeys``."""
+
+    async def signers(self, address: Address, seconds: float, sender: str = "") -> Sequence[Attestation]: ...
 
 
 class Trust(Protocol):
@@ -52,7 +57,7 @@ class Belief:
     """What this server believes of those who vouch for sealed messages. ``seconds``: how long it waits for others' keys."""
 
     def __init__(
-        self, own: OwnKeys, users: UserKeys, remote: RemoteKeys, trust: Trust, *, local: Callable[[str], bool], seconds: float
+        self, own: OwnKeys, users: UserKeys, remote: RemoteKeys, trust: Trust, *, local: Callable[[str], bool], seconds: Callable[[], float]
     ) -> None:
         self._own = own
         self._users = users
@@ -61,23 +66,30 @@ class Belief:
         self._local = local
         self._seconds = seconds
 
-    async def about(self, proof: Proof) -> Believed:
-        """The keys to judge ``proof`` by; never raises."""
+    async def about(self, proof: Proof, received: int) -> Believed:
+        """The keys to judge ``proof`` by, of a message that came at ``received``; never raises."""
         try:
-            if self._local(proof.domain):
-                current = None if proof.attestation is None else await self._users.of(proof.attestation.address)
-                return Believed(self._own.valid(proof.domain), current)
-            keys = await self._trust.keys(proof.domain, b"")
-            current = None
-            if proof.attestation is not None:
-                address = proof.attestation.address
-                current = (await self._remote.find([address], self._seconds)).get(address)
-            return Believed(keys or None, current)
+            if proof.attestation is None:
+                return await self._domain(proof.domain)
+            return await self._user(proof.attestation.address, received)
         except (Refused, KeyError):
-            return Believed(None)
+            return Believed()
         except Exception:
             log.failure("The keys of a sealed message's sender were not looked up", event="sealing.lookup_failed")
-            return Believed(None)
+            return Believed()
+
+    async def _domain(self, domain: str) -> Believed:
+        keys = self._own.valid(domain) if self._local(domain) else await self._trust.keys(domain, b"")
+        return Believed(keys=keys or None)
+
+    async def _user(self, address: Address, received: int) -> Believed:
+        if self._local(address.domain):
+            signers: Sequence[Attestation] = accepted(await self._users.history(address), received)
+        else:
+            signers = await self._remote.signers(address, self._seconds())
+            if not signers:  # they were revoked, or nobody answers
+                return Believed()
+        return Believed(signers=[each.signing for each in signers])
 
 
 @frozen
@@ -118,8 +130,8 @@ class Unsealing:
             size: int = await self._threads(lambda: sum([len(piece) for piece in _marked(source, field)]))
             return Unsealed(verdict, size, lambda: _marked(source, field), False)
         proof = looked.opened.proof
-        believed = Believed(None) if proof is None else await self._belief.about(proof)
-        verdict = judged(looked.opened, looked.head, believed, {canonical_domain(each) for each in own}, received)
+        believed = Believed() if proof is None else await self._belief.about(proof, received)
+        verdict = judged(looked.opened, looked.head, believed, {canonical_domain(each) for each in own})
         if looked.altered:
             verdict = Verdict(FAIL, "its content is not what was signed", author_of(looked.head))
         metrics.UNSEALED.labels(verdict.result).inc()

@@ -10,10 +10,8 @@ from collections.abc import Collection
 
 from attrs import frozen
 
-from mailx.identity.domain_keys import OVERLAP, SKEW
 from mailx.identity.sealing import CLIENT, Opened, Proof
 from mailx.identity.user_keys import CLIENT as HELD_BY_CLIENT
-from mailx.identity.user_keys import Attestation
 from mailx.mail import addresses, header
 from mailx.mail.address import Address, AddressError
 
@@ -57,20 +55,17 @@ class Verdict:
 
 @frozen
 class Believed:
-    """What is believed of those who vouch. ``keys``: of the proof's domain, None if they could not be had.
+    """What is believed of those who vouch: ``keys`` of the proof's domain or, where a user does, the user's ``signers``.
 
-    ``current`` is the attestation that the domain gives for the user now, None if nothing is known of it.
+    None: they could not be had.
     """
 
-    keys: Collection[bytes] | None
-    current: Attestation | None = None
+    keys: Collection[bytes] | None = None
+    signers: Collection[bytes] | None = None
 
 
-def judged(opened: Opened, head: bytes, believed: Believed, own: Collection[str], received: int) -> Verdict:
-    """What an opened message is worth that begins with ``head`` and came at ``received`` (seconds since 1970).
-
-    ``own`` are the domains of the recipient, A-labels.
-    """
+def judged(opened: Opened, head: bytes, believed: Believed, own: Collection[str]) -> Verdict:
+    """What an opened message is worth that begins with ``head``; ``own`` are the domains of the recipient, A-labels."""
     author = author_of(head)
     if opened.unreadable:
         return Verdict(PERMERROR, "the proof cannot be read", author)
@@ -79,10 +74,11 @@ def judged(opened: Opened, head: bytes, believed: Believed, own: Collection[str]
         return Verdict(NONE, "nobody says who sealed it", author)
     if proof.boxes != opened.boxes:
         return Verdict(FAIL, "the proof was made for others", author)
-    if believed.keys is None:
-        return Verdict(TEMPERROR, "the keys of the domain could not be had", author)
     key = DOMAIN if proof.attestation is None else USER
-    if not _vouched(proof, believed, received):
+    keys = believed.keys if proof.attestation is None else believed.signers
+    if keys is None:
+        return Verdict(TEMPERROR, "the keys of who sealed it could not be had", author)
+    if not _vouched(proof, keys):
         return Verdict(FAIL, "no valid key vouches for it", author, key)
     vouching = domain_of(proof.sender)
     if vouching != proof.domain:
@@ -96,24 +92,12 @@ def judged(opened: Opened, head: bytes, believed: Believed, own: Collection[str]
     return Verdict(PASS, "", author, key, SENDER if by_client else SERVER, end_to_end)
 
 
-def _vouched(proof: Proof, believed: Believed, received: int) -> bool:
-    """Whether a key that was good at ``received`` signed the proof."""
-    keys = believed.keys or ()
+def _vouched(proof: Proof, keys: Collection[bytes]) -> bool:
+    """Whether one of ``keys`` signed the proof, as the proof says."""
     attested = proof.attestation
     if attested is None:
         return any([proof.statement.signed_by(key) for key in keys])
-    if attested.address.key != proof.sender.key or attested.revoked or not proof.statement.signed_by(attested.signing):
-        return False
-    current = believed.current
-    if current is not None and current.address.key == attested.address.key and current.signing != attested.signing:
-        # What is known of the user says otherwise: good only as long as the keys before a rotation are.
-        if current.revoked or current.serial <= attested.serial or received >= current.valid_from + OVERLAP:
-            return False
-    elif current is not None and current.revoked:
-        return False
-    if not attested.valid_from - SKEW <= received < attested.valid_until:
-        return False
-    return attested.signed_by(keys) or (current is not None and current.signing == attested.signing)
+    return attested.address.key == proof.sender.key and attested.signing in keys and proof.statement.signed_by(attested.signing)
 
 
 def author_of(head: bytes) -> Address | None:
