@@ -5,7 +5,7 @@ that was once reached by federation is pinned: until that ends, failing to find 
 :mod:`mailx.core.peer_keys` permits; another key changes nothing, is logged and raises an alert. Failure is :class:`Undecided`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from time import time
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from mailx.core import peer_keys
 from mailx.core.alerts import PEER_KEY, Alerts
 from mailx.core.cache import Cache
 from mailx.core.metrics import PEER_KEYS, PEER_LOOKS
-from mailx.core.peer import MAILX, NEVER, NONE, REFUSED, STATIC, Discoverer, Found, Known, Peer, PeerSettings, Undecided
+from mailx.core.peer import MAILX, NEVER, NONE, REFUSED, STATIC, Discoverer, Found, Known, Peer, PeerSettings, Step, Undecided
 from mailx.core.peer_book import PeerBook
 from mailx.core.settings import Settings
 from mailx.core.users import DirectoryError, canonical_domain, domain_name
@@ -41,6 +41,17 @@ SOON = 60  # seconds before a key that was shown is looked for again
 WAITING_LIMIT = 2000  # looks under way at once
 REFRESH = 30.0  # seconds after which what other servers on the database wrote is seen
 KEYS_DAYS = 400  # that the keys of a server that is not seen any more are kept
+_DOES_NOT_FOLLOW = Reply(550, "5.7.5", "The announced key does not follow from the one that is known")
+_TROUBLES = {
+    peer_keys.UNANNOUNCED: "its key changed and nobody announced it",
+    peer_keys.UNPROVED: "its key changed and the announcement cannot be read",
+}
+_FOLLOWED = {
+    peer_keys.NEW: "no key of it was known",
+    peer_keys.SAME: "the key is the one that was known",
+    peer_keys.ROTATION: "the key that was known announced this one",
+    peer_keys.RECOVERY: "the recovery key brought this one in",
+}
 _PRUNE_EVERY = 3600
 _DAY = 86400
 
@@ -121,7 +132,7 @@ class Peers:
             return None
         known = await self._current(domain)
         if domain in self._static:
-            return self._peer(self._fixed(known))
+            return self._peer(self.fixed(known))
         if not self._settings.current.federation.discover:
             if known.pinned_until > self._now():
                 raise self._undecided(known, "looking for servers is switched off")
@@ -155,23 +166,79 @@ class Peers:
             await self._book.pin(domain, until)
             self._remember(evolve(known, pinned_until=max(until, known.pinned_until)))
             return
-        await self._keep(evolve(self._fixed(known), mailx=True, key=known.key or channel.key, verified=now, pinned_until=until))
+        await self._keep(evolve(self.fixed(known), mailx=True, key=known.key or channel.key, verified=now, pinned_until=until))
 
     async def announced(self, domain: str, statement: Statement) -> None:
         """Follow a key that ``domain`` announces by its channel. Raises Refused if nothing permits it, Unavailable."""
-        known = self._fixed(await self._current(domain))
+        known = self.fixed(await self._current(domain))
         now = int(self._now())
         try:
             new = DomainKey.of(statement)
         except Malformed as error:
             raise Refused(Reply(501, "5.5.4", "The announcement is malformed"), f"announced key: {error}") from None
+        if new.domain != domain or not known.key:
+            raise Refused(_DOES_NOT_FOLLOW, "announced key of a domain without a known one")
         verdict, history = peer_keys.announced(known, new, now)
-        if new.domain != domain or not known.key or verdict == peer_keys.UNANNOUNCED:
+        if verdict == peer_keys.UNANNOUNCED and await self._missed(known, new):
+            return
+        if verdict == peer_keys.UNANNOUNCED:
             self._alarm(known, "announcement")
-            raise Refused(Reply(550, "5.7.5", "The announced key does not follow from the one that is known"), "announced key")
+            raise Refused(_DOES_NOT_FOLLOW, "announced key")
         if verdict != peer_keys.SAME or not known.history:
             await self._keep(evolve(known, mailx=True, key=new.key, history=history))
-            self._followed(domain, verdict)
+            self._changed(domain, verdict)
+
+    async def _missed(self, known: Known, new: DomainKey) -> bool:
+        """Whether looking again tells of the key, since an announcement between was missed."""
+        if known.source == STATIC or known.verified > self._now() - SOON:
+            return False
+        known = await self._look(known.domain, None, known)
+        return any(key.statement.digest == new.statement.digest for key, _ in known.history)
+
+    # What administrators see and do; see mailx.core.peer_control.
+
+    @property
+    def static(self) -> Collection[str]:
+        """The domains that the configuration names."""
+        return self._static.keys()
+
+    def settings(self) -> Mapping[str, PeerSettings]:
+        """What is set, by domain."""
+        return self._own
+
+    def ours(self, domain: str) -> bool:
+        """Whether it is a domain of this server."""
+        return self._local(domain)
+
+    def pinned(self, known: Known) -> bool:
+        """Whether its mail goes no other way now."""
+        return known.pinned_until > self._now()
+
+    async def every(self) -> list[Known]:
+        """All with keys that are kept, without the histories of these. Raises Unavailable."""
+        return await self._book.all()
+
+    async def state(self, domain: str) -> Known:
+        """All that is known of one domain. Raises Unavailable."""
+        return self.fixed(await self._book.get(domain) or Known(domain))
+
+    async def discover(self, domain: str) -> tuple[Step, ...]:
+        """Look for its server now; the steps. Raises Unavailable."""
+        if domain in self._static:
+            return (Step("static", "ok", "the configuration names its server and key; nothing is looked for"),)
+        return (await self._look_now(domain, await self._current(domain)))[1]
+
+    async def set(self, domain: str, settings: PeerSettings) -> None:
+        """Set limits and the like, durably. Raises Unavailable."""
+        await self._book.put_settings(domain, settings)
+        self._own = {**self._own, domain: settings}
+
+    async def forget(self, domain: str) -> bool:
+        """Forget what was learnt; whether there was something. Raises Unavailable."""
+        was = await self._book.forget(domain)
+        self._cache.pop(domain)
+        self._meant.pop(domain, None)
+        return was
 
     # One domain.
 
@@ -236,7 +303,7 @@ class Peers:
             found[domain] = Known(domain, True, STATIC, key, servers=servers)
         self._static = found
 
-    def _fixed(self, known: Known) -> Known:
+    def fixed(self, known: Known) -> Known:
         """``known`` as the configuration fixes it, with keys that followed from the fixed one."""
         fixed = self._static.get(known.domain)
         if fixed is None:
@@ -268,13 +335,10 @@ class Peers:
             raise self._undecided(known, "no answer in time") from None
 
     async def _looked(self, domain: str, known: Known) -> None:
+        """Look, and tell those who wait."""
+        following: Known | Exception
         try:
-            if self._discoverer is None:
-                found = Found(NONE, ttl=AGAIN)
-            else:
-                found = await self._discoverer.look(domain, known.mailx)
-            PEER_LOOKS.labels(found.outcome).inc()
-            following: Known | Exception = await self._keep(self._judged(known, found))
+            following = (await self._look_now(domain, known))[0]
         except Unavailable as error:
             following = error
         except Exception as error:
@@ -286,27 +350,40 @@ class Peers:
             else:
                 waiter.callback(following)
 
-    def _judged(self, known: Known, found: Found) -> Known:
-        """What is known after a look."""
+    async def _look_now(self, domain: str, known: Known) -> tuple[Known, tuple[Step, ...]]:
+        """What is known after a look, and its steps."""
+        if self._discoverer is None:
+            found = Found(NONE, ttl=AGAIN)
+        else:
+            found = await self._discoverer.look(domain, known.mailx)
+        PEER_LOOKS.labels(found.outcome).inc()
+        if found.outcome == MAILX:
+            following, step = self._followed(known, found)
+            return await self._keep(following), (*found.steps, step)
+        return await self._keep(self._without(known, found)), found.steps
+
+    def _without(self, known: Known, found: Found) -> Known:
+        """What is known after a look that brought no server."""
         now = int(self._now())
         if found.outcome == NONE:
             again = AGAIN if known.pinned_until > now else max(found.ttl, AGAIN)
             return evolve(known, absent=True, trouble="", evidence=False, verified=now, expires=now + again)
-        if found.outcome != MAILX:
-            if found.outcome == REFUSED:
-                log.warn("A MailX server was not believed", event="peer.refused", domain=known.domain, reason=found.reason)
-            return evolve(known, absent=False, trouble=found.reason, evidence=found.evidence, expires=now + AGAIN)
+        if found.outcome == REFUSED:
+            log.warn("A MailX server was not believed", event="peer.refused", domain=known.domain, reason=found.reason)
+        return evolve(known, absent=False, trouble=found.reason, evidence=found.evidence, expires=now + AGAIN)
+
+    def _followed(self, known: Known, found: Found) -> tuple[Known, Step]:
+        """What is known after a look that brought a server, if its key may be believed."""
+        now = int(self._now())
         verdict, history = peer_keys.judged(known, found, now)
-        if verdict == peer_keys.UNANNOUNCED:
-            self._alarm(known, "discovery")
-            return evolve(known, absent=False, trouble="its key changed and nobody announced it", evidence=True, expires=now + AGAIN)
-        if verdict == peer_keys.UNPROVED:
-            return evolve(
-                known, absent=False, trouble="its key changed and the announcement cannot be read", evidence=True, expires=now + AGAIN
-            )
+        if verdict in (peer_keys.UNANNOUNCED, peer_keys.UNPROVED):
+            if verdict == peer_keys.UNANNOUNCED:
+                self._alarm(known, "discovery")
+            trouble = _TROUBLES[verdict]
+            return evolve(known, absent=False, trouble=trouble, evidence=True, expires=now + AGAIN), Step("continuity", REFUSED, trouble)
         if verdict in (peer_keys.ROTATION, peer_keys.RECOVERY):
-            self._followed(known.domain, verdict)
-        return evolve(
+            self._changed(known.domain, verdict)
+        following = evolve(
             known,
             mailx=True,
             source=found.source,
@@ -322,8 +399,9 @@ class Peers:
             trouble="",
             evidence=True,
         )
+        return following, Step("continuity", "ok", _FOLLOWED[verdict])
 
-    def _followed(self, domain: str, verdict: str) -> None:
+    def _changed(self, domain: str, verdict: str) -> None:
         PEER_KEYS.labels(verdict).inc()
         log.info("A peer changed its key", event="peer.key", domain=domain, verdict=verdict)
 
@@ -367,6 +445,9 @@ class Peers:
             if now >= self._prune_after:
                 self._prune_after = now + _PRUNE_EVERY
                 await self._book.prune(now - KEYS_DAYS * _DAY)
-                self._meant = {domain: until for domain, until in self._meant.items() if until > now}
+                every = await self._book.all()
+                self._meant = {}
+                for known in every:
+                    self._remember(known, cached=False)
         except Unavailable as error:
             log.warn("What is known of peers was not refreshed: {reason}", event="peer.not_refreshed", reason=error.reason)

@@ -8,12 +8,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from mailx.config_federation import StaticPeer
-from mailx.core.peer import HTTPS, MAILX, NONE, STATIC, Found, Undecided
-from mailx.core.peers import Peers
+from mailx.core.peer import HTTPS, MAILX, NONE, REFUSED, STATIC, UNSURE, Found, PeerSettings, Undecided
+from mailx.core.peers import AGAIN, Peers
 from mailx.identity import domain_keys
-from mailx.identity.domain_keys import DomainKey
+from mailx.identity.domain_keys import OVERLAP, DomainKey
 from mailx.identity.encoding import key_text
 from mailx.identity.statements import SeedSigner
+from mailx.mail.reply import Refused
 from tests.scenery import World, world
 
 THERE = "there.example"
@@ -160,3 +161,202 @@ class Looking(PeersTestCase):
         await self.scene()
         self.assertIsNone(await self.peers.find("example.test"))
         self.assertEqual(self.looks.asked, [])
+
+    async def test_everybody_who_asks_meanwhile_gets_the_same_answer(self) -> None:
+        await self.scene()
+        self.looks.waits = Deferred()
+        self.looks.answer = found(history())
+        asking = [ensureDeferred(self.peers.find(THERE)) for _ in range(3)]
+        while not self.looks.asked:
+            await self.world.store.read(lambda txn: None)
+        self.looks.waits.callback(None)
+        self.assertEqual(len({(await each).keys for each in asking}), 1)  # type: ignore[union-attr]
+        self.assertEqual(len(self.looks.asked), 1)
+
+    async def test_no_answer_in_time(self) -> None:
+        await self.scene()
+        self.looks.waits = Deferred()
+        asking = ensureDeferred(self.peers.find(THERE, 3))
+        while not self.looks.asked:
+            await self.world.store.read(lambda txn: None)
+        self.clock.advance(3)
+        error = await self.assertFailure(asking, Undecided)
+        self.assertEqual((error.reply.code, error.reason, error.fallback), (451, "no answer in time", True))
+        self.looks.waits.callback(None)
+
+    async def test_what_cannot_be_looked_for_again_is_used_until_its_document_ends(self) -> None:
+        await self.scene()
+        self.looks.answer = found(history(), until=START + 7 * DAY)
+        await self.peers.find(THERE)
+        self.looks.answer = Found(UNSURE, "DNS gives no answer")
+        self.clock.advance(6 * DAY)
+        self.assertIsNotNone(await self.peers.find(THERE))
+        self.assertEqual(len(self.looks.asked), 2)
+        self.clock.advance(AGAIN + 2 * DAY)
+        self.assertEqual((await self.undecided()).reason, "DNS gives no answer")
+
+    async def test_switched_off(self) -> None:
+        await self.scene(discover=False)
+        self.assertIsNone(await self.peers.find(THERE))
+        self.assertEqual(self.looks.asked, [])
+
+
+class Falling(PeersTestCase):
+    """What becomes of mail when the server of a domain is not found."""
+
+    async def reached(self, **federation: Any) -> None:
+        await self.scene(**federation)
+        self.looks.answer = found(history(), until=START + 7 * DAY)
+        await self.peers.find(THERE)
+        await self.peers.reached(Channel(THERE, KEYS[0].public))
+
+    async def test_a_pinned_domain_never_goes_another_way(self) -> None:
+        await self.reached()
+        for answer in (Found(NONE, ttl=3600), Found(UNSURE, "no"), Found(REFUSED, "wrong", evidence=True)):
+            self.looks.answer = answer
+            self.clock.advance(8 * DAY)
+            for peers in (self.peers, await self.opened()):
+                self.assertTrue(peers.known(THERE))
+                self.assertFalse((await self.undecided(peers)).fallback)
+        self.looks.answer = Found(NONE, ttl=3600)
+        self.clock.advance(8 * DAY)
+        self.assertFalse(self.peers.known(THERE))
+        self.assertIsNone(await self.peers.find(THERE))
+
+    async def test_a_pin_is_durable_and_grows(self) -> None:
+        await self.reached()
+        peer = await (await self.opened()).find(THERE)
+        assert peer is not None
+        self.assertEqual(peer.pinned_until, START + 30 * DAY)
+        self.clock.advance(DAY + 1)
+        await self.peers.reached(Channel(THERE, KEYS[0].public))
+        peer = await (await self.opened()).find(THERE)
+        assert peer is not None
+        self.assertEqual(peer.pinned_until, START + 31 * DAY + 1)
+
+    async def test_a_pin_outlasts_the_attempts(self) -> None:
+        await self.reached(pin_days=1, retry=("3d", "3d"))
+        self.assertEqual((await self.peers.state(THERE)).pinned_until, START + 8 * DAY)
+
+    async def test_policies(self) -> None:
+        """Evidence of a server binds only where the policy says so; a name without any never does."""
+        for policy, answer, fallback in (
+            ("unpinned", Found(UNSURE, "no", evidence=True), True),
+            ("never", Found(UNSURE, "no", evidence=True), False),
+            ("never", Found(REFUSED, "no", evidence=True), False),
+            ("never", Found(UNSURE, "no"), True),
+        ):
+            await self.scene(fallback=policy)
+            self.looks.answer = answer
+            self.assertEqual((await self.undecided()).fallback, fallback, (policy, answer))
+
+
+class Changing(PeersTestCase):
+    """Keys that change."""
+
+    async def scene(self, *keys: str, **federation: Any) -> None:
+        await super().scene(**federation)
+        self.looks.answer = found(history(*keys))
+        await self.peers.find(THERE)
+
+    async def again(self, shown: Found) -> tuple[bytes, ...]:
+        """The keys that are believed after another look."""
+        self.looks.answer = shown
+        self.clock.advance(DAY)
+        peer = await self.peers.find(THERE)
+        assert peer is not None
+        return peer.keys
+
+    async def test_a_rotation_is_followed_and_the_old_key_stays_good_for_a_while(self) -> None:
+        await self.scene()
+        self.assertEqual(await self.again(found(history(domain_keys.ROTATION))), (KEYS[1].public, KEYS[0].public))
+        self.clock.advance(OVERLAP)
+        self.assertEqual(await self.peers.keys(THERE, KEYS[0].public), (KEYS[1].public,))
+        self.assertEqual(self.alerts.told, [])
+
+    async def test_rotations_that_were_missed_are_followed(self) -> None:
+        await self.scene()
+        keys = await self.again(found(history(domain_keys.ROTATION, domain_keys.ROTATION, domain_keys.ROTATION)))
+        self.assertEqual(keys[0], KEYS[3].public)
+
+    async def test_a_recovery_revokes_the_old_key_at_once(self) -> None:
+        await self.scene()
+        self.assertEqual(await self.again(found(history(domain_keys.RECOVERY))), (KEYS[1].public,))
+
+    async def test_a_key_that_nobody_announced_is_refused_and_alerted(self) -> None:
+        await self.scene()
+        thief = domain_keys.first(THERE, KEYS[4].public, START, KEYS[3])
+        self.assertEqual(await self.again(found([thief])), (KEYS[0].public,))
+        self.assertEqual(self.alerts.told, [("security.peer_key", THERE)])
+        self.assertIn("nobody announced", (await self.peers.state(THERE)).trouble)
+        self.assertEqual((await (await self.opened()).state(THERE)).keys(START), (KEYS[0].public,))
+
+    async def test_an_older_history_does_not_take_a_key_back(self) -> None:
+        await self.scene(domain_keys.ROTATION)
+        self.assertEqual((await self.again(found(history())))[0], KEYS[1].public)
+        self.assertEqual(len(self.alerts.told), 1)
+
+    async def test_another_key_in_dns_alone_is_no_proof_of_a_change(self) -> None:
+        await self.scene()
+        shown = found(history(), key=KEYS[3].public, history=())
+        self.assertEqual(await self.again(shown), (KEYS[0].public,))
+        self.assertEqual(self.alerts.told, [])
+
+    async def test_a_presented_key_that_is_unknown_is_looked_for(self) -> None:
+        await self.scene()
+        self.looks.answer = found(history(domain_keys.ROTATION))
+        self.clock.advance(30)
+        self.assertEqual(await self.peers.keys(THERE, KEYS[1].public), (KEYS[0].public,))  # looked for a moment ago
+        self.clock.advance(DAY)
+        self.assertIn(KEYS[1].public, await self.peers.keys(THERE, KEYS[1].public))
+
+    async def test_announcements(self) -> None:
+        await self.scene()
+        rotated = history(domain_keys.ROTATION)[1]
+        for statement in (
+            domain_keys.first(THERE, KEYS[4].public, START, KEYS[3]).statement,
+            domain_keys.rotated(domain_keys.first(THERE, RECOVERY.public, START, KEYS[3]), KEYS[3], KEYS[2], START).statement,
+            evolve(rotated.statement, body={**rotated.statement.body, "domain": "other.example"}),
+        ):
+            await self.assertFailure(ensureDeferred(self.peers.announced(THERE, statement)), Refused)
+        await self.peers.announced(THERE, rotated.statement)
+        await self.peers.announced(THERE, rotated.statement)
+        self.assertEqual((await (await self.opened()).find(THERE)).keys[0], KEYS[1].public)  # type: ignore[union-attr]
+
+    async def test_an_announcement_after_one_that_was_missed(self) -> None:
+        await self.scene()
+        keys = history(domain_keys.ROTATION, domain_keys.ROTATION)
+        self.looks.answer = found(keys)
+        self.clock.advance(3 * DAY)
+        await self.peers.announced(THERE, keys[2].statement)
+        self.assertEqual((await self.peers.state(THERE)).key, KEYS[2].public)
+        self.assertEqual(self.alerts.told, [])
+
+    async def test_a_blocked_domain_has_no_keys(self) -> None:
+        await self.scene()
+        await self.peers.set(THERE, PeerSettings(blocked=True))
+        error = await self.assertFailure(ensureDeferred(self.peers.keys(THERE, KEYS[0].public)), Refused)
+        self.assertEqual(error.reply.code, 550)
+        peer = await (await self.opened()).find(THERE)
+        self.assertTrue(peer is not None and peer.blocked)
+
+    async def test_forgotten(self) -> None:
+        await self.scene()
+        self.assertTrue(await self.peers.forget(THERE))
+        self.assertFalse(self.peers.known(THERE))
+        thief = domain_keys.first(THERE, KEYS[4].public, START, KEYS[3])
+        self.assertEqual(await self.again(found([thief])), (KEYS[3].public,))
+
+    async def test_nothing_is_readable_in_the_database(self) -> None:
+        await self.scene()
+        await self.peers.set(THERE, PeerSettings(per_minute=5))
+        rows = await self.world.store.read(lambda txn: [txn.all(f"SELECT * FROM {table}") for table in ("peers", "peer_settings")])
+        self.assertNotIn("there.example", repr(rows))
+
+
+class PostgreSQLChanging(Changing):
+    engine = "postgresql"
+
+
+class PostgreSQLFalling(Falling):
+    engine = "postgresql"
