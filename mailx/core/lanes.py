@@ -211,6 +211,12 @@ class Lanes(Generic[J]):
             lane.resting = max(lane.resting, lane.until)
         return int(lane.until - now) + 1
 
+    def pause(self, lane: Lane[J], seconds: float) -> None:
+        """The destination works, and wants to hear nothing for so long."""
+        self._leave(lane)
+        lane.until = self._now() + seconds
+        lane.resting = max(lane.resting, lane.until)
+
     def rest(self, lane: Lane[J]) -> int | None:
         """The seconds for which what comes in for the lane waits in the store, for its destination does not work; None: it need not."""
         if lane.health is Health.DEAD:

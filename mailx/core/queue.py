@@ -35,10 +35,10 @@ from mailx.core.timeline import Timeline
 from mailx.core.timetable import Timetable
 from mailx.core.turns import Turns
 from mailx.mail.envelope import GENERATED, Envelope, Notify
-from mailx.store import Store
+from mailx.store import Store, queue_upkeep
 from mailx.store.blobs import Blobs
 from mailx.store.cipher import Cipher
-from mailx.store.queue import LAST, NORMAL, PENDING, SENDING, Parcel, Waiting
+from mailx.store.queue import LAST, NORMAL, PENDING, SENDING, SLICE, Parcel, Waiting
 
 log = Logger()
 
@@ -90,6 +90,7 @@ class Queue:
         """
         self._home = Homecoming(blobs, partial(deferToThreadPool, reactor, reactor.getThreadPool()))
         self._routes = routes
+        self._store = store
         self._warn_after = config.seconds(settings.warn_after)
         self._reactor = reactor
         self._now = now
@@ -164,6 +165,26 @@ class Queue:
     def wake(self) -> None:
         """The store has something that is due now."""
         self._timetable.expect(int(self._now()))
+
+    async def hasten(self, domain: str) -> int:
+        """``domain``, whose server did not work, is there again: what waits for it is tried now; how many recipients.
+
+        One that works and merely wants to hear nothing for a while is left alone. Raises Unavailable.
+        """
+        key = self._key(domain)
+        lane = self._lanes.known(key)
+        if not self._running or (lane is not None and lane.health is Health.LIVE):
+            return 0
+        total = 0
+        while (count := await self._store.write(queue_upkeep.hasten, [key], int(self._now()))) > 0:
+            total += count
+            if count < SLICE:
+                break
+        if lane is not None:
+            self._lanes.revive(lane)
+        if total:
+            self.wake()
+        return total
 
     def lane(self, relay: str) -> bytes:
         """The destination of rows that wait for ``relay``."""

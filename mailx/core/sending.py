@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from math import inf
+from random import random
 from typing import Any
 
 from attrs import evolve
@@ -25,15 +26,15 @@ from mailx.core.loading import Loading
 from mailx.core.parcels import Parcels, Past
 from mailx.core.routes import HERE, Routes, Way
 from mailx.core.settling import Settling
-from mailx.core.shipments import BROKEN, INTERRUPTED, RECIPIENTS, UNSAID, Shipment, Waiter, wait
+from mailx.core.shipments import BROKEN, INTERRUPTED, RECIPIENTS, SPARED, UNSAID, Shipment, Waiter, limited_for, wait
 from mailx.core.timetable import ROUND, Timetable
 from mailx.mail.address import Address
-from mailx.mail.envelope import WISHES_NOTHING, Envelope, Wish
+from mailx.mail.envelope import Envelope
 from mailx.mail.message import Message
 from mailx.mail.reply import Refused, Unavailable
 from mailx.store import Store, queue
 from mailx.store.cipher import CipherError
-from mailx.store.queue import DEFERRED, HELD, PENDING, Claimed, Settled
+from mailx.store.queue import HELD, Claimed, Settled
 
 log = Logger()
 
@@ -43,6 +44,7 @@ _FEW = 10
 _CROWDED = 2  # seconds until a lane may claim again when there are far too many
 _LONGEST = 3600.0  # seconds that an attempt may last
 _DEAD_SECONDS = 60  # that a destination rests when there is no schedule
+_SPREAD = 0.25  # of the time that a destination wants to hear nothing, by which it is left alone for longer
 _LAST = 4  # destinations whose last attempts are given up at a time: each row costs a report
 _AGAIN = 60  # seconds until a row is tried again whose content the store could not give
 _GRACE = 5.0  # seconds in which an attempt that is broken off must have ended
@@ -165,7 +167,7 @@ class Sending:
         if all(key == shipment.destination for key in keys):
             shipment.way, shipment.generation = ways[0], self._routes.generation
             return True
-        self._settling.put_back(shipment, _idle(shipment), int(self._now()), destinations=keys)
+        self._settling.put_back(shipment, shipment.idle, int(self._now()), destinations=keys)
         return False
 
     def give_up(self, rows: Sequence[Claimed], attempt: Attempt, generation: int | None = None) -> list[Deferred[None]]:
@@ -233,7 +235,7 @@ class Sending:
             if shipment.destination == lane.key:
                 lane.jobs.append(shipment)
             else:
-                self._settling.put_back(shipment, _idle(shipment), int(self._now()))
+                self._settling.put_back(shipment, shipment.idle, int(self._now()))
         if not self._lanes.open:
             self.put_back_waiting()
         elif len(lane.jobs) > 1 or lane is not turn:
@@ -244,21 +246,21 @@ class Sending:
         try:
             await self._loading.load(shipment)
         except Unavailable:
-            self._settling.put_back(shipment, _idle(shipment), int(self._now()) + _AGAIN)
+            self._settling.put_back(shipment, shipment.idle, int(self._now()) + _AGAIN)
             return None
         except CipherError as error:
             self._settling.put_back(shipment, HELD, 0, str(error))
             return None
         if not self._lanes.open:
-            self._settling.put_back(shipment, _idle(shipment), int(self._now()))
+            self._settling.put_back(shipment, shipment.idle, int(self._now()))
             return None
         if not self._timetable.leased():  # others may be sending it; what they have taken is not put back
-            self._settling.put_back(shipment, _idle(shipment), int(self._now() + ROUND))
+            self._settling.put_back(shipment, shipment.idle, int(self._now() + ROUND))
             return None
         if not self.fits(shipment):
             return None
         courier = self._couriers.get(shipment.way.relay)
-        recipients = [each.consignee.address for each in shipment.waiters]
+        recipients = shipment.addresses
         attempts: Mapping[Address, Attempt]
         if courier is None:
             log.error("A route names a relay that is not configured", event="queue.no_courier", relay=shipment.way.relay)
@@ -272,6 +274,9 @@ class Sending:
                 attempts = {to: evolve(each, unreachable=True) if each.reply.temporary else each for to, each in attempts.items()}
                 self._settling.conclude(shipment, attempts, 1, inf)
                 return None
+        self._reschedule(shipment)
+        if (seconds := limited_for(attempts)) and not shipment.way.relay:
+            return self._pause(slot.lane, shipment, attempts, seconds)
         dead = next((each for each in attempts.values() if each.unreachable and not each.reply.done), None)
         rest = 0
         if dead is not None and dead.reply.code < 500:
@@ -285,6 +290,23 @@ class Sending:
             return False
         return any(each.host for each in attempts.values()) or None
 
+    def _pause(self, lane: Lane[Shipment], shipment: Shipment, attempts: Mapping[Address, Attempt], seconds: int) -> bool:
+        """The destination has heard enough for now. That is no failure, unless it says nothing else for as long as mail is tried."""
+        rest = 1 + int(seconds * (1 + _SPREAD * random()))
+        spared = inf if self._now() - shipment.created < sum(shipment.way.retry) else SPARED
+        self._lanes.pause(lane, rest)
+        attempts = {to: evolve(each, unreachable=True) if each.rest and each.reply.temporary else each for to, each in attempts.items()}
+        self._settling.conclude(shipment, attempts, rest, spared)
+        self._put_back_lane(lane, int(self._now()) + rest)
+        return True
+
+    def _reschedule(self, shipment: Shipment) -> None:
+        """The attempt may have taught that the destination has a MailX server, or none: other waits hold then."""
+        way = self._way(shipment.waiters[0].consignee.address, shipment.envelope)
+        if way.federated != shipment.way.federated and self._key(way.lane) == shipment.destination:
+            shipment.way = way
+            shipment.waiters = [evolve(each, waits=self._routes.waits(way, each.waits)) for each in shipment.waiters]
+
     def _overtaken(self, shipment: Shipment, courier: ICourier) -> bool:
         """Whether the mail would go another way, or by another courier, if the attempt began now."""
         if shipment.generation == self._routes.generation and self._couriers.get(shipment.way.relay) is courier:
@@ -296,7 +318,7 @@ class Sending:
         self, slot: Slot[Shipment], courier: ICourier, shipment: Shipment, recipients: Sequence[Address]
     ) -> Mapping[Address, Attempt] | None:
         """What the courier brings; None: it was broken off by the end of the server, and nobody knows."""
-        envelope = evolve(shipment.envelope, recipients=tuple(recipients), wishes=_wishes(shipment), dispatch=shipment.guid)
+        envelope = evolve(shipment.envelope, recipients=tuple(recipients), wishes=shipment.wishes, dispatch=shipment.guid)
         trying: Deferred[Mapping[Address, Attempt]] = Deferred.fromCoroutine(
             _awaited(courier.deliver(envelope, recipients, shipment.way.destination))
         )
@@ -319,7 +341,7 @@ class Sending:
 
     def _dead(self, lane: Lane[Shipment], shipment: Shipment, attempt: Attempt) -> None:
         """Leave the destination alone for a while, and put off what else is due there."""
-        retry = shipment.way.retry
+        retry = shipment.way.waits
         self._lanes.dead(lane, retry[0] if retry else _DEAD_SECONDS)  # each row has its own wait; new mail may probe after the first
         waiting, lane.jobs = list(lane.jobs), type(lane.jobs)()
         for each in waiting:
@@ -358,7 +380,7 @@ class Sending:
             rows = await self._store.write(queue.claim_last, destination, now, _BATCH, self._node)
             if generation != self._routes.generation:
                 for shipment in self._shipments(rows):
-                    self._settling.put_back(shipment, _idle(shipment), int(self._now()))
+                    self._settling.put_back(shipment, shipment.idle, int(self._now()))
                 return
             for settled in self.give_up(rows, attempt, generation):
                 await settled
@@ -370,11 +392,11 @@ class Sending:
         try:
             await self._loading.load(shipment)
             if generation not in (None, self._routes.generation):
-                self._settling.put_back(shipment, _idle(shipment), int(self._now()))
+                self._settling.put_back(shipment, shipment.idle, int(self._now()))
                 return
-            await self._settling.conclude(shipment, _all(shipment, attempt))
+            await self._settling.conclude(shipment, dict.fromkeys(shipment.addresses, attempt))
         except Unavailable:
-            self._settling.put_back(shipment, _idle(shipment), int(self._now()) + _AGAIN)
+            self._settling.put_back(shipment, shipment.idle, int(self._now()) + _AGAIN)
         except CipherError as error:
             self._settling.put_back(shipment, HELD, 0, str(error))
         except Exception:
@@ -410,7 +432,7 @@ class Sending:
                 shipment = shipments[key] = Shipment(row.guid, key[1], way, envelope, [], row.created, row.size, row.dispatch)
                 shipment.generation = self._routes.generation
                 made.append(shipment)
-            shipment.waiters.append(Waiter(row.id, consignee, row.attempts, row.waits, row.history))
+            shipment.waiters.append(Waiter(row.id, consignee, row.attempts, self._routes.waits(way, row.waits), row.history))
         if keep:
             for shipment in made:
                 self._settling.entrust(shipment)
@@ -428,7 +450,7 @@ class Sending:
     def _put_back_lane(self, lane: Lane[Shipment], due: int) -> None:
         while lane.jobs:
             shipment = lane.jobs.popleft()
-            self._settling.put_back(shipment, _idle(shipment), due)
+            self._settling.put_back(shipment, shipment.idle, due)
 
     # Work under way.
 
@@ -467,16 +489,3 @@ class Sending:
 
 async def _awaited(answer: Awaitable[Mapping[Address, Attempt]]) -> Mapping[Address, Attempt]:
     return await answer
-
-
-def _all(shipment: Shipment, attempt: Attempt) -> dict[Address, Attempt]:
-    return {each.consignee.address: attempt for each in shipment.waiters}
-
-
-def _wishes(shipment: Shipment) -> dict[Address, Wish]:
-    return {each.consignee.address: each.consignee.wish for each in shipment.waiters if each.consignee.wish != WISHES_NOTHING}
-
-
-def _idle(shipment: Shipment) -> str:
-    """The state of rows that are put back as they were."""
-    return DEFERRED if any(each.attempts for each in shipment.waiters) else PENDING

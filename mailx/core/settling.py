@@ -123,7 +123,7 @@ class Settling:
         if less than ``spared_at_most`` before it did not.
         """
         now = int(self._now())
-        retry = shipment.way.retry
+        retry = shipment.way.waits
         verdicts = []
         rows = []
         for waiter in shipment.waiters:
@@ -133,7 +133,7 @@ class Settling:
             decided = verdict(waiter, attempt, retry, now, rest if spared < spared_at_most else 0)
             verdicts.append((waiter, attempt, decided))
             sealed = self._parcels.seal_history(shipment.guid, [*past, Past(now, attempt)])
-            rows.append(Settled(waiter.id, decided.state, decided.due, decided.attempts, shipment.destination, sealed))
+            rows.append(Settled(waiter.id, decided.state, decided.due, decided.attempts, shipment.destination, sealed, waiter.waits))
         reports = [report for each in verdicts if (report := _report(*each)) is not None]
         settlement = Settlement(tuple(rows), self._node, now, self.unlink)
         return self._begin(self._settle(shipment, settlement, reports, verdicts), shipment)
@@ -280,6 +280,8 @@ class Settling:
         facts: dict[str, Any] = {"recipient": str(waiter.consignee.address), "reply": str(attempt.reply), "attempts": waiter.attempts + 1}
         if attempt.host:
             facts.update(host=attempt.host, tls=attempt.tls, security=attempt.security)
+        if attempt.proof:
+            facts["proof"] = attempt.proof
         if shipment.way.relay:
             facts["relay"] = shipment.way.relay
         if decided.due:

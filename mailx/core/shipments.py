@@ -4,18 +4,20 @@ Whether a recipient is sent, tried again or given up is decided here and nowhere
 waits its schedule has left. Attempts count, not time: a clock that jumps makes nobody's mail fail.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import Factory, define, frozen
 
 from mailx.core.courier import Attempt
 from mailx.core.parcels import Consignee
 from mailx.core.routes import Way
-from mailx.mail.envelope import Envelope
+from mailx.mail.address import Address
+from mailx.mail.envelope import WISHES_NOTHING, Envelope, Wish
 from mailx.mail.reply import Reply
-from mailx.store.queue import DEFERRED, FAILED, SENT
+from mailx.store.queue import DEFERRED, FAILED, PENDING, SENT
 
 SPARED = 8  # attempts of a recipient at most that do not count, for the destination works as a rule
+REST_AT_MOST = 86400  # seconds for which a destination may ask to be left alone
 RECIPIENTS = 100  # of one shipment at most: what every server takes (RFC 5321 4.5.3.1.8)
 
 BROKEN = Attempt(Reply(451, "4.3.0", "Local error in delivery"))
@@ -49,6 +51,21 @@ class Shipment:
     held: list[Callable[[], None]] = Factory(list)  # what gives memory back when all is settled
     generation: int = 0  # of the routes that decided its way
 
+    @property
+    def addresses(self) -> list[Address]:
+        """Of the recipients."""
+        return [each.consignee.address for each in self.waiters]
+
+    @property
+    def wishes(self) -> dict[Address, Wish]:
+        """Those of the recipients that have some."""
+        return {each.consignee.address: each.consignee.wish for each in self.waiters if each.consignee.wish != WISHES_NOTHING}
+
+    @property
+    def idle(self) -> str:
+        """The state of rows that are put back as they were."""
+        return DEFERRED if any(each.attempts for each in self.waiters) else PENDING
+
     def release(self) -> None:
         """Nobody needs it any more."""
         held, self.held = self.held, []
@@ -78,7 +95,12 @@ def verdict(waiter: Waiter, attempt: Attempt, retry: Sequence[int], now: int, re
         return Verdict(DEFERRED, now + rest, waiter.attempts)
     if 500 <= reply.code < 600 or waiter.attempts >= waiter.waits:  # a code that makes no sense is no "never"
         return Verdict(FAILED, 0, made)
-    return Verdict(DEFERRED, now + wait(retry, waiter.attempts), made)
+    return Verdict(DEFERRED, now + max(wait(retry, waiter.attempts), min(attempt.rest, REST_AT_MOST)), made)
+
+
+def limited_for(attempts: Mapping[Address, Attempt]) -> int:
+    """The seconds for which the destination wants to hear nothing; 0: it did not say so."""
+    return min(REST_AT_MOST, max([each.rest for each in attempts.values() if each.reply.temporary], default=0))
 
 
 def wait(retry: Sequence[int], attempts: int) -> int:

@@ -29,6 +29,7 @@ _WORDS = (
     ("relay", "through relay {}"),
     ("tls", "{}"),
     ("security", "connection {}"),
+    ("proof", "acknowledgement {}"),
     ("of", "about {}"),
     ("report", "report {}"),
     ("attempts", "attempt {}"),
@@ -93,6 +94,8 @@ def _value(name: str, value: Any) -> str:
         return output.size(value)
     if name == "next" and isinstance(value, str):
         return output.moment(value).removesuffix(" UTC")
+    if name == "proof":  # the whole of it stands in the answer under --json
+        return "signed"
     if isinstance(value, list):
         return ", ".join(str(one) for one in value)
     if isinstance(value, dict):

@@ -42,6 +42,7 @@ WRONG_DOMAINS = Reply(550, "5.7.1", "The manifest is of other domains than this 
 NOT_SIGNED = Reply(451, "4.7.5", "The manifest is not signed by a key that is known")
 WRONG_TIME = Reply(451, "4.7.0", "The manifest's time is too far from ours")
 NOT_HERE = Reply(550, "5.7.1", "A recipient is not of the domain that this connection leads to")
+TOO_MUCH = Reply(451, "4.7.1", "Too much mail from your domain; try again later")
 
 CLOCKS = 86400  # seconds that the clocks of two servers may differ, far less than records are kept
 _IN_THREAD = 16384  # octets of header fields that are looked through in a thread
@@ -53,8 +54,8 @@ Spanned = Callable[..., AbstractContextManager[Any]]  # mailx.core.spans.Spans.a
 class Admission(Protocol):
     """How much a domain may bring; :class:`mailx.federation.buckets.Buckets`."""
 
-    def take(self, domain: str, count: int = 1) -> None:
-        """It brings ``count`` messages. Raises Later."""
+    def take(self, domain: str, count: int = 1) -> int:
+        """It brings ``count`` messages: 0, or in how many seconds it may."""
 
     def give_back(self, domain: str, count: int = 1) -> None:
         """They were not stored after all."""
@@ -211,12 +212,10 @@ class Delivery:
 
     def _permit(self, channel: Channel) -> None:
         """Raise Later when the domain has brought too much."""
-        if self._admission is not None:
-            try:
-                self._admission.take(channel.remote)
-            except Later:
-                FEDERATION_MESSAGES.labels("in", "limited").inc()
-                raise
+        seconds = 0 if self._admission is None else self._admission.take(channel.remote)
+        if seconds > 0:
+            FEDERATION_MESSAGES.labels("in", "limited").inc()
+            raise Later(TOO_MUCH, seconds)
 
     async def _proved(self, channel: Channel, manifest: Manifest, header: bytes | None) -> None:
         """Raise Refused unless the peer's domain stands behind the message."""

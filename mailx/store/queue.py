@@ -70,6 +70,7 @@ class Settled:
     attempts: int
     destination: bytes
     history: bytes  # sealed
+    waits: int = -1  # as of Waiting; -1: as it was
 
 
 @frozen
@@ -266,7 +267,7 @@ def _apply(txn: Txn, rows: Sequence[tuple[Settlement, Settled]]) -> list[int]:
         if dispatch:
             del found[row.id]  # only once
             finished = call.now if row.state in (SENT, FAILED) else 0
-            values += (row.id, row.state, row.due, row.attempts, row.destination, row.history, finished)
+            values += (row.id, row.state, row.due, row.attempts, row.destination, row.history, finished, row.waits)
         dispatches.append(dispatch)
     if values:
         txn.execute(_settling(len(values) // _SETTLED), values)
@@ -279,15 +280,16 @@ def _found(txn: Txn, ids: Sequence[int]) -> dict[int, tuple[int, str, str]]:
     return {id: (dispatch, state, node) for id, dispatch, state, node in rows}
 
 
-_SETTLED = 7  # columns of a row of _settling
+_SETTLED = 8  # columns of a row of _settling
 
 
 @lru_cache(maxsize=_ROWS)
 def _settling(count: int) -> str:
     rows = ", ".join([f"({', '.join('?' * _SETTLED)})"] * count)
     return (
-        f"WITH v (id, state, due, attempts, destination, history, finished) AS (VALUES {rows}) UPDATE queue SET state = v.state,"
-        " due = v.due, attempts = v.attempts, destination = v.destination, history = v.history, finished = v.finished, node = ''"
+        f"WITH v (id, state, due, attempts, destination, history, finished, waits) AS (VALUES {rows}) UPDATE queue SET state = v.state,"
+        " due = v.due, attempts = v.attempts, destination = v.destination, history = v.history, finished = v.finished, node = '',"
+        " waits = CASE WHEN v.waits < 0 THEN queue.waits ELSE v.waits END"
         " FROM v WHERE queue.id = v.id"
     )
 

@@ -20,6 +20,8 @@ _SECURITY = {
     "encrypted": "encrypted",
     "verified": "encrypted, certificate verified",
     "dane": "encrypted, verified by DANE",
+    "federated": "by federation: both servers proved their domains",
+    "sealed": "by federation, and sealed: only the recipient's own key opens it",
 }
 _REPORTS = {
     "failed": "a bounce",
@@ -87,6 +89,7 @@ _LABELS = {
     "checks": "Checks",
     "verdicts": "Checks",
     "host": "Server",
+    "proof": "Acknowledgement",
     "next": "Next attempt",
     "reason": "Reason",
 }
@@ -234,6 +237,8 @@ def _fact(name: str, value: Any, names: Mapping[int, str]) -> Fact:
         return Fact(label, value, "moment")
     if name == "account" and isinstance(value, int):
         return Fact(label, names.get(value, f"{value}, deleted since"))
+    if name == "proof":  # the whole of it is in what `mailxctl --json trace` prints
+        return Fact(label, "signed by the recipient's domain")
     if name == "security":
         return Fact(label, _SECURITY.get(str(value), shown(value, 40)))
     if isinstance(value, Mapping):
