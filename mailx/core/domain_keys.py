@@ -8,6 +8,7 @@ kept here: its text is returned once, by whatever made it. What is refused rises
 import secrets
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from time import time
 from typing import Any, ParamSpec, TypeVar
 
@@ -23,6 +24,7 @@ from mailx.core.keystore import DomainSigner, KeyLost, SealedKeystore
 from mailx.core.publication import Publication
 from mailx.core.users import domain_name
 from mailx.identity import domain_keys, key_log, recovery_keys
+from mailx.identity.documents import PATH
 from mailx.identity.domain_keys import DomainKey
 from mailx.identity.encoding import KEY_SIZE, Malformed, canonical, key_text, parse
 from mailx.identity.statements import SeedSigner, Statement
@@ -57,6 +59,20 @@ class Keys:
     def recoveries(self, now: int) -> tuple[bytes, ...]:
         """The public halves of the recovery keys that are good at ``now``."""
         return domain_keys.recoveries([(key, key.created) for key in self.history], now)
+
+
+@frozen
+class Overview:
+    """The keys of a domain as its administrator sees them. Times are seconds since 1970."""
+
+    history: tuple[DomainKey, ...]
+    valid: tuple[bytes, ...]
+    ends: Mapping[int, int]  # serial -> when a key that was rotated out ends, or ended
+    recoveries: tuple[bytes, ...]  # recovery keys that are good, the current one last
+    since: int  # the current key
+    opens: bool  # whether its private half does
+    record: str  # TXT, empty when nothing is to be published
+    document: str  # its URL
 
 
 class DomainKeys:
@@ -150,6 +166,24 @@ class DomainKeys:
     def record(self, domain: str) -> str:
         """The text of the domain's TXT record; empty when it takes no mail by federation."""
         return self._publication.record(domain, self.keys(domain).current.key)
+
+    def overview(self, domain: str) -> Overview:
+        """Raises DirectoryError."""
+        keys, now = self._existing(domain), int(self._now())
+        current, ends = keys.current, {}
+        for earlier, later in pairwise(keys.history):
+            if later.key != earlier.key:
+                ends[earlier.serial] = later.created + (0 if later.reason == domain_keys.RECOVERY else domain_keys.OVERLAP)
+        return Overview(
+            keys.history,
+            domain_keys.valid(keys.history, now),
+            ends,
+            keys.recoveries(now),
+            min(key.created for key in keys.history if key.key == current.key),
+            current.key in keys.signers,
+            self.record(domain),
+            f"https://{domain}{PATH}",
+        )
 
     # What administrators change
 

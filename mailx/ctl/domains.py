@@ -5,6 +5,7 @@ from urllib.parse import quote
 import click
 
 from mailx.ctl import output
+from mailx.ctl.keys import recovery_lines
 from mailx.ctl.session import Group, Session, pass_session
 
 
@@ -19,7 +20,7 @@ def domain() -> None:
 def add(session: Session, name: str) -> None:
     """Accept mail for the domain NAME."""
     made = session.call("POST", "/v1/domains", body={"name": name})
-    session.say(made, f"{made['name']} was added.", "", f"Next: mailxctl user add NAME@{made['name']}")
+    session.say(made, f"{made['name']} was added.", *recovery_lines(made), "", f"Next: mailxctl user add NAME@{made['name']}")
 
 
 @domain.command("list")

@@ -19,7 +19,11 @@ from mailx.core.accounts import Accounts
 from mailx.core.admins import Admins
 from mailx.core.api_keys import ApiKeys
 from mailx.core.audit import Log, Recording
+from mailx.core.domain_keys import DomainKeys
+from mailx.core.key_backup import KeyBackup
+from mailx.core.keystore import SealedKeystore
 from mailx.core.passwords import Passwords
+from mailx.core.publication import Publication
 from mailx.core.queue import Queue
 from mailx.core.records import Records
 from mailx.core.resolver import Resolver
@@ -28,6 +32,7 @@ from mailx.core.settings import Settings
 from mailx.core.signing import Signing
 from mailx.core.suppressions import Suppressions
 from mailx.core.timeline import Timeline
+from mailx.core.user_keys import UserKeys
 from mailx.mail.reply import Unavailable
 from mailx.ops.administration import MAILXCTL, Administration
 from mailx.store import keys, sqlite
@@ -56,6 +61,7 @@ class LocalClient:
         self._store: Any = None
         self._resolver: Resolver | None = None
         self._timeline: Timeline | None = None
+        self._user_keys: UserKeys | None = None
         self._passwords = Passwords(reactor, reversible=config.smtp.cram_md5)
         self._administration: Administration | None = None
 
@@ -96,6 +102,10 @@ class LocalClient:
             admins = Admins(self._store, cipher, self._passwords, reactor)
             await admins.load()
             settings = await self._settings(cipher)
+            domain_keys = DomainKeys(self._store, SealedKeystore(cipher), accounts, Publication(settings), reactor)
+            await domain_keys.load()
+            self._user_keys = UserKeys(self._store, accounts, domain_keys, reactor)
+            await self._user_keys.load()
         except sqlite.StoreInUse as error:
             remedy = f"If a server holds it that does not answer on {config.admin.socket}, name its configuration with --config."
             raise Unopened(str(error).partition(":")[0], remedy) from error
@@ -119,6 +129,9 @@ class LocalClient:
             audit=Log(self._store, cipher, reactor, lambda: settings.current.panel.audit_days),
             suppressions=Suppressions(self._store, cipher, settings, reactor),
             settings=settings,
+            domain_keys=domain_keys,
+            user_keys=self._user_keys,
+            key_backup=KeyBackup(domain_keys, reactor),
             # Only a running server knows which certificate it shows.
             records=Records(settings, signing, self._resolver, lambda name: None),
         )
@@ -155,6 +168,8 @@ class LocalClient:
 
     async def _close(self) -> None:
         self._passwords.stop()
+        if self._user_keys is not None:
+            await self._user_keys.stop()
         if self._resolver is not None:
             await self._resolver.stop()
         if self._timeline is not None:

@@ -14,6 +14,7 @@ from mailx.ctl.dkim import dkim
 from mailx.ctl.dns import dns
 from mailx.ctl.domains import domain
 from mailx.ctl.index import index
+from mailx.ctl.keys import key
 from mailx.ctl.queue import queue
 from mailx.ctl.session import Group, Session, options, pass_session
 from mailx.ctl.suppressions import suppression
@@ -41,7 +42,7 @@ def status(session: Session) -> None:
     )
 
 
-for group in (user, domain, alias, block, queue, dkim, config, index, suppression, admin, apikey):
+for group in (user, domain, alias, block, queue, dkim, key, config, index, suppression, admin, apikey):
     main.add_command(group)
 main.add_command(dns)
 main.add_command(trace)

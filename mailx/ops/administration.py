@@ -21,7 +21,9 @@ from mailx.core.accounts import Accounts, DirectoryError
 from mailx.core.admins import Admins
 from mailx.core.api_keys import READ, ApiKeys
 from mailx.core.audit import Actor, Log
+from mailx.core.domain_keys import DomainKeys
 from mailx.core.indexer import Indexer
+from mailx.core.key_backup import KeyBackup
 from mailx.core.passwords import Busy
 from mailx.core.queue import Queue as MailQueue
 from mailx.core.records import Records
@@ -29,6 +31,7 @@ from mailx.core.settings import Settings
 from mailx.core.signing import Signing
 from mailx.core.suppressions import Suppressions
 from mailx.core.timeline import Timeline
+from mailx.core.user_keys import UserKeys
 from mailx.mail.reply import Unavailable
 from mailx.ops.openapi import PATH, describe
 from mailx.ops.resources.access import Administrators, Keys
@@ -37,6 +40,7 @@ from mailx.ops.resources.directory import Directory
 from mailx.ops.resources.dkim import Dkim
 from mailx.ops.resources.dns import Dns
 from mailx.ops.resources.index import SearchIndex
+from mailx.ops.resources.keys import DomainKeyring
 from mailx.ops.resources.query import JSON, Query
 from mailx.ops.resources.queue import Queue
 from mailx.ops.resources.server import Server
@@ -56,6 +60,7 @@ RESOURCES: dict[str, Any] = {
     "index": SearchIndex,
     "dkim": Dkim,
     "dns": Dns,
+    "keys": DomainKeyring,
     "queue": Queue,
     "trace": Traces,
     "admins": Administrators,
@@ -98,14 +103,18 @@ class Administration:
         audit: Log | None = None,
         suppressions: Suppressions | None = None,
         settings: Settings | None = None,
+        domain_keys: DomainKeys | None = None,
+        user_keys: UserKeys | None = None,
+        key_backup: KeyBackup | None = None,
     ) -> None:
         self._log = audit
         self._resources: dict[str, Any] = {
             "server": Server(accounts, settings or Settings(config)),
-            "directory": Directory(accounts),
+            "directory": Directory(accounts, domain_keys),
             "index": SearchIndex(indexer),
             "dkim": Dkim(signing, records),
             "dns": Dns(records),
+            "keys": DomainKeyring(domain_keys, user_keys, key_backup),
             "queue": Queue(queue),
             "trace": Traces(timeline, accounts),
             "admins": Administrators(admins),

@@ -2,6 +2,7 @@
 
 from mailx.core import audit
 from mailx.core.accounts import Accounts, Alias, Block, Details, DirectoryError, Domain
+from mailx.core.domain_keys import DomainKeys
 from mailx.core.users import ACTIVE, ROLES, SUSPENDED
 from mailx.ops.resources.query import JSON, Query, moment
 from mailx.ops.resources.shape import COUNT, FLAG, NOTHING, NUMERAL, TEXT, TIME, list_of, name, one_of, optional, record, shaped, text
@@ -51,16 +52,24 @@ class Directory:
         ("/v1/blocks/<user>/<path:sender>", "DELETE", "delete_block"),
     )
 
-    def __init__(self, accounts: Accounts) -> None:
+    def __init__(self, accounts: Accounts, domain_keys: DomainKeys | None = None) -> None:
         self._accounts = accounts
+        self._domain_keys = domain_keys
 
     @shaped("List the domains.", gives=record({"domains": list_of(_DOMAIN)}))
     async def domains(self, query: Query) -> JSON:
         return {"domains": [_domain(domain) for domain in await self._accounts.domains()]}
 
-    @shaped("Make mail for a domain end here.", action="domain.add", body=record({"name": name(255)}), gives=record({"name": TEXT}))
+    @shaped(
+        "Make mail for a domain end here.",
+        action="domain.add",
+        body=record({"name": name(255)}),
+        gives=record({"name": TEXT, "recovery_key": optional(TEXT)}),
+    )
     async def add_domain(self, query: Query) -> JSON:
-        return {"name": await self._accounts.add_domain(query.text("name"))}
+        """``recovery_key`` is the only copy; null: the domain has keys from before."""
+        made = await self._accounts.add_domain(query.text("name"))
+        return {"name": made, "recovery_key": await self._domain_keys.ensure(made) if self._domain_keys is not None else None}
 
     @shaped("Remove a domain without accounts and aliases.", action="domain.delete", gives=NOTHING)
     async def delete_domain(self, query: Query) -> JSON:

@@ -12,6 +12,7 @@ _MEANINGS = {
     "directory:write": "change domains, accounts, aliases and block lists",
     "dkim:write": "make, activate and delete signing keys",
     "index:write": "build the search index anew",
+    "keys:write": "replace, back up and restore the keys of domains: as good as the domains themselves",
     "queue:write": "retry, hold, release, bounce and delete queued mail",
     "settings:write": "change settings, and read file and certificates again",
     "webhook:write": "change the suppression list",
