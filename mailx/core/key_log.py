@@ -73,6 +73,10 @@ class KeyLog:
         except KeyError:
             return False
 
+    def keys(self, domain: str) -> Collection[bytes]:
+        """The keys of a domain of ours that are valid now."""
+        return self._keys.valid(domain)
+
     def is_key(self, domain: str, statement: Statement) -> bool:
         """Whether ``statement`` is signed by a key of ours that is valid now."""
         return any(statement.signed_by(key) for key in self._keys.valid(domain))
