@@ -20,14 +20,18 @@ from twisted.python.failure import Failure
 from mailx import config
 from mailx.core import sasl
 from mailx.core.accounts import Accounts
+from mailx.core.app_passwords import AppPasswords
 from mailx.core.cache import Cache
+from mailx.core.keyring import Keyring
 from mailx.core.passwords import Busy, Passwords, Verifiers
 from mailx.core.sasl import Exchange, LoginRefused, Malformed
+from mailx.core.sealed_accounts import SealedAccounts
 from mailx.core.throttle import Charge, Throttle
-from mailx.core.users import User, canonical
+from mailx.core.users import SERVER, User, canonical
 from mailx.mail.address import Address, AddressError
 from mailx.mail.envelope import Origin
 from mailx.mail.reply import Unavailable
+from mailx.store.app_passwords import Found
 
 __all__ = ["Access", "Claim", "LoginRefused", "Malformed"]
 
@@ -49,21 +53,36 @@ class Claim:
     started: float
     user: User | None = None
     verifiers: Verifiers = field(init=False)
+    found: Found | None = None  # the app password that this is
     charge: Charge | None = None
 
 
 class Access:
     """Logins. ``settings`` gives limits and how long a login is remembered; ``clock`` counts seconds and calls later."""
 
-    def __init__(self, accounts: Accounts, settings: config.Accounts, passwords: Passwords, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        settings: config.Accounts,
+        passwords: Passwords,
+        clock: IReactorTime,
+        *,
+        sealed: SealedAccounts | None = None,
+        app_passwords: AppPasswords | None = None,
+        keyring: Keyring | None = None,
+    ) -> None:
+        """``sealed`` opens accounts whose keys their owners' passwords open, ``keyring`` keeps those keys while sessions are open."""
         self._accounts = accounts
+        self._sealed = sealed
+        self._app_passwords = app_passwords
+        self._keyring = keyring
         self._passwords = passwords
         self._clock = clock
         self._binds = settings.channel_binding
         self._throttle = Throttle(settings.failures_per_hour, settings.failures_per_address, settings.failures_per_account, clock.seconds)
         self._secret = secrets.token_bytes(32)
         self._remembers = settings.login_cache > 0
-        self._remembered: Cache[bytes, tuple[int, bytes]] = Cache(_REMEMBERED, settings.login_cache, clock.seconds)
+        self._remembered: Cache[bytes, tuple[int, bytes, Found | None]] = Cache(_REMEMBERED, settings.login_cache, clock.seconds)
         self._running: dict[bytes, list[Deferred[User]]] = {}
         self._logins = LastLogins(accounts, clock)
         accounts.on_pardon(self._throttle.forgive)
@@ -108,6 +127,7 @@ class Access:
         mac = self._mac(claim.name, password)
         user = await self._recall(claim, mac)
         if user is not None:
+            await self._unlock(claim, user, password)
             return self._admit(claim, user)
         waiting = self._running.get(mac)
         if waiting is not None:
@@ -123,7 +143,7 @@ class Access:
                 answer.errback(error)
             raise
         if self._remembers:
-            self._remembered.put(mac, (user.id, user.credentials_version))
+            self._remembered.put(mac, (user.id, user.credentials_version, claim.found))
         for answer in self._running.pop(mac):
             answer.callback(user)
         return user
@@ -132,10 +152,37 @@ class Access:
         self._charge(claim)
         await self._look_up(claim)
         try:
-            good = await self._passwords.verify(claim.verifiers.bcrypt, password)
+            if self._app_passwords is not None:
+                claim.found = await self._app_passwords.find(claim.user, password)
+            good = claim.found is not None or await self._passwords.verify(claim.verifiers.bcrypt, password)
+        except Unavailable:
+            raise self._undecided(claim, "store") from None
         except Busy:
             raise self._undecided(claim, "busy") from None
-        return await self._judge(claim, good)
+        return await self._judge(claim, good, password)
+
+    async def _unlock(self, claim: Claim, user: User, password: str) -> None:
+        """Open the keys of a sealed account; raises LoginRefused when that cannot be done now."""
+        if user.sealed != SERVER or self._sealed is None:
+            return
+        try:
+            opened = await self._sealed.open(user, password, claim.found)
+        except Unavailable:
+            raise self._undecided(claim, "store") from None
+        except Busy:
+            raise self._undecided(claim, "busy") from None
+        if not opened:
+            raise self._undecided(claim, "keys")
+
+    def hold(self, account: int) -> None:
+        """A session of the account is open: to be told of each, that its mail can be read for so long."""
+        if self._keyring is not None:
+            self._keyring.hold(account)
+
+    def release(self, account: int) -> None:
+        """That session is over."""
+        if self._keyring is not None:
+            self._keyring.release(account)
 
     def _mac(self, name: str, password: str) -> bytes:
         """A keyed hash under which a login is remembered: the key lives in this process only, the password nowhere."""
@@ -147,11 +194,21 @@ class Access:
         remembered = self._remembered.get(mac)
         if remembered is None:
             return None
-        id, version = remembered
+        id, version, claim.found = remembered
         user = await self._current(claim, id)
+        if claim.found is not None and not await self._still(claim, claim.found):
+            self._remembered.pop(mac)
+            return None
         if user is None or not user.active or not hmac.compare_digest(user.credentials_version, version):
             return None
         return user
+
+    async def _still(self, claim: Claim, found: Found) -> bool:
+        """Whether the app password was not revoked since."""
+        try:
+            return self._app_passwords is not None and await self._app_passwords.there(found.id)
+        except Unavailable:
+            raise self._undecided(claim, "store") from None
 
     # Claims: what a password login and an exchange of proofs have in common
 
@@ -190,11 +247,17 @@ class Access:
         except Unavailable:
             raise self._undecided(claim, "store") from None
 
-    async def _judge(self, claim: Claim, good: bool) -> User:
+    async def _judge(self, claim: Claim, good: bool, password: str = "") -> User:
         user = claim.user
         if user is None or not good or not user.active:
             raise self._refused(claim, good)
         current = await self.confirm(claim, user)  # hashing took a while
+        if current.sealed == SERVER:
+            if not password:
+                raise self._refused(claim, False)  # a proof of the password opens nothing
+            await self._unlock(claim, current, password)
+        if claim.found is not None and self._app_passwords is not None:
+            self._app_passwords.note_used(claim.found.id)
         if claim.charge is not None:
             self._throttle.refund(claim.charge)
         return self._admit(claim, current)

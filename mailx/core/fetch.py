@@ -89,7 +89,10 @@ class Reader:
         self._keyring = keyring
         self._private: dict[int, Summaries] = {}  # of sealed accounts
         if keyring is not None:
-            keyring.on_close(lambda account: self._private.pop(account, None))
+            keyring.on_close(self._forget)
+
+    def _forget(self, account: int) -> None:
+        self._private.pop(account, None)
 
     def vault(self, account: int) -> "Vault | None":
         """What opens the mail of a sealed account; None for any other, or when its owner is gone."""

@@ -6,7 +6,7 @@ those whose words fit. When the index fails, everything is looked at. It is fed 
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = Logger()
 
 _CACHE = 32 * 1024 * 1024  # octets of opened segments kept
+_DROPPED = 50  # segments removed by one job
 
 T = TypeVar("T")
 
@@ -56,6 +57,11 @@ class Index:
             return lacking
         return set()
 
+    async def drop(self, account: int) -> None:
+        """Forget everything of an account: its mail is sealed, and searches look into it. Raises Unavailable."""
+        while ids := await self._store.write(segments.forget, account, _DROPPED):
+            self.opened.forget(ids)
+
     def _without(self, txn: Txn, account: int, wanted: tuple[bytes, ...]) -> set[int]:
         """Runs in a reader's thread."""
         lacking: set[int] = set()
@@ -76,6 +82,14 @@ class Opened:
         self._octets = 0
         self._held: OrderedDict[tuple[int, str], tuple[Any, int]] = OrderedDict()
         self._lock = Lock()
+
+    def forget(self, ids: Iterable[int]) -> None:
+        """Keep nothing of these segments."""
+        with self._lock:
+            for key in [(id, kind) for id in ids for kind in ("words", "postings")]:
+                held = self._held.pop(key, None)
+                if held is not None:
+                    self._octets -= held[1]
 
     @property
     def octets(self) -> int:

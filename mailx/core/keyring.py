@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailx.core import metrics
 from mailx.store.cipher import Cipher
 from mailx.store.vault import Vault
 
@@ -88,6 +89,7 @@ class Keyring:
             held.keys, held.vault = keys, Vault(self._cipher, keys.vault)
         else:
             self._open[keys.account] = _Open(keys, Vault(self._cipher, keys.vault))
+            metrics.SEALED_OPEN.inc()
         self._end_later(keys.account, max(self._seconds, ENTERING))
         waited = [self._told(call, keys.account) for call in self._opened]
         return gatherResults(waited).addCallback(lambda _: None)
@@ -115,6 +117,7 @@ class Keyring:
             return
         if held.ending is not None and held.ending.active():
             held.ending.cancel()
+        metrics.SEALED_OPEN.dec()
         for call in self._closed:
             call(account)
 

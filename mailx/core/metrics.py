@@ -71,6 +71,10 @@ SENT_UNCERTAIN = Counter(
     registry=REGISTRY,
 )
 
+# Accounts that are opened by their owners.
+OPENED = Counter("mailx_waiting_opened", "Messages that waited for their owner and were opened.", registry=REGISTRY)
+SEALED_OPEN = Gauge("mailx_sealed_accounts_open", "Sealed accounts whose keys are in memory.", registry=REGISTRY)
+
 # The queue. outcome: delivered, deferred, bounced; state: pending, sending, deferred, held, sent, failed.
 QUEUE_ATTEMPTS = Counter("mailx_queue_attempts", "Recipients tried.", ["outcome"], registry=REGISTRY)
 QUEUE_RUNNING = Gauge("mailx_queue_running", "Attempts under way.", registry=REGISTRY)
@@ -125,4 +129,6 @@ BLOCK_NOTICES = Counter("mailx_block_notices", "Notices of blocked senders to an
 
 # Sealing (docs/sealing.rst)
 SEALED = Counter("mailx_sealed", "Recipients whose mail was sealed here, or should have been and was not.", ["way"], registry=REGISTRY)
-UNSEALED = Counter("mailx_seals_opened", "Sealed messages opened for accounts here, by what their seal was worth.", ["result"], registry=REGISTRY)
+UNSEALED = Counter(
+    "mailx_seals_opened", "Sealed messages opened for accounts here, by what their seal was worth.", ["result"], registry=REGISTRY
+)

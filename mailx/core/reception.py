@@ -109,6 +109,7 @@ class Reception:
         self._srs = srs
         self._places, self._parts, self._owns = first_contact, outgoing, arrivals
         self._bounces: Bounces | None = None
+        self._waits: Callable[[int], None] = lambda account: None
         self._reactor = reactor
         self._threads: Threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         self._sealing = Sealing(cipher, blobs, self._threads, file_above)
@@ -121,6 +122,10 @@ class Reception:
         self._arrivals = Arrivals(directory, timeline, reactor, tracing, progress or Progress())
         self._storing = Storing(store, self._threads)
         self._cabinet = Cabinet(store, cipher, self._sealing, self._storing, self._arrivals, default_quota, reactor, keyring)
+
+    def tell_of_waiting(self, call: Callable[[int], None]) -> None:
+        """``call(account)`` after each commit of mail that waits for its owner."""
+        self._waits = call
 
     def bounce_with(self, bounces: Bounces) -> None:
         """Report successes, where senders ask for it, by ``bounces``."""
@@ -290,6 +295,10 @@ class Reception:
                 if form.waiting and self._owns is not None and isinstance(outcomes[form.ids[0]], Placed):
                     with _guarded(envelope):
                         self._owns.arrived(form.ids[0])
+            for form in forms.stored:
+                if form.waiting:
+                    for account in form.ids:
+                        self._waits(account)
             rows = {id(form): answer.rows for form, answer in zip(forms.stored, answers, strict=True)}
             for form, planned in forms.planned():
                 if self._queue is not None:

@@ -63,7 +63,9 @@ class SealedAccounts:
     async def load(self) -> None:
         """Attest the keys of accounts whose sealing a crash cut short. Call once, when keys can be attested."""
         for account in await self._store.read(account_keys.unfinished):
-            await self._bind(account)
+            keys = await self._store.read(account_keys.one, account)
+            if keys is not None:
+                await (self._unbind(account) if keys.state == account_keys.OPENING else self._bind(account))
 
     def _revoked(self, account: int) -> None:
         self._public.pop(account, None)
@@ -164,13 +166,15 @@ class SealedAccounts:
         await self._accounts.change(account_keys.advance, user.id, account_keys.OPENING, 0)
         log.info("Account opened", event="account.opened", user_id=user.id, email=str(user.address))
         with audit.apart():
+            await self._unbind(user.id)
             await self._keyring.put(opened)
 
-    async def ended(self, account: int) -> None:
-        """No mail of the account is sealed any more: it is an ordinary one."""
-        await self._accounts.change(account_keys.end, account)
-        await self._binding.revoke(account)
+    async def ended(self, account: int) -> bool:
+        """Make the account ordinary, unless something is sealed under its keys still. Its sessions end."""
+        if not await self._accounts.change(account_keys.end, account):
+            return False
         self._accounts.revoke(account)
+        return True
 
     async def recovery_code(self, address: str | Address, password: str) -> str:
         """A new recovery code in place of the old one; it is told once."""
@@ -255,7 +259,12 @@ class SealedAccounts:
         if keys is not None:
             self._public[account] = keys.sealing
             await self._binding.bind(account, keys.sealing, keys.signing, SERVER)
-            await self._store.write(account_keys.bound, account)
+            await self._store.write(account_keys.bound, account, True)
+
+    async def _unbind(self, account: int) -> None:
+        """What comes from now on is not sealed."""
+        await self._binding.revoke(account)
+        await self._store.write(account_keys.bound, account, False)
 
     async def _wraps(self, account: int, key: bytes, password: str) -> tuple[str, Sequence[Wrap]]:
         code, recovery = _recovery(account, key)

@@ -186,6 +186,7 @@ class Session:
             raise Hangup
         if not self.services.sessions.enter(user.id):
             return False
+        self.services.access.hold(user.id)
         self.user = user
         self.state = AUTHENTICATED
         self.origin = evolve(self.origin, account=user.id)
@@ -225,6 +226,7 @@ class Session:
         user, self.user = self.user, None
         if user is not None:
             self.services.sessions.leave(user.id)
+            self.services.access.release(user.id)
 
     def flag_lines(self) -> bytes:
         """FLAGS and PERMANENTFLAGS of the selected mailbox (RFC 9051 7.3.5)."""

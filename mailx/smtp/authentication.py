@@ -28,6 +28,10 @@ class Access(Protocol):
 
     def on_revocation(self, call: Callable[[int], None]) -> None: ...
 
+    def hold(self, account: int) -> None: ...
+
+    def release(self, account: int) -> None: ...
+
 
 class Dialogue:
     """One AUTH command from its first word to its verdict. ``user`` is set once it succeeded."""

@@ -96,6 +96,8 @@ class Session(Wire):
             super().connectionLost(reason)
         finally:
             self.listener.leave(self, self._entered)
+            if self.user is not None:
+                self.listener.access.release(self.user.id)
 
     def closing(self) -> None:
         self._dialogue = None
@@ -338,6 +340,7 @@ class Session(Wire):
                 self.long_lines = False
         if dialogue.user is not None:
             self.user = dialogue.user
+            self.listener.access.hold(self.user.id)
             self._origin = None
         if dialogue.over:
             self.listener.login(dialogue.outcome)

@@ -4,7 +4,7 @@ Nothing here opens anything: a wrap holds the account key under one credential o
 keys under the account key. What a sealed account logs in with and what wraps its key change in one transaction.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from attrs import frozen
 
@@ -63,18 +63,24 @@ def one(txn: Txn, account: int) -> Keys | None:
 
 
 def unfinished(txn: Txn) -> list[int]:
-    """The sealed accounts whose keys are not attested yet."""
-    return [id for (id,) in txn.all("SELECT account_id FROM account_keys WHERE bound = 0 AND state <> 'opening' ORDER BY account_id")]
+    """The accounts whose keys are not attested yet, or still are although the account is being opened."""
+    return [id for (id,) in txn.all("SELECT account_id FROM account_keys WHERE (bound = 0) = (state <> 'opening') ORDER BY account_id")]
 
 
-def among(txn: Txn) -> set[int]:
-    """The accounts that are sealed here."""
-    return {id for (id,) in txn.all("SELECT account_id FROM account_keys")}
+def lacking(txn: Txn, wanted: set[int]) -> set[int]:
+    """Those of the accounts ``wanted`` that are not sealed here."""
+    return wanted - among(txn, wanted) if wanted else wanted
 
 
-def bound(txn: Txn, account: int) -> None:
-    """The keys are attested."""
-    txn.execute("UPDATE account_keys SET bound = 1 WHERE account_id = ?", (account,))
+def among(txn: Txn, wanted: Collection[int]) -> set[int]:
+    """Those of the accounts ``wanted`` that are sealed here."""
+    sql = f"SELECT account_id FROM account_keys WHERE account_id IN ({', '.join('?' * len(wanted))})"
+    return {id for (id,) in txn.all(sql, [*wanted])}
+
+
+def bound(txn: Txn, account: int, yes: bool) -> None:
+    """Whether the keys are attested."""
+    txn.execute("UPDATE account_keys SET bound = ? WHERE account_id = ?", (int(yes), account))
 
 
 def wrap(txn: Txn, account: int, kind: str) -> Wrap | None:
@@ -140,14 +146,22 @@ def advance(txn: Txn, account: int, state: str, position: int) -> None:
     txn.execute("UPDATE account_keys SET state = ?, position = ? WHERE account_id = ?", (state, position, account))
 
 
-def end(txn: Txn, account: int, login: Login | None = None) -> None:
-    """The account is an ordinary one again: nothing of its keys is left."""
+def end(txn: Txn, account: int) -> bool:
+    """The account is an ordinary one again: nothing of its keys is left. False, and nothing done, while anything is sealed under them."""
+    if txn.dialect == "postgresql":
+        txn.one("SELECT 1 FROM accounts WHERE id = ? FOR UPDATE", (account,))
+    left = txn.one(
+        "SELECT 1 FROM mailboxes b JOIN entries e ON e.mailbox_id = b.id JOIN messages m ON m.id = e.message_id"
+        " WHERE b.account_id = ? AND b.special_use <> '-' AND m.vault = 1 LIMIT 1",
+        (account,),
+    )
+    if left is not None or txn.one("SELECT 1 FROM waiting WHERE account_id = ? LIMIT 1", (account,)) is not None:
+        return False
     txn.execute("DELETE FROM account_wraps WHERE account_id = ?", (account,))
     txn.execute("DELETE FROM account_keys WHERE account_id = ?", (account,))
     txn.execute("UPDATE app_passwords SET wrapped = NULL WHERE account_id = ?", (account,))
-    if login is not None:
-        accounts.set_credentials(txn, account, login.sealed, login.guid)
     accounts.set_sealed(txn, account, "")
+    return True
 
 
 def _keys(row: Row) -> Keys:

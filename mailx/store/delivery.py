@@ -5,22 +5,20 @@ and only then writes; so a call that cannot be served costs the others of its ba
 facts (placed, full, gone): which reply they make is the core's affair.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
-from functools import lru_cache
 from typing import Any
 
 from attrs import Factory, define, frozen
 
 from mailx.mail.mailbox import Change, Flag
-from mailx.store import Row, Txn, batched, callbacks, calls, queue, transfers, waiting
+from mailx.mail.reply import Unavailable
+from mailx.store import Txn, account_keys, batched, callbacks, calls, queue, transfers, waiting
 from mailx.store.messages import charge, release, retain
+from mailx.store.pairs import matching, update
 from mailx.store.queue import Parcel, Settlement
 
 __all__ = ["Consignment", "Delivery", "Outcomes", "Placed", "Problem", "Target", "deliver", "release", "retain"]
-
-_ROWS = 256  # rows of one multi-row SELECT at most: two parameters each, far below every engine's limit
 
 _SEEN = int(Flag.SEEN)  # plain integers: an operation on an IntFlag costs a microsecond
 _DELETED = int(Flag.DELETED)
@@ -167,9 +165,13 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
     register = calls.Register(txn, [each.call for each in consignments if each.call is not None])
     opening = waiting.Register(txn, [each.opens for each in consignments if each.opens])
     transferred = transfers.Register(txn, [each.transfer for each in consignments if each.transfer is not None])
-    answers = []
+    answers: list[Any] = []
     plans: list[_Plan] = []
+    keyless = account_keys.lacking(txn, {account for each in consignments for account in _sealed_for(each)})
     for consignment in consignments:
+        if keyless and not keyless.isdisjoint(_sealed_for(consignment)):  # they were sealed when that was made ready
+            answers.append(Unavailable("an account is sealed no more"))
+            continue
         outcomes, planned = _plan(consignment, boxes)
         answers.append(outcomes)
         settling = consignment.settling
@@ -191,6 +193,11 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
         _insert(txn, plans)
         _count(txn, [box for box in boxes.values() if box.added], [box.account for box in boxes.values()])
     return answers
+
+
+def _sealed_for(consignment: Consignment) -> set[int]:
+    """The accounts for which something of it is sealed."""
+    return {target.account for one in consignment.deliveries if one.waiting or one.vault for target in one.targets}
 
 
 def _kept(txn: Txn, plans: list[_Plan]) -> list[_Plan]:
@@ -259,7 +266,7 @@ def _boxes(txn: Txn, consignments: Iterable[Consignment]) -> dict[tuple[int, byt
     )
     accounts: dict[int, _Account] = {}
     boxes = {}
-    for place, id, uidvalidity, uidnext, modseq, quota, used in _matching(txn, _BOX_COLUMNS, _BOXES, _LOCK, wanted):
+    for place, id, uidvalidity, uidnext, modseq, quota, used in matching(txn, _BOX_COLUMNS, _BOXES, _LOCK, wanted):
         account = wanted[place][0]
         owner = accounts.get(account)
         if owner is None:
@@ -391,7 +398,7 @@ def _threads(txn: Txn, plans: Sequence[_Plan], ids: Sequence[int]) -> list[int]:
         for index, box in plan.places:
             wanted.update([(box.account.id, hash) for hash in plan.delivery.targets[index].threads if hash])
     pairs = sorted(wanted)
-    known = {pairs[place]: thread for place, thread in _matching(txn, "t.thread_id", _THREADS, "", pairs)}
+    known = {pairs[place]: thread for place, thread in matching(txn, "t.thread_id", _THREADS, "", pairs)}
     fresh = []
     threads = []
     for id, plan in zip(ids, plans, strict=True):
@@ -416,7 +423,7 @@ def _threads(txn: Txn, plans: Sequence[_Plan], ids: Sequence[int]) -> list[int]:
 def _count(txn: Txn, boxes: Sequence[_Box], accounts: Iterable[_Account]) -> None:
     """Bring the counters of mailboxes and accounts up to date and tell of each mailbox's change."""
     charged = {account.id: account.charged for account in accounts if account.charged}
-    _update(txn, _CHARGE, sorted(charged.items()))
+    update(txn, _CHARGE, sorted(charged.items()))
     rows = []
     for box in sorted(boxes, key=lambda box: box.id):
         unseen = deleted = size = 0
@@ -426,11 +433,8 @@ def _count(txn: Txn, boxes: Sequence[_Box], accounts: Iterable[_Account]) -> Non
             size += octets
         rows.append((box.id, box.uidnext, box.modseq + 1, len(box.added), unseen, deleted, size))
         txn.publish(Change(box.id, box.modseq + 1, added=tuple(box.added)))
-    _update(txn, _COUNT, rows)
+    update(txn, _COUNT, rows)
 
-
-# Each statement of a delivery answers in one step, or in none: SQLite's driver gives the interpreter away at every row
-# it steps through, and while the reactor is busy it takes up to a switch interval to come back.
 
 _BOX_COLUMNS = "m.id, m.uidvalidity, m.uidnext, m.modseq, a.quota, a.used"
 _BOXES = (
@@ -445,48 +449,3 @@ _COUNT = (
     " messages = mailboxes.messages + v.messages, unseen = mailboxes.unseen + v.unseen, deleted = mailboxes.deleted + v.deleted,"
     " size = mailboxes.size + v.size FROM v WHERE mailboxes.id = v.id"
 )
-
-
-def _matching(txn: Txn, columns: str, source: str, lock: str, pairs: Sequence[tuple[int, bytes]]) -> Iterator[Row]:
-    """For each of the (account, hash) ``pairs`` that ``source`` finds: its place among them, then ``columns``, all integers.
-
-    A row may come twice. CROSS JOIN keeps SQLite to this order, one index search a pair; with ``IN (VALUES ...)`` it
-    would scan.
-    """
-    for start in range(0, len(pairs), _ROWS):
-        part = pairs[start : start + _ROWS]
-        count = _rounded(len(part))
-        values = [value for place, pair in enumerate(part, start) for value in (place, *pair)]
-        values += values[-3:] * (count - len(part))
-        sql = _select(txn.dialect, columns, source, lock, count)
-        if txn.dialect == "sqlite":
-            row = txn.one(sql, values)
-            yield from json.loads(row[0]) if row else ()
-        else:
-            yield from txn.all(sql, values)
-
-
-def _update(txn: Txn, sql: str, rows: Sequence[tuple[int, ...]]) -> None:
-    """One UPDATE of many rows, whose ids rise and stand first."""
-    for start in range(0, len(rows), _ROWS):
-        part = rows[start : start + _ROWS]
-        txn.execute(_with(sql, len(part[0]), len(part)), [value for row in part for value in row])
-
-
-def _rounded(count: int) -> int:
-    """``count`` rounded up to a power of two, so that few statements are prepared."""
-    return 1 << (count - 1).bit_length()
-
-
-@lru_cache(maxsize=64)
-def _select(dialect: str, columns: str, source: str, lock: str, count: int) -> str:
-    wanted = f"WITH wanted (place, account, hash) AS (VALUES {', '.join(['(?, ?, ?)'] * count)})"
-    if dialect == "sqlite":
-        return f"{wanted} SELECT json_group_array(json_array(w.place, {columns})) {source}"
-    return f"{wanted} SELECT w.place, {columns} {source}{lock}"
-
-
-@lru_cache(maxsize=4 * _ROWS)
-def _with(sql: str, columns: int, count: int) -> str:
-    row = f"({', '.join('?' * columns)})"
-    return f"WITH {sql.replace('VALUES ?', 'VALUES ' + ', '.join([row] * count))}"

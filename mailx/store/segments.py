@@ -144,6 +144,14 @@ def crowded(txn: Txn, accounts: Collection[int], least: int) -> list[int]:
     return sorted(account for (account,) in txn.all(sql, [*accounts, least]))
 
 
+def forget(txn: Txn, account: int, limit: int) -> list[int]:
+    """Remove at most ``limit`` segments of an account; their ids."""
+    rows = txn.all("SELECT id FROM index_segments WHERE account_id = ? LIMIT ?", (account, limit))
+    for row in rows:
+        txn.execute("DELETE FROM index_segments WHERE id = ?", row)
+    return [id for (id,) in rows]
+
+
 def accounts(txn: Txn, after: int, limit: int) -> list[int]:
     """At most ``limit`` accounts above ``after`` that have segments, rising."""
     rows = txn.all("SELECT DISTINCT account_id FROM index_segments WHERE account_id > ? ORDER BY account_id LIMIT ?", (after, limit))

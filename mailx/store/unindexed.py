@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from attrs import frozen
 
-from mailx.store import Txn
+from mailx.store import Txn, account_keys
 
 # A PostgreSQL transaction may commit a message with a lower id than others have committed: rows as young as the oldest
 # transaction that still runs are left for later, with all that follow them.
@@ -60,6 +60,9 @@ def after(txn: Txn, position: int, limit: int, octets: int) -> list[Unindexed]:
         ids,
     ):
         owners.setdefault(id, []).append(account)
+    sealed = account_keys.among(txn, accounts) if (accounts := {each for found in owners.values() for each in found}) else set()
+    if sealed:  # searches look into their mail, which only their owners' keys open
+        owners = {id: [account for account in found if account not in sealed] for id, found in owners.items()}
     rows = txn.all(
         "SELECT m.id, m.guid, m.size, m.file, m.summary, b.content FROM messages m LEFT JOIN bodies b ON b.message_id = m.id"
         " WHERE m.id BETWEEN ? AND ? ORDER BY m.id",

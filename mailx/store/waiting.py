@@ -54,7 +54,7 @@ def insert(txn: Txn, rows: Iterable[Arrived]) -> None:
 
 def some(txn: Txn, account: int, after: int, limit: int, octets: int) -> list[Waiting]:
     """What waits for an account beyond the row ``after``, oldest first: at most ``limit``, and about ``octets`` in rows."""
-    ids = []
+    ids: list[int] = []
     sql = "SELECT id, size, file FROM waiting WHERE account_id = ? AND id > ? ORDER BY id LIMIT ?"
     for id, size, file in txn.all(sql, (account, after, limit)):
         octets -= 0 if file else size

@@ -140,6 +140,12 @@ class FakeAccess:
     def on_revocation(self, call: Callable[[int], None]) -> None:
         self.revocations.append(call)
 
+    def hold(self, account: int) -> None:
+        pass
+
+    def release(self, account: int) -> None:
+        pass
+
     def mechanisms(self, tls: bool, plaintext: bool) -> tuple[str, ...]:
         return ("PLAIN", "LOGIN") if tls else ()
 
