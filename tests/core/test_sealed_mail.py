@@ -1,0 +1,310 @@
+import os
+from typing import Any
+
+from nacl.public import PrivateKey
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from mailx.core.keyring import AccountKeys, AccountSigner
+from mailx.core.sealed_outgoing import NO_ANSWER, NO_KEY, NOT_OURS
+from mailx.identity.seal_verdict import author_of
+from mailx.identity.sealed_message import is_sealed
+from mailx.mail.reply import Refused
+from tests.core.sealed_scene import PEER_KEY, Scene, scene
+
+SECRET = (
+    b"From: Me <me@example.test>\r\nTo: bob@peer.example, cid@peer.example\r\nMessage-ID: <inner@example.test>\r\n"
+    b"Subject: Plan\r\n\r\nThe plan\r\n"
+)
+FROM_BOB = SECRET.replace(b"Me <me@example.test>", b"bob@peer.example").replace(b"To: bob@peer.example", b"To: ann@example.test")
+
+
+class _Case(TestCase):
+    here: Scene
+
+    def setUp(self) -> Any:
+        return Deferred.fromCoroutine(self.set_up())
+
+    async def set_up(self) -> None:
+        self.here = await scene(self)
+
+    async def left(self, count: int = 1) -> list[bytes]:
+        """The contents of what left, once there are so many."""
+        for _ in range(1000):
+            if len(self.here.courier.contents) >= count:
+                break
+            await deferLater(self.here.ring.world.reactor, 0.005)
+        contents = self.here.courier.contents
+        self.assertEqual(len(contents), count)
+        return [each if isinstance(each, bytes) else each.read() for each in contents]
+
+    def peer(self, *addresses: str) -> list[PrivateKey]:
+        made = [PrivateKey.generate() for _ in addresses]
+        for address, private in zip(addresses, made, strict=True):
+            self.here.remote.add(address, bytes(private.public_key))
+        return made
+
+
+class OutgoingTests(_Case):
+    async def test_sealed_when_accepted(self) -> None:
+        (bob,) = self.peer("bob@peer.example")
+        id = await self.here.send(SECRET, "bob@peer.example")
+        (content,) = await self.left()
+        self.assertTrue(is_sealed(content))
+        self.assertNotIn(b"Plan", content)
+        self.assertNotIn(b"inner@", content)
+        self.assertIn(b"\r\nTo: bob@peer.example\r\n", content)
+        self.assertEqual(str(author_of(content)), "me@example.test")
+        found, text = await self.here.unsealed(content, bob)
+        self.assertEqual((found.verdict.result, found.verdict.sealed, found.verdict.key), ("pass", "server", "domain"))
+        self.assertTrue(text.endswith(SECRET))
+        self.assertTrue(text.startswith(b"Authentication-Results: mail.example.test;\r\n\tmailx-seal=pass "))
+        notes = await self.here.notes(id)
+        self.assertEqual(notes["sealed"], [{"how": "server", "recipients": ["bob@peer.example"]}])
+        self.assertNotIn("unsealed", notes)
+        self.assertEqual(await self.here.timeline.trace("inner@example.test"), [])
+        self.assertEqual(self.here.ring.world.files(), [])
+
+    async def test_for_several_at_several_places(self) -> None:
+        """One message for a destination; who is not named learns nothing of the others, nor they of him."""
+        self.here.mailx.add("other.example")
+        bob, cid, dan, eve = self.peer("bob@peer.example", "cid@peer.example", "dan@peer.example", "eve@other.example")
+        content = SECRET.replace(b"cid@peer.example", b"cid@peer.example, eve@other.example")
+        await self.here.send(content, "bob@peer.example", "cid@peer.example", "dan@peer.example", "eve@other.example")
+        sent = await self.left(3)
+        tried = [recipients for _, _, recipients in self.here.courier.tried]
+        self.assertEqual(sorted(tried), [("bob@peer.example", "cid@peer.example"), ("dan@peer.example",), ("eve@other.example",)])
+        for to, whole in zip(tried, sent, strict=True):
+            hidden = to == ("dan@peer.example",)
+            self.assertIn(b"\r\nTo: undisclosed-recipients:;\r\n" if hidden else b"\r\nTo: " + to[0].encode(), whole)
+            for name, private in (("bob", bob), ("cid", cid), ("dan", dan), ("eve", eve)):
+                mine = any(each.startswith(name) for each in to)
+                self.assertEqual((await self.here.unsealed(whole, private))[0].opened, mine, (name, to))
+                if not mine:
+                    self.assertNotIn(name.encode() + b"@", whole)
+
+    async def test_who_has_no_keys_gets_what_came(self) -> None:
+        self.peer("bob@peer.example")
+        id = await self.here.send(SECRET, "bob@peer.example", "cid@peer.example", "dan@plain.example")
+        sent = await self.left(3)
+        self.assertEqual(sorted(is_sealed(each) for each in sent), [False, False, True])
+        notes = await self.here.notes(id)
+        self.assertEqual(notes["unsealed"], [{"reason": NO_KEY, "recipients": ["cid@peer.example"]}])
+        self.assertEqual(notes["sealed"][0]["recipients"], ["bob@peer.example"])
+        self.assertEqual(len(await self.here.timeline.trace("inner@example.test")), 1)
+
+    async def test_ordinary_mail_is_left_alone(self) -> None:
+        id = await self.here.send(SECRET, "dan@plain.example")
+        self.assertEqual(await self.left(), [SECRET])
+        notes = await self.here.notes(id)
+        self.assertEqual((notes.get("sealed"), notes.get("unsealed")), (None, None))
+
+    async def test_no_answer_in_time(self) -> None:
+        self.here.remote.fails = True
+        id = await self.here.send(SECRET, "bob@peer.example")
+        self.assertEqual(await self.left(), [SECRET])
+        self.assertEqual((await self.here.notes(id))["unsealed"], [{"reason": NO_ANSWER, "recipients": ["bob@peer.example"]}])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    async def test_a_key_that_is_none_does_not_unseal_the_others(self) -> None:
+        (bob,) = self.peer("bob@peer.example")
+        self.here.remote.add("cid@peer.example", bytes(32))
+        id = await self.here.send(SECRET, "bob@peer.example", "cid@peer.example")
+        sent = await self.left(2)
+        (sealed,) = [each for each in sent if is_sealed(each)]
+        self.assertTrue((await self.here.unsealed(sealed, bob))[0].opened)
+        self.assertEqual((await self.here.notes(id))["unsealed"], [{"reason": NO_KEY, "recipients": ["cid@peer.example"]}])
+
+    async def test_what_is_sealed_already_stays_as_it_is(self) -> None:
+        self.peer("bob@peer.example")
+        await self.here.send(SECRET, "bob@peer.example")
+        (sealed,) = await self.left()
+        id = await self.here.send(sealed, "bob@peer.example")
+        self.assertEqual((await self.left(2))[1], sealed)
+        self.assertEqual((await self.here.notes(id))["sealed"][0]["how"], "sender")
+
+    async def test_mail_of_strangers_is_not_sealed_in_our_name(self) -> None:
+        self.peer("bob@peer.example")
+        await self.here.ring.world.accounts.add_alias("team@example.test", ["bob@peer.example"])
+        stranger = SECRET.replace(b"me@example.test", b"x@plain.example")
+        id = await self.here.send(stranger, "team@example.test", account=None, sender="x@plain.example")
+        (content,) = await self.left()
+        self.assertEqual(content, stranger)
+        self.assertEqual((await self.here.notes(id))["unsealed"][0]["reason"], NOT_OURS)
+
+    async def test_by_the_senders_own_key(self) -> None:
+        (bob,) = self.peer("bob@peer.example")
+        signer = AccountSigner(os.urandom(32))
+        await self.here.ring.users.bind(self.here.user.id, bytes(PrivateKey.generate().public_key), signer.public, "server")
+        await self.here.keyring.put(AccountKeys(self.here.user.id, os.urandom(32), signer, os.urandom(32)))
+        await self.here.send(SECRET, "bob@peer.example")
+        found, _ = await self.here.unsealed((await self.left())[0], bob)
+        self.assertEqual((found.verdict.result, found.verdict.key, found.verdict.end_to_end), ("pass", "user", False))
+
+    async def test_a_large_one_from_file_to_file(self) -> None:
+        (bob,) = self.peer("bob@peer.example")
+        large = SECRET + os.urandom(3_000_000).hex().encode()
+        await self.here.send(large, "bob@peer.example")
+        (content,) = await self.left()
+        self.assertTrue(is_sealed(content))
+        found, text = await self.here.unsealed(content, bob)
+        self.assertTrue(text.endswith(large))
+        self.assertEqual(found.size, len(text))
+        await self.until(lambda: self.here.ring.world.files() == [])
+
+    async def until(self, true: Any) -> None:
+        """The sweep is not started: the queue itself removes what was sent."""
+        for _ in range(400):
+            if true():
+                return
+            await deferLater(self.here.ring.world.reactor, 0.005)
+        self.fail(f"it never came true: {self.here.ring.world.files()}")
+
+    async def test_nothing_readable_stays_when_it_fails(self) -> None:
+        self.peer("bob@peer.example")
+        large = SECRET + os.urandom(1_500_000).hex().encode()
+
+        async def full(*_: Any) -> Any:
+            raise Refused(NOT_TAKEN)
+
+        from mailx.core.content import NO_SPACE as NOT_TAKEN
+
+        self.patch(self.here.reception._sealing, "seal", full)
+        with self.assertRaises(Refused):
+            await self.here.send(large, "bob@peer.example")
+        self.assertEqual(self.here.ring.world.files(), [])
+
+
+class ArrivalTests(_Case):
+    async def test_client_held(self) -> None:
+        ann, private = await self.here.client_held("ann@example.test")
+        id = await self.here.send(FROM_BOB, "ann@example.test", "me@example.test", account=None, sender="bob@peer.example")
+        (stored,) = await self.here.ring.world.contents(ann)
+        self.assertTrue(is_sealed(stored))
+        self.assertEqual(await self.here.ring.world.contents(self.here.user), [FROM_BOB])
+        found, text = await self.here.unsealed(stored, private)
+        self.assertEqual((found.verdict.result, found.verdict.sealed), ("none", "arrival"))
+        self.assertTrue(text.endswith(FROM_BOB))
+        self.assertEqual((await self.here.notes(id))["sealed"], [{"how": "arrival", "recipients": ["ann@example.test"]}])
+
+    async def test_between_our_own(self) -> None:
+        ann, private = await self.here.client_held("ann@example.test")
+        await self.here.send(SECRET, "ann@example.test")
+        (stored,) = await self.here.ring.world.contents(ann)
+        found, _ = await self.here.unsealed(stored, private)
+        self.assertEqual((found.verdict.result, found.verdict.sealed), ("pass", "server"))
+
+    async def test_what_we_found_out_survives_and_what_others_claim_does_not(self) -> None:
+        ann, private = await self.here.client_held("ann@example.test")
+        checked = b"Authentication-Results: mail.example.test; dmarc=pass\r\n"
+        await self.here.send(checked + FROM_BOB, "ann@example.test", account=None, sender="bob@peer.example")
+        (stored,) = await self.here.ring.world.contents(ann)
+        self.assertIn(checked, (await self.here.unsealed(stored, private))[1])
+        # The same field within what a sender sealed is a lie.
+        from hashlib import sha256
+
+        from mailx.identity import sealed_message, sealing
+        from mailx.mail.address import Address
+
+        lie = checked + FROM_BOB
+        bob = Address.parse("bob@peer.example")
+        sender = sealing.Sender(bob, "peer.example", PEER_KEY, None, "server")
+        container = sealing.sealed([bytes(private.public_key)], [lie], len(lie), sha256(lie).digest(), sender, 1)
+        whole = b"".join((sealed_message.head(bob, [], 1), *sealed_message.encoded(container)))
+        found, text = await self.here.unsealed(whole, private)
+        self.assertEqual(found.verdict.result, "pass")
+        self.assertNotIn(b"dmarc=pass", text)
+        self.assertEqual(found.size, len(text))
+
+    async def test_server_held_waits(self) -> None:
+        bea, private = await self.here.server_held("bea@example.test")
+        told: list[int] = []
+        self.here.arrivals.on_arrival(told.append)
+        await self.here.send(FROM_BOB, "bea@example.test", account=None, sender="bob@peer.example")
+        self.assertEqual(await self.here.ring.world.contents(bea), [])
+        self.assertEqual(told, [bea.id])
+        ((count,),) = await self.here.ring.world.store.read(lambda txn: txn.all("SELECT COUNT(*) FROM waiting"))
+        self.assertEqual(count, 1)
+
+    async def test_sealed_for_one_of_several_and_large(self) -> None:
+        ann, private = await self.here.client_held("ann@example.test")
+        bea, _ = await self.here.server_held("bea@example.test")
+        large = FROM_BOB + os.urandom(2_000_000).hex().encode()
+        await self.here.send(large, "ann@example.test", "bea@example.test", "me@example.test", account=None, sender="bob@peer.example")
+        self.assertEqual(await self.here.ring.world.contents(self.here.user), [large])
+        (stored,) = await self.here.ring.world.contents(ann)
+        self.assertTrue((await self.here.unsealed(stored, private))[1].endswith(large))
+        self.assertEqual(len(self.here.ring.world.files()), 3)
+
+    async def test_one_that_comes_sealed_is_copied_for_each(self) -> None:
+        bea, private = await self.here.server_held("bea@example.test")
+        dan, _ = await self.here.server_held("dan@example.test")
+        ann, _ = await self.here.client_held("ann@example.test")
+        large = FROM_BOB + os.urandom(1_200_000).hex().encode()
+        self.peer("bob@peer.example")
+        await self.here.send(large.replace(b"bob@peer", b"me@example.test>, <x@peer"), "me@example.test")
+        await self.here.send(SECRET + os.urandom(1_200_000).hex().encode(), "bob@peer.example")
+        (sealed,) = await self.left()
+        before = len(self.here.ring.world.files())
+        await self.here.send(sealed, "bea@example.test", "dan@example.test", "ann@example.test", account=None, sender="bob@peer.example")
+        self.assertEqual(await self.here.ring.world.contents(ann), [sealed])
+        ((count,),) = await self.here.ring.world.store.read(lambda txn: txn.all("SELECT COUNT(*) FROM waiting"))
+        self.assertEqual(count, 2)
+        self.assertLessEqual(len(self.here.ring.world.files()), before + 3)
+
+    async def test_without_a_usable_key_nothing_is_stored(self) -> None:
+        bea, _ = await self.here.server_held("bea@example.test")
+
+        async def nobody(account: int) -> None:
+            return None
+
+        self.patch(self.here.held, "public", nobody)
+        with self.assertRaises(Refused) as caught:
+            await self.here.send(FROM_BOB, "bea@example.test", "me@example.test", account=None, sender="bob@peer.example")
+        self.assertEqual(caught.exception.reply.code, 451)
+        self.assertEqual(await self.here.ring.world.contents(self.here.user), [])
+
+    async def test_one_full_account_beside_another(self) -> None:
+        """An alias that reaches a sealed account and an ordinary one is served if one has room, as if both were ordinary."""
+        ann, _ = await self.here.client_held("ann@example.test")
+        world = self.here.ring.world
+        await world.accounts.set_quota("me@example.test", 10)
+        await world.accounts.add_alias("both@example.test", ["ann@example.test", "me@example.test"])
+        await self.here.send(FROM_BOB, "both@example.test", account=None, sender="bob@peer.example")
+        self.assertEqual([len(await world.contents(user)) for user in (ann, self.here.user)], [1, 1])
+
+
+class OpeningTests(_Case):
+    async def test_what_does_not_open_is_kept_and_marked(self) -> None:
+        bob, other = self.peer("bob@peer.example", "cid@peer.example")
+        await self.here.send(SECRET, "bob@peer.example")
+        (content,) = await self.left()
+        for broken, private in ((content, other), (content[:-60], bob), (content.replace(b"version=1", b"version=7"), bob), (SECRET, bob)):
+            found, text = await self.here.unsealed(broken, private)
+            self.assertEqual((found.opened, found.verdict.result), (False, "permerror"))
+            self.assertTrue(text.startswith(b"Authentication-Results: mail.example.test;\r\n\tmailx-seal=permerror "))
+            self.assertTrue(text.endswith(broken))
+            self.assertEqual(found.size, len(text))
+
+    async def test_trace_fields_come_along(self) -> None:
+        (bob,) = self.peer("bob@peer.example")
+        await self.here.send(SECRET, "bob@peer.example")
+        (content,) = await self.left()
+        above = b"Return-Path: <me@example.test>\r\nReceived: from a by b; now\r\n"
+        _, text = await self.here.unsealed(above + content, bob)
+        self.assertTrue(text.startswith(above + b"Authentication-Results: mail.example.test;"))
+
+    async def test_an_inner_message_without_fields(self) -> None:
+        (bob,) = self.peer("bob@peer.example")
+        from hashlib import sha256
+
+        from mailx.identity import sealed_message, sealing
+        from mailx.mail.address import Address
+
+        for inner, wanted in ((b"only text\r\n", b"\r\nonly text\r\n"), (b"", b""), (b"A: b" * 100_000, b"\r\n" + b"A: b" * 100_000)):
+            container = sealing.sealed([bytes(bob.public_key)], [inner], len(inner), sha256(inner).digest(), None, 1)
+            whole = b"".join((sealed_message.head(Address.parse("a@b.example"), [], 1), *sealed_message.encoded(container)))
+            found, text = await self.here.unsealed(whole, bob)
+            self.assertTrue(text.endswith(b"\r\n" + wanted), text[:200])
+            self.assertEqual((found.size, found.verdict.result), (len(text), "none"))
