@@ -7,7 +7,7 @@ here proves who wrote a message: :mod:`mailx.core.first_contact` asks for that f
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from time import time
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
@@ -31,11 +31,12 @@ from mailx.store.names import Missing, Taken
 __all__ = ["ACCEPTED", "BLOCKED", "MODES", "REQUESTED", "UNKNOWN", "Contact", "Contacts", "Decision", "Preferences"]
 
 log = Logger()
+T = TypeVar("T")
 
 UNKNOWN = "unknown"
 MODES = ("federation", "all", "none")
 
-Told = Callable[[Address, Sequence[str]], object]  # the account's address, and whom it blocks now
+Told = Callable[[Address, Sequence[str], bool], object]  # the account's address, whom it blocks now, or no longer
 
 _FRESH = 60.0  # seconds after which what another process changed is seen
 _WRITTEN = 3600.0  # seconds for which it is remembered that somebody is known
@@ -55,6 +56,7 @@ class Contact:
     trust: str
     chosen: bool  # by hand or by a move; else the account only wrote to it, or it asks
     since: int  # seconds since 1970
+    refuses: bool = False  # their server says that they take no mail from the account
     place: int = 0  # where a page of the list goes on; 0 for who is blocked
 
 
@@ -80,7 +82,7 @@ class Contacts:
         self._listeners: list[Told] = []
 
     def on_block(self, call: Told) -> None:
-        """``call(account's address, addresses)`` whenever an account that wants its blocks told blocks somebody."""
+        """``call(account's address, addresses, whether)`` when an account that wants its blocks told begins or ends to block them."""
         self._listeners.append(call)
 
     # What deliveries ask
@@ -191,17 +193,21 @@ class Contacts:
 
     async def decide(self, decision: Decision) -> None:
         """Do what an owner decided. Once more does no harm."""
+        lifted: list[str] = []
+        blocked: list[str] = []
         for part in _slices(decision):
             try:
-                await self._store.write(rows.decide, self._cipher, part, int(self._now()))
+                decided = await self._store.write(rows.decide, self._cipher, part, int(self._now()))
             finally:
                 self._forget(decision.account)
-        accepted, rejected = len(decision.accepted), len(decision.rejected)
+            lifted += decided.lifted
+            blocked += decided.blocked
+        accepted, rejected = len(decision.accepted), len(blocked)
         metrics.FIRST_CONTACTS.labels("accepted").inc(accepted)
         metrics.FIRST_CONTACTS.labels("rejected").inc(rejected)
         log.info("First contacts decided", event="contacts.decided", user_id=decision.account, accepted=accepted, rejected=rejected)
-        if decision.rejected:
-            await self._tell(decision.account, decision.rejected)
+        await self._tell(decision.account, blocked, True)
+        await self._tell(decision.account, lifted, False)
 
     def _forget(self, account: int) -> None:
         self._accounts.blocks_changed(account)
@@ -209,15 +215,16 @@ class Contacts:
         self._written.clear()
         self._preferences.pop(account)
 
-    async def _tell(self, account: int, patterns: Sequence[str]) -> None:
-        """Tell of new blocks, if the account wants that. Never of whole domains: that is nobody's business."""
-        addresses = [pattern for pattern in patterns if not pattern.startswith("@")]
+    async def _tell(self, account: int, patterns: Sequence[str], blocked: bool) -> None:
+        """Tell of blocks, if the account wants that. Never of whole domains: that is nobody's business."""
+        local = self._accounts.local
+        addresses = [pattern for pattern in patterns if not pattern.startswith("@") and not local(pattern.rpartition("@")[2])]
         if not addresses or not self._listeners or not (await self.preferences([account]))[account].notices:
             return
         user = await self._accounts.user(account)
         if user is not None:
             for call in self._listeners:
-                call(user.address, addresses)
+                call(user.address, addresses, blocked)
 
     # What administrators, and later owners by other doors, see and change
 
@@ -230,7 +237,7 @@ class Contacts:
         if trust not in ("", REQUESTED, ACCEPTED):
             raise DirectoryError("invalid", f"{trust!r} is no trust", f"There are {REQUESTED}, {ACCEPTED} and {BLOCKED}.")
         page = await self._store.read(rows.page, self._cipher, user.id, trust, before, limit)
-        return [Contact(one.address, one.trust, one.chosen, one.changed, one.id) for one in page]
+        return [Contact(one.address, one.trust, one.chosen, one.changed, one.refuses, one.id) for one in page]
 
     async def counts(self, account: str | Address) -> dict[str, int]:
         """How many contacts of each trust there are."""
@@ -249,11 +256,14 @@ class Contacts:
         user, text = await self._user(account), _text(parse(address))
         audit.note(target=str(user.address), before={"trust": await self.trust(user.address, text)}, after={"accepted": text})
         try:
-            await self._change(user.id, rows.accept, self._cipher, user.id, text, int(self._now()))
+            lifted = await self._change(user.id, rows.accept, self._cipher, user.id, text, int(self._now()))
         except rows.Full:
             problem = f"{user.address} has {rows.CHOSEN_LIMIT} contacts already"
             raise DirectoryError("limit", problem, "Remove some with `mailxctl contact remove`.") from None
         log.info("Contact accepted", event="contacts.accepted", user_id=user.id)
+        if lifted:
+            with audit.apart():
+                await self._tell(user.id, [text], False)
         return text
 
     async def block(self, account: str | Address, sender: str) -> str:
@@ -268,7 +278,7 @@ class Contacts:
             raise DirectoryError("limit", f"the list has {blocks.LIMIT} entries already", "Block whole domains instead.") from None
         log.info("Contact blocked", event="contacts.blocked", user_id=user.id)
         with audit.apart():
-            await self._tell(user.id, [pattern])
+            await self._tell(user.id, [pattern], True)
         return pattern
 
     async def remove(self, account: str | Address, sender: str) -> str:
@@ -282,6 +292,12 @@ class Contacts:
             raise DirectoryError("not_found", f"{pattern} is no contact of {user.address}", remedy) from None
         log.info("Contact removed", event="contacts.removed", user_id=user.id)
         return pattern
+
+    async def noticed(self, account: Address, by: Address, blocked: bool) -> None:
+        """The server of ``by`` says that they block ``account``, or no longer. Nothing happens where nobody here knows them."""
+        reached = await self._accounts.resolve(account)
+        for user in reached.users if reached is not None else ():
+            await self._store.write(rows.refuse, self._cipher, user.id, _text(by), blocked)
 
     async def wanted(self, account: str | Address) -> Preferences:
         """What the account itself says; ``requests`` empty: what the server's settings say."""
@@ -306,9 +322,9 @@ class Contacts:
     async def _user(self, account: str | Address) -> User:
         return (await self._accounts.find(account)).user
 
-    async def _change(self, account: int, job: Callable[..., None], *args: Any) -> None:
+    async def _change(self, account: int, job: Callable[..., T], *args: Any) -> T:
         try:
-            await self._store.write(job, *args)
+            return await self._store.write(job, *args)
         finally:
             self._forget(account)
 

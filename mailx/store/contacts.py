@@ -25,6 +25,7 @@ WRITTEN_LIMIT = 20_000  # contacts of one account that it only wrote to
 CHOSEN_LIMIT = 20_000  # that it accepted
 _PURPOSE = b"contact"
 _ROWS = 256
+_COLUMNS = "id, hash, sealed, trust, chosen, refuses, first_seen, changed"
 
 
 class Full(Exception):
@@ -39,6 +40,7 @@ class Contact:
     address: str  # local@domain; empty: the row does not open
     trust: str  # REQUESTED or ACCEPTED
     chosen: bool
+    refuses: bool  # their server says that they take no mail from the account
     first_seen: int  # seconds since 1970
     changed: int
 
@@ -70,6 +72,14 @@ class Decision:
     accepted: tuple[str, ...] = ()
     rejected: tuple[str, ...] = ()
     restored: tuple[str, ...] = ()  # taken back into Requests: blocked no more
+
+
+@frozen
+class Decided:
+    """What a decision changed: whose block was lifted, and who is blocked now."""
+
+    lifted: tuple[str, ...]
+    blocked: tuple[str, ...]
 
 
 def digest(cipher: Cipher, account_id: int, address: str) -> bytes:
@@ -114,8 +124,8 @@ def note(txn: Txn, calls: list[Any]) -> list[Any]:
 
 
 _INSERT = (
-    "INSERT INTO contacts (account_id, hash, sealed, trust, chosen, first_seen, changed)"
-    " SELECT ?, ?, ?, ?, 0, ?, ? FROM accounts WHERE id = ?"
+    "INSERT INTO contacts (account_id, hash, sealed, trust, chosen, refuses, first_seen, changed)"
+    " SELECT ?, ?, ?, ?, 0, 0, ?, ? FROM accounts WHERE id = ?"
 )
 _ON_CONFLICT = {
     REQUESTED: " ON CONFLICT (account_id, hash) DO NOTHING",
@@ -136,18 +146,19 @@ def _make_room(txn: Txn, account_id: int) -> None:
         )
 
 
-def accept(txn: Txn, cipher: Cipher, account_id: int, address: str, now: int) -> None:
-    """Let ``address`` write to the account: its mail goes to INBOX, and its block is lifted. Raises Full."""
+def accept(txn: Txn, cipher: Cipher, account_id: int, address: str, now: int) -> bool:
+    """Let ``address`` write to the account: its mail goes to INBOX, and its block is lifted; whether it had one. Raises Full."""
     row = txn.one("SELECT count(*) FROM contacts WHERE account_id = ? AND chosen = 1", (account_id,))
     if row is not None and row[0] >= CHOSEN_LIMIT:
         raise Full
     one = noted(cipher, account_id, address, ACCEPTED, now)
-    _unblock(txn, cipher, account_id, address)
+    lifted = bool(_unblock(txn, cipher, account_id, address))
     txn.execute(
-        "INSERT INTO contacts (account_id, hash, sealed, trust, chosen, first_seen, changed) VALUES (?, ?, ?, ?, 1, ?, ?)"
+        "INSERT INTO contacts (account_id, hash, sealed, trust, chosen, refuses, first_seen, changed) VALUES (?, ?, ?, ?, 1, 0, ?, ?)"
         " ON CONFLICT (account_id, hash) DO UPDATE SET trust = excluded.trust, chosen = 1, changed = excluded.changed",
         (account_id, one.hash, one.sealed, ACCEPTED, now, now),
     )
+    return lifted
 
 
 def block(txn: Txn, cipher: Cipher, account_id: int, pattern: str, now: int) -> None:
@@ -163,23 +174,37 @@ def remove(txn: Txn, cipher: Cipher, account_id: int, pattern: str) -> None:
         raise Missing("contact", pattern)
 
 
-def decide(txn: Txn, cipher: Cipher, decision: Decision, now: int) -> None:
+def decide(txn: Txn, cipher: Cipher, decision: Decision, now: int) -> Decided:
     """Do what the owner decided. A rejection never touches who is accepted; limits that are reached change nothing."""
     account = decision.account
+    lifted, blocked = [], []
     for address in decision.accepted:
         try:
-            accept(txn, cipher, account, address, now)
+            was = accept(txn, cipher, account, address, now)
         except Full:
-            _unblock(txn, cipher, account, address)
+            was = bool(_unblock(txn, cipher, account, address))
+        if was:
+            lifted.append(address)
     for address in decision.restored:
-        _unblock(txn, cipher, account, address)
+        if _unblock(txn, cipher, account, address):
+            lifted.append(address)
     for address in decision.rejected:
         if accepted_by(txn, [(account, digest(cipher, account, address))]):
             continue
         try:
             block(txn, cipher, account, address, now)
+            blocked.append(address)
         except (blocks.Full, Taken):
             _forget(txn, cipher, account, address)
+    return Decided(tuple(lifted), tuple(blocked))
+
+
+def refuse(txn: Txn, cipher: Cipher, account_id: int, address: str, refuses: bool) -> None:
+    """The server of ``address`` says whether it takes no mail from the account; of no interest unless the account knows it."""
+    txn.execute(
+        "UPDATE contacts SET refuses = ? WHERE account_id = ? AND hash = ? AND trust = ?",
+        (int(refuses), account_id, digest(cipher, account_id, address), ACCEPTED),
+    )
 
 
 def _unblock(txn: Txn, cipher: Cipher, account_id: int, pattern: str) -> int:
@@ -201,7 +226,7 @@ def page(txn: Txn, cipher: Cipher, account_id: int, trust: str, before: int, lim
         where += " AND id < ?"
         parameters.append(before)
     rows = txn.all(
-        f"SELECT id, hash, sealed, trust, chosen, first_seen, changed FROM contacts WHERE account_id = ?{where} ORDER BY id DESC LIMIT ?",
+        f"SELECT {_COLUMNS} FROM contacts WHERE account_id = ?{where} ORDER BY id DESC LIMIT ?",
         (*parameters, limit),
     )
     return [_contact(cipher, account_id, row) for row in rows]
@@ -210,19 +235,19 @@ def page(txn: Txn, cipher: Cipher, account_id: int, trust: str, before: int, lim
 def find(txn: Txn, cipher: Cipher, account_id: int, address: str) -> Contact | None:
     """The contact with this address."""
     row = txn.one(
-        "SELECT id, hash, sealed, trust, chosen, first_seen, changed FROM contacts WHERE account_id = ? AND hash = ?",
+        f"SELECT {_COLUMNS} FROM contacts WHERE account_id = ? AND hash = ?",
         (account_id, digest(cipher, account_id, address)),
     )
     return None if row is None else _contact(cipher, account_id, row)
 
 
 def _contact(cipher: Cipher, account_id: int, row: Sequence[Any]) -> Contact:
-    id, hash, sealed, trust, chosen, first_seen, changed = row
+    id, hash, sealed, trust, chosen, refuses, first_seen, changed = row
     try:
         address = cipher.open(_PURPOSE, scope(account_id) + bytes(hash), bytes(sealed)).decode()
     except (CipherError, UnicodeDecodeError):
         address = ""
-    return Contact(int(id), address, trust, bool(chosen), int(first_seen), int(changed))
+    return Contact(int(id), address, trust, bool(chosen), bool(refuses), int(first_seen), int(changed))
 
 
 def counts(txn: Txn, account_id: int) -> dict[str, int]:

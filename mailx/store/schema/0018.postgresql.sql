@@ -6,6 +6,7 @@ CREATE TABLE contacts (
     sealed BYTEA NOT NULL,                       -- the address
     trust TEXT NOT NULL,                        -- requested or accepted; who is blocked stands in blocks
     chosen INTEGER NOT NULL,                    -- 1: accepted by hand or by a move; 0: written to, or a request
+    refuses INTEGER NOT NULL,                   -- 1: their server says that they take no mail from the account
     first_seen BIGINT NOT NULL,
     changed BIGINT NOT NULL
 );
