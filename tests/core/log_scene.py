@@ -1,6 +1,7 @@
 """Servers with key logs that ask each other without a network: real stores, real logs, real methods."""
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +12,11 @@ from mailx.core.key_log import KeyLog
 from mailx.core.log_gossip import LogGossip
 from mailx.core.log_witness import Ask, Away, LogWitness
 from mailx.federation.log_methods import LogMethods
-from mailx.identity import key_log
-from mailx.identity.statements import SeedSigner, Statement, signed
-from mailx.mail.log_leaf import USER_KEY, Leaf
+from mailx.identity import domain_keys, key_log
+from mailx.identity.statements import SeedSigner, Statement
+from mailx.identity.user_keys import attested
+from mailx.mail.address import Address
+from mailx.mail.log_leaf import DOMAIN_KEY, RECOVERY_KEY, USER_KEY, Leaf
 from mailx.mail.reply import Refused
 from mailx.store import key_log as rows
 from tests.scenery import World, world
@@ -68,11 +71,23 @@ class Server:
 
     async def bind(self, name: str, serial: int = 1, revoked: bool = False) -> Statement:
         """One entry for ``name``."""
-        statement = signed("user-key", {"address": name, "serial": serial, "revoked": revoked}, self.keys.signer(self.domain))
-        self.statements.setdefault((USER_KEY, name), []).append(statement)
-        leaf = key_log.leaf(self.keys.secret, USER_KEY, name, serial, statement, revoked, 1000 + serial)
-        await self.world.store.write(rows.append, self.domain, leaf)
+        signer, now = self.keys.signer(self.domain), 1000 + serial
+        sealing, signing = sha256(b"%d" % serial).digest(), sha256(b"-%d" % serial).digest()
+        statement = attested(Address.parse(name), sealing, signing, serial, now, "server", signer, revoked).statement
+        await self.enter(USER_KEY, name, serial, statement, revoked)
         return statement
+
+    async def introduce(self) -> domain_keys.DomainKey:
+        """The entries of the domain's first key."""
+        key = domain_keys.first(self.domain, SeedSigner(b"r" * 32).public, 1000, self.keys.signer(self.domain))
+        for kind in (DOMAIN_KEY, RECOVERY_KEY):
+            await self.enter(kind, self.domain, key.serial, key.statement)
+        return key
+
+    async def enter(self, kind: str, name: str, serial: int, statement: Statement, revoked: bool = False) -> None:
+        self.statements.setdefault((kind, name), []).append(statement)
+        leaf = key_log.leaf(self.keys.secret, kind, name, serial, statement, revoked, 1000 + serial)
+        await self.world.store.write(rows.append, self.domain, leaf)
 
     async def grow(self, count: int) -> None:
         size = (await self.log.state(self.domain)).size
