@@ -41,7 +41,11 @@ class Addresses(Protocol):
 
 
 class Connector:
-    """Makes channels. ``networks`` gives the private networks that servers may be in."""
+    """Makes channels. ``networks`` gives the private networks that servers may be in.
+
+    ``former`` has certificates of keys that were rotated out and are still valid: a peer that does not know the new key yet,
+    and has no other way to learn of it, is told of it over a channel of the old one.
+    """
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class Connector:
         networks: Callable[[], tuple[str, ...]],
         limits: LinkLimits,
         reactor: Any,
+        former: Identities | None = None,
         greeter: Greeter | None = None,
         capabilities: frozenset[str] = frozenset(),
         seconds: Callable[[], float] = time,
@@ -60,15 +65,12 @@ class Connector:
         self._trust, self._resolver, self._networks, self._limits = trust, resolver, networks, limits
         self._reactor, self._greeter, self._capabilities = reactor, greeter, capabilities
         self._seconds, self._refused = seconds, on_refusal
-        self._contexts = Contexts(identities, server=False)
+        self._contexts = [Contexts(each, server=False) for each in (identities, former) if each is not None]
 
     async def connect(self, local: str, remote: str, servers: Sequence[tuple[str, int]], anywhere: bool = False) -> Channel:
         """A channel from our domain ``local`` to ``remote``. ``anywhere``: an administrator named ``servers``, so that they may
         have any address. Raises Unreachable."""
-        try:
-            calling = Calling(self._contexts, local, remote)
-        except KeyError:
-            raise Unreachable(f"{local} has no domain key here") from None
+        ways = self._ways(local, remote)
         worst = Unreachable("the domain names no server")
         for host, port in servers[:SERVERS]:
             try:
@@ -77,11 +79,26 @@ class Connector:
                 worst = _worse(worst, unreachable)
                 continue
             for address in addresses:
-                try:
-                    return await self._channel(calling, local, remote, address, port)
-                except Unreachable as unreachable:
-                    worst = _worse(worst, unreachable)
+                for calling in ways:
+                    try:
+                        return await self._channel(calling, local, remote, address, port)
+                    except Unreachable as unreachable:
+                        worst = _worse(worst, unreachable)
+                        if unreachable.reply is None or not unreachable.security:
+                            break  # not our proof was refused
         raise worst
+
+    def _ways(self, local: str, remote: str) -> list[Calling]:
+        """With which certificates it may be tried, the current one first."""
+        ways = []
+        for contexts in self._contexts:
+            try:
+                ways.append(Calling(contexts, local, remote))
+            except KeyError:
+                continue
+        if not ways:
+            raise Unreachable(f"{local} has no domain key here")
+        return ways
 
     async def _addresses(self, host: str, anywhere: bool) -> list[str]:
         try:

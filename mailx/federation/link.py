@@ -142,6 +142,8 @@ class Link:
             self._part()
 
     def abort(self) -> None:
+        if self._closed:
+            return
         self._broker.end()
         self._broker.wire.abortConnection()
         self._end()
@@ -297,7 +299,12 @@ class Link:
         """Nothing more is to be said; what is written still goes out."""
         if self._parting is None and not self._closed:
             self._parting = self._reactor.callLater(PARTING, self.abort)
-            self._broker.wire.loseConnection()
+            self._broker.end()
+            wire = self._broker.wire
+            wire.unregisterProducer()  # TLS does not end before
+            if self._holds:
+                wire.resumeProducing()  # the end of the other side is to be seen
+            wire.loseConnection()
 
     def lost(self) -> None:
         self._end()

@@ -71,6 +71,7 @@ class Side:
         self.certificates = Certificates(self.keys.__getitem__, self.seconds)
         self.book = Book()
         self.refusals: list[Refusal] = []
+        self._expected: list[Deferred[None]] = []
 
     def seconds(self) -> float:
         return time() + self.now
@@ -82,12 +83,25 @@ class Side:
     def note(self, refusal: Refusal) -> None:
         self.refusals.append(refusal)
         note(refusal)
+        expected, self._expected = self._expected, []
+        for each in expected:
+            each.callback(None)
+
+    async def noted(self, text: str) -> Refusal:
+        """The first refusal whose detail holds ``text``, as soon as there is one."""
+        while True:
+            for refusal in self.refusals:
+                if text in refusal.detail:
+                    return refusal
+            expected: Deferred[None] = Deferred()
+            self._expected.append(expected)
+            await expected
 
 
 class Loopback(TestCase):
     """Server ``there`` (there.example, also.example), and ``here`` (here.example) that connects to it; each knows the other."""
 
-    timeout = 4
+    timeout = 20
 
     def setUp(self) -> None:
         from twisted.internet import reactor
