@@ -81,6 +81,10 @@ class KeyLog:
         """Whether ``statement`` is signed by a key of ours that is valid now."""
         return any(statement.signed_by(key) for key in self._keys.valid(domain))
 
+    async def domains(self) -> list[str]:
+        """The domains of ours that have a log. Raises Unavailable."""
+        return [domain for domain in await self._store.read(rows.domains) if self.ours(domain)]
+
     async def state(self, domain: str) -> State:
         """How far the log is. Raises Unavailable."""
         return await self._store.read(rows.state, domain)
