@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import click
 
-from mailx.ctl import output
+from mailx.ctl import key_log, output
 from mailx.ctl.session import Group, Session, pass_session
 
 Function = Callable[..., None]
@@ -221,3 +221,7 @@ _BECAME = {
     "same": "the keys are here already",
     "older": "the keys here are newer; nothing was changed",
 }
+
+
+for command in (key_log.audit, key_log.logs, key_log.evidence):
+    key.add_command(command)
