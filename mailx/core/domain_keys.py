@@ -29,6 +29,7 @@ from mailx.identity.domain_keys import DomainKey
 from mailx.identity.encoding import KEY_SIZE, Malformed, canonical, key_text, parse
 from mailx.identity.statements import SeedSigner, Statement
 from mailx.mail.log_leaf import DOMAIN_KEY, RECOVERY_KEY, Leaf
+from mailx.mail.reply import Unavailable
 from mailx.store import Row, Store
 from mailx.store import domain_keys as rows
 from mailx.store.domain_keys import KeyRow, Overtaken
@@ -322,6 +323,7 @@ class DomainKeys:
     def seeds(self, domain: str) -> dict[bytes, bytes]:
         """The private halves that a backup takes, by public half; raises DirectoryError if the current one cannot be had."""
         keys = self._existing(domain)
+        self._opened(keys, domain)
         try:
             return {public: self._keystore.export(domain, public, keys.kept[public]) for public in keys.signers}
         except KeyLost as error:
@@ -402,7 +404,11 @@ class DomainKeys:
         return Deferred.fromCoroutine(self._alone(self._look_again)).addErrback(self._not_read)
 
     def _not_read(self, failure: Failure) -> None:
-        log.failure("Domain keys not read", failure=failure, event="keys.unavailable")
+        error = failure.value
+        if isinstance(error, Unavailable):
+            log.warn("Domain keys not read: {reason}", event="keys.unavailable", reason=error.reason)
+        else:
+            log.failure("Domain keys not read", failure=failure, event="keys.unavailable")
 
     async def _look_again(self) -> None:
         latest = {domain: serial for domain, serial in (await self._store.read(rows.latest)).items() if serial}

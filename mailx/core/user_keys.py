@@ -30,6 +30,7 @@ from mailx.identity.statements import Statement
 from mailx.identity.user_keys import CLIENT, HISTORY_LIMIT, SERVER, Attestation
 from mailx.mail.address import Address
 from mailx.mail.log_leaf import USER_KEY
+from mailx.mail.reply import Unavailable
 from mailx.store import Row, Store
 from mailx.store import user_keys as rows
 from mailx.store.names import Missing
@@ -257,7 +258,11 @@ class UserKeys:
             return Deferred.fromCoroutine(self._renew()).addErrback(self._not_renewed)
 
     def _not_renewed(self, failure: Failure) -> None:
-        log.failure("Keys of users not renewed", failure=failure, event="keys.not_renewed")
+        error = failure.value
+        if isinstance(error, Unavailable):
+            log.warn("Keys of users not renewed: {reason}", event="keys.not_renewed", reason=error.reason)
+        else:
+            log.failure("Keys of users not renewed", failure=failure, event="keys.not_renewed")
 
     async def _renew(self) -> None:
         """Revoke what has no account any more, and attest anew what ends soon or what a former domain key attested."""

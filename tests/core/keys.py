@@ -3,6 +3,7 @@
 from typing import Any
 
 from attrs import define
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from mailx.core.domain_keys import DomainKeys
@@ -19,6 +20,7 @@ NOW = 1_800_000_000
 class Ring:
     """A world with keys. ``now`` is the time since 1970; ``recovery`` the text of the recovery key of DOMAIN."""
 
+    test_case: TestCase
     world: World
     publication: Publication
     domains: DomainKeys
@@ -28,7 +30,7 @@ class Ring:
 
     async def again(self) -> "Ring":
         """The same database, opened by another server."""
-        other = _made(self.world)
+        other = _made(self.world, self.test_case)
         other.now = self.now
         await other.domains.load()
         await other.users.load()
@@ -42,16 +44,22 @@ class Ring:
 
 async def ring(test_case: TestCase, **options: Any) -> Ring:
     """A world whose domain has its first key; ``options`` as of ``world``."""
-    made = _made(await world(test_case, **options))
+    made = _made(await world(test_case, **options), test_case)
     await made.domains.load()
     await made.users.load()
     made.recovery = (await made.domains.ensure_all())[DOMAIN]
     return made
 
 
-def _made(made: World) -> Ring:
+def _made(made: World, test_case: TestCase) -> Ring:
     publication = Publication(made.settings, ("seal",))
     domains = DomainKeys(made.store, SealedKeystore(made.cipher), made.accounts, publication, made.reactor, lambda: ring.now)
     users = UserKeys(made.store, made.accounts, domains, made.reactor, lambda: ring.now)
-    ring = Ring(made, publication, domains, users)
+    ring = Ring(test_case, made, publication, domains, users)
+
+    async def close() -> None:
+        await users.stop()
+        await domains.stop()
+
+    test_case.addCleanup(lambda: Deferred.fromCoroutine(close()))
     return ring

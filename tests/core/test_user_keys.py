@@ -3,7 +3,6 @@
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
-from mailx.core.domain_keys import DomainKeys
 from mailx.core.user_keys import CLIENT, SERVER
 from mailx.core.users import SUSPENDED, DirectoryError
 from mailx.identity import key_log
@@ -133,7 +132,6 @@ class Attesting(TestCase):
         user = await keys.world.user("me@keyless.test")
         with self.assertRaises(DirectoryError):
             await keys.users.bind(user.id, SEALING, SIGNING, SERVER)
-        self.assertIsInstance(keys.domains, DomainKeys)
 
 
 class AttestingOnPostgreSQL(Attesting):
