@@ -19,9 +19,12 @@ from mailx.core.accounts import Accounts
 from mailx.core.admins import Admins
 from mailx.core.api_keys import ApiKeys
 from mailx.core.audit import Log, Recording
+from mailx.core.block_lists import BlockLists
+from mailx.core.contacts import Contacts
 from mailx.core.domain_keys import DomainKeys
 from mailx.core.key_backup import KeyBackup
 from mailx.core.keystore import SealedKeystore
+from mailx.core.list_fetch import ListFetcher
 from mailx.core.passwords import Passwords
 from mailx.core.publication import Publication
 from mailx.core.queue import Queue
@@ -129,12 +132,20 @@ class LocalClient:
             audit=Log(self._store, cipher, reactor, lambda: settings.current.panel.audit_days),
             suppressions=Suppressions(self._store, cipher, settings, reactor),
             settings=settings,
+            contacts=Contacts(self._store, cipher, accounts, settings, reactor),
+            block_lists=await self._block_lists(cipher, accounts, settings, self._resolver),
             domain_keys=domain_keys,
             user_keys=self._user_keys,
             key_backup=KeyBackup(domain_keys, reactor),
             # Only a running server knows which certificate it shows.
             records=Records(settings, signing, self._resolver, lambda name: None),
         )
+
+    async def _block_lists(self, cipher: Cipher, accounts: Accounts, settings: Settings, resolver: Resolver) -> BlockLists:
+        fetcher = ListFetcher(resolver, settings.current.contacts.list_networks, reactor)
+        lists = BlockLists(self._store, cipher, accounts, settings, fetcher, reactor)
+        await lists.load()
+        return lists
 
     async def _settings(self, cipher: Cipher) -> Settings:
         """The settings with what the database says; where that cannot be used, without: so it can be changed."""
