@@ -21,6 +21,8 @@ from mailx.core.accounts import Accounts, DirectoryError
 from mailx.core.admins import Admins
 from mailx.core.api_keys import READ, ApiKeys
 from mailx.core.audit import Actor, Log
+from mailx.core.block_lists import BlockLists
+from mailx.core.contacts import Contacts
 from mailx.core.domain_keys import DomainKeys
 from mailx.core.indexer import Indexer
 from mailx.core.key_backup import KeyBackup
@@ -36,6 +38,8 @@ from mailx.mail.reply import Unavailable
 from mailx.ops.openapi import PATH, describe
 from mailx.ops.resources.access import Administrators, Keys
 from mailx.ops.resources.audit import Audit
+from mailx.ops.resources.block_lists import ServerBlocks
+from mailx.ops.resources.contacts import ContactBook
 from mailx.ops.resources.directory import Directory
 from mailx.ops.resources.dkim import Dkim
 from mailx.ops.resources.dns import Dns
@@ -68,6 +72,8 @@ RESOURCES: dict[str, Any] = {
     "audit": Audit,
     "suppressions": SuppressionList,
     "settings": LiveSettings,
+    "contacts": ContactBook,
+    "blocklists": ServerBlocks,
 }
 
 # Path, method, and "resource.method" of what answers.
@@ -106,6 +112,8 @@ class Administration:
         domain_keys: DomainKeys | None = None,
         user_keys: UserKeys | None = None,
         key_backup: KeyBackup | None = None,
+        contacts: Contacts | None = None,
+        block_lists: BlockLists | None = None,
     ) -> None:
         self._log = audit
         self._resources: dict[str, Any] = {
@@ -122,6 +130,8 @@ class Administration:
             "audit": Audit(audit),
             "suppressions": SuppressionList(suppressions),
             "settings": LiveSettings(settings),
+            "contacts": ContactBook(contacts),
+            "blocklists": ServerBlocks(block_lists),
         }
         self._urls = _MAP.bind("localhost")
 
