@@ -8,8 +8,10 @@ from mailx.ctl.admins import admin
 from mailx.ctl.aliases import alias
 from mailx.ctl.api_keys import apikey
 from mailx.ctl.audit import audit
+from mailx.ctl.block_lists import blocklist
 from mailx.ctl.blocks import block
 from mailx.ctl.configuration import config
+from mailx.ctl.contacts import contact
 from mailx.ctl.dkim import dkim
 from mailx.ctl.dns import dns
 from mailx.ctl.domains import domain
@@ -42,7 +44,7 @@ def status(session: Session) -> None:
     )
 
 
-for group in (user, domain, alias, block, queue, dkim, key, config, index, suppression, admin, apikey):
+for group in (user, domain, alias, contact, block, blocklist, queue, dkim, key, config, index, suppression, admin, apikey):
     main.add_command(group)
 main.add_command(dns)
 main.add_command(trace)
