@@ -28,7 +28,7 @@ from mailx.store.names import Missing, Taken
 log = Logger()
 
 READ = "read"
-GROUPS = ("access", "directory", "dkim", "index", "keys", "queue", "settings", "webhook")
+GROUPS = ("access", "directory", "dkim", "index", "keys", "peers", "queue", "settings", "webhook")
 SCOPES = (READ, *(f"{group}:write" for group in GROUPS))
 KEYS = 500
 USED_SECONDS = 60  # a key's use is written at most this often

@@ -65,7 +65,7 @@ class PeerSettings:
 
     def encode(self) -> dict[str, Any]:
         """For keeping: what is set."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, "", False)}
+        return {name: value for name, value in asdict(self).items() if value is not None and value is not False and value != ""}
 
     @classmethod
     def decode(cls, value: Mapping[str, Any]) -> "PeerSettings":

@@ -17,6 +17,7 @@ from mailx.ctl.dns import dns
 from mailx.ctl.domains import domain
 from mailx.ctl.index import index
 from mailx.ctl.keys import key
+from mailx.ctl.peers import peer
 from mailx.ctl.queue import queue
 from mailx.ctl.session import Group, Session, options, pass_session
 from mailx.ctl.suppressions import suppression
@@ -44,7 +45,7 @@ def status(session: Session) -> None:
     )
 
 
-for group in (user, domain, alias, contact, block, blocklist, queue, dkim, key, config, index, suppression, admin, apikey):
+for group in (user, domain, alias, contact, block, blocklist, queue, dkim, key, peer, config, index, suppression, admin, apikey):
     main.add_command(group)
 main.add_command(dns)
 main.add_command(trace)

@@ -26,7 +26,11 @@ from mailx.core.contacts import Contacts
 from mailx.core.domain_keys import DomainKeys
 from mailx.core.indexer import Indexer
 from mailx.core.key_backup import KeyBackup
+from mailx.core.key_log import KeyLog
+from mailx.core.log_audit import LogAudit
+from mailx.core.log_witness import LogWitness
 from mailx.core.passwords import Busy
+from mailx.core.peer_control import PeerControl
 from mailx.core.queue import Queue as MailQueue
 from mailx.core.records import Records
 from mailx.core.settings import Settings
@@ -44,7 +48,9 @@ from mailx.ops.resources.directory import Directory
 from mailx.ops.resources.dkim import Dkim
 from mailx.ops.resources.dns import Dns
 from mailx.ops.resources.index import SearchIndex
+from mailx.ops.resources.key_log import KeyLogs
 from mailx.ops.resources.keys import DomainKeyring
+from mailx.ops.resources.peers import PeerServers
 from mailx.ops.resources.query import JSON, Query
 from mailx.ops.resources.queue import Queue
 from mailx.ops.resources.server import Server
@@ -65,6 +71,8 @@ RESOURCES: dict[str, Any] = {
     "dkim": Dkim,
     "dns": Dns,
     "keys": DomainKeyring,
+    "keylogs": KeyLogs,
+    "peers": PeerServers,
     "queue": Queue,
     "trace": Traces,
     "admins": Administrators,
@@ -112,6 +120,10 @@ class Administration:
         domain_keys: DomainKeys | None = None,
         user_keys: UserKeys | None = None,
         key_backup: KeyBackup | None = None,
+        key_log: KeyLog | None = None,
+        log_witness: LogWitness | None = None,
+        log_audit: LogAudit | None = None,
+        peers: PeerControl | None = None,
         contacts: Contacts | None = None,
         block_lists: BlockLists | None = None,
     ) -> None:
@@ -123,6 +135,8 @@ class Administration:
             "dkim": Dkim(signing, records),
             "dns": Dns(records),
             "keys": DomainKeyring(domain_keys, user_keys, key_backup),
+            "keylogs": KeyLogs(key_log, log_witness, log_audit),
+            "peers": PeerServers(peers),
             "queue": Queue(queue),
             "trace": Traces(timeline, accounts),
             "admins": Administrators(admins),

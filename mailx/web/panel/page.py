@@ -22,7 +22,7 @@ from mailx.web.panel.parts import Parts
 
 __all__ = ["BadForm", "Download", "Form", "FormError", "Page", "Redirect", "View", "Visit", "change", "show"]
 
-GROUPS = ("Overview", "Mail", "Directory", "Webhook", "Server")
+GROUPS = ("Overview", "Mail", "Directory", "Federation", "Webhook", "Server")
 FORM_LIMIT = 262144  # octets of a form
 
 

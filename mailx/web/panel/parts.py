@@ -16,6 +16,7 @@ from mailx.core.calls import Calls
 from mailx.core.delivery_log import DeliveryLog
 from mailx.core.fates import Fates
 from mailx.core.figures import Figures
+from mailx.core.peer_control import PeerControl
 from mailx.core.probing import IMailOutProbe
 from mailx.core.queue import Queue
 from mailx.core.reception import Reception
@@ -108,3 +109,4 @@ class Parts:
     suppressions: Suppressions
     mail_out_probe: IMailOutProbe
     remote_mailboxes: RemoteMailboxes
+    peers: PeerControl | None = None  # without federation

@@ -17,6 +17,7 @@ from mailx.web.panel.pages.dkim import DKIM
 from mailx.web.panel.pages.dns import DNS
 from mailx.web.panel.pages.domains import Domains
 from mailx.web.panel.pages.my_account import MyAccount
+from mailx.web.panel.pages.peers import Peers
 from mailx.web.panel.pages.queue import Queue
 from mailx.web.panel.pages.remote_mailboxes import RemoteMailboxes
 from mailx.web.panel.pages.settings import SettingsPage
@@ -36,6 +37,7 @@ PAGES: tuple[type[Page], ...] = (
     Accounts,
     Blocks,
     Aliases,
+    Peers,
     Calls,
     Suppressions,
     Templates,

@@ -13,6 +13,7 @@ _MEANINGS = {
     "dkim:write": "make, activate and delete signing keys",
     "index:write": "build the search index anew",
     "keys:write": "replace, back up and restore the keys of domains: as good as the domains themselves",
+    "peers:write": "look for other servers, set their limits, forget and block them",
     "queue:write": "retry, hold, release, bounce and delete queued mail",
     "settings:write": "change settings, and read file and certificates again",
     "webhook:write": "change the suppression list",
