@@ -65,9 +65,6 @@ class Owns(Protocol):
     async def forms(self, envelope: Envelope, findings: Findings, users: Sequence[User]) -> Mapping[int, Own]:
         """What these accounts take. Raises Refused; then nothing was kept."""
 
-    def arrived(self, account: int) -> None:
-        """Called after the commit of what waits for the account; it does not fail."""
-
 
 class Places(Protocol):
     """Chooses mailboxes: ``core.first_contact``."""

@@ -292,10 +292,6 @@ class Reception:
                 )
                 self._arrivals.accepted(envelope, forms, findings, reached, outcomes)
             for form in forms.stored:
-                if form.waiting and self._owns is not None and isinstance(outcomes[form.ids[0]], Placed):
-                    with _guarded(envelope):
-                        self._owns.arrived(form.ids[0])
-            for form in forms.stored:
                 if form.waiting:
                     for account in form.ids:
                         self._waits(account)

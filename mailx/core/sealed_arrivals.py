@@ -52,7 +52,6 @@ class SealedArrivals:
         """``users`` has the keys of client-held accounts, ``held`` those of server-held ones; ``local`` knows our domains."""
         self._users = users
         self._held = held
-        self._waiting: list[Callable[[int], object]] = []
         self._sealers = sealers
         self._making = making
         self._blobs = blobs
@@ -62,15 +61,6 @@ class SealedArrivals:
     def wanted(self, users: Mapping[int, User]) -> Sequence[int]:
         """The accounts among ``users`` that hold keys."""
         return [id for id, user in users.items() if user.sealed]
-
-    def on_arrival(self, call: Callable[[int], object]) -> None:
-        """``call(account)`` whenever something waits for the account to be opened."""
-        self._waiting.append(call)
-
-    def arrived(self, account: int) -> None:
-        """Something waits for the account."""
-        for call in self._waiting:
-            call(account)
 
     async def forms(self, envelope: Envelope, findings: Findings, users: Sequence[User]) -> Mapping[int, Own]:
         """What these accounts take. Raises Refused, also where a key is missing: nothing is stored readable that should be sealed."""

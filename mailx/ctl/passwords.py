@@ -26,21 +26,43 @@ def read_password(session: Session, password_file: str | None, password_stdin: b
         from mailx.core import passwords
 
         return passwords.generate(), True
-    if password_stdin:
-        return _line(session, sys.stdin.readline(), "standard input"), False
-    if password_file is not None:
-        try:
-            with Path(password_file).open(encoding="utf-8") as file:
-                return _line(session, file.readline(), password_file), False
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise session.failed("password_file", f"{password_file} cannot be read: {reason}", "Name a readable file.") from None
+    given = _given(session, password_file, password_stdin)
+    if given:
+        return given, False
     try:
         return click.prompt("Password", hide_input=True, confirmation_prompt="The same again", err=True), False
     except click.Abort:
         click.echo(err=True)
         remedy = "Type it twice, or give --password-file FILE, --password-stdin or --generate."
         raise session.failed("no_password", "no password was given", remedy) from None
+
+
+def given_password(session: Session, password_file: str | None, password_stdin: bool, what: str) -> str:
+    """A password that there is already: typed once; ``what`` says which."""
+    if password_file is not None and password_stdin:
+        raise click.UsageError("Give one of --password-file and --password-stdin.")
+    given = _given(session, password_file, password_stdin)
+    if given:
+        return given
+    try:
+        return str(click.prompt(what, hide_input=True, err=True))
+    except click.Abort:
+        click.echo(err=True)
+        raise session.failed("no_password", "no password was given", "Type it, or give --password-file FILE or --password-stdin.") from None
+
+
+def _given(session: Session, password_file: str | None, password_stdin: bool) -> str:
+    """The password of the file or of standard input; "" where neither is asked for."""
+    if password_stdin:
+        return _line(session, sys.stdin.readline(), "standard input")
+    if password_file is None:
+        return ""
+    try:
+        with Path(password_file).open(encoding="utf-8") as file:
+            return _line(session, file.readline(), password_file)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise session.failed("password_file", f"{password_file} cannot be read: {reason}", "Name a readable file.") from None
 
 
 def _line(session: Session, line: str, source: str) -> str:

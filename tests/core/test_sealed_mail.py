@@ -220,7 +220,7 @@ class ArrivalTests(_Case):
     async def test_server_held_waits(self) -> None:
         bea, private = await self.here.server_held("bea@example.test")
         told: list[int] = []
-        self.here.arrivals.on_arrival(told.append)
+        self.here.reception.tell_of_waiting(told.append)
         await self.here.send(FROM_BOB, "bea@example.test", account=None, sender="bob@peer.example")
         self.assertEqual(await self.here.ring.world.contents(bea), [])
         self.assertEqual(told, [bea.id])
