@@ -19,6 +19,7 @@ from mailx.ctl.index import index
 from mailx.ctl.keys import key
 from mailx.ctl.peers import peer
 from mailx.ctl.queue import queue
+from mailx.ctl.sealing import seal
 from mailx.ctl.session import Group, Session, options, pass_session
 from mailx.ctl.suppressions import suppression
 from mailx.ctl.trace import trace
@@ -50,6 +51,7 @@ for group in (user, domain, alias, contact, block, blocklist, queue, dkim, key, 
 main.add_command(dns)
 main.add_command(trace)
 main.add_command(audit)
+user.add_command(seal)
 
 if __name__ == "__main__":
     main()

@@ -22,6 +22,7 @@ from mailx.core.admins import Admins
 from mailx.core.api_keys import READ, ApiKeys
 from mailx.core.audit import Actor, Log
 from mailx.core.block_lists import BlockLists
+from mailx.core.client_keys import ClientKeys
 from mailx.core.contacts import Contacts
 from mailx.core.domain_keys import DomainKeys
 from mailx.core.indexer import Indexer
@@ -33,6 +34,7 @@ from mailx.core.passwords import Busy
 from mailx.core.peer_control import PeerControl
 from mailx.core.queue import Queue as MailQueue
 from mailx.core.records import Records
+from mailx.core.sealed_accounts import SealedAccounts
 from mailx.core.settings import Settings
 from mailx.core.signing import Signing
 from mailx.core.suppressions import Suppressions
@@ -53,6 +55,7 @@ from mailx.ops.resources.keys import DomainKeyring
 from mailx.ops.resources.peers import PeerServers
 from mailx.ops.resources.query import JSON, Query
 from mailx.ops.resources.queue import Queue
+from mailx.ops.resources.sealing import Sealing
 from mailx.ops.resources.server import Server
 from mailx.ops.resources.settings import LiveSettings
 from mailx.ops.resources.shape import Shape, problem, shape_of
@@ -71,6 +74,7 @@ RESOURCES: dict[str, Any] = {
     "dkim": Dkim,
     "dns": Dns,
     "keys": DomainKeyring,
+    "sealing": Sealing,
     "keylogs": KeyLogs,
     "peers": PeerServers,
     "queue": Queue,
@@ -120,6 +124,8 @@ class Administration:
         domain_keys: DomainKeys | None = None,
         user_keys: UserKeys | None = None,
         key_backup: KeyBackup | None = None,
+        sealed_accounts: SealedAccounts | None = None,
+        client_keys: ClientKeys | None = None,
         key_log: KeyLog | None = None,
         log_witness: LogWitness | None = None,
         log_audit: LogAudit | None = None,
@@ -135,6 +141,7 @@ class Administration:
             "dkim": Dkim(signing, records),
             "dns": Dns(records),
             "keys": DomainKeyring(domain_keys, user_keys, key_backup),
+            "sealing": Sealing(accounts, sealed_accounts, client_keys, user_keys),
             "keylogs": KeyLogs(key_log, log_witness, log_audit),
             "peers": PeerServers(peers),
             "queue": Queue(queue),
