@@ -5,13 +5,13 @@ from urllib.parse import quote
 import click
 
 from mailx.ctl import output
-from mailx.ctl.session import Session, pass_session
+from mailx.ctl.session import Command, Session, pass_session
 
 _MARKS = {"ok": "proved", "note": "note", "wrong": "WRONG"}
 _FAILED = 1
 
 
-@click.command(short_help="Prove the history of an address or of a domain's keys.")
+@click.command(cls=Command, short_help="Prove the history of an address or of a domain's keys.")
 @click.argument("name")
 @pass_session
 def audit(session: Session, name: str) -> None:
@@ -39,7 +39,7 @@ def audit(session: Session, name: str) -> None:
         raise click.exceptions.Exit(_FAILED)
 
 
-@click.command(short_help="List the key logs of this server and those that it watches.")
+@click.command(cls=Command, short_help="List the key logs of this server and those that it watches.")
 @pass_session
 def logs(session: Session) -> None:
     """List the key logs of this server, and those of others with the last head that was seen."""
@@ -52,7 +52,7 @@ def logs(session: Session) -> None:
     session.say(answer, *(output.table(("DOMAIN", "LOG", "ENTRIES", "EPOCH", "SEEN"), rows) if rows else empty))
 
 
-@click.command(short_help="List evidence that key logs were forked.")
+@click.command(cls=Command, short_help="List evidence that key logs were forked.")
 @click.argument("domain", required=False)
 @pass_session
 def evidence(session: Session, domain: str | None) -> None:
