@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 from twisted.internet.threads import deferToThreadPool
 
-from mailx.config import Config
+from mailx.config import SMARTHOST, Config, Relay
 from mailx.core.accounts import Accounts
+from mailx.core.blocking import Blocking
 from mailx.core.bounces import Bounces
 from mailx.core.limits import SendLimits
 from mailx.core.outgoing import Outgoing
-from mailx.core.policy import BlockList, IPolicy, MessageSize
+from mailx.core.policy import IPolicy, MessageSize
 from mailx.core.progress import Progress
 from mailx.core.queue import Queue
 from mailx.core.reception import Reception
@@ -34,9 +35,26 @@ from mailx.store.blobs import Blobs
 from mailx.store.cipher import Cipher
 
 if TYPE_CHECKING:
+    from mailx.composition_federation import Identity
+    from mailx.composition_owners import Owners
+    from mailx.core.blocking import Lists
     from mailx.outbound.relays import Relays
 
 _GOODBYES = 1.0  # seconds that other servers have to answer QUIT when this one stops
+
+
+@frozen
+class Ground:
+    """What nearly everything stands on."""
+
+    settings: Settings
+    store: Store
+    cipher: Cipher
+    blobs: Blobs
+    accounts: Accounts
+    resolver: Resolver
+    identity: "Identity"
+    owners: "Owners"
 
 
 @frozen
@@ -60,18 +78,9 @@ class Post:
         await self.rerouting.start()
 
 
-async def open_post(
-    settings: Settings,
-    store: Store,
-    cipher: Cipher,
-    blobs: Blobs,
-    accounts: Accounts,
-    resolver: Resolver,
-    progress: Progress,
-    reactor: Any,
-    parts: AsyncExitStack,
-) -> Post:
+async def open_post(ground: Ground, progress: Progress, reactor: Any, parts: AsyncExitStack) -> Post:
     """Make it, with the couriers of the configuration; ``progress`` hears of every delivery."""
+    settings, store, cipher, accounts, identity = ground.settings, ground.store, ground.cipher, ground.accounts, ground.identity
     signing = Signing(store, cipher, accounts, reactor)
     await signing.load()
     config = settings.current  # nothing is awaited from here until the changes are watched
@@ -81,12 +90,13 @@ async def open_post(
     parts.push_async_callback(timeline.stop)
     threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
     outgoing = Outgoing(signing, hostname, threads)
-    couriers = _relays(config, resolver, Remembered(store, cipher), outgoing, reactor, parts)
-    routes = Routes(config.outbound, config.queue, config.smarthost)
+    couriers = _relays(config, ground.resolver, Remembered(store, cipher), outgoing, reactor, parts, identity)
+    federated = identity.peers.known if identity.federates else None
+    routes = Routes(config.outbound, config.queue, config.smarthost, federated=federated, retry=config.federation.retry)
     queue = Queue(
         store,
         cipher,
-        blobs,
+        ground.blobs,
         couriers.couriers,
         routes,
         config.queue,
@@ -101,11 +111,19 @@ async def open_post(
     settings.watch(["smarthost", "outbound", "queue"], rerouting.renew)
     parts.push_async_callback(rerouting.stop)
     srs = SRS(store, cipher)
-    return Post(resolver, outgoing, signing, timeline, srs, progress, queue, Bounces(hostname, accounts, timeline, reactor, srs), rerouting)
+    return Post(
+        ground.resolver, outgoing, signing, timeline, srs, progress, queue, Bounces(hostname, accounts, timeline, reactor, srs), rerouting
+    )
 
 
 def _relays(
-    config: Config, resolver: Resolver, remembered: Remembered, outgoing: Outgoing, reactor: Any, parts: AsyncExitStack
+    config: Config,
+    resolver: Resolver,
+    remembered: Remembered,
+    outgoing: Outgoing,
+    reactor: Any,
+    parts: AsyncExitStack,
+    identity: "Identity",
 ) -> "Relays":
     """The direct courier and one for each relay, with one pool of connections for all."""
     from mailx.outbound.courier import SMTPCourier
@@ -120,15 +138,21 @@ def _relays(
     own = [(config.server.interface, config.smtp.port)]
     direct = SMTPCourier(outbound, hostname, pool, outgoing, resolver, remembered, own, reactor)
     parts.push_async_callback(direct.stop)  # the pool, and so all relays' connections
-    return Relays(direct, lambda relay: RelayCourier(relay, pool, outgoing, resolver, reactor), relays(config))
+
+    def relay_courier(relay: Relay) -> Any:
+        courier = RelayCourier(relay, pool, outgoing, resolver, reactor)
+        return identity.choosing_at_smarthost(courier, outgoing, reactor) if relay.name == SMARTHOST else courier
+
+    return Relays(identity.choosing(direct, outgoing, reactor), relay_courier, relays(config))
 
 
-def policies(
-    settings: Settings, store: Store, accounts: Accounts, resolver: Resolver, reactor: Any, parts: AsyncExitStack
-) -> Sequence[IPolicy]:
+def policies(ground: Ground, block_lists: "Lists", reactor: Any, parts: AsyncExitStack) -> Sequence[IPolicy]:
     """What may object to mail, in the order of asking."""
+    settings, store, accounts, resolver = ground.settings, ground.store, ground.accounts, ground.resolver
     config = settings.current
-    every: list[IPolicy] = [MessageSize(config.smtp.message_size), BlockList(accounts)]
+    threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+    blocking = Blocking(accounts, block_lists, threads)
+    every: list[IPolicy] = [MessageSize(config.smtp.message_size), blocking]
     checks = config.checks
     if checks.spf != "off" or checks.dmarc != "off" or checks.dkim:
         from mailx.checks.authentication import Authentication

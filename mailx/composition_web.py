@@ -12,7 +12,8 @@ from typing import Any
 from attrs import frozen
 from twisted.application.service import IService
 
-from mailx.composition import Post
+from mailx.composition import Ground, Post
+from mailx.composition_federation import Acquaintance
 from mailx.core.accounts import Accounts
 from mailx.core.admin_sessions import Sessions
 from mailx.core.admins import Admins
@@ -26,6 +27,7 @@ from mailx.core.delivery_log import DeliveryLog
 from mailx.core.fates import Fates
 from mailx.core.figures import Figures
 from mailx.core.indexer import Indexer
+from mailx.core.key_backup import KeyBackup
 from mailx.core.passwords import Passwords
 from mailx.core.posting import Posting
 from mailx.core.probing import MailboxProbes
@@ -167,12 +169,20 @@ class House:
 
 
 def administer(
-    settings: Settings, accounts: Accounts, indexer: Indexer, post: Post, records: Records, people: People, after: Aftermath
+    ground: Ground,
+    indexer: Indexer,
+    post: Post,
+    records: Records,
+    people: People,
+    after: Aftermath,
+    acquaintance: Acquaintance,
+    reactor: Any,
 ) -> Administration:
     """The admin API, for the socket of ``mailxctl`` and for programs at the panel's port."""
+    identity = ground.identity
     return Administration(
-        accounts,
-        settings.current,
+        ground.accounts,
+        ground.settings.current,
         indexer,
         queue=post.queue,
         timeline=post.timeline,
@@ -182,7 +192,11 @@ def administer(
         api_keys=people.api_keys,
         audit=people.audit,
         suppressions=after.suppressions,
-        settings=settings,
+        settings=ground.settings,
+        domain_keys=identity.domain_keys,
+        user_keys=identity.user_keys,
+        key_backup=KeyBackup(identity.domain_keys, reactor),
+        peers=identity.control,
     )
 
 
@@ -208,7 +222,7 @@ def receiver(house: House, after: Aftermath, reactor: Any) -> IService:
     return service
 
 
-def panel(house: House, post: Post, people: People, after: Aftermath, reactor: Any) -> IService:
+def panel(house: House, post: Post, people: People, after: Aftermath, ground: Ground, acquaintance: Acquaintance, reactor: Any) -> IService:
     """The control panel at its port."""
     from mailx.imap.probe import IMAPProbe
     from mailx.outbound.probe import MailOutProbe
@@ -244,6 +258,7 @@ def panel(house: House, post: Post, people: People, after: Aftermath, reactor: A
         mail_out_probe=MailOutProbe(house.settings.current.server.hostname, post.outgoing, post.resolver, reactor),
         remote_mailboxes=RemoteMailboxes(house.store, house.cipher, probes),
         started=time(),
+        peers=ground.identity.control,
     )
     api = API(house.administration, people.api_keys)
     service: IService = PanelService(Panel(every, api=api), house.settings.current.panel, house.certificates, reactor)

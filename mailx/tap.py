@@ -24,7 +24,9 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from mailx import __version__
-from mailx.composition import Post, open_post, policies
+from mailx.composition import Ground, Post, open_post, policies
+from mailx.composition_federation import Acquaintance, federation_edges, open_contacts, open_identity
+from mailx.composition_owners import open_conversion, open_opening, open_owners, sealing
 from mailx.composition_web import (
     Aftermath,
     House,
@@ -52,6 +54,7 @@ from mailx.core.reception import Reception
 from mailx.core.records import Records
 from mailx.core.resolver import Resolver
 from mailx.core.settings import Settings, SettingsError
+from mailx.core.spans import Unusable as NoTraces
 from mailx.core.sweep import Sweep
 from mailx.core.tracing import Tracing
 from mailx.core.unix import SocketInUse
@@ -79,6 +82,7 @@ _EXPECTED = (
     SchemaError,
     StoreInUse,
     KeysError,
+    NoTraces,
     ForeignFiles,
     Unavailable,
     Unusable,
@@ -175,33 +179,42 @@ class MailX(MultiService):
         blobs = Blobs(str(data / "blobs"), cipher)
         blobs.claim()
 
-        accounts, access = await self._open_accounts(store, cipher)
+        accounts, passwords = await self._open_accounts(store, cipher)
         health.probes["store"] = accounts.totals
+        resolver = Resolver(settings.current.dns, reactor)
+        parts.push_async_callback(resolver.stop)
+        identity = await open_identity(settings, store, cipher, accounts, resolver, reactor, parts)
+        owners = await open_owners(settings, store, cipher, accounts, passwords, identity, reactor, parts)
+        ground = Ground(settings, store, cipher, blobs, accounts, resolver, identity, owners)
         people = await open_people(settings, store, cipher, reactor, parts)
-        mailboxes = Mailboxes(store, cipher, blobs, Changes(store), reactor, config.accounts.quota)
+        mailboxes = Mailboxes(store, cipher, blobs, Changes(store), reactor, config.accounts.quota, owners.keyring)
         await mailboxes.resume()
-        indexer = await self._open_index(store, cipher, blobs, mailboxes)
-        post, reception, after = await self._open_mail(settings, store, cipher, blobs, accounts)
+        index, indexer = await self._open_index(ground, mailboxes)
+        open_conversion(ground, index, reactor, parts)
+        post, reception, after, acquaintance = await self._open_mail(ground, mailboxes)
         first = await first_account(accounts, config.server.first_domain)  # before alerts, which may be mailed to it
+        recovery = await identity.domain_keys.ensure_all()
         people.admins.alerts = alerts = await open_alerts(settings, store, cipher, post, reception, after, tls, reactor, parts)
+        identity.alert_with(alerts)
         templates = await open_templates(settings, store, cipher, reactor, parts)
         for task in (Delay(reactor), Census(accounts, reactor)):
             task.start()
             parts.callback(task.stop)
 
-        records = Records(settings, post.signing, post.resolver, tls.certificate_for)
-        administration = administer(settings, accounts, indexer, post, records, people, after)
+        records = Records(settings, post.signing, resolver, tls.certificate_for)
+        administration = administer(ground, indexer, post, records, people, after, acquaintance, reactor)
         house = House(settings, store, cipher, accounts, reception, templates, alerts, records, tls, administration)
         self._open_edges(
             AdminService(config.admin.socket, administration, reactor),
-            *_edges(config, mailboxes, reception, access, tls, reactor, self._tracing),
-            *_web_edges(house, post, people, after, reactor),
+            *_edges(config, mailboxes, reception, owners.access, tls, reactor, self._tracing),
+            *federation_edges(ground, acquaintance, reception, post.queue, tls, reactor, parts),
+            *_web_edges(house, post, people, after, ground, acquaintance, reactor),
         )
         parts.callback(setattr, health, "phase", "stopping")
         health.phase = "running"
         _collect_less()
         log.info("Server started", event="server.started", version=__version__)
-        _tell(notice(config, tls.generated, first, people.set_up_code()))
+        _tell(notice(config, tls.generated, first, people.set_up_code(), recovery))
 
     def _prepare(self, data: Path) -> None:
         self._observer.open()
@@ -209,19 +222,18 @@ class MailX(MultiService):
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._reactor.suggestThreadPoolSize(self._config.server.threads)
 
-    async def _open_mail(
-        self, settings: Settings, store: Any, cipher: Cipher, blobs: Blobs, accounts: Accounts
-    ) -> tuple[Post, Reception, Aftermath]:
+    async def _open_mail(self, ground: Ground, mailboxes: Mailboxes) -> tuple[Post, Reception, Aftermath, Acquaintance]:
         """Mail in and out, and what comes after. It runs when this returns."""
-        reactor, parts = self._reactor, self._parts
-        resolver, progress = Resolver(settings.current.dns, reactor), Progress()
-        parts.push_async_callback(resolver.stop)
-        after = await open_aftermath(settings, store, cipher, resolver, progress, reactor, parts)
-        post = await open_post(settings, store, cipher, blobs, accounts, resolver, progress, reactor, parts)
-        reception = self._open_reception(settings, store, cipher, blobs, accounts, post)
+        settings, store, cipher = ground.settings, ground.store, ground.cipher
+        reactor, parts, progress = self._reactor, self._parts, Progress()
+        after = await open_aftermath(settings, store, cipher, ground.resolver, progress, reactor, parts)
+        post = await open_post(ground, progress, reactor, parts)
+        acquaintance = await open_contacts(ground, mailboxes, post.timeline, reactor, parts)
+        reception = self._open_reception(ground, post, acquaintance)
+        open_opening(ground, reception, reactor, parts)
         await post.start(reception)
         after.start()
-        return post, reception, after
+        return post, reception, after, acquaintance
 
     def _open_edges(self, *every: IService) -> None:
         edges = MultiService()
@@ -254,39 +266,38 @@ class MailX(MultiService):
             self._parts.push_async_callback(maybeDeferred, port.stopListening)
         return health
 
-    async def _open_accounts(self, store: Any, cipher: Cipher) -> tuple[Accounts, Access]:
+    async def _open_accounts(self, store: Any, cipher: Cipher) -> tuple[Accounts, Passwords]:
         config, reactor = self._config, self._reactor
         passwords = Passwords(reactor, reversible=config.smtp.cram_md5)
         self._parts.callback(passwords.stop)
         accounts = Accounts(store, cipher, config.accounts, passwords, reactor)
         await accounts.load()
-        access = Access(accounts, config.accounts, passwords, reactor)
-        self._parts.push_async_callback(access.stop)
-        return accounts, access
+        return accounts, passwords
 
-    async def _open_index(self, store: Any, cipher: Cipher, blobs: Blobs, mailboxes: Mailboxes) -> Indexer:
+    async def _open_index(self, ground: Ground, mailboxes: Mailboxes) -> tuple[Index, Indexer]:
+        store, cipher = ground.store, ground.cipher
         index_store = store
         if self._config.store.url.startswith("sqlite:"):
             index_store = await _open_index_store(Path(self._config.server.data) / "index.db", self._reactor)
             self._parts.push_async_callback(index_store.close)
         index = Index(index_store, cipher)
-        indexer = Indexer(store, index_store, index, cipher, blobs, self._reactor)
+        indexer = Indexer(store, index_store, index, cipher, ground.blobs, self._reactor)
         indexer.start()
         self._parts.push_async_callback(indexer.stop)
         mailboxes.search_with(index)
-        return indexer
+        return index, indexer
 
-    def _open_reception(self, settings: Settings, store: Any, cipher: Cipher, blobs: Blobs, accounts: Accounts, post: Post) -> Reception:
-        config, reactor = self._config, self._reactor
-        sweep = Sweep(store, blobs, reactor)
+    def _open_reception(self, ground: Ground, post: Post, acquaintance: Acquaintance) -> Reception:
+        config, reactor, seals = self._config, self._reactor, sealing(ground, self._reactor)
+        sweep = Sweep(ground.store, ground.blobs, reactor)
         sweep.start()
         self._parts.push_async_callback(sweep.stop)
         return Reception(
-            store,
-            cipher,
-            blobs,
-            accounts,
-            policies(settings, store, accounts, post.resolver, reactor, self._parts),
+            ground.store,
+            ground.cipher,
+            ground.blobs,
+            ground.accounts,
+            policies(ground, acquaintance.block_lists, reactor, self._parts),
             reactor,
             hostname=config.server.hostname,
             default_quota=config.accounts.quota,
@@ -297,6 +308,10 @@ class MailX(MultiService):
             timeline=post.timeline,
             srs=post.srs,
             progress=post.progress,
+            first_contact=acquaintance.first_contact,
+            outgoing=seals.outgoing,
+            arrivals=seals.arrivals,
+            keyring=ground.owners.keyring,
         )
 
     def _failed(self, failure: Failure) -> None:
@@ -365,13 +380,15 @@ def _edges(
         yield IMAPService(imap, config.server, mailboxes, reception, access, tls, reactor, tracing)
 
 
-def _web_edges(house: House, post: Post, people: People, after: Aftermath, reactor: Any) -> Iterator[IService]:
+def _web_edges(
+    house: House, post: Post, people: People, after: Aftermath, ground: Ground, acquaintance: Acquaintance, reactor: Any
+) -> Iterator[IService]:
     """The same for those over HTTP."""
     config = house.settings.current
     if config.webhook.port:
         yield receiver(house, after, reactor)
     if config.panel.port:
-        yield panel(house, post, people, after, reactor)
+        yield panel(house, post, people, after, ground, acquaintance, reactor)
 
 
 def _collect_less() -> None:

@@ -121,6 +121,11 @@ class Peers:
         """What an administrator set for ``domain``. Memory only."""
         return self._own.get(domain, PeerSettings())
 
+    def believed(self, domain: str) -> tuple[bytes, ...]:
+        """The keys of ``domain`` that are believed, as far as memory knows."""
+        known = self._static.get(domain) or self._cache.get(domain)
+        return () if known is None else known.keys(self._now())
+
     def hash(self, domain: str) -> bytes:
         """What rows about ``domain`` are found by."""
         return self._book.hash(domain)

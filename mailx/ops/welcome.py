@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -52,10 +52,13 @@ async def first_account(accounts: Accounts, domain: str) -> FirstAccount | None:
     return first
 
 
-def notice(config: Config, certificate: Path | None, first: FirstAccount | None, code: str = "") -> str:
+def notice(
+    config: Config, certificate: Path | None, first: FirstAccount | None, code: str = "", recovery: Mapping[str, str] | None = None
+) -> str:
     """What listens where; after a first start also the account and what to try.
 
-    ``certificate`` is the self-signed one. ``code`` sets up the first administrator; empty: there is one.
+    ``certificate`` is the self-signed one. ``code`` sets up the first administrator; empty: there is one. ``recovery``: the
+    recovery keys of domains whose keys were just made, in the only copy.
     """
     lines = ["", f"MailX {__version__} is running.", ""]
     lines += [f"  {_label(config, setting):<30} {_where(interface, port)}" for setting, interface, port in listeners(config)]
@@ -67,6 +70,9 @@ def notice(config: Config, certificate: Path | None, first: FirstAccount | None,
         lines += ["", f"  {'account':<30} {first.address}", f"  {'password':<30} {first.password}  (shown this once)"]
     if code and config.panel.port:
         lines += ["", f"  {'set up the administrator at':<30} {panel_url(config)}", f"  {'with the code':<30} {code}"]
+    if recovery:
+        lines += ["", "Recovery keys, shown this once. Write them down and keep them away from the server:", ""]
+        lines += [line for domain, key in recovery.items() for line in (f"  {domain}", f"    {key}")]
     if first is not None:
         lines += ["", "Try it in another terminal:", "", *_commands(config, certificate, first)]
     return "\n".join([*lines, "", ""])

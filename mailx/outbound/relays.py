@@ -1,21 +1,21 @@
 """The couriers of all relays, in step with the settings: those that changed are replaced, and end what they do."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from mailx.config import Relay
 from mailx.core.courier import ICourier
 from mailx.core.routes import DIRECT
-from mailx.outbound.relay import RelayCourier
 
 
 class Relays:
     """``couriers`` by the name of their relay, with ``direct`` for what goes through none."""
 
-    def __init__(self, direct: ICourier, make: Callable[[Relay], RelayCourier], relays: Iterable[Relay]) -> None:
+    def __init__(self, direct: ICourier, make: Callable[[Relay], Any], relays: Iterable[Relay]) -> None:
         self._direct = direct
         self._make = make
-        self._made: dict[str, tuple[Relay, RelayCourier]] = {}
-        self._replaced: list[RelayCourier] = []
+        self._made: dict[str, tuple[Relay, Any]] = {}
+        self._replaced: list[Any] = []
         self.renew(relays)
 
     @property

@@ -1,0 +1,289 @@
+"""Federation and identity put together: keys, other MailX servers, channels, sealing, who may write, and the edges of all that.
+
+Like :mod:`mailx.composition` for mail out: the parts are made in the order of their needs, and ``parts`` closes them in the
+reverse order. ``open_identity`` comes before mail out, which asks it which way mail goes; ``open_contacts`` and ``sealing`` before
+reception, which asks them where mail belongs and in which form; ``edges`` last, since what comes in must find everything else.
+"""
+
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from time import time
+from typing import Any
+
+from attrs import frozen
+from twisted.application.service import IService
+
+from mailx.composition import Ground
+from mailx.core.accounts import Accounts
+from mailx.core.alerts import Alerts
+from mailx.core.block_lists import BlockLists
+from mailx.core.choosing import Choosing
+from mailx.core.contacts import Contacts
+from mailx.core.discovery import Discovery
+from mailx.core.domain_keys import DomainKeys
+from mailx.core.first_contact import FirstContact
+from mailx.core.key_log import KeyLog
+from mailx.core.keystore import SealedKeystore
+from mailx.core.list_fetch import ListFetcher
+from mailx.core.log_gossip import LogGossip
+from mailx.core.log_witness import LogWitness
+from mailx.core.mailboxes import Mailboxes
+from mailx.core.outgoing import Outgoing
+from mailx.core.peer_control import PeerControl
+from mailx.core.peer_figures import PeerCounting
+from mailx.core.peers import Peers
+from mailx.core.publication import Publication
+from mailx.core.queue import Queue
+from mailx.core.reception import Reception
+from mailx.core.remote_keys import RemoteKeys
+from mailx.core.resolver import Resolver
+from mailx.core.settings import Settings
+from mailx.core.spans import Spans
+from mailx.core.timeline import Timeline
+from mailx.core.transfers import Transfers
+from mailx.core.user_keys import UserKeys
+from mailx.federation.asking import ChannelAsking
+from mailx.federation.buckets import Buckets
+from mailx.federation.certificates import Certificates as PeerCertificates
+from mailx.federation.connect import Connector
+from mailx.federation.link import LinkLimits
+from mailx.federation.log_source import LogSource
+from mailx.federation.pool import Pool
+from mailx.federation.well_known import WellKnown as DocumentFetcher
+from mailx.ops.certificates import Certificates
+from mailx.store import Store
+from mailx.store.cipher import Cipher
+
+_CAPABILITIES = ("seal", "log")
+_CONNECT_SECONDS = 5.0  # that mail for the smart host waits to learn whether its domain has a MailX server
+
+
+@frozen
+class Identity:
+    """Who we are, who others are, and the channels between us."""
+
+    settings: Settings
+    accounts: Accounts
+    domain_keys: DomainKeys
+    user_keys: UserKeys
+    peers: Peers
+    counting: PeerCounting
+    control: PeerControl
+    remote_keys: RemoteKeys
+    key_log: KeyLog
+    witness: LogWitness
+    gossip: LogGossip
+    transfers: Transfers
+    certificates: PeerCertificates
+    buckets: Buckets
+    limits: LinkLimits
+    pool: Pool
+    spans: Spans
+
+    @property
+    def federates(self) -> bool:
+        """Whether mail comes and goes by federation at all."""
+        return bool(self.settings.current.federation.port)
+
+    def alert_with(self, alerts: Alerts) -> None:
+        """Tell administrators of forged keys and logs by ``alerts``."""
+        self.peers.alerts = self.remote_keys.alerts = self.witness.alerts = self.gossip.alerts = alerts
+
+    def choosing(self, other: Any, outgoing: Outgoing, reactor: Any, seconds: float | None = None) -> Any:
+        """The courier that takes the place of ``other``; that one itself when nothing goes by federation."""
+        if not self.federates:
+            return other
+        from mailx.federation.courier import PeerCourier
+
+        courier = PeerCourier(
+            self.pool,
+            self.peers,
+            self.transfers,
+            outgoing,
+            self.domain_keys.signer,
+            reactor,
+            local=self.accounts.local,
+            domains=self.domain_keys.domains,
+            hostname=self.settings.current.server.hostname,
+            step=self.spans.step,
+        )
+        return Choosing(self.peers, courier, other, seconds=seconds)
+
+    def choosing_at_smarthost(self, other: Any, outgoing: Outgoing, reactor: Any) -> Any:
+        """The same for the courier of the smart host, whose mail may be for any domain."""
+        return self.choosing(other, outgoing, reactor, _CONNECT_SECONDS)
+
+
+async def open_identity(
+    settings: Settings, store: Store, cipher: Cipher, accounts: Accounts, resolver: Resolver, reactor: Any, parts: AsyncExitStack
+) -> Identity:
+    """When the directory is loaded. Raises Unavailable."""
+    config = settings.current
+    publication = Publication(settings, _CAPABILITIES)
+    domain_keys = DomainKeys(store, SealedKeystore(cipher), accounts, publication, reactor)
+    await domain_keys.load()
+    domain_keys.start()
+    parts.push_async_callback(domain_keys.stop)
+    user_keys = UserKeys(store, accounts, domain_keys, reactor)
+    await user_keys.load()
+    user_keys.start()
+    parts.push_async_callback(user_keys.stop)
+    fetcher = DocumentFetcher(resolver, settings, reactor)
+    peers = Peers(store, cipher, settings, reactor, discoverer=Discovery(resolver, fetcher, settings, reactor), local=accounts.local)
+    await peers.load()
+    parts.callback(peers.stop)
+    counting = PeerCounting(store, peers.hash, reactor)
+    counting.start()
+    parts.push_async_callback(counting.stop)
+    transfers = Transfers(store, cipher, reactor)
+    transfers.start()
+    parts.callback(transfers.stop)
+    key_log = KeyLog(store=store, keys=domain_keys, statements=user_keys.statements)
+    witness = LogWitness(store=store, cipher=cipher)
+    source = LogSource()
+    gossip = LogGossip(key_log=key_log, witness=witness, believed=peers.believed, source=source)
+    parts.push_async_callback(gossip.stop)
+    federation = config.federation
+    limits = LinkLimits(
+        timeout=federation.timeout,
+        idle=federation.idle_seconds,
+        calls=2 * federation.transfers + 8,
+        message_size=federation.message_size,
+    )
+    certificates = PeerCertificates(domain_keys.signer, time)
+    connector = Connector(
+        trust=peers,
+        identities=certificates,
+        resolver=resolver,
+        networks=lambda: settings.current.federation.networks,
+        limits=limits,
+        reactor=reactor,
+        greeter=gossip,
+    )
+    pool = Pool(connector, lambda: settings.current.federation.transfers)
+    parts.callback(pool.stop)
+    source.asking = asking = ChannelAsking(pool, peers, domain_keys.domains)
+    spans = Spans(config.traces, config.server.hostname)
+    parts.push_async_callback(spans.stop)
+    return Identity(
+        settings,
+        accounts,
+        domain_keys,
+        user_keys,
+        peers,
+        counting,
+        PeerControl(peers, counting),
+        RemoteKeys(store, cipher, peers, reactor, asking=asking),
+        key_log,
+        witness,
+        gossip,
+        transfers,
+        certificates,
+        Buckets(lambda: settings.current.federation, peers.limits, reactor.seconds),
+        limits,
+        pool,
+        spans,
+    )
+
+
+@frozen
+class Acquaintance:
+    """Who may write to whom, and where a stranger's first message goes."""
+
+    contacts: Contacts
+    block_lists: BlockLists
+    first_contact: FirstContact
+
+
+async def open_contacts(ground: Ground, mailboxes: Mailboxes, timeline: Timeline, reactor: Any, parts: AsyncExitStack) -> Acquaintance:
+    """Before reception. Raises Unavailable."""
+    settings, store, cipher, accounts = ground.settings, ground.store, ground.cipher, ground.accounts
+    contacts = Contacts(store, cipher, accounts, settings, reactor)
+    parts.push_async_callback(contacts.stop)
+    fetcher = ListFetcher(ground.resolver, settings.current.contacts.list_networks, reactor)
+    block_lists = BlockLists(store, cipher, accounts, settings, fetcher, reactor)
+    await block_lists.load()
+    block_lists.start()
+    parts.push_async_callback(block_lists.stop)
+    return Acquaintance(contacts, block_lists, FirstContact(contacts, accounts, mailboxes, timeline, reactor))
+
+
+def federation_edges(
+    ground: Ground,
+    acquaintance: Acquaintance,
+    reception: Reception,
+    queue: Queue,
+    tls: Certificates,
+    reactor: Any,
+    parts: AsyncExitStack,
+) -> Iterator[IService]:
+    """The federation port and the public site, where they are turned on."""
+    identity, owners, config = ground.identity, ground.owners, ground.settings.current
+    if identity.federates:
+        yield _peer_server(identity, acquaintance, reception, queue, reactor, parts)
+    if config.federation.https_port:
+        from mailx.web.public.enrolment import Identity as Keys
+        from mailx.web.public.log import LogPart
+        from mailx.web.public.part import Part
+        from mailx.web.public.service import PublicService
+        from mailx.web.public.site import PublicSite
+        from mailx.web.public.well_known import WellKnown
+
+        every: list[Part] = [
+            WellKnown(identity.domain_keys.published),
+            LogPart(key_log=identity.key_log),
+            Keys(identity.user_keys, owners.client_keys, owners.access),
+        ]
+        site = PublicSite(every, reactor)
+        service: IService = PublicService(site, config.server.interface, config.federation.https_port, tls, reactor)
+        yield service
+
+
+def _peer_server(
+    identity: Identity, acquaintance: Acquaintance, reception: Reception, queue: Queue, reactor: Any, parts: AsyncExitStack
+) -> IService:
+    from mailx.core.waking import Waking
+    from mailx.federation.contact_service import ContactService
+    from mailx.federation.discovery_service import DiscoveryService
+    from mailx.federation.listener import PeerListener
+    from mailx.federation.log_methods import LogMethods
+    from mailx.federation.receiving import Delivery
+    from mailx.federation.server import PeerServer
+
+    config = identity.settings.current
+    federation = config.federation
+
+    async def hosts(domain: str) -> set[str]:
+        peer = await identity.peers.find(domain)
+        return set() if peer is None else {host for host, _ in peer.servers}
+
+    delivery = Delivery(
+        reception,
+        identity.transfers,
+        identity.domain_keys.signer,
+        identity.peers,
+        reactor,
+        hostname=config.server.hostname,
+        settings=lambda: identity.settings.current.federation,
+        port=federation.port,
+        admission=identity.buckets,
+        hosts=hosts,
+        accepting=identity.spans.accepting,
+    )
+    parts.callback(delivery.stop)
+    methods = LogMethods(key_log=identity.key_log, gossip=identity.gossip).methods
+    discovery = DiscoveryService(identity.domain_keys, identity.user_keys, reactor, separator=config.accounts.separator, more=methods)
+    contact = ContactService(identity.peers, acquaintance.contacts, reactor)
+    listener = PeerListener(
+        services={service.name: service for service in (delivery, discovery, contact)},
+        trust=identity.peers,
+        identities=identity.certificates,
+        buckets=identity.buckets,
+        max_connections=federation.max_connections,
+        limits=identity.limits,
+        reactor=reactor,
+        greeter=identity.gossip,
+    )
+    listener.on_channel(Waking(queue, reactor.seconds).connected)
+    server: IService = PeerServer(listener, config.server.interface, federation.port, federation.shutdown_seconds, reactor)
+    return server
