@@ -104,11 +104,11 @@ def require_verdicts(there: MailX) -> None:
 
 def measure(here: MailX, there: MailX, count: int, rate: float, sessions: int) -> dict[str, float]:
     """Submit ``count`` messages, ``rate`` a second (0: as fast as they are taken); latencies in seconds."""
-    every = (submitted(message, f"u1@{DOMAIN}") for message in Corpus().messages(count))
+    every = (submitted(message, f"u1@{here.domain}") for message in Corpus().messages(count))
     contents = [b"X-Number: %d\r\n" % number + message.replace(b"\r\n.", b"\r\n..") for number, message in enumerate(every)]
     watches = [Watch(there, user) for user in range(1, READERS + 1)]
-    connections = connect(here.ports["submission"], [f"u{user}@{DOMAIN}" for user in range(1, READERS + 1)], sessions)
-    sent = Load(connections, count, lambda number: contents[number], lambda number: f"u{number % READERS + 1}@{THERE}", rate).run()
+    connections = connect(here.ports["submission"], [f"u{user}@{here.domain}" for user in range(1, READERS + 1)], sessions)
+    sent = Load(connections, count, lambda number: contents[number], lambda number: f"u{number % READERS + 1}@{there.domain}", rate).run()
     deadline = time.monotonic() + 300
     while (arrived := sum(watch.count() for watch in watches)) < count:
         if time.monotonic() > deadline:
