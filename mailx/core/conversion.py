@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -66,7 +67,7 @@ class Conversion:
         self._settle = settle
         self._running: dict[int, Deferred[None]] = {}
         self._sleeping: set[Deferred[None]] = set()
-        self._replaced: set[str] = set()
+        self._replaced: dict[str, IDelayedCall] = {}  # files that go soon
         self._stopped = False
 
     def start(self) -> None:
@@ -80,7 +81,10 @@ class Conversion:
             sleeping.cancel()
         for running in list(self._running.values()):
             await followed(running)
-        await self._threads(self._unlink, list(self._replaced))
+        replaced, self._replaced = self._replaced, {}
+        for call in replaced.values():
+            call.cancel()
+        await self._threads(self._unlink, list(replaced))
 
     async def through(self, account: int) -> None:
         """Returns when nothing runs for the account; for tests and tools."""
@@ -158,8 +162,7 @@ class Conversion:
         if not done and file is not None:
             await self._threads(file.discard)
         if replaced is not None:
-            self._replaced.add(replaced)
-            self._reactor.callLater(_UNLINK_AFTER, self._unlink_soon, replaced)
+            self._replaced[replaced] = self._reactor.callLater(_UNLINK_AFTER, self._unlink_soon, replaced)
         return int(done)
 
     def _made(self, account: int, held: Held, vault: Vault, sealing: bool) -> Made:
@@ -181,13 +184,12 @@ class Conversion:
         return Converted(held.id, seal_summary(new, held.guid, data), stored, name, sealing, hashes), file
 
     def _unlink_soon(self, name: str) -> None:
-        if name in self._replaced and not self._stopped:
-            self._threads(self._unlink, [name]).addErrback(_not_removed)
+        self._replaced.pop(name, None)
+        self._threads(self._unlink, [name]).addErrback(_not_removed)
 
     def _unlink(self, names: list[str]) -> None:
         for name in names:
             self._blobs.unlink(name)
-            self._replaced.discard(name)
 
     async def _sleep(self, seconds: float) -> None:
         if self._stopped:

@@ -100,7 +100,7 @@ class SealedAccounts:
                 secret = wrapping.app_secret(password) or b""
                 key = wrapping.unwrap(wrapping.seed_of(secret, found.salt), user.id, found.wrapped or b"")
             else:
-                key = await self._unwrapped(user.id, password, "")
+                key, _ = await self._unwrapped(user.id, password, "")
             opened = wrapping.unpack(key, user.id, keys.bundle)
         except WrongSecret:
             log.error("The keys of a sealed account do not open", event="keyring.not_opened", user_id=user.id)
@@ -108,8 +108,8 @@ class SealedAccounts:
         await self._keyring.put(opened)
         return True
 
-    async def _unwrapped(self, account: int, password: str, recovery: str) -> bytes:
-        """The account key, by the password or by the recovery code; raises WrongSecret."""
+    async def _unwrapped(self, account: int, password: str, recovery: str) -> tuple[bytes, Wrap]:
+        """The account key, by the password or by the recovery code, and what wrapped it; raises WrongSecret."""
         if password:
             wrap = await self._store.read(account_keys.wrap, account, PASSWORD)
             if wrap is None:
@@ -124,7 +124,7 @@ class SealedAccounts:
             if wrap is None or secret is None:
                 raise WrongSecret
             seed = wrapping.seed_of(secret, wrap.salt)
-        return wrapping.unwrap(seed, account, wrap.wrapped)
+        return wrapping.unwrap(seed, account, wrap.wrapped), wrap
 
     # What administrators change
 
@@ -160,7 +160,7 @@ class SealedAccounts:
     async def open_for_good(self, address: str | Address, password: str = "", recovery: str = "") -> None:
         """Make a sealed account ordinary again; its mail is opened in the background."""
         user, keys = await self._held(address)
-        key = await self._proved(user, password, recovery)
+        key, _ = await self._proved(user, password, recovery)
         opened = wrapping.unpack(key, user.id, keys.bundle)
         audit.note(target=str(user.address), before={"sealed": SERVER}, after={"sealed": ""})
         await self._accounts.change(account_keys.advance, user.id, account_keys.OPENING, 0)
@@ -179,7 +179,7 @@ class SealedAccounts:
     async def recovery_code(self, address: str | Address, password: str) -> str:
         """A new recovery code in place of the old one; it is told once."""
         user, _ = await self._held(address)
-        key = await self._proved(user, password, "")
+        key, _ = await self._proved(user, password, "")
         code, wrap = _recovery(user.id, key)
         audit.note(target=str(user.address), after={"recovery": audit.HIDDEN})
         await self._accounts.change(account_keys.set_wrap, user.id, wrap, int(time()))
@@ -198,16 +198,15 @@ class SealedAccounts:
         if not old and not recovery and lose:
             return await self._renew(user, new)
         try:
-            key = await self._proved(user, old, recovery)
+            key, was = await self._proved(user, old, recovery)
         except DirectoryError:
             if not lose:
                 raise
             return await self._renew(user, new)
-        wraps = [wrap for kind in (PASSWORD, RECOVERY) if (wrap := await self._store.read(account_keys.wrap, user.id, kind)) is not None]
         login = await self._accounts.credentials.fresh(new, proofs=False)
         wrap = await self._password(user.id, key, new)
         audit.note(target=str(user.address), after={"password": audit.HIDDEN})
-        if not await self._accounts.change(account_keys.change_password, user.id, wraps, wrap, login, int(time())):
+        if not await self._accounts.change(account_keys.change_password, user.id, was, wrap, login, int(time())):
             raise DirectoryError("exists", "the password was changed meanwhile", "Look whether the new one is good, or try again.")
         self._accounts.pardon(user)
         log.info("Password changed", event="account.password", user_id=user.id, email=str(user.address))
@@ -235,7 +234,7 @@ class SealedAccounts:
     async def held_key(self, address: str | Address, password: str = "") -> tuple[User, bytes | None]:
         """The account, and its account key if it is sealed here: for whoever wraps it for another credential."""
         user = (await self._accounts.find(address)).user
-        return user, await self._proved(user, password, "") if user.sealed == SERVER else None
+        return user, (await self._proved(user, password, ""))[0] if user.sealed == SERVER else None
 
     async def _held(self, address: str | Address) -> tuple[User, Keys]:
         user = (await self._accounts.find(address)).user
@@ -244,8 +243,8 @@ class SealedAccounts:
             raise DirectoryError("not_found", f"{user.address} is not sealed by this server", "`mailxctl user show` tells.")
         return user, keys
 
-    async def _proved(self, user: User, password: str, recovery: str) -> bytes:
-        """The account key; raises DirectoryError unless the password or the code is right."""
+    async def _proved(self, user: User, password: str, recovery: str) -> tuple[bytes, Wrap]:
+        """The account key, and what wrapped it; raises DirectoryError unless the password or the code is right."""
         if not password and not recovery:
             raise DirectoryError("invalid", f"the mail of {user.address} is sealed under its password", LOST_WITHOUT)
         try:

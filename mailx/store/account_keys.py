@@ -132,9 +132,11 @@ def set_wrap(txn: Txn, account: int, new: Wrap, now: int) -> None:
     )
 
 
-def change_password(txn: Txn, account: int, old: Sequence[Wrap], new: Wrap, login: Login, now: int) -> bool:
-    """Exchange the password, if what was unwrapped to make ``new`` (one of ``old``) is still what wraps the key."""
-    if not any(wrap(txn, account, each.kind) == each for each in old):
+def change_password(txn: Txn, account: int, old: Wrap, new: Wrap, login: Login, now: int) -> bool:
+    """Exchange the password, if what was unwrapped to make ``new`` still wraps the key."""
+    if txn.dialect == "postgresql":
+        txn.one("SELECT 1 FROM accounts WHERE id = ? FOR UPDATE", (account,))
+    if wrap(txn, account, old.kind) != old:
         return False
     accounts.set_credentials(txn, account, login.sealed, login.guid)
     set_wrap(txn, account, new, now)

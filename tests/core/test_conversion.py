@@ -1,0 +1,112 @@
+"""The mail that an account has already, sealed when the account is, and opened again."""
+
+from typing import ClassVar
+
+from mailx.mail.reply import Unavailable
+from tests.core.owners_scene import ADDRESS, PASSWORD
+from tests.core.test_sealed_accounts import Case, mail
+
+
+class Converting(Case):
+    """Older mail, there and back."""
+
+    async def test_there(self) -> None:
+        here = self.here
+        user, other = await here.world.user(ADDRESS), await here.world.user("bob@example.test")
+        await here.world.deliver(ADDRESS, mail(1))
+        await here.world.deliver(ADDRESS, mail(2, more="In-Reply-To: <1@example.org>\r\n"))
+        await here.world.deliver([ADDRESS, "bob@example.test"], mail(3))
+        await here.world.deliver(ADDRESS, mail(4, "x" * 300_000))
+        before = await here.rows(user)
+        old = await here.texts(user)
+        await here.seal(user)
+        user = await here.login(await here.now(user))
+        after = await here.rows(user)
+        self.assertEqual([row.uid for row in before], [row.uid for row in after])
+        self.assertEqual([row.thread_id for row in before], [row.thread_id for row in after])
+        self.assertEqual([row.guid for row in before], [row.guid for row in after])
+        self.assertEqual(await here.texts(user), old)
+        await here.world.file(user, mail(5, more="In-Reply-To: <2@example.org>\r\n"))
+        self.assertEqual((await here.rows(user))[-1].thread_id, before[0].thread_id)
+        here.logout(user)
+        self.assertEqual(await here.rows(user), [])
+        self.assertIn(b"quicksilver 3", (await here.texts(other))[0])
+
+        def hashes(txn: object) -> list[tuple[bytes]]:
+            return txn.all("SELECT hash FROM threads WHERE account_id = ?", (user.id,))  # type: ignore[attr-defined,no-any-return]
+
+        self.assertEqual({len(hash) for (hash,) in await here.world.store.read(hashes)}, {17})
+
+    async def test_and_back(self) -> None:
+        here = self.here
+        user = await here.sealed_user(logged_in=True)
+        await here.world.file(user, mail(1))
+        await here.world.file(user, mail(2, "x" * 300_000))
+        here.keyring.drop(user.id)
+        await here.world.deliver(ADDRESS, mail(3))
+        await self.refused(here.sealed.open_for_good(ADDRESS, "wrong"), "not the password")
+        await here.sealed.open_for_good(ADDRESS, PASSWORD)
+        await here.conversion.through(user.id)
+        user = await here.now(user)
+        self.assertEqual((user.sealed, here.keyring.get(user.id)), ("", None))
+        texts = await here.texts(user)
+        self.assertEqual(len(texts), 3)
+        await here.world.deliver(ADDRESS, mail(4))
+        self.assertEqual(len(await here.texts(user)), 4)
+        self.assertEqual(here.ring.users.holder(user.id), "")
+        await here.login(user)
+
+    async def test_a_stop_between(self) -> None:
+        here = self.here
+        user = await here.world.user(ADDRESS)
+        for number in range(70):
+            await here.world.deliver(ADDRESS, mail(number))
+        texts = await here.texts(user)
+        stopping = here.conversion
+        one, count = stopping._one, 0
+
+        async def some(*args: object) -> int:
+            nonlocal count
+            count += 1
+            if count > 40:
+                stopping._stopped = True
+                return 0
+            return await one(*args)  # type: ignore[arg-type]
+
+        self.patch(stopping, "_one", some)
+        await here.seal(user)
+        user = await here.login(await here.now(user))
+        self.assertEqual(await here.texts(user), texts)  # half and half
+        self.patch(stopping, "_one", one)
+        stopping._stopped = False
+        here.logout(user)
+        user = await here.login(user)
+        await here.conversion.through(user.id)
+        self.assertEqual(await here.texts(user), texts)
+        here.logout(user)
+        self.assertEqual(await here.rows(user), [])
+
+    async def test_only_ordinary_accounts_and_by_their_password(self) -> None:
+        user = await self.here.world.user(ADDRESS)
+        await self.refused(self.here.sealed.seal(ADDRESS, "wrong"), "not the password")
+        await self.here.seal(user)
+        await self.refused(self.here.sealed.seal(ADDRESS, PASSWORD), "already")
+        await self.refused(self.here.sealed.open_for_good("bob@example.test", PASSWORD), "no account")
+
+    async def test_attested_after_a_crash(self) -> None:
+        user = await self.here.world.user(ADDRESS)
+
+        async def crash(account: int) -> None:
+            raise Unavailable("the process ended")
+
+        self.patch(self.here.sealed, "_bind", crash)
+        with self.assertRaises(Unavailable):
+            await self.here.sealed.seal(ADDRESS, PASSWORD)
+        self.assertEqual(self.here.ring.users.holder(user.id), "")
+        del self.here.sealed._bind
+        await self.here.sealed.load()
+        self.assertEqual(self.here.ring.users.holder(user.id), "server")
+
+
+class ConvertingPostgreSQL(Converting):
+    options: ClassVar[dict[str, str]] = {"engine": "postgresql"}
