@@ -14,6 +14,8 @@ from mailx.core import spf_reading
 from mailx.core.dkim import publishes
 from mailx.core.resolver import Answer, DNSFailure, Resolver
 from mailx.core.signing import Key
+from mailx.identity import documents
+from mailx.identity.encoding import Malformed
 from mailx.mail import dmarc
 from mailx.mail.printable import printable
 from mailx.mail.records import THIS_SERVER, UNWANTED, Page, Record, quoted
@@ -59,6 +61,7 @@ class Published:
             "tlsa": self._tlsa,
             "srv": self._srv,
             "host": self._alias,
+            "mailx": self._mailx,
             "unwanted": self._unwanted,
         }
 
@@ -224,6 +227,26 @@ class Published:
         if not addresses:
             return Finding(record, MISSING, _shown(f"{name}." for name in answer.records))
         return Finding(record, OK, _shown(f"{name}." for name in answer.records) or _shown(addresses))
+
+    async def _mailx(self, record: Record) -> Finding:
+        answer = await self._resolver.query(record.name, "TXT")
+        texts = await self._texts(record.name)
+        ours = [text for each in texts if documents.is_record(text := each.decode("utf-8", "replace"))]
+        seen = _shown_texts(texts)
+        if not ours:
+            return Finding(record, MISSING, seen)
+        if len(ours) > 1:
+            return Finding(record, DIFFERENT, seen, "There must be one record of this kind: others find none.")
+        try:
+            found, wanted = documents.parse_record(ours[0]), documents.parse_record(record.value)
+        except Malformed as error:
+            return Finding(record, DIFFERENT, seen, f"Other servers cannot read it: {error}.")
+        if found.key != wanted.key:
+            return Finding(record, DIFFERENT, seen, "It has another key than the domain has now: other servers may refuse it.")
+        if found.servers != wanted.servers:
+            return Finding(record, DIFFERENT, seen, "It leads to other servers.")
+        unsigned = self._resolver.validating and not answer.secure
+        return Finding(record, OK, seen, "The zone is not signed: others take the key from the domain's website." if unsigned else "")
 
     async def _unwanted(self, record: Record) -> Finding:
         texts = await self._texts(record.name)

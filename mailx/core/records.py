@@ -26,12 +26,22 @@ class Records:
     """What the domains of this server should publish.
 
     ``certificate`` gives the certificate (DER) that port 25 shows for a host name, None if that cannot be known here.
+    ``federation`` gives the text of the record that leads other MailX servers here, empty where there should be none; it raises
+    KeyError for a domain without a key.
     """
 
-    def __init__(self, settings: Settings, signing: Signing, resolver: Resolver, certificate: Callable[[str], bytes | None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        signing: Signing,
+        resolver: Resolver,
+        certificate: Callable[[str], bytes | None],
+        federation: Callable[[str], str] | None = None,
+    ) -> None:
         self._in_force = settings
         self._signing = signing
         self._certificate = certificate
+        self._text = federation
         self._host = settings.current.server.hostname
         self._published = Published(resolver, self._host)
 
@@ -47,6 +57,7 @@ class Records:
             *self._reports(domain, policy),
             *self._tlsa(),
             *self._services(domain),
+            *self._federation(domain),
             *self._settings(domain),
         )
         return Page(domain, records, f"https://mta-sts.{domain}/.well-known/mta-sts.txt", policy)
@@ -128,9 +139,18 @@ class Records:
         for name, programs in (("autoconfig", "Thunderbird and others"), ("autodiscover", "Outlook")):
             purpose = f"A web server that tells {programs} the settings, if there is one."
             yield Record(f"{name}.{domain}", "CNAME", f"{self._host}.", purpose, OPTIONAL, "host")
-        yield Record(
-            f"_mailx.{domain}", "TXT", "", "Federation between MailX servers, which this server does not offer.", UNWANTED, "unwanted"
-        )
+
+    def _federation(self, domain: str) -> Iterator[Record]:
+        try:
+            text = self._text(domain) if self._text is not None else ""
+        except KeyError:
+            text = ""
+        if not text:
+            purpose = "Federation between MailX servers, which this server does not offer."
+            yield Record(f"_mailx.{domain}", "TXT", "", purpose, UNWANTED, "unwanted")
+            return
+        purpose = "Other MailX servers find this one, and the key of the domain: mail from them comes sealed and proved."
+        yield Record(f"_mailx.{domain}", "TXT", text, purpose, RECOMMENDED, "mailx")
 
 
 def key_digest(certificate: bytes) -> str:

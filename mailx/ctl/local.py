@@ -20,6 +20,7 @@ from mailx.core.admins import Admins
 from mailx.core.api_keys import ApiKeys
 from mailx.core.audit import Log, Recording
 from mailx.core.block_lists import BlockLists
+from mailx.core.client_keys import ClientKeys
 from mailx.core.contacts import Contacts
 from mailx.core.domain_keys import DomainKeys
 from mailx.core.key_backup import KeyBackup
@@ -137,8 +138,9 @@ class LocalClient:
             domain_keys=domain_keys,
             user_keys=self._user_keys,
             key_backup=KeyBackup(domain_keys, reactor),
+            client_keys=ClientKeys(accounts, self._user_keys),
             # Only a running server knows which certificate it shows.
-            records=Records(settings, signing, self._resolver, lambda name: None),
+            records=Records(settings, signing, self._resolver, lambda name: None, domain_keys.record),
         )
 
     async def _block_lists(self, cipher: Cipher, accounts: Accounts, settings: Settings, resolver: Resolver) -> BlockLists:

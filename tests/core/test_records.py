@@ -1,7 +1,7 @@
 """The DNS page: what a domain should publish, and what comes of comparing it with what the world sees."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import dns.rdata
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -16,6 +16,7 @@ from mailx.core.resolver import DNSFailure
 from mailx.core.settings import Settings
 from mailx.core.signing import Signing
 from mailx.core.users import DirectoryError
+from mailx.identity.documents import record_text
 from mailx.mail.records import OPTIONAL, RECOMMENDED, REQUIRED, UNWANTED, Record, quoted
 from mailx.ops.self_signed import self_signed
 from tests import dns as names
@@ -28,6 +29,10 @@ ADDRESS = "192.0.2.7"
 class Base(TestCase):
     zone: dict[tuple[str, str], Any]
     signing: Signing
+    texts: ClassVar[dict[str, str]] = {}  # the records of federation, by domain
+
+    def federation(self, domain: str) -> str:
+        return self.texts[domain]
 
     async def open(self, zone: dict[tuple[str, str], Any] | None = None, secure: Any = (), **sections: Any) -> Records:
         authority = await names.serve(self, {(HOST, "A"): [ADDRESS]} if zone is None else zone, secure)
@@ -43,6 +48,7 @@ class Base(TestCase):
             self.signing,
             names.ask(self, authority, validating=bool(secure)),
             lambda name: self.certificate if name == HOST else None,
+            self.federation,
         )
 
     async def record(self, records: Records, name: str, kind: str) -> Record:
@@ -251,6 +257,33 @@ class Checked(Base):
         name = f"autoconfig.{DOMAIN}"
         self.assertEqual((await self.finding({(name, "A"): ["192.0.2.80"]}, name, "CNAME")).seen, ("192.0.2.80",))
         self.assertEqual((await self.finding({(name, "CNAME"): ["nowhere.example."]}, name, "CNAME")).verdict, MISSING)
+
+    async def test_federation(self) -> None:
+        name, host = f"_mailx.{DOMAIN}", "mx.example.test"
+        text = record_text(b"k" * 32, [(host, 2590)])
+        self.patch(Base, "texts", {DOMAIN: text})
+        found = await self.record(await self.open(), name, "TXT")
+        self.assertEqual((found.value, found.need), (text, RECOMMENDED))
+        await self.verdicts(
+            name,
+            "TXT",
+            ([], MISSING),
+            (["v=spf1 -all"], MISSING),
+            ([text], OK),
+            ([text.replace("; ", " ;") + "; later=1", "something else"], OK),
+            ([text, text + ";"], DIFFERENT),
+            ([record_text(b"o" * 32, [(host, 2590)])], DIFFERENT),
+            ([record_text(b"k" * 32, [(host, 2591)])], DIFFERENT),
+            (["v=mailx1; key=rsa:x; servers=x:1"], DIFFERENT),
+        )
+        for secure, remark in (
+            (True, ""),
+            (("elsewhere.example",), "The zone is not signed: others take the key from the domain's website."),
+        ):
+            finding = await self.finding({(name, "TXT"): [text]}, name, "TXT", secure)
+            self.assertEqual((finding.verdict, finding.remark), (OK, remark))
+        self.patch(Base, "texts", {DOMAIN: ""})  # the port is off
+        await self.verdicts(name, "TXT", ([], OK), ([text], UNNECESSARY))
 
     async def test_keys(self) -> None:
         records = await self.open()

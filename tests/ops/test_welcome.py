@@ -115,3 +115,15 @@ class Notice(SynchronousTestCase):
         text = notice(self.config, None, self.first)
         self.assertNotIn("--cacert", text)
         self.assertIn("imaps://mail.example.test:2993/INBOX", text)
+
+
+class Recovery(SynchronousTestCase):
+    """Recovery keys are told when they are made, and at no other start."""
+
+    def test_each_stands_below_its_domain(self) -> None:
+        text = notice(Config(), None, None, "", {"example.test": "mailx-recovery-1-AAAA", "second.test": "mailx-recovery-1-BBBB"})
+        self.assertIn("shown this once", text)
+        self.assertIn("  example.test\n    mailx-recovery-1-AAAA\n  second.test\n    mailx-recovery-1-BBBB\n", text)
+
+    def test_without_new_keys_nothing_is_said(self) -> None:
+        self.assertNotIn("ecovery", notice(Config(), None, None))
