@@ -192,7 +192,7 @@ class Certificates:
             raise
         held = self._issued.get(domain)
         now = self._seconds()
-        if held is None or held.key != signer.public or not held.renew - VALID.total_seconds() <= now < held.renew:
+        if held is None or held.key != signer.public or not held.expires - (VALID + _EARLY).total_seconds() <= now < held.renew:
             held = self._issued[domain] = issue(domain, signer, now)
         return held
 
