@@ -7,14 +7,13 @@ is logged and raises an alert. Not to get keys is never an error here: the mail 
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from time import time
 from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from mailx.core.alerts import REMOTE_KEY, Alerts
 from mailx.core.cache import Cache
@@ -22,6 +21,7 @@ from mailx.core.metrics import REMOTE_KEYS
 from mailx.core.peer import Peer
 from mailx.core.users import canonical_domain
 from mailx.identity import user_keys
+from mailx.identity.domain_keys import SKEW
 from mailx.identity.encoding import Malformed, canonical, parse
 from mailx.identity.user_keys import HISTORY_LIMIT, Attestation
 from mailx.mail.address import Address
@@ -73,6 +73,14 @@ class _Kept:
     attestation: Attestation | None
     verified: int
     expires: int
+    by: tuple[bytes, ...] = ()  # the keys whose signatures on it are good: they are verified once
+
+    def good(self, keys: Collection[bytes], now: float) -> bool:
+        """Whether mail may be sealed to it: as ``Attestation.good``."""
+        one = self.attestation
+        if one is None or one.revoked or not one.valid_from <= now + SKEW or now >= one.valid_until:
+            return False
+        return any(key in keys for key in self.by)
 
 
 class RemoteKeys:
@@ -147,7 +155,7 @@ class RemoteKeys:
         """Whether what is kept answers for ``address``; its keys go into ``found``."""
         if kept.attestation is None or kept.attestation.revoked:
             return True
-        if not kept.attestation.good(peer.keys, int(self._now())):
+        if not kept.good(peer.keys, self._now()):
             return False
         found[address] = kept.attestation
         return True
@@ -165,9 +173,12 @@ class RemoteKeys:
                 if kept is not None and kept.verified + STALE > self._now():
                     self._usable(kept, peer, found, address)
             return
+        fresh: list[KeyRow] = []
         for address, answer in zip(addresses, answers, strict=True):
-            kept = await self._judged(peer, address, answer)
+            kept, row = await self._judged(peer, address, answer)
+            fresh += [row] if row is not None else []
             self._usable(kept, peer, found, address)
+        await self._write(fresh)
 
     async def _ask(self, peer: Peer, addresses: Sequence[Address], seconds: float, sender: str) -> list[Any]:
         """What the domain says, an answer for each address; raises Failed."""
@@ -183,8 +194,8 @@ class RemoteKeys:
             raise Failed("not an answer to what was asked")
         return answers
 
-    async def _judged(self, peer: Peer, address: Address, answer: Any) -> _Kept:
-        """What is known of ``address`` from now on, after what its domain said."""
+    async def _judged(self, peer: Peer, address: Address, answer: Any) -> tuple[_Kept, KeyRow | None]:
+        """What is known of ``address`` from now on, after what its domain said; and what of it is to be written."""
         before = await self._kept(address)
         old = None if before is None else before.attestation
         now = int(self._now())
@@ -193,7 +204,7 @@ class RemoteKeys:
         except Malformed as error:
             REMOTE_KEYS.labels("refused").inc()
             log.warn("Keys of a user were not believed", event="remote_keys.refused", domain=peer.domain, reason=str(error))
-            return before or _Kept(None, now, now + FRESH_NONE)
+            return before or _Kept(None, now, now + FRESH_NONE), None
         regress = _regress(old, new)
         if regress:
             assert before is not None
@@ -206,11 +217,11 @@ class RemoteKeys:
                     f"{peer.domain} shows keys of a user that cannot be right: {regress}. The keys that were known stay in use. "
                     "Ask its administrators whether they restored an old backup.",
                 )
-            return before
+            return before, None
         REMOTE_KEYS.labels("none" if new is None else "found").inc()
-        kept = _Kept(new, now, now + (FRESH_NONE if new is None else FRESH))
-        self._keep(address, peer.domain, kept)
-        return kept
+        kept = _Kept(new, now, now + (FRESH_NONE if new is None else FRESH), _signers(new))
+        self._cache.put(address.key, kept)
+        return kept, self._row(address, peer.domain, kept)
 
     # Memory and store.
 
@@ -223,23 +234,25 @@ class RemoteKeys:
                 self._cache.put(address.key, kept)
         return kept
 
-    def _keep(self, address: Address, domain: str, kept: _Kept) -> None:
-        """Keep it: at once in memory, and soon in the store."""
-        self._cache.put(address.key, kept)
+    def _row(self, address: Address, domain: str, kept: _Kept) -> KeyRow:
         hash = self._hash(address)
         statement = None if kept.attestation is None else kept.attestation.statement.encode()
         sealed = self._cipher.seal_bulk(_PURPOSE, hash, json.dumps({"address": address.key, "statement": statement}).encode())
         serial = 0 if kept.attestation is None else kept.attestation.serial
-        row = KeyRow(hash, self._peers.hash(domain), serial, sealed, kept.verified, kept.expires)
-        Deferred.fromCoroutine(self._written(row)).addErrback(_not_kept)
+        return KeyRow(hash, self._peers.hash(domain), serial, sealed, kept.verified, kept.expires)
 
-    async def _written(self, row: KeyRow) -> None:
-        await self._store.write(rows.put, row)
+    async def _write(self, fresh: Sequence[KeyRow]) -> None:
+        """Keep what was found; memory has it already, and mail does not fail because of it."""
         now = self._now()
-        if now >= self._prune_after:
-            self._prune_after = now + _PRUNE_EVERY
-            while await self._store.write(rows.prune, int(now), _PRUNED) == _PRUNED:
-                pass
+        try:
+            if fresh:
+                await self._store.write(rows.put, fresh)
+            if now >= self._prune_after:
+                self._prune_after = now + _PRUNE_EVERY
+                while await self._store.write(rows.prune, int(now), _PRUNED) == _PRUNED:
+                    pass
+        except Unavailable as error:
+            log.error("The keys of users elsewhere were not kept: {reason}", event="remote_keys.not_kept", reason=error.reason)
 
     def _hash(self, address: Address) -> bytes:
         return self._cipher.hash(_PURPOSE, b"", address.key.encode())
@@ -259,6 +272,14 @@ def _read(answer: Any, address: Address, peer: Peer, now: int) -> Attestation | 
     if not attestation.revoked and not attestation.good(peer.keys, now):
         raise Malformed("not in force")
     return attestation
+
+
+def _signers(attestation: Attestation | None) -> tuple[bytes, ...]:
+    """The keys that signed it."""
+    if attestation is None:
+        return ()
+    statement = attestation.statement
+    return tuple(each.key for each in statement.signatures if statement.signed_by(each.key))
 
 
 def _regress(old: Attestation | None, new: Attestation | None) -> str:
@@ -284,7 +305,8 @@ def _get(txn: Txn, cipher: Cipher, hash: bytes) -> _Kept | None:
     if row is None:
         return None
     try:
-        return _Kept(_opened(cipher, row), row.verified, row.expires)
+        attestation = _opened(cipher, row)
+        return _Kept(attestation, row.verified, row.expires, _signers(attestation))
     except (CipherError, Malformed, ValueError, KeyError):
         log.error("The keys of a user elsewhere cannot be read", event="remote_keys.damaged")
         return None
@@ -298,8 +320,3 @@ def _history(txn: Txn, cipher: Cipher, hash: bytes) -> list[Attestation]:
 def _opened(cipher: Cipher, row: KeyRow) -> Attestation | None:
     statement = json.loads(cipher.open_bulk(_PURPOSE, row.address, row.sealed))["statement"]
     return None if statement is None else Attestation.decode(statement)
-
-
-def _not_kept(failure: Failure) -> None:
-    reason = failure.value.reason if failure.check(Unavailable) else failure.type.__name__  # type: ignore[union-attr]
-    log.error("The keys of a user elsewhere were not kept: {reason}", event="remote_keys.not_kept", reason=reason)

@@ -4,6 +4,8 @@ Every statement is kept under its serial; the highest is the one in use. Serial 
 when a statement comes.
 """
 
+from collections.abc import Sequence
+
 from attrs import frozen
 
 from mailx.store import Txn
@@ -35,17 +37,18 @@ def history(txn: Txn, address: bytes, limit: int) -> list[KeyRow]:
     return [_key(*row) for row in rows]
 
 
-def put(txn: Txn, row: KeyRow) -> None:
-    """Keep a statement, or that there is none; one that is there already stays as it is, but for its times."""
-    if row.serial:
-        txn.execute("DELETE FROM remote_keys WHERE address = ? AND serial = 0", (row.address,))
-    elif txn.one("SELECT 1 FROM remote_keys WHERE address = ? AND serial > 0", (row.address,)) is not None:
-        return
-    txn.execute(
-        f"INSERT INTO remote_keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (address, serial) DO UPDATE SET verified = excluded.verified, expires = excluded.expires",
-        (row.address, row.hash, row.serial, row.sealed, row.verified, row.expires),
-    )
+def put(txn: Txn, rows: Sequence[KeyRow]) -> None:
+    """Keep statements, or that there is none; a statement that is there already stays as it is, but for its times."""
+    for row in rows:
+        if row.serial:
+            txn.execute("DELETE FROM remote_keys WHERE address = ? AND serial = 0", (row.address,))
+        elif txn.one("SELECT 1 FROM remote_keys WHERE address = ? AND serial > 0", (row.address,)) is not None:
+            continue
+        txn.execute(
+            f"INSERT INTO remote_keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (address, serial) DO UPDATE SET verified = excluded.verified, expires = excluded.expires",
+            (row.address, row.hash, row.serial, row.sealed, row.verified, row.expires),
+        )
 
 
 def prune(txn: Txn, now: int, limit: int) -> int:
