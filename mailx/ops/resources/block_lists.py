@@ -64,7 +64,9 @@ class ServerBlocks:
         await self._lists.unblock(query.path["sender"])
         return {}
 
-    @shaped("Look at a shared list; nothing is used of it.", body=record({"url": _URL}, key=_KEY), gives=_PREVIEW)
+    @shaped(
+        "Look at a shared list; nothing is used of it.", action="blocklist.preview", body=record({"url": _URL}, key=_KEY), gives=_PREVIEW
+    )
     async def preview(self, query: Query) -> JSON:
         return _previewed(await self._lists.preview(query.text("url"), query.text("key") if "key" in query.body else ""))
 
