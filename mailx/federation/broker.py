@@ -195,28 +195,27 @@ class Broker(protocol.Protocol):
     # What goes
 
     def call(self, identifier: int, name: str, method: str, fields: Fields, answer: bool = True) -> int:
-        """Send a call; its size. Raises TypeError (nothing was sent) for fields that are not plain."""
+        """Send a call; its size. Raises TypeError or ValueError (nothing was sent) for fields that are not plain or too large."""
         begin = _MESSAGE + integer(identifier) + string(name.encode()) + string(method.encode()) + (_ONE if answer else _ZERO)
-        return self._send([begin, jelly.NOTHING, *jelly.encode(fields)])
+        return self._send(jelly.encode(fields, begin + jelly.NOTHING))
 
     def answer(self, identifier: int, fields: Fields) -> int:
-        """Send the answer to a call of the peer's; its size."""
-        return self._send([_ANSWER + integer(identifier), *jelly.encode(fields)])
+        """Send the answer to a call of the peer's; its size. Raises as ``call`` does."""
+        return self._send(jelly.encode(fields, _ANSWER + integer(identifier)))
 
     def refuse(self, identifier: int, reply: Reply, retry_after: int = 0) -> int:
         """Refuse a call of the peer's."""
         fields: dict[str, Plain] = {"code": reply.code, "enhanced": reply.enhanced, "text": reply.text[:_TEXT]}
         if retry_after:
             fields["retry_after"] = retry_after
-        return self._send([_ERROR + integer(identifier), *jelly.encode(fields)])
+        return self._send(jelly.encode(fields, _ERROR + integer(identifier)))
 
     def bye(self, reply: Reply) -> None:
         """Say why the connection ends; no answer is wanted. Not said before PB is spoken."""
         if self._version:
             self.call(0, "root", "goodbye", {"code": reply.code, "enhanced": reply.enhanced, "text": reply.text[:_TEXT]}, answer=False)
 
-    def _send(self, pieces: list[bytes]) -> int:
-        data = b"".join(pieces)
+    def _send(self, data: bytes) -> int:
         self.wire.write(data)
         return len(data)
 

@@ -52,7 +52,8 @@ class Calls:
         return len(self._under_way) + len(self._turns)
 
     async def call(self, name: str, method: str, fields: Fields, timeout: float) -> dict[str, Plain]:
-        """Call, when it is its turn; ``timeout`` counts from then. Raises ChannelFailure, or TypeError if the fields are at fault."""
+        """Call, when it is its turn; ``timeout`` counts from then. Raises ChannelFailure, or TypeError
+        or ValueError if the fields are at fault."""
         while not self._lost and len(self._under_way) + len(self._late) >= self.most:
             turn: Deferred[None] = Deferred(self._leave)
             self._turns.append(turn)
@@ -66,7 +67,7 @@ class Calls:
         self._under_way[identifier] = _Call(done, timer, self._broker.octets_read)
         try:
             self._broker.call(identifier, name, method, fields)
-        except TypeError:
+        except (TypeError, ValueError):
             self._under_way.pop(identifier).timer.cancel()
             self._next()
             raise

@@ -1,19 +1,20 @@
 """Jelly: the plain values of Python as Banana (Twisted's "Jelly"): None, booleans, integers, octets, texts, lists, dictionaries.
 
 Nothing else is spoken: no classes, instances, functions, references (so no cycles), sets or floats. What has another form
-raises :class:`~mailx.federation.banana_limits.Violation`; what of ours cannot be said raises TypeError, a fault of the caller.
-
-Encoding writes octets at once, without the nested lists between.
+raises :class:`~mailx.federation.banana_limits.Violation`; what of ours cannot be said raises TypeError or ValueError, before
+anything of it is sent. Encoding makes octets at once, without the nested lists between.
 """
 
 from collections.abc import Mapping
 from typing import cast
 
 from mailx.federation.banana import LIST, Expression, head, integer, number, string
-from mailx.federation.banana_limits import Violation
+from mailx.federation.banana_limits import BananaLimits, Violation
 from mailx.federation.service import INTEGER, Fields, Plain
 
 _DEPTH = 12  # of values within values, ours and theirs; each is one or two lists deep
+_AROUND = 16  # items of an expression around its fields
+LIMITS = BananaLimits()  # of what is said; every peer takes as much
 _NAME = 100  # octets of a field's name
 _NONE = b"\x01\x80\x01\x87"
 _TRUE = b"\x02\x80\x07\x82boolean\x04\x82true"
@@ -25,47 +26,64 @@ _DICTIONARY = b"\x05\x87"
 NOTHING = b"\x01\x80\x0b\x87"  # an empty tuple
 
 
-def encode(fields: Fields) -> list[bytes]:
-    """A dictionary as pieces of Banana, to be joined; long strings are pieces of their own."""
-    out: list[bytes] = []
-    _dictionary(fields, out, _DEPTH)
-    return out
+def encode(fields: Fields, begin: bytes = b"") -> bytes:
+    """A dictionary as Banana after ``begin``. Raises TypeError for what is not plain, ValueError for what is too large."""
+    out = [begin]
+    items = _dictionary(fields, out, _DEPTH)
+    encoded = b"".join(out)
+    if len(encoded) > LIMITS.octets or items > LIMITS.items - _AROUND:
+        raise ValueError("an expression is too large")
+    return encoded
 
 
-def _dictionary(fields: Fields, out: list[bytes], depth: int) -> None:
+def _dictionary(fields: Fields, out: list[bytes], depth: int) -> int:
+    """Append the pieces; how many items of lists they are."""
+    if not isinstance(fields, Mapping):
+        raise TypeError("no fields")
     if not depth:
-        raise TypeError("values are nested too deep")
+        raise ValueError("values are nested too deep")
+    items = 1
     out.append(head(LIST, len(fields) + 1) + _DICTIONARY)
     for name, value in fields.items():
-        text = name.encode()
-        out.append(_PAIR + _TEXT + string(text))
-        _value(value, out, depth - 1)
+        if not isinstance(name, str):
+            raise TypeError("the name of a field is no text")
+        out.append(_PAIR + _TEXT + string(name.encode()))
+        items += 5 + _value(value, out, depth - 1)
+    return items
 
 
-def _value(value: Plain, out: list[bytes], depth: int) -> None:
-    if isinstance(value, bytes):
-        out.append(number(len(value)) + b"\x82")
-        out.append(value)
-    elif isinstance(value, str):
-        out.append(_TEXT + string(value.encode()))
-    elif value is None:
+def _value(value: Plain, out: list[bytes], depth: int) -> int:
+    """Append the pieces; how many items of lists they are, besides itself."""
+    if isinstance(value, (bytes, str)):
+        return _string(value, out)
+    if value is None:
         out.append(_NONE)
-    elif isinstance(value, bool):
+        return 1
+    if isinstance(value, bool):
         out.append(_TRUE if value else _FALSE)
-    elif isinstance(value, int):
+        return 2
+    if isinstance(value, int):
         if not -INTEGER <= value <= INTEGER:
-            raise TypeError("a number is too large")
+            raise ValueError("a number is too large")
         out.append(integer(value))
-    elif isinstance(value, Mapping):
-        _dictionary(value, out, depth)
-    elif isinstance(value, (list, tuple)):
+        return 0
+    if isinstance(value, (list, tuple)):
         if not depth:
-            raise TypeError("values are nested too deep")
+            raise ValueError("values are nested too deep")
         out.append(head(LIST, len(value) + 1) + _LIST)
-        for each in value:
-            _value(each, out, depth - 1)
-    else:
-        raise TypeError(f"{type(value).__name__} is no plain value")
+        return 1 + len(value) + sum(_value(each, out, depth - 1) for each in value)
+    return _dictionary(value, out, depth)
+
+
+def _string(value: bytes | str, out: list[bytes]) -> int:
+    if len(value) > LIMITS.string:
+        raise ValueError("a string is too long")
+    if isinstance(value, str):
+        out.append(_TEXT + string(value.encode()))
+        return 2
+    out.append(number(len(value)) + b"\x82")
+    out.append(value)
+    return 0
 
 
 def decode(expression: Expression) -> dict[str, Plain]:

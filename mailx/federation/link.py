@@ -152,13 +152,10 @@ class Link:
 
     async def open(self, timeout: float) -> None:
         """Say hello to the side we connected to, and hear it; ``timeout`` for each. Raises Unreachable."""
-        timer = self._reactor.callLater(timeout, self.abort)
+        timer = self._reactor.callLater(timeout, self._stalled)
         try:
             await self._opened
-        finally:
-            if timer.active():
-                timer.cancel()
-        try:
+            timer.cancel()
             said = hello.say(self._ours, self._limits.message_size, 0, 0, await self._greeting())
             answer = await self._calls.call(ROOT, "hello", {**said, "versions": list(hello.VERSIONS)}, timeout)
             self._hear(hello.answered(answer))
@@ -174,6 +171,9 @@ class Link:
         except ChannelFailure as failure:
             self.abort()
             raise Unreachable(f"no hello: {failure}") from None
+        finally:
+            if timer.active():
+                timer.cancel()
         FEDERATION_CHANNELS.labels("out").inc()
         await self._tell_greeter()
 
@@ -302,8 +302,7 @@ class Link:
             self._broker.end()
             wire = self._broker.wire
             wire.unregisterProducer()  # TLS does not end before
-            if self._holds:
-                wire.resumeProducing()  # the end of the other side is to be seen
+            wire.resumeProducing()  # the end of the other side is to be seen
             wire.loseConnection()
 
     def lost(self) -> None:

@@ -86,18 +86,19 @@ class Serving:
         except Exception:
             log.failure("A peer's call failed", event="federation.failed", method=what, remote=link.remote)
             say = (self._broker.refuse, identifier, LOCAL_ERROR)
+        size = self._running.pop(identifier)  # its place is free as soon as the peer has the answer
         self._answer(say, what, link.remote)
         seconds = self._reactor.seconds() - began
         if seconds > self._timeout:
             log.warn("A peer's call took too long", event="federation.slow", method=what, remote=link.remote, seconds=round(seconds, 1))
-        self._load.give(self._running.pop(identifier))
+        self._load.give(size)
         if not self._running:
             self._idle()
 
     def _answer(self, say: tuple[Any, ...], what: str, remote: str) -> None:
         try:
             self._say(*say)
-        except TypeError:  # what the method gave cannot be said
+        except (TypeError, ValueError):  # what the method gave cannot be said
             log.failure("A peer's call failed", event="federation.failed", method=what, remote=remote)
             self._say(self._broker.refuse, say[1], LOCAL_ERROR)
 

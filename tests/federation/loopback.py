@@ -101,7 +101,7 @@ class Side:
 class Loopback(TestCase):
     """Server ``there`` (there.example, also.example), and ``here`` (here.example) that connects to it; each knows the other."""
 
-    timeout = 20
+    timeout = 5
 
     def setUp(self) -> None:
         from twisted.internet import reactor
@@ -122,10 +122,9 @@ class Loopback(TestCase):
             identities=self.there.certificates,
             buckets=Buckets(lambda: self.settings, lambda domain: self.own.get(domain, PeerSettings()), self.reactor.seconds),
             limits=limits,
-            reactor=self.reactor,
             seconds=self.there.seconds,
             on_refusal=self.there.note,
-            **{"max_connections": 50, **more},
+            **{"max_connections": 50, "reactor": self.reactor, **more},
         )
         self.port = self.reactor.listenTCP(0, self.listener, interface="127.0.0.1")
         self.addCleanup(self.close)
@@ -139,10 +138,9 @@ class Loopback(TestCase):
             resolver=NoNames(),
             networks=lambda: ("127.0.0.0/8",),
             limits=limits,
-            reactor=self.reactor,
             seconds=side.seconds,
             on_refusal=side.note,
-            **more,
+            **{"reactor": self.reactor, **more},
         )
 
     async def connect(self, local: str = "here.example", remote: str = "there.example", side: Side | None = None, **more: Any) -> Channel:
