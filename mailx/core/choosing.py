@@ -5,7 +5,7 @@ given to the other server, it did not fail to prove who it is, and the policy fo
 is pinned. Each time it is taken it is logged. Never raises for a mail reason.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import time
 from typing import Any, Protocol
 
@@ -58,8 +58,10 @@ class Finds(Protocol):
 class Choosing:
     """Stands in the place of ``other``, which carries what federation does not. ``seconds``: how long looking for a server may take."""
 
-    def __init__(self, peers: Finds, federation: Carrier, other: Any, *, seconds: float | None = None) -> None:
-        self._peers, self._federation, self._other, self._seconds = peers, federation, other, seconds
+    def __init__(
+        self, peers: Finds, federation: Carrier, other: Any, *, seconds: float | None = None, now: Callable[[], float] = time
+    ) -> None:
+        self._peers, self._federation, self._other, self._seconds, self._now = peers, federation, other, seconds, now
 
     async def deliver(self, envelope: Envelope, recipients: Sequence[Address], destination: str) -> Mapping[Address, Attempt]:
         """Each recipient the way of its domain; ``destination`` may be a relay, for recipients of several."""
@@ -106,21 +108,20 @@ class Choosing:
         carried = await self._federation.carry(envelope, recipients, peer)
         if carried is None:
             return self._unproved(envelope, recipients, peer)
-        if carried.unreached and not carried.security and _may_fall_back(peer):
+        if carried.unreached and not carried.security and self._may_fall_back(peer):
             log.warn("Mail to a MailX domain goes by SMTP", event="federation.fallback", message_id=envelope.id, destination=domain)
             return None
         return carried.attempts
 
     def _unproved(self, envelope: Envelope, recipients: Sequence[Address], peer: Peer) -> Mapping[Address, Attempt] | None:
         """No domain of ours answers for the message. What others wrote, and an alias forwards, goes as it came."""
-        if envelope.forwarding is None and not _may_fall_back(peer):
+        if envelope.forwarding is None and not self._may_fall_back(peer):
             return dict.fromkeys(recipients, Attempt(NOT_OURS))
         log.info("Mail that cannot be proved goes by SMTP", event="federation.unprovable", message_id=envelope.id, destination=peer.domain)
         return None
 
-
-def _may_fall_back(peer: Peer) -> bool:
-    return peer.fallback == UNPINNED and peer.pinned_until <= time()
+    def _may_fall_back(self, peer: Peer) -> bool:
+        return peer.fallback == UNPINNED and peer.pinned_until <= self._now()
 
 
 def _alone(attempt: Attempt) -> Attempt:
