@@ -20,7 +20,7 @@ test: $(TOOLS)/installed
 	@$(TOOLS)/bin/tox run
 
 fuzz: $(VENV)/installed-tests
-	MAILX_HYPOTHESIS=fuzz $(VENV)/bin/python -m twisted.trial --temp-directory=_trial_temp.fuzz tests.mail tests.smtp tests.imap tests.store tests.checks
+	MAILX_HYPOTHESIS=fuzz $(VENV)/bin/python -m twisted.trial --temp-directory=_trial_temp.fuzz tests.mail tests.smtp tests.imap tests.store tests.checks tests.identity tests.federation
 
 soak: $(VENV)/installed-tests
 	@$(VENV)/bin/python -m bench.soak --seconds $$(( $(MINUTES) * 60 ))
