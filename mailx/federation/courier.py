@@ -26,7 +26,7 @@ from mailx.federation import proof
 from mailx.federation.channel import Channel, ChannelFailure, PeerRefused, Unreachable
 from mailx.federation.pool import Pool
 from mailx.federation.sending import Answer, send, status
-from mailx.federation.transfers import UNDER_WAY
+from mailx.federation.transfers import UNDER_WAY, Counts
 from mailx.identity.sealed_message import is_sealed
 from mailx.identity.statements import Signer
 from mailx.identity.transfers import Manifest
@@ -80,13 +80,14 @@ class PeerCourier:
         local: Callable[[str], bool],
         domains: Callable[[], Sequence[str]],
         hostname: str,
+        counting: Counts | None = None,
         step: Callable[..., AbstractContextManager[Span]] = lambda *args, **facts: nullcontext(UNTRACED),
         now: Callable[[], float] = time,
     ) -> None:
         """``local`` knows our domains, ``domains`` lists them; ``signer`` gives the key of one. ``now``: seconds since 1970."""
         self._pool, self._peers, self._transfers, self._outgoing, self._signer = pool, peers, transfers, outgoing, signer
         self._reactor, self._local, self._domains, self._hostname = reactor, local, domains, hostname
-        self._step, self._now = step, now
+        self._counting, self._step, self._now = counting, step, now
 
     async def carry(self, envelope: Envelope, recipients: Sequence[Address], peer: Peer) -> Carried | None:
         """Try to pass ``envelope`` on to ``recipients`` at ``peer``; None: no domain of ours answers for it, so it cannot go this way."""
@@ -105,11 +106,10 @@ class PeerCourier:
             carried = await self._tried(evolve(manifest, trace=span.traceparent), content, peer)
             if not carried.done:
                 span.fail("not taken")
+            if self._counting is not None and not carried.unreached:
+                amounts = {"sent": 1, "sent_octets": len(content)} if carried.done else {"failed": 1}
+                self._counting.count(peer.domain, **amounts)
             return carried
-
-    def stop(self) -> None:
-        """End channels as soon as they are not used."""
-        self._pool.stop()
 
     def _first(self) -> str:
         return min(self._domains(), default="")

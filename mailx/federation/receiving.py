@@ -28,7 +28,7 @@ from mailx.federation.channel import Channel, Trust
 from mailx.federation.proof import NO_HEADER, NOT_PROVED, objection
 from mailx.federation.refusals import Refusal, note
 from mailx.federation.service import Fields, Later, Method, Plain, number, octets, texts
-from mailx.federation.transfers import CHUNK, INLINE, RECEIVING, SERVICE, TAKEN, UNDER_WAY, UNKNOWN, address, answer
+from mailx.federation.transfers import CHUNK, INLINE, RECEIVING, SERVICE, TAKEN, UNDER_WAY, UNKNOWN, Counts, address, answer
 from mailx.federation.uploads import NOT_AS_SAID, TOO_MANY, Key, Upload, Uploads, key_of
 from mailx.identity.encoding import Malformed
 from mailx.identity.statements import Signer
@@ -93,6 +93,7 @@ class Delivery:
         settings: Callable[[], Sizes],
         port: int = 0,
         admission: Admission | None = None,
+        counting: Counts | None = None,
         hosts: Hosts | None = None,
         accepting: Spanned = lambda *args, **facts: nullcontext(),
         now: Callable[[], float] = time,
@@ -100,7 +101,7 @@ class Delivery:
         """``signer`` gives the key of a domain of ours; ``port`` is where peers come in; ``now`` gives seconds since 1970."""
         self._reception, self._transfers, self._signer, self._trust, self._reactor = reception, transfers, signer, trust, reactor
         self._hostname, self._settings, self._port, self._admission, self._hosts = hostname, settings, port, admission, hosts
-        self._accepting, self._now = accepting, now
+        self._counting, self._accepting, self._now = counting, accepting, now
         self._threads: Threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         self._uploads = Uploads(reactor)
         self._turns: dict[Key, _Turn] = {}
@@ -215,6 +216,7 @@ class Delivery:
         seconds = 0 if self._admission is None else self._admission.take(channel.remote)
         if seconds > 0:
             FEDERATION_MESSAGES.labels("in", "limited").inc()
+            self._count(channel, delayed=1)
             raise Later(TOO_MUCH, seconds)
 
     async def _proved(self, channel: Channel, manifest: Manifest, header: bytes | None) -> None:
@@ -234,8 +236,13 @@ class Delivery:
     def _liar(self, channel: Channel, reply: Reply) -> Refused:
         """The refusal of what the peer cannot prove."""
         FEDERATION_MESSAGES.labels("in", "unproved").inc()
+        self._count(channel, violations=1)
         note(Refusal("transfer", reply.text, channel.address, channel.local, channel.remote, True, True))
         return Refused(reply)
+
+    def _count(self, channel: Channel, **amounts: int) -> None:
+        if self._counting is not None:
+            self._counting.count(channel.remote, **amounts)
 
     # For whom it is
 
@@ -310,8 +317,13 @@ class Delivery:
             if not turn.users:
                 del self._turns[key]
         fresh = {recipient: transfer.taken for recipient, reply in replies.items() if reply.done}
-        if not fresh and self._admission is not None:
-            self._admission.give_back(channel.remote)
+        if fresh:
+            self._count(channel, received=1, received_octets=manifest.size)
+        else:
+            if not taken:
+                self._count(channel, refused=1)
+            if self._admission is not None:
+                self._admission.give_back(channel.remote)
         FEDERATION_MESSAGES.labels("in", "taken" if fresh else "repeated" if taken else "refused").inc()
         return self._answer(channel, manifest.id, {**dict.fromkeys(taken, OK), **replies}, {**taken, **fresh})
 

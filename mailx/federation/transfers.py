@@ -6,6 +6,7 @@ became of a transfer whose answer was lost. Nothing here decides anything.
 """
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from mailx.federation.service import Fields, Plain, items, malformed, number, octets, text
 from mailx.identity.transfers import LIMIT, RECIPIENTS
@@ -13,6 +14,15 @@ from mailx.mail.address import Address, AddressError
 from mailx.mail.reply import Refused, Reply
 
 SERVICE = "delivery"
+
+
+class Counts(Protocol):
+    """What goes between this server and each other; :class:`mailx.core.peer_figures.PeerCounting`."""
+
+    def count(self, domain: str, **amounts: int) -> None:
+        """Add to the figures of ``domain``, which has proved itself."""
+
+
 INLINE = 262144  # octets of a message that goes in one call
 CHUNK = 262144  # octets of a piece
 TAKEN, UNDER_WAY, RECEIVING, UNKNOWN = "taken", "under way", "receiving", "unknown"  # what ``status`` says

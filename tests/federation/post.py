@@ -131,7 +131,6 @@ async def post(case: TestCase, *, engine: str = "", there: dict[str, Any] | None
     book = Book({THERE: peer()})
     wires = Wires([delivery], here.world.reactor)
     courier, direct = carrier(here, book, wires), here.courier
-    case.addCleanup(courier.stop)
     choosing = Choosing(book, courier, direct)
     rerouted(here, book, {"": choosing, "smart": here.relay})
 
