@@ -4,7 +4,8 @@ The container is read to its end before anything of it counts; then it is read a
 chunk, and nobody sees half of a message that turns out damaged. What cannot be opened is kept as it came, marked.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Protocol
 
 from attrs import frozen
@@ -12,20 +13,16 @@ from twisted.logger import Logger
 
 from mailx.core import headers, metrics
 from mailx.core.content import Threads
+from mailx.core.unsealed import Looked, Source, framed, inner, look, marked
 from mailx.core.users import canonical_domain
-from mailx.identity import sealed_message, sealing
 from mailx.identity.encoding import Malformed
-from mailx.identity.seal_verdict import ARRIVAL, FAIL, PERMERROR, Believed, Verdict, author_of, judged, trace
-from mailx.identity.sealing import Altered, NotForUs, Opened, Proof
+from mailx.identity.seal_verdict import FAIL, PERMERROR, Believed, Verdict, author_of, judged
+from mailx.identity.sealing import NotForUs, Proof
 from mailx.identity.user_keys import Attestation, accepted
 from mailx.mail.address import Address
 from mailx.mail.reply import Refused
 
 log = Logger()
-
-Source = Callable[[], Iterable[bytes]]  # the sealed message in pieces, from its beginning at each call; runs in a thread
-
-HEAD = 262144  # octets of the inner message in which its fields are looked for
 
 
 class OwnKeys(Protocol):
@@ -120,88 +117,22 @@ class Unsealing:
         Never raises for what is wrong with the message. CipherError and OSError of ``source`` come through.
         """
         try:
-            looked: _Looked = await self._threads(_look, source, privates)
+            looked: Looked = await self._threads(look, source, privates)
         except Malformed as error:
             text = "sealed for other keys" if isinstance(error, NotForUs) else "it does not open"
             verdict = Verdict(PERMERROR, text)
             metrics.UNSEALED.labels(verdict.result).inc()
             log.warn("A sealed message does not open: {reason}", event="sealing.not_opened", reason=str(error))
             field = verdict.field(self._hostname)
-            size: int = await self._threads(lambda: sum([len(piece) for piece in _marked(source, field)]))
-            return Unsealed(verdict, size, lambda: _marked(source, field), False)
+            size: int = await self._threads(lambda: sum([len(piece) for piece in marked(source, field)]))
+            return Unsealed(verdict, size, lambda: marked(source, field), False)
         proof = looked.opened.proof
         believed = Believed() if proof is None else await self._belief.about(proof, received)
         verdict = judged(looked.opened, looked.head, believed, {canonical_domain(each) for each in own})
         if looked.altered:
             verdict = Verdict(FAIL, "its content is not what was signed", author_of(looked.head))
         metrics.UNSEALED.labels(verdict.result).inc()
-        before, skipped, fields = _framed(looked, verdict, self._hostname)
+        clean = partial(headers.incoming, hostname=self._hostname)
+        before, skipped, fields = framed(looked, verdict, self._hostname, clean)
         size = len(before) + len(fields) + looked.opened.size - skipped
-        return Unsealed(verdict, size, lambda: _inner(source, privates, before + fields, skipped))
-
-
-@frozen
-class _Looked:
-    """A container that was read to its end."""
-
-    fields: bytes  # of the message that carried it
-    opened: Opened
-    head: bytes  # of the message in it
-    altered: bool
-
-
-def _look(source: Source, privates: Sequence[bytes]) -> _Looked:
-    """Read everything once; raises Malformed. Runs in a thread."""
-    fields, container = sealed_message.split(source())
-    opened = sealing.opened(container, privates)
-    head = bytearray()
-    altered = False
-    try:
-        for piece in opened.pieces:
-            if len(head) < HEAD:
-                head += piece
-    except Altered:
-        altered = True
-    return _Looked(fields, opened, bytes(head[:HEAD]), altered)
-
-
-def _framed(looked: _Looked, verdict: Verdict, hostname: str) -> tuple[bytes, int, bytes]:
-    """What stands before the inner message, how many octets of that are replaced, and by what.
-
-    What it says in this server's name was said by this server only if it was sealed here when it arrived.
-    """
-    before = trace(looked.fields) + verdict.field(hostname)
-    head, end = looked.head, headers.end(looked.head)
-    if end is None and looked.opened.size > len(head):
-        return before, 0, b"\r\n"  # so many fields are no mail: it is shown as text, and nobody takes it for what this server says
-    if not end and end is not None:
-        return before, 0, headers.separator(head)
-    if verdict.sealed == ARRIVAL:
-        return before, 0, b""
-    end = len(head) if end is None else end
-    return before, end, headers.incoming(head[:end], hostname)
-
-
-def _inner(source: Source, privates: Sequence[bytes], before: bytes, skipped: int) -> Iterator[bytes]:
-    """``before``, then the inner message behind the octets that it replaces. Runs in a thread."""
-    yield before
-    _, container = sealed_message.split(source())
-    try:
-        for piece in sealing.opened(container, privates).pieces:
-            if skipped >= len(piece):
-                skipped -= len(piece)
-                continue
-            yield piece[skipped:]
-            skipped = 0
-    except Altered:
-        return  # the field says so
-
-
-def _marked(source: Source, field: bytes) -> Iterator[bytes]:
-    """The message as it came, marked."""
-    first = True
-    for piece in source():
-        if first:
-            at = headers.top(piece)
-            piece, first = piece[:at] + field + piece[at:], False
-        yield piece
+        return Unsealed(verdict, size, lambda: inner(source, privates, before + fields, skipped))
