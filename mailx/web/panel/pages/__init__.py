@@ -8,9 +8,11 @@ from mailx.web.panel.pages.alerts import Alerts
 from mailx.web.panel.pages.aliases import Aliases
 from mailx.web.panel.pages.api_keys import ApiKeys
 from mailx.web.panel.pages.audit import AuditLog
+from mailx.web.panel.pages.block_lists import BlockLists
 from mailx.web.panel.pages.blocks import Blocks
 from mailx.web.panel.pages.calls import Calls
 from mailx.web.panel.pages.certificates import Certificates
+from mailx.web.panel.pages.contacts import Contacts
 from mailx.web.panel.pages.deliveries import Deliveries
 from mailx.web.panel.pages.delivery_log import DeliveryLog
 from mailx.web.panel.pages.dkim import DKIM
@@ -31,11 +33,13 @@ PAGES: tuple[type[Page], ...] = (
     Queue,
     Deliveries,
     DeliveryLog,
+    BlockLists,
     Domains,
     DNS,
     DKIM,
     Accounts,
     Blocks,
+    Contacts,
     Aliases,
     Peers,
     Calls,
