@@ -11,8 +11,10 @@ from mailx.core.admins import Admins
 from mailx.core.alerts import Alerts
 from mailx.core.api_keys import ApiKeys
 from mailx.core.audit import Log
+from mailx.core.block_lists import BlockLists
 from mailx.core.callbacks import Callbacks
 from mailx.core.calls import Calls
+from mailx.core.contacts import Contacts
 from mailx.core.delivery_log import DeliveryLog
 from mailx.core.fates import Fates
 from mailx.core.figures import Figures
@@ -110,3 +112,5 @@ class Parts:
     mail_out_probe: IMailOutProbe
     remote_mailboxes: RemoteMailboxes
     peers: PeerControl | None = None  # without federation
+    contacts: Contacts | None = None
+    block_lists: BlockLists | None = None
