@@ -43,6 +43,7 @@ class EveryChange(SynchronousTestCase):
         self.see("/setup", "admin.set_up", "admin.login")
         for part in (
             self.directory,
+            self.domain_keys,
             self.keys,
             self.queue,
             self.webhook,
@@ -58,7 +59,7 @@ class EveryChange(SynchronousTestCase):
         if self.problems:
             self.fail("\n".join(("", *self.problems)))
         told = self.client.get("/audit/export.jsonl").text
-        for secret in SECRETS:
+        for secret in (*SECRETS, self.recovery):
             self.assertNotIn(secret, told)
 
     # What an act is, and what it must leave.
@@ -114,7 +115,8 @@ class EveryChange(SynchronousTestCase):
     # The day.
 
     def directory(self) -> None:
-        self.change("/domains/add", {"name": DOMAIN})
+        added = self.change("/domains/add", {"name": DOMAIN}, expect=(200,))
+        self.recovery = re.findall(r"mailx-recovery-1(?:-[A-Z2-7]{4})+", added.text)[0]
         self.change("/accounts/add", {"address": USER, "role": "user", "quota": "default", "password": SECRETS[0], "again": SECRETS[0]})
         self.change("/accounts/<address>/password", {"password": SECRETS[1], "again": SECRETS[1]}, address=USER)
         self.change("/accounts/<address>/quota", {"quota": "unlimited"}, address=USER)
@@ -126,9 +128,24 @@ class EveryChange(SynchronousTestCase):
         self.change("/accounts/resume", {"address": [USER]})
         self.change("/accounts/<address>/blocks/add", {"sender": "spam@example.org"}, address=USER)
         self.change("/accounts/<address>/blocks/delete", {"sender": "spam@example.org"}, address=USER)
+        self.sealed()
         self.change("/aliases/add", {"alias": f"all@{DOMAIN}", "targets": USER})
         self.change("/aliases/edit", {"alias": f"all@{DOMAIN}", "targets": f"{USER}\nada@example.net"})
         self.change("/aliases/delete", {"alias": f"all@{DOMAIN}"})
+
+    def sealed(self) -> None:
+        proof = {"password": SECRETS[1]}
+        self.change("/accounts/<address>/secrets/seal", proof, expect=(200,), address=USER)
+        self.change("/accounts/<address>/secrets/recovery", proof, expect=(200,), address=USER)
+        self.change("/accounts/<address>/secrets/app-password", {"name": "phone", **proof}, expect=(200,), address=USER)
+        self.change("/accounts/<address>/secrets/revoke", {"name": "phone"}, address=USER)
+        self.change("/accounts/<address>/secrets/unseal", proof, address=USER)
+
+    def domain_keys(self) -> None:
+        self.change("/domains/<name>/keys/rotate", name=DOMAIN)
+        self.change("/domains/<name>/keys/recover", {"recovery_key": self.recovery, "confirm": DOMAIN}, name=DOMAIN)
+        self.change("/domains/<name>/keys/recovery", {"before": self.recovery}, expect=(200,), name=DOMAIN)
+        self.change("/domain-keys/backup", {"passphrase": SECRETS[2], "again": SECRETS[2]}, expect=(200,))
 
     def keys(self) -> None:
         page = f"/domains/{DOMAIN}/dkim"

@@ -10,25 +10,30 @@ from mailx.core.admin_sessions import Sessions
 from mailx.core.admins import Admins
 from mailx.core.alerts import Alerts
 from mailx.core.api_keys import ApiKeys
+from mailx.core.app_passwords import AppPasswords
 from mailx.core.audit import Log
 from mailx.core.block_lists import BlockLists
 from mailx.core.callbacks import Callbacks
 from mailx.core.calls import Calls
 from mailx.core.contacts import Contacts
 from mailx.core.delivery_log import DeliveryLog
+from mailx.core.domain_keys import DomainKeys
 from mailx.core.fates import Fates
 from mailx.core.figures import Figures
+from mailx.core.key_backup import KeyBackup
 from mailx.core.peer_control import PeerControl
 from mailx.core.probing import IMailOutProbe
 from mailx.core.queue import Queue
 from mailx.core.reception import Reception
 from mailx.core.records import Records
 from mailx.core.remote_mailboxes import RemoteMailboxes
+from mailx.core.sealed_accounts import SealedAccounts
 from mailx.core.settings import Settings
 from mailx.core.signing import Signing
 from mailx.core.suppressions import Suppressions
 from mailx.core.templates import Templates
 from mailx.core.timeline import Timeline
+from mailx.core.user_keys import UserKeys
 
 
 class Certificate(Protocol):
@@ -111,6 +116,11 @@ class Parts:
     suppressions: Suppressions
     mail_out_probe: IMailOutProbe
     remote_mailboxes: RemoteMailboxes
+    domain_keys: DomainKeys | None = None
+    user_keys: UserKeys | None = None
+    key_backup: KeyBackup | None = None
     peers: PeerControl | None = None  # without federation
     contacts: Contacts | None = None
     block_lists: BlockLists | None = None
+    sealed_accounts: SealedAccounts | None = None
+    app_passwords: AppPasswords | None = None

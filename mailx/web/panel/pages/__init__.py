@@ -17,11 +17,13 @@ from mailx.web.panel.pages.deliveries import Deliveries
 from mailx.web.panel.pages.delivery_log import DeliveryLog
 from mailx.web.panel.pages.dkim import DKIM
 from mailx.web.panel.pages.dns import DNS
+from mailx.web.panel.pages.domain_keys import DomainKeyPages
 from mailx.web.panel.pages.domains import Domains
 from mailx.web.panel.pages.my_account import MyAccount
 from mailx.web.panel.pages.peers import Peers
 from mailx.web.panel.pages.queue import Queue
 from mailx.web.panel.pages.remote_mailboxes import RemoteMailboxes
+from mailx.web.panel.pages.secrets import Secrets
 from mailx.web.panel.pages.settings import SettingsPage
 from mailx.web.panel.pages.smtp import Smtp
 from mailx.web.panel.pages.suppressions import Suppressions
@@ -40,8 +42,10 @@ PAGES: tuple[type[Page], ...] = (
     Accounts,
     Blocks,
     Contacts,
+    Secrets,
     Aliases,
     Peers,
+    DomainKeyPages,
     Calls,
     Suppressions,
     Templates,

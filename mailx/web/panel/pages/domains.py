@@ -2,6 +2,7 @@
 
 from mailx.web.panel.links import asked, to
 from mailx.web.panel.page import FormError, Page, Redirect, View, Visit, change, show
+from mailx.web.panel.pages import domain_keys
 
 PAGE = 50
 
@@ -22,9 +23,12 @@ class Domains(Page):
         return View("domains.html", {"domains": found.items, "text": text, "newer": newer, "older": older})
 
     @change("/domains/add", action="domain.add")
-    async def add(self, visit: Visit) -> Redirect:
+    async def add(self, visit: Visit) -> Redirect | View:
         name = visit.form.needed("name", 300)
         made = await self.parts.accounts.add_domain(name)
+        recovery = await self.parts.domain_keys.ensure(made) if self.parts.domain_keys is not None else None
+        if recovery is not None:
+            return domain_keys.made(made, recovery)
         return Redirect(to("domains", made), f"{made} was added. Next: its DNS records and signing keys, then its accounts.")
 
     @show("/domains/<name>")
