@@ -79,8 +79,10 @@ class Discovery:
         self._now = now
         self._slots = DeferredSemaphore(AT_ONCE)
 
-    async def look(self, domain: str, known: bool = False) -> Found:
-        """What there is now, past every cache but the resolver's."""
+    async def look(self, domain: str, anew: bool = False) -> Found:
+        """What there is now; ``anew``: also past what the resolver remembers."""
+        if anew:
+            self._resolver.forget(f"{LABEL}.{domain}", "TXT")
         steps: list[Step] = []
         await self._slots.acquire()
         try:

@@ -103,8 +103,8 @@ class Found:
 class Discoverer(Protocol):
     """Looks for MailX servers; :class:`mailx.core.discovery.Discovery`."""
 
-    async def look(self, domain: str, known: bool) -> Found:
-        """What there is now, past every cache. ``known``: keys of it are kept, so it is worth every step. Never raises."""
+    async def look(self, domain: str, anew: bool = False) -> Found:
+        """What there is now; ``anew``: also past what the resolver remembers. Never raises."""
 
 
 @frozen

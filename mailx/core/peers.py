@@ -123,8 +123,8 @@ class Peers:
 
     def believed(self, domain: str) -> tuple[bytes, ...]:
         """The keys of ``domain`` that are believed, as far as memory knows."""
-        known = self._static.get(domain) or self._cache.get(domain)
-        return () if known is None else known.keys(self._now())
+        known = self.fixed(self._cache.get(domain) or Known(domain))
+        return known.keys(self._now())
 
     def hash(self, domain: str) -> bytes:
         """What rows about ``domain`` are found by."""
@@ -231,7 +231,7 @@ class Peers:
         """Look for its server now; the steps. Raises Unavailable."""
         if domain in self._static:
             return (Step("static", "ok", "the configuration names its server and key; nothing is looked for"),)
-        return (await self._look_now(domain, await self._current(domain)))[1]
+        return (await self._look_now(domain, await self._current(domain), anew=True))[1]
 
     async def set(self, domain: str, settings: PeerSettings) -> None:
         """Set limits and the like, durably. Raises Unavailable."""
@@ -355,12 +355,12 @@ class Peers:
             else:
                 waiter.callback(following)
 
-    async def _look_now(self, domain: str, known: Known) -> tuple[Known, tuple[Step, ...]]:
+    async def _look_now(self, domain: str, known: Known, anew: bool = False) -> tuple[Known, tuple[Step, ...]]:
         """What is known after a look, and its steps."""
         if self._discoverer is None:
             found = Found(NONE, ttl=AGAIN)
         else:
-            found = await self._discoverer.look(domain, known.mailx)
+            found = await self._discoverer.look(domain, anew)
         PEER_LOOKS.labels(found.outcome).inc()
         if found.outcome == MAILX:
             following, step = self._followed(known, found)

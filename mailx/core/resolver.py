@@ -143,6 +143,11 @@ class Resolver:
         """The TXT records of ``name``, the strings of each joined; raises DNSFailure."""
         return list((await self.query(name, "TXT")).records)
 
+    def forget(self, name: str, kind: str) -> None:
+        """Ask anew next time, for whoever has just published something."""
+        kept = self._kept.pop((ascii_name(name) or name, kind), None)
+        self._octets -= kept.octets if kept is not None else 0
+
     def clear(self) -> None:
         """Forget every answer."""
         self._kept.clear()

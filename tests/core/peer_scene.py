@@ -65,7 +65,7 @@ class Looks:
     asked: list[str] = field(factory=list)
     waits: Deferred[None] | None = None
 
-    async def look(self, domain: str, known: bool) -> Found:
+    async def look(self, domain: str, anew: bool = False) -> Found:
         self.asked.append(domain)
         if self.waits is not None:
             await self.waits

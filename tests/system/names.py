@@ -49,6 +49,11 @@ class Names:
         self._write_zones()
         self._control("-b", "zone-reload", zone)
 
+    def withdraw(self, zone: str, records: str) -> None:
+        """Let nothing but ``records`` be in ``zone``."""
+        self._zones[zone] = ""
+        self.publish(zone, records)
+
     def text(self, name: str) -> str:
         """The first TXT record of ``name``, its strings joined; empty if there is none."""
         try:
