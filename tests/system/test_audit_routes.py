@@ -9,11 +9,15 @@ import re
 import sqlite3
 from collections.abc import Callable
 from html import unescape
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from typing import Any
 
 import pyotp
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailx.identity.encoding import b64, key_text
+from mailx.identity.statements import SeedSigner
 from mailx.web.panel.pages import PAGES
 from tests.system.administrator import NAME, PASSWORD, Client, Page
 from tests.system.daemon import wait
@@ -25,13 +29,41 @@ SECRETS = ("first secret", "second secret", "third secret", "fourth secret", "fi
 USER, DOMAIN = "you@example.test", "example.test"
 
 
+def serve(case: SynchronousTestCase, content: bytes) -> str:
+    """A URL at which ``content`` is to be had until the test ends."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Page)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    case.addCleanup(close)
+    return f"http://127.0.0.1:{server.server_port}/block.txt"
+
+
 class EveryChange(SynchronousTestCase):
     """A long day of an administrator."""
 
     def setUp(self) -> None:
         # A disk that holds anything at all is full enough for an alert.
         fixed = {name: value for name, value in SETTINGS.items() if name != "webhook.secret"}
-        self.server = Server(self, {**fixed, "webhook.signature": "false", "alerts.disk_percent": "1", "dns.timeout": "1"})
+        self.server = Server(
+            self,
+            {**fixed, "webhook.signature": "false", "alerts.disk_percent": "1", "dns.timeout": "1", "contacts.list_networks": "127.0.0.1"},
+        )
         self.server.start()
         self.client = Client(self, self.server)
         self.used: set[str] = set()
@@ -45,6 +77,7 @@ class EveryChange(SynchronousTestCase):
             self.directory,
             self.domain_keys,
             self.keys,
+            self.block_lists,
             self.queue,
             self.webhook,
             self.settings,
@@ -128,10 +161,30 @@ class EveryChange(SynchronousTestCase):
         self.change("/accounts/resume", {"address": [USER]})
         self.change("/accounts/<address>/blocks/add", {"sender": "spam@example.org"}, address=USER)
         self.change("/accounts/<address>/blocks/delete", {"sender": "spam@example.org"}, address=USER)
+        self.contacts()
         self.sealed()
         self.change("/aliases/add", {"alias": f"all@{DOMAIN}", "targets": USER})
         self.change("/aliases/edit", {"alias": f"all@{DOMAIN}", "targets": f"{USER}\nada@example.net"})
         self.change("/aliases/delete", {"alias": f"all@{DOMAIN}"})
+
+    def contacts(self) -> None:
+        at = "/accounts/<address>/contacts"
+        self.change(f"{at}/accept", {"contact": "ada@example.org"}, address=USER)
+        self.change(f"{at}/block", {"contact": "@spam.example"}, address=USER)
+        self.change(f"{at}/remove", {"contact": "ada@example.org"}, address=USER)
+        self.change(f"{at}/settings", {"requests": "all", "notices": "yes"}, address=USER)
+
+    def block_lists(self) -> None:
+        self.change("/blocklists/block", {"sender": "@spam.example"})
+        self.change("/blocklists/unblock", {"sender": "@spam.example"})
+        signer, text = SeedSigner(b"l" * 32), b"# mailx-serial: 1\nspam.example\n"
+        signature = b64(signer.sign(b"mailx-1 block-list\n" + text)).encode()
+        shared = {"url": serve(self, text + b"# mailx-signature: " + signature + b"\n"), "key": key_text(signer.public)}
+        shown = self.change("/blocklists/preview", shared, expect=(200,)).text
+        self.change("/blocklists/add", {**shared, "digest": re.findall(r'name="digest" value="(\w+)"', shown)[0]})
+        number = self.hidden("/blocklists", "/blocklists/remove", "id")
+        self.change("/blocklists/refresh", {"id": number})
+        self.change("/blocklists/remove", {"id": number})
 
     def sealed(self) -> None:
         proof = {"password": SECRETS[1]}
