@@ -200,6 +200,7 @@ async def open_contacts(ground: Ground, mailboxes: Mailboxes, timeline: Timeline
     settings, store, cipher, accounts = ground.settings, ground.store, ground.cipher, ground.accounts
     contacts = Contacts(store, cipher, accounts, settings, reactor)
     parts.push_async_callback(contacts.stop)
+    mailboxes.decide_with(contacts)
     fetcher = ListFetcher(ground.resolver, settings.current.contacts.list_networks, reactor)
     block_lists = BlockLists(store, cipher, accounts, settings, fetcher, reactor)
     await block_lists.load()
@@ -243,6 +244,7 @@ def _peer_server(
     identity: Identity, acquaintance: Acquaintance, reception: Reception, queue: Queue, reactor: Any, parts: AsyncExitStack
 ) -> IService:
     from mailx.core.waking import Waking
+    from mailx.federation.contact_calls import ContactCalls
     from mailx.federation.contact_service import ContactService
     from mailx.federation.discovery_service import DiscoveryService
     from mailx.federation.listener import PeerListener
@@ -274,6 +276,10 @@ def _peer_server(
     methods = LogMethods(key_log=identity.key_log, gossip=identity.gossip).methods
     discovery = DiscoveryService(identity.domain_keys, identity.user_keys, reactor, separator=config.accounts.separator, more=methods)
     contact = ContactService(identity.peers, acquaintance.contacts, reactor)
+    calls = ContactCalls(identity.peers, identity.pool, reactor)
+    parts.callback(calls.stop)
+    identity.domain_keys.on_change(calls.announce)
+    acquaintance.contacts.on_block(calls.tell)
     listener = PeerListener(
         services={service.name: service for service in (delivery, discovery, contact)},
         trust=identity.peers,

@@ -62,7 +62,13 @@ class EveryChange(SynchronousTestCase):
         fixed = {name: value for name, value in SETTINGS.items() if name != "webhook.secret"}
         self.server = Server(
             self,
-            {**fixed, "webhook.signature": "false", "alerts.disk_percent": "1", "dns.timeout": "1", "contacts.list_networks": "127.0.0.1"},
+            {
+                **fixed,
+                "webhook.signature": "false",
+                "alerts.disk_percent": "1",
+                "dns.timeout": "1",
+                "contacts.list_networks": '["127.0.0.1"]',
+            },
         )
         self.server.start()
         self.client = Client(self, self.server)
