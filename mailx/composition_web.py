@@ -197,6 +197,9 @@ def administer(
         user_keys=identity.user_keys,
         key_backup=KeyBackup(identity.domain_keys, reactor),
         peers=identity.control,
+        sealed_accounts=ground.owners.sealed,
+        app_passwords=ground.owners.app_passwords,
+        client_keys=ground.owners.client_keys,
     )
 
 
@@ -259,6 +262,8 @@ def panel(house: House, post: Post, people: People, after: Aftermath, ground: Gr
         remote_mailboxes=RemoteMailboxes(house.store, house.cipher, probes),
         started=time(),
         peers=ground.identity.control,
+        sealed_accounts=ground.owners.sealed,
+        app_passwords=ground.owners.app_passwords,
     )
     api = API(house.administration, people.api_keys)
     service: IService = PanelService(Panel(every, api=api), house.settings.current.panel, house.certificates, reactor)

@@ -22,6 +22,8 @@ from mailx.store.app_passwords import AppPassword, Found
 from mailx.store.cipher import Cipher
 from mailx.store.names import Missing, Taken
 
+__all__ = ["AppPassword", "AppPasswords"]
+
 log = Logger()
 
 _NAME_LIMIT = 64  # characters

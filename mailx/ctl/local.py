@@ -18,12 +18,14 @@ from mailx.config_file import ConfigError, Sources
 from mailx.core.accounts import Accounts
 from mailx.core.admins import Admins
 from mailx.core.api_keys import ApiKeys
+from mailx.core.app_passwords import AppPasswords
 from mailx.core.audit import Log, Recording
 from mailx.core.block_lists import BlockLists
 from mailx.core.client_keys import ClientKeys
 from mailx.core.contacts import Contacts
 from mailx.core.domain_keys import DomainKeys
 from mailx.core.key_backup import KeyBackup
+from mailx.core.keyring import Keyring
 from mailx.core.keystore import SealedKeystore
 from mailx.core.list_fetch import ListFetcher
 from mailx.core.passwords import Passwords
@@ -32,6 +34,7 @@ from mailx.core.queue import Queue
 from mailx.core.records import Records
 from mailx.core.resolver import Resolver
 from mailx.core.routes import Routes
+from mailx.core.sealed_accounts import SealedAccounts
 from mailx.core.settings import Settings
 from mailx.core.signing import Signing
 from mailx.core.suppressions import Suppressions
@@ -66,6 +69,7 @@ class LocalClient:
         self._resolver: Resolver | None = None
         self._timeline: Timeline | None = None
         self._user_keys: UserKeys | None = None
+        self._keyring: Keyring | None = None
         self._passwords = Passwords(reactor, reversible=config.smtp.cram_md5)
         self._administration: Administration | None = None
 
@@ -122,6 +126,8 @@ class LocalClient:
         except ValueError as error:
             raise Unopened(f"names cannot be looked up: {error}", "Mend the section dns of the configuration.") from None
         self._timeline = Timeline(self._store, cipher, reactor, config.queue.keep_days)
+        self._keyring = Keyring(cipher, reactor, 0)
+        sealed = SealedAccounts(self._store, cipher, accounts, self._passwords, self._keyring, self._user_keys)
         self._administration = Administration(
             accounts,
             config,
@@ -139,6 +145,8 @@ class LocalClient:
             user_keys=self._user_keys,
             key_backup=KeyBackup(domain_keys, reactor),
             client_keys=ClientKeys(accounts, self._user_keys),
+            sealed_accounts=sealed,
+            app_passwords=AppPasswords(self._store, cipher, accounts, sealed),
             # Only a running server knows which certificate it shows.
             records=Records(settings, signing, self._resolver, lambda name: None, domain_keys.record),
         )
@@ -181,6 +189,8 @@ class LocalClient:
 
     async def _close(self) -> None:
         self._passwords.stop()
+        if self._keyring is not None:
+            self._keyring.stop()
         if self._user_keys is not None:
             await self._user_keys.stop()
         if self._resolver is not None:

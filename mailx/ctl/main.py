@@ -7,6 +7,7 @@ from mailx.ctl import output
 from mailx.ctl.admins import admin
 from mailx.ctl.aliases import alias
 from mailx.ctl.api_keys import apikey
+from mailx.ctl.app_passwords import app_password, recovery_code
 from mailx.ctl.audit import audit
 from mailx.ctl.block_lists import blocklist
 from mailx.ctl.blocks import block
@@ -52,6 +53,8 @@ main.add_command(dns)
 main.add_command(trace)
 main.add_command(audit)
 user.add_command(seal)
+user.add_command(app_password)
+user.add_command(recovery_code)
 
 if __name__ == "__main__":
     main()

@@ -7,9 +7,15 @@ import click
 
 from mailx.core.users import ROLES
 from mailx.ctl import output
-from mailx.ctl.passwords import password_options, read_password
+from mailx.ctl.passwords import given_password, password_options, read_password
 from mailx.ctl.session import Group, Session, pass_session
 from mailx.mail import sizes
+
+_SEALED = {
+    "": "not sealed",
+    "server": "sealed; the owner's login opens it",
+    "client": "sealed; only the owner's own program opens it",
+}
 
 
 class Quota(click.ParamType[int | str]):
@@ -122,6 +128,7 @@ def show(session: Session, address: str) -> None:
         f"Used:        {output.size(one['used'])}{percent}",
         f"Quota:       {output.quota(one['quota'], one['quota_is_default'])}",
         f"Aliases:     {', '.join(one['aliases']) or 'none'}",
+        f"Mail:        {_SEALED[one['sealed']]}",
         f"Last login:  {output.moment(one['last_login'])}",
         f"Created:     {output.moment(one['created'])}",
     )
@@ -130,17 +137,52 @@ def show(session: Session, address: str) -> None:
 @user.command()
 @click.argument("address")
 @password_options
+@click.option("--old-password-file", metavar="FILE", help="Of a sealed account: read the old password from the first line of FILE.")
+@click.option("--recovery-code-file", metavar="FILE", help="Of a sealed account: read its recovery code from the first line of FILE.")
+@click.option("--lose-sealed-mail", is_flag=True, help="Of a sealed account: change it without either. Its mail is lost for good.")
+@click.option("--yes", is_flag=True, help="Do not ask before mail is lost.")
 @pass_session
-def password(session: Session, address: str, password_file: str | None, password_stdin: bool, generate: bool) -> None:
-    """Give the account ADDRESS a new password."""
-    session.call("GET", path(address))  # a wrong address is told before a password is asked for
+def password(
+    session: Session,
+    address: str,
+    password_file: str | None,
+    password_stdin: bool,
+    generate: bool,
+    old_password_file: str | None,
+    recovery_code_file: str | None,
+    lose_sealed_mail: bool,
+    yes: bool,
+) -> None:
+    """Give the account ADDRESS a new password. A sealed one needs the old password or the recovery code."""
+    one = session.call("GET", path(address))  # a wrong address is told before a password is asked for
+    body: dict[str, Any] = {}
+    if one["sealed"] == "server":
+        body = _proof(session, one["address"], old_password_file, recovery_code_file, lose_sealed_mail)
+        if lose_sealed_mail and not yes:
+            session.confirm(f"Give up all mail of {one['address']}? It cannot be undone", "nothing was changed")
     new, generated = read_password(session, password_file, password_stdin, generate)
-    changed = session.call("PATCH", path(address), body={"password": new})
+    changed = session.call("PATCH", path(address), body={"password": new, **body})
     lines = [f"The password of {changed['address']} was changed. Sessions that were open have ended."]
+    if changed.get("recovery_code"):
+        lines += [
+            f"Its mail was given up. New recovery code: {changed['recovery_code']}",
+            "Give it to the owner now; it is not shown again.",
+        ]
     if generated:
         changed["password"] = new
         lines.append(f"Password: {new}")
     session.say(changed, *lines)
+
+
+def _proof(session: Session, address: str, old: str | None, recovery: str | None, lose: bool) -> dict[str, Any]:
+    """What lets the password of a sealed account be changed."""
+    if (old is not None) + (recovery is not None) + lose > 1:
+        raise click.UsageError("Give one of --old-password-file, --recovery-code-file and --lose-sealed-mail.")
+    if lose:
+        return {"lose_sealed_mail": True}
+    if recovery is not None:
+        return {"recovery_code": given_password(session, recovery, False, "")}
+    return {"old_password": given_password(session, old, False, f"Old password of {address}")}
 
 
 @user.command()

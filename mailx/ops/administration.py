@@ -20,6 +20,7 @@ from mailx.core import audit
 from mailx.core.accounts import Accounts, DirectoryError
 from mailx.core.admins import Admins
 from mailx.core.api_keys import READ, ApiKeys
+from mailx.core.app_passwords import AppPasswords
 from mailx.core.audit import Actor, Log
 from mailx.core.block_lists import BlockLists
 from mailx.core.client_keys import ClientKeys
@@ -46,6 +47,7 @@ from mailx.ops.resources.access import Administrators, Keys
 from mailx.ops.resources.audit import Audit
 from mailx.ops.resources.block_lists import ServerBlocks
 from mailx.ops.resources.contacts import ContactBook
+from mailx.ops.resources.credentials import Credentials
 from mailx.ops.resources.directory import Directory
 from mailx.ops.resources.dkim import Dkim
 from mailx.ops.resources.dns import Dns
@@ -70,6 +72,7 @@ _STATUS = {"not_found": 404, "exists": 409, "in_use": 409, "invalid": 422, "limi
 RESOURCES: dict[str, Any] = {
     "server": Server,
     "directory": Directory,
+    "credentials": Credentials,
     "index": SearchIndex,
     "dkim": Dkim,
     "dns": Dns,
@@ -125,6 +128,7 @@ class Administration:
         user_keys: UserKeys | None = None,
         key_backup: KeyBackup | None = None,
         sealed_accounts: SealedAccounts | None = None,
+        app_passwords: AppPasswords | None = None,
         client_keys: ClientKeys | None = None,
         key_log: KeyLog | None = None,
         log_witness: LogWitness | None = None,
@@ -136,7 +140,8 @@ class Administration:
         self._log = audit
         self._resources: dict[str, Any] = {
             "server": Server(accounts, settings or Settings(config)),
-            "directory": Directory(accounts, domain_keys),
+            "directory": Directory(accounts, domain_keys, sealed_accounts),
+            "credentials": Credentials(app_passwords, sealed_accounts),
             "index": SearchIndex(indexer),
             "dkim": Dkim(signing, records),
             "dns": Dns(records),

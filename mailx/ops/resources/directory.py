@@ -1,15 +1,20 @@
 """Domains, accounts, aliases and block lists in the admin API."""
 
+from collections.abc import Mapping
+
 from mailx.core import audit
 from mailx.core.accounts import Accounts, Alias, Block, Details, DirectoryError, Domain
 from mailx.core.domain_keys import DomainKeys
-from mailx.core.users import ACTIVE, ROLES, SUSPENDED
+from mailx.core.sealed_accounts import SealedAccounts
+from mailx.core.users import ACTIVE, CLIENT, ROLES, SERVER, SUSPENDED
 from mailx.ops.resources.query import JSON, Query, moment
 from mailx.ops.resources.shape import COUNT, FLAG, NOTHING, NUMERAL, TEXT, TIME, list_of, name, one_of, optional, record, shaped, text
 
 PAGE = 1000  # accounts in one answer
 _QUOTA = optional({"type": "integer", "minimum": 0, "maximum": 2**62 - 1, "description": "Octets; 0: unlimited, null: the default."})
 _PASSWORD = text(200, 1, format="password")
+_SECRET = text(1024, format="password")
+_PROOFS = {"old_password", "recovery_code", "lose_sealed_mail"}  # that a password may be changed
 _DOMAIN = record({"name": TEXT, "accounts": COUNT, "aliases": COUNT, "created": TIME})
 _USER = record(
     {
@@ -23,7 +28,9 @@ _USER = record(
         "created": TIME,
         "last_login": optional(TIME),
         "aliases": list_of(TEXT),
-    }
+        "sealed": one_of("", SERVER, CLIENT),
+    },
+    recovery_code=TEXT,
 )
 _ALIAS = record({"alias": TEXT, "targets": list_of(TEXT), "forwards": list_of(TEXT), "created": TIME})
 _BLOCK = record({"sender": TEXT, "created": TIME})
@@ -52,8 +59,9 @@ class Directory:
         ("/v1/blocks/<user>/<path:sender>", "DELETE", "delete_block"),
     )
 
-    def __init__(self, accounts: Accounts, domain_keys: DomainKeys | None = None) -> None:
+    def __init__(self, accounts: Accounts, domain_keys: DomainKeys | None = None, sealed: SealedAccounts | None = None) -> None:
         self._accounts = accounts
+        self._sealed = sealed
         self._domain_keys = domain_keys
 
     @shaped("List the domains.", gives=record({"domains": list_of(_DOMAIN)}))
@@ -101,18 +109,32 @@ class Directory:
     @shaped(
         "Change an account.",
         action="user.change",
-        body=record(password=_PASSWORD, quota=_QUOTA, state=one_of(ACTIVE, SUSPENDED), role=one_of(*ROLES)) | {"minProperties": 1},
+        body=record(
+            password=_PASSWORD,
+            old_password=_SECRET,
+            recovery_code=_SECRET,
+            lose_sealed_mail=FLAG,
+            quota=_QUOTA,
+            state=one_of(ACTIVE, SUSPENDED),
+            role=one_of(*ROLES),
+        )
+        | {"minProperties": 1},
         gives=_USER,
     )
     async def change_user(self, query: Query) -> JSON:
-        """Change whichever of password, quota, state and role the body names."""
+        """Change whichever of password, quota, state and role the body names.
+
+        The password of a sealed account needs the old one or the recovery code beside it; ``lose_sealed_mail`` gives its mail
+        up instead, and the answer has the new recovery code.
+        """
         address = query.path["address"]
-        unknown = set(query.body) - {"password", "quota", "state", "role"}
-        if unknown or not query.body:
+        unknown = set(query.body) - {"password", "quota", "state", "role", *_PROOFS}
+        if unknown or not set(query.body) - _PROOFS:
             raise DirectoryError("invalid", f"an account has no {', '.join(sorted(unknown))}" if unknown else "nothing to change was given")
         # All texts are read before anything is changed, so that a wrong one changes nothing.
-        texts = {name: query.text(name) for name in query.body if name != "quota"}
+        texts = {name: query.text(name) for name in query.body if name not in ("quota", "lose_sealed_mail")}
         quota = query.quota()
+        code = ""
         if "quota" in query.body:
             with audit.step("user.quota"):
                 await self._accounts.set_quota(address, quota)
@@ -124,8 +146,16 @@ class Directory:
                 await self._accounts.set_state(address, texts["state"])
         if "password" in texts:
             with audit.step("user.password"):
-                await self._accounts.set_password(address, texts["password"])
-        return _user(await self._accounts.find(address))
+                code = await self._set_password(address, texts, query.body.get("lose_sealed_mail") is True)
+        return {**_user(await self._accounts.find(address)), **({"recovery_code": code} if code else {})}
+
+    async def _set_password(self, address: str, texts: Mapping[str, str], lose: bool) -> str:
+        """The new recovery code, if sealed mail was given up."""
+        if self._sealed is None:
+            await self._accounts.set_password(address, texts["password"])
+            return ""
+        old, recovery = texts.get("old_password", ""), texts.get("recovery_code", "")
+        return await self._sealed.set_password(address, texts["password"], old=old, recovery=recovery, lose=lose)
 
     @shaped("Delete an account with all its mail.", action="user.delete", gives=NOTHING)
     async def delete_user(self, query: Query) -> JSON:
@@ -188,6 +218,7 @@ def _user(details: Details) -> JSON:
         "created": moment(details.created),
         "last_login": moment(details.last_login),
         "aliases": list(details.aliases),
+        "sealed": user.sealed,
     }
 
 

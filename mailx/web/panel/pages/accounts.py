@@ -96,10 +96,19 @@ class Accounts(Page):
     async def password(self, visit: Visit) -> Redirect | View:
         address = str((await self.parts.accounts.find(visit.path["address"])).user.address)
         password, generated = _password(visit)
-        await self.parts.accounts.set_password(address, password)
-        if generated:
-            return self._secret(address, password, f"The password of {address} was changed")
+        code = await self._set_password(visit, address, password)
+        if generated or code:
+            return self._secret(address, password, f"The password of {address} was changed", code)
         return Redirect(to("accounts", address), f"The password of {address} was changed. Sessions that were open have ended.")
+
+    async def _set_password(self, visit: Visit, address: str, password: str) -> str:
+        """The new recovery code, if sealed mail was given up."""
+        sealed = self.parts.sealed_accounts
+        if sealed is None:
+            await self.parts.accounts.set_password(address, password)
+            return ""
+        old, recovery = (visit.form.exact(name, limit=1000) for name in ("old", "recovery"))
+        return await sealed.set_password(address, password, old=old, recovery=recovery, lose=visit.form.text("lose") == "yes")
 
     @change("/accounts/<address>/quota", action="user.quota", shown="account")
     async def quota(self, visit: Visit) -> Redirect:
@@ -190,8 +199,8 @@ class Accounts(Page):
     def _default(self) -> int:
         return int(self.parts.settings.current.accounts.quota)
 
-    def _secret(self, address: str, password: str, title: str) -> View:
-        """The one page that shows a generated password, with what the owner needs besides."""
+    def _secret(self, address: str, password: str, title: str, code: str = "") -> View:
+        """The one page that shows a generated password (or a recovery code), with what the owner needs besides."""
         config = self.parts.settings.current
         ways = [
             ("IMAP, TLS", config.imap.tls_port),
@@ -202,6 +211,7 @@ class Accounts(Page):
         context = {
             "address": address,
             "password": password,
+            "code": code,
             "hostname": config.server.hostname,
             "ways": [(name, port) for name, port in ways if port],
         }
@@ -216,6 +226,7 @@ def _row(details: Details) -> dict[str, Any]:
         "path": to("accounts", str(user.address)),
         "role": user.role,
         "active": user.active,
+        "sealed": user.sealed,
         "used": user.used,
         "quota": user.quota,
         "own_quota": details.own_quota is not None,
