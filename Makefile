@@ -3,6 +3,7 @@
 # make bench-smtp | bench-imap | bench-index | bench-idle | bench-crash
 # make bench-relay | bench-hop | bench-dead | bench-crash-queue | bench-webhook      measure, beside other servers where that tells something
 # make fuzz    the property tests with many more examples
+# make bench-federation; make crash-federation      mail between MailX servers: measured; three of them killed and cut off
 # make soak    mixed load for MINUTES (60)
 # make clean   remove what the targets above made; keeps ./var and ./mailx.secret
 
@@ -11,7 +12,7 @@ MINUTES ?= 60
 VENV := .venv
 TOOLS := .tox/tools
 
-.PHONY: run test fuzz soak clean
+.PHONY: run test fuzz soak crash-federation clean
 
 run: $(VENV)/installed
 	@$(VENV)/bin/twistd -n --pidfile= mailx
@@ -24,6 +25,9 @@ fuzz: $(VENV)/installed-tests
 
 soak: $(VENV)/installed-tests
 	@$(VENV)/bin/python -m bench.soak --seconds $$(( $(MINUTES) * 60 ))
+
+crash-federation: $(VENV)/installed-tests
+	@$(VENV)/bin/python -m bench.crash_federation
 
 bench-%: $(VENV)/installed-tests
 	@$(VENV)/bin/python -m bench.$(subst -,_,$*)
