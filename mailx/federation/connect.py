@@ -138,6 +138,7 @@ class Connector:
             limits=self._limits,
             capabilities=self._capabilities,
             greeter=self._greeter,
+            trust=self._trust,
             on_refusal=self._refused,
         )
         shaken.wire.registerProducer(link, True)

@@ -20,9 +20,9 @@ from mailx.federation import hello
 from mailx.federation.banana_limits import BananaLimits, Violation
 from mailx.federation.broker import Broker
 from mailx.federation.calls import Calls, Clock
-from mailx.federation.channel import CallTimeout, Channel, ChannelFailure, ChannelLost, Greeter, PeerRefused, Unreachable
+from mailx.federation.channel import CallTimeout, Channel, ChannelFailure, ChannelLost, Greeter, PeerRefused, Trust, Unreachable
 from mailx.federation.load import Load
-from mailx.federation.refusals import LIMIT, PROTOCOL, STALLED, VERSION, OnRefusal, Refusal, note
+from mailx.federation.refusals import BLOCKED, CERTIFICATE, LIMIT, PROTOCOL, STALLED, VERSION, OnRefusal, Refusal, note
 from mailx.federation.service import Fields, Plain, Service
 from mailx.federation.serving import RETRY, Serving
 from mailx.mail.reply import Refused, Reply
@@ -32,7 +32,9 @@ log = Logger()
 ROOT = "root"
 PING = 30.0  # seconds of silence on an unused connection after which the peer is asked whether it is there
 PARTING = 5.0  # seconds that closing a connection may take
+CHECK = 60.0  # seconds between questions whether the peer's key is still believed
 _PACE = 5.0  # seconds between looks at the times
+_REVOKED = Reply(550, "5.7.1", "The key that opened the channel is not the domain's any more")
 _UNKNOWN = Reply(502, "5.5.1", "No such method here")
 _GREETING_FAILED = Reply(451, "4.3.0", "Local error; try again later")
 
@@ -74,9 +76,11 @@ class Link:
         capabilities: frozenset[str] = frozenset(),
         greeter: Greeter | None = None,
         load: Load | None = None,
+        trust: Trust | None = None,
         on_refusal: OnRefusal = note,
     ) -> None:
-        """``capabilities`` are ours, besides the names of ``services``."""
+        """``capabilities`` are ours, besides the names of ``services``. ``trust`` is asked now and then whether the peer's key is
+        still believed: a channel outlives neither a revoked key nor a block."""
         self.local, self.remote, self.key = proved.local, proved.remote, proved.key
         self.address, self.tls, self.incoming = proved.address, proved.tls, incoming
         self.capabilities: frozenset[str] = frozenset()
@@ -86,14 +90,14 @@ class Link:
         self._broker, self._reactor, self._limits, self._greeter = broker, reactor, limits, greeter
         self._ours = capabilities | services.keys()
         self._load = load or Load()
-        self._on_refusal = on_refusal
+        self._trust, self._on_refusal = trust, on_refusal
         self._calls = Calls(broker, reactor, self._stalled)
         self._serving = Serving(broker, services, reactor, most=limits.calls, timeout=limits.timeout, load=self._load, idle=self._none_left)
         self._opened: Deferred[None] = Deferred()
         self._said_hello = self._greeted = self._closing = self._closed = False
         self._on_close: list[Callable[[Channel], None]] = []
         self._idle = 2 * limits.idle + PING if incoming else limits.idle  # the calling side knows better when to go
-        self._used = self._heard = reactor.seconds()
+        self._used = self._heard = self._checked = reactor.seconds()
         self._unread: float | None = None  # since when the peer does not read our answers
         self._within: tuple[int, float] | None = None  # which expression of the peer's has not ended, and since when that is known
         self._holds = 0  # reasons not to read
@@ -356,6 +360,9 @@ class Link:
         elif self._greeted and not self.incoming and not self._busy and now - self._heard >= PING:
             self._heard = now
             Deferred.fromCoroutine(self._ping())
+        if self._greeted and not self.closed and now - self._checked >= CHECK:
+            self._checked = now
+            Deferred.fromCoroutine(self._check_again())
 
     @property
     def _busy(self) -> bool:
@@ -370,6 +377,23 @@ class Link:
         else:
             return now - self._within[1] >= timeout
         return False
+
+    async def _check_again(self) -> None:
+        """End the channel if the peer's key is believed no more. When that cannot be told now, it stays."""
+        if self._trust is None:
+            return
+        try:
+            keys = await self._trust.keys(self.remote, self.key)
+        except Refused as refused:
+            if not refused.reply.temporary:
+                self._note(BLOCKED, refused.reason)
+                self.goodbye(refused.reply)
+        except Exception:
+            log.failure("A peer could not be checked", event="federation.check_failed", address=self.address)
+        else:
+            if self.key not in keys:
+                self._note(CERTIFICATE, _REVOKED.text)
+                self.goodbye(_REVOKED)
 
     async def _ping(self) -> None:
         try:

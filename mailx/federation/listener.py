@@ -228,6 +228,7 @@ class Arrival:
             capabilities=listener.capabilities,
             greeter=listener.greeter,
             load=listener.load,
+            trust=listener.trust,
             on_refusal=listener.refused,
         )
         link.on_close(lambda _: self._ended_proved(proved.remote))

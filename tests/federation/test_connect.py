@@ -2,10 +2,12 @@
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
 
 from mailx.core.peer import PeerSettings
 from mailx.federation.certificates import Certificates
 from mailx.federation.channel import Channel, ChannelLost, PeerRefused, Unreachable
+from mailx.federation.link import LinkLimits
 from mailx.mail.reply import Refused, Reply
 from tests.federation.loopback import Key, Loopback, Side
 from tests.federation.test_link import Echo
@@ -191,6 +193,33 @@ class Endings(Loopback):
         await self.assertFailure(call, ChannelLost)
         await drained
         echo.waiting[0].callback(None)
+
+    async def test_a_channel_does_not_outlive_its_key(self) -> None:
+        clock = Clock()
+        self.listen(limits=LinkLimits(idle=600), reactor=clock)
+        channel = await self.connect()
+        gone = self.gone(channel)
+        clock.pump([5.0] * 13)
+        self.assertEqual(len(self.there.book.asked), 2)
+        self.assertFalse(channel.closed)
+        self.there.book.trouble = Refused(Reply(451, "4.4.0", "not now"))
+        clock.pump([5.0] * 13)
+        self.assertFalse(channel.closed)
+        self.there.book.trouble = None
+        self.there.book.known["here.example"] = (b"k" * 32,)
+        clock.pump([5.0] * 13)
+        await gone
+        self.assertEqual((await self.there.noted("is not the domain's any more")).reason, "certificate")
+        self.assertTrue((await self.here.noted("is not the domain's any more")).by_peer)
+
+    async def test_a_channel_does_not_outlive_a_block(self) -> None:
+        clock = Clock()
+        self.listen(reactor=clock)
+        gone = self.gone(await self.connect())
+        self.there.book.trouble = Refused(Reply(550, "5.7.1", "This server does not exchange mail with your domain"), "blocked peer")
+        clock.pump([5.0] * 13)
+        await gone
+        self.assertEqual((await self.there.noted("blocked peer")).reason, "blocked")
 
     async def test_the_channels_of_a_domain_that_is_blocked(self) -> None:
         listener = self.listen()
