@@ -15,7 +15,7 @@ import ssl
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.client import Client
@@ -164,8 +164,8 @@ class Trial:
         for link in self.links.values():
             link.close()
 
-    def run(self, count: int, pause: float) -> list[Load]:
-        """Submit ``count`` messages, with some trouble every ``pause`` seconds or so."""
+    def run(self, count: int, pause: float, at_least: Sequence[str] = ()) -> list[Load]:
+        """Submit ``count`` messages, with some trouble every ``pause`` seconds or so, these ``at_least`` and first."""
         self._left = count
         loads = [
             Load(each, [other for other in self.servers if other is not each], lambda: self._left > 0, self._one) for each in self.servers
@@ -173,9 +173,10 @@ class Trial:
         threads = [threading.Thread(target=load.run, daemon=True) for load in loads]
         for thread in threads:
             thread.start()
+        due = list(at_least)
         while self._left > 0:
             time.sleep(random.uniform(0.5, 1.5) * pause)
-            self._trouble()
+            self._trouble(due.pop(0) if due else random.choice(("kill", "cut", "cut", "hold")))
         for thread in threads:
             thread.join()
         return loads
@@ -184,8 +185,7 @@ class Trial:
         with self._lock:
             self._left -= 1
 
-    def _trouble(self) -> None:
-        kind = random.choice(("kill", "cut", "cut", "hold"))
+    def _trouble(self, kind: str) -> None:
         self.troubles[kind] += 1
         if kind == "kill":
             victim = random.choice(self.servers)
