@@ -42,9 +42,10 @@ class Ring:
         self.users._renewing.release()
 
 
-async def ring(test_case: TestCase, **options: Any) -> Ring:
+async def ring(test_case: TestCase, now: int = NOW, **options: Any) -> Ring:
     """A world whose domain has its first key; ``options`` as of ``world``."""
     made = _made(await world(test_case, **options), test_case)
+    made.now = now
     await made.domains.load()
     await made.users.load()
     made.recovery = (await made.domains.ensure_all())[DOMAIN]
