@@ -207,7 +207,8 @@ class Endings(Loopback):
         self.assertFalse(channel.closed)
         self.there.book.trouble = None
         self.there.book.known["here.example"] = (b"k" * 32,)
-        clock.pump([5.0] * 13)
+        while not self.there.refusals:
+            clock.advance(5)
         await gone
         self.assertEqual((await self.there.noted("is not the domain's any more")).reason, "certificate")
         self.assertTrue((await self.here.noted("is not the domain's any more")).by_peer)
