@@ -197,6 +197,8 @@ def administer(
         user_keys=identity.user_keys,
         key_backup=KeyBackup(identity.domain_keys, reactor),
         peers=identity.control,
+        contacts=acquaintance.contacts,
+        block_lists=acquaintance.block_lists,
         sealed_accounts=ground.owners.sealed,
         app_passwords=ground.owners.app_passwords,
         client_keys=ground.owners.client_keys,
@@ -262,6 +264,8 @@ def panel(house: House, post: Post, people: People, after: Aftermath, ground: Gr
         remote_mailboxes=RemoteMailboxes(house.store, house.cipher, probes),
         started=time(),
         peers=ground.identity.control,
+        contacts=acquaintance.contacts,
+        block_lists=acquaintance.block_lists,
         sealed_accounts=ground.owners.sealed,
         app_passwords=ground.owners.app_passwords,
     )
