@@ -5,7 +5,7 @@ reverse order. ``open_identity`` comes before mail out, which asks it which way 
 reception, which asks them where mail belongs and in which form; ``edges`` last, since what comes in must find everything else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AsyncExitStack
 from time import time
 from typing import Any
@@ -25,6 +25,7 @@ from mailx.core.first_contact import FirstContact
 from mailx.core.key_log import KeyLog
 from mailx.core.keystore import SealedKeystore
 from mailx.core.list_fetch import ListFetcher
+from mailx.core.log_audit import LogAudit
 from mailx.core.log_gossip import LogGossip
 from mailx.core.log_witness import LogWitness
 from mailx.core.mailboxes import Mailboxes
@@ -50,6 +51,8 @@ from mailx.federation.link import LinkLimits
 from mailx.federation.log_source import LogSource
 from mailx.federation.pool import Pool
 from mailx.federation.well_known import WellKnown as DocumentFetcher
+from mailx.identity.statements import Statement
+from mailx.mail.address import Address
 from mailx.ops.certificates import Certificates
 from mailx.store import Store
 from mailx.store.cipher import Cipher
@@ -73,6 +76,7 @@ class Identity:
     key_log: KeyLog
     witness: LogWitness
     gossip: LogGossip
+    audits: LogAudit
     transfers: Transfers
     certificates: PeerCertificates
     buckets: Buckets
@@ -141,7 +145,11 @@ async def open_identity(
     key_log = KeyLog(store=store, keys=domain_keys, statements=user_keys.statements)
     witness = LogWitness(store=store, cipher=cipher)
     source = LogSource()
-    gossip = LogGossip(key_log=key_log, witness=witness, believed=peers.believed, source=source)
+
+    async def believed(domain: str) -> Collection[bytes]:
+        return (await peers.state(domain)).keys(time())
+
+    gossip = LogGossip(key_log=key_log, witness=witness, believed=believed, source=source, share=lambda: settings.current.federation.gossip)
     parts.push_async_callback(gossip.stop)
     federation = config.federation
     limits = LinkLimits(
@@ -165,6 +173,11 @@ async def open_identity(
     source.asking = asking = ChannelAsking(pool, peers, domain_keys.domains)
     spans = Spans(config.traces, config.server.hostname)
     parts.push_async_callback(spans.stop)
+    remote_keys = RemoteKeys(store, cipher, peers, reactor, asking=asking)
+
+    async def used(address: Address) -> list[Statement]:
+        return [each.statement for each in await remote_keys.history(address)]
+
     return Identity(
         settings,
         accounts,
@@ -173,10 +186,11 @@ async def open_identity(
         peers,
         counting,
         PeerControl(peers, counting),
-        RemoteKeys(store, cipher, peers, reactor, asking=asking),
+        remote_keys,
         key_log,
         witness,
         gossip,
+        LogAudit(key_log=key_log, witness=witness, believed=believed, source=source, reactor=reactor, used=used),
         transfers,
         certificates,
         Buckets(lambda: settings.current.federation, peers.limits, reactor.seconds),

@@ -114,7 +114,7 @@ class LogAudit:
         ours = self._log.ours(domain)
         name = domain if address is None else f"{address.local}@{address.domain}"
         kinds = (DOMAIN_KEY, RECOVERY_KEY) if address is None else (USER_KEY,)
-        log = self._own(domain) if ours else self._theirs(domain)
+        log = self._own(domain) if ours else self._theirs(domain, await self._believed(domain))
         head: Head | None = None
         lines: list[Line] = []
         try:
@@ -163,7 +163,7 @@ class LogAudit:
 
         return _Log(domain, head, history, leaves, epochs, log.keys(domain))
 
-    def _theirs(self, domain: str) -> _Log:
+    def _theirs(self, domain: str, keys: Collection[bytes]) -> _Log:
         ask = self._source.to("", domain)
 
         async def head() -> object:
@@ -178,7 +178,7 @@ class LogAudit:
         async def epochs() -> Sequence[object]:
             return _listed((await ask("log_epochs", {})).get("epochs"), 100)
 
-        return _Log(domain, head, history, leaves, epochs, self._believed(domain))
+        return _Log(domain, head, history, leaves, epochs, keys)
 
     # The steps.
 

@@ -8,7 +8,7 @@ All of this is done behind the greeting: no mail waits for it, and its failures 
 """
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from hashlib import blake2b
 from random import SystemRandom
 from time import time
@@ -63,8 +63,8 @@ class Source(Protocol):
         """By a channel of its own."""
 
 
-Believed = Callable[[str], Collection[bytes]]
-"""The keys of another domain that are believed now, from memory; none: it is not known."""
+Believed = Callable[[str], Awaitable[Collection[bytes]]]
+"""The keys of another domain that are believed now, as they are kept here; none: it is not known. Raises Unavailable."""
 
 
 class LogGossip:
@@ -131,7 +131,7 @@ class LogGossip:
         else:
             ask = self.source.to(local, remote)
         if fields.get("log") is not None:
-            await self._theirs(remote, fields["log"], {channel.key, *self._believed(remote)}, ask)
+            await self._theirs(remote, fields["log"], {channel.key, *await self._believed(remote)}, ask)
         if fields.get("log_seen") is not None:
             await self.told(local, fields["log_seen"])
         if not channel.incoming and self._share() and self._due(remote):
@@ -216,7 +216,7 @@ class LogGossip:
             if self._log.ours(domain):
                 await self.told(domain, each)
             elif domain in names.values():
-                await self._theirs(domain, each, self._believed(domain), self.source.to(local, domain))
+                await self._theirs(domain, each, await self._believed(domain), self.source.to(local, domain))
 
     async def answer(self, local: str, remote: str, salt: bytes, names: Collection[bytes]) -> list[Mapping[str, Any]]:
         """The heads of the domains among ``names`` that we know, for a peer that asks. Raises Unavailable."""

@@ -148,7 +148,7 @@ async def server(case: TestCase, net: dict[str, Server], domain: str, *, number:
     async def kept(kind: str, name: str) -> Sequence[Statement]:
         return statements.get((kind, name), [])
 
-    def believed(domain: str) -> Sequence[bytes]:
+    async def believed(domain: str) -> Sequence[bytes]:
         return net[domain].keys.valid(domain) if domain in net else ()
 
     log = KeyLog(store=came.store, keys=keys, statements=kept, now=now)

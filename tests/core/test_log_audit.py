@@ -33,7 +33,7 @@ class Case(TestCase):
         return a, b
 
     def audit(self, here: Server, source: Any = None, used: Any = None) -> LogAudit:
-        def believed(domain: str) -> Sequence[bytes]:
+        async def believed(domain: str) -> Sequence[bytes]:
             return self.net[domain].keys.valid(domain) if domain in self.net else ()
 
         return LogAudit(
@@ -161,9 +161,11 @@ class Tampered(Case):
         mallory = SeedSigner(b"m" * 32)
         true = b.keys.signers
         b.keys.signers = [mallory]
-        audit = LogAudit(
-            key_log=a.log, witness=a.witness, believed=lambda domain: [true[0].public], source=Source([a]), reactor=reactor, used=None
-        )
+
+        async def believed(domain: str) -> Sequence[bytes]:
+            return [true[0].public]
+
+        audit = LogAudit(key_log=a.log, witness=a.witness, believed=believed, source=Source([a]), reactor=reactor)
         finding = await audit.audit(B, ADA)
         self.assertIn("not signed by a key", self.wrong(finding))
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet import reactor
@@ -29,13 +30,11 @@ class Logs(Base):
         self.socket = os.path.join(self.directory, "admin.sock")
         self.config = os.path.join(self.directory, "mailx.toml")
         self.write_config()
-        audits = LogAudit(
-            key_log=here.log,
-            witness=here.witness,
-            believed=lambda domain: self.net[domain].keys.valid(domain) if domain in self.net else (),
-            source=Source([here]),
-            reactor=reactor,
-        )
+
+        async def believed(domain: str) -> Sequence[bytes]:
+            return self.net[domain].keys.valid(domain) if domain in self.net else ()
+
+        audits = LogAudit(key_log=here.log, witness=here.witness, believed=believed, source=Source([here]), reactor=reactor)
         administration = Administration(
             here.world.accounts, here.world.config, key_log=here.log, log_witness=here.witness, log_audit=audits
         )
