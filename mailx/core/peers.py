@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from mailx.config import endpoint
 from mailx.config_setting import seconds as duration
-from mailx.core import peer_keys
+from mailx.core import peer_keys, peer_looks
 from mailx.core.alerts import PEER_KEY, Alerts
 from mailx.core.cache import Cache
 from mailx.core.metrics import PEER_KEYS, PEER_LOOKS
@@ -36,22 +36,22 @@ log = Logger()
 PORT = 2590  # where a server listens that names no port
 MEMORY = 5000  # domains whose whole entry is in memory
 FRESH = 300.0  # seconds after which the store is asked again
-AGAIN = 300  # seconds after a look that brought nothing
 SOON = 60  # seconds before a key that was shown is looked for again
 WAITING_LIMIT = 2000  # looks under way at once
+STRANGERS = 8  # of them for domains that nobody here writes to; less than discovery does at a time
 REFRESH = 30.0  # seconds after which what other servers on the database wrote is seen
 KEYS_DAYS = 400  # that the keys of a server that is not seen any more are kept
 _DOES_NOT_FOLLOW = Reply(550, "5.7.5", "The announced key does not follow from the one that is known")
-_TROUBLES = {
-    peer_keys.UNANNOUNCED: "its key changed and nobody announced it",
-    peer_keys.UNPROVED: "its key changed and the announcement cannot be read",
+_REMEDY = "If the new key is theirs, which its administrators can tell by another way: mailxctl peer forget {domain}"
+_ALARMS = {
+    "discovery": "{domain} shows another key, and neither the key that was known nor its recovery key announced it. It is not believed; "
+    "mail to and from its new server waits. " + _REMEDY,
+    "announcement": "The server of {domain} announced a key that does not follow from the one that was known. It is not believed. "
+    + _REMEDY,
+    "connection": "A connection with {domain} showed another key than the one that is known, and nobody announced it. It was refused. "
+    + _REMEDY,
 }
-_FOLLOWED = {
-    peer_keys.NEW: "no key of it was known",
-    peer_keys.SAME: "the key is the one that was known",
-    peer_keys.ROTATION: "the key that was known announced this one",
-    peer_keys.RECOVERY: "the recovery key brought this one in",
-}
+_ALARM_EVERY = 3600.0  # seconds
 _PRUNE_EVERY = 3600
 _DAY = 86400
 
@@ -89,7 +89,9 @@ class Peers:
         self._meant: dict[str, int] = {}  # domain: until when its mail is meant for federation
         self._own: Mapping[str, PeerSettings] = {}
         self._cache: Cache[str, Known] = Cache(MEMORY, FRESH, now)
+        self._strangers = 0  # looks for unknown domains in whose names somebody connects
         self._looking: dict[str, list[Deferred[Known]]] = {}
+        self._alarmed: Cache[tuple[str, str], bool] = Cache(MEMORY, _ALARM_EVERY, now)
         self._prune_after = now() + _PRUNE_EVERY
         self._refreshing = LoopingCall(lambda: Deferred.fromCoroutine(self._refresh()))
         self._refreshing.clock = reactor
@@ -132,7 +134,9 @@ class Peers:
 
     async def find(self, domain: str, seconds: float | None = None) -> Peer | None:
         """The MailX server of ``domain``, looked for at most so long; None: it has none. Raises Undecided, Unavailable."""
-        domain = canonical_domain(domain)
+        return await self._find(canonical_domain(domain), seconds, True)
+
+    async def _find(self, domain: str, seconds: float | None, durable: bool) -> Peer | None:
         if self._local(domain):
             return None
         known = await self._current(domain)
@@ -143,17 +147,35 @@ class Peers:
                 raise self._undecided(known, "looking for servers is switched off")
             return None
         if known.expires <= self._now():
-            known = await self._look(domain, seconds, known)
+            known = await self._look(domain, seconds, known, durable)
         return self._answer(known)
 
     async def keys(self, domain: str, presented: bytes) -> tuple[bytes, ...]:
         """The domain keys believed now; with one ``presented`` that is unknown they are looked for again. Raises Refused."""
-        if self.limits(canonical_domain(domain)).blocked:
+        domain = canonical_domain(domain)
+        if self.limits(domain).blocked:
             raise Refused(Reply(550, "5.7.1", "This server does not exchange mail with your domain"), "blocked peer")
-        peer = await self.find(domain)
-        if peer is None or presented in peer.keys or peer.source == STATIC or peer.verified > self._now() - SOON:
+        if self.known(domain):
+            return await self._keys(domain, presented, True)
+        # Anybody can connect in the name of any domain: that keeps neither the places nor the rows of domains that mail is sent to.
+        if self._strangers >= STRANGERS:
+            raise self._undecided(Known(domain), "too many unknown domains connect")
+        self._strangers += 1
+        try:
+            return await self._keys(domain, presented, False)
+        finally:
+            self._strangers -= 1
+
+    async def _keys(self, domain: str, presented: bytes, durable: bool) -> tuple[bytes, ...]:
+        peer = await self._find(domain, None, durable)
+        if peer is None or presented in peer.keys:
             return () if peer is None else peer.keys
-        peer = self._answer(await self._look(peer.domain, None, await self._current(peer.domain)))
+        if peer.source != STATIC:
+            if peer.verified > self._now() - SOON:
+                return peer.keys
+            peer = self._answer(await self._look(domain, None, await self._current(domain), durable))
+        if peer is not None and presented not in peer.keys:
+            self._alarm(domain, "connection")
         return () if peer is None else peer.keys
 
     async def reached(self, channel: IChannel) -> None:
@@ -187,7 +209,7 @@ class Peers:
         if verdict == peer_keys.UNANNOUNCED and await self._missed(known, new):
             return
         if verdict == peer_keys.UNANNOUNCED:
-            self._alarm(known, "announcement")
+            self._alarm(known.domain, "announcement")
             raise Refused(_DOES_NOT_FOLLOW, "announced key")
         if verdict != peer_keys.SAME or not known.history:
             await self._keep(evolve(known, mailx=True, key=new.key, history=history))
@@ -319,15 +341,18 @@ class Peers:
 
     # Looking.
 
-    async def _look(self, domain: str, seconds: float | None, known: Known) -> Known:
-        """Look for the server of ``domain``; everybody who asks meanwhile gets the same answer. Raises Undecided, Unavailable."""
+    async def _look(self, domain: str, seconds: float | None, known: Known, durable: bool = True) -> Known:
+        """Look for the server of ``domain``; everybody who asks meanwhile gets the same answer. Raises Undecided, Unavailable.
+
+        ``durable``: that there is none is written down, too.
+        """
         waiter: Deferred[Known] = Deferred()
         waiters = self._looking.get(domain)
         if waiters is None:
             if len(self._looking) >= WAITING_LIMIT:
                 raise self._undecided(known, "too many domains are being looked for")
             self._looking[domain] = [waiter]
-            Deferred.fromCoroutine(self._looked(domain, known))
+            Deferred.fromCoroutine(self._looked(domain, known, durable))
         else:
             waiters.append(waiter)
         if seconds is not None:
@@ -339,11 +364,11 @@ class Peers:
                 return known
             raise self._undecided(known, "no answer in time") from None
 
-    async def _looked(self, domain: str, known: Known) -> None:
+    async def _looked(self, domain: str, known: Known, durable: bool) -> None:
         """Look, and tell those who wait."""
         following: Known | Exception
         try:
-            following = (await self._look_now(domain, known))[0]
+            following = (await self._look_now(domain, known, durable))[0]
         except Unavailable as error:
             following = error
         except Exception as error:
@@ -355,71 +380,42 @@ class Peers:
             else:
                 waiter.callback(following)
 
-    async def _look_now(self, domain: str, known: Known, anew: bool = False) -> tuple[Known, tuple[Step, ...]]:
+    async def _look_now(self, domain: str, known: Known, durable: bool = True, anew: bool = False) -> tuple[Known, tuple[Step, ...]]:
         """What is known after a look, and its steps."""
         if self._discoverer is None:
-            found = Found(NONE, ttl=AGAIN)
+            found = Found(NONE, ttl=peer_looks.AGAIN)
         else:
             found = await self._discoverer.look(domain, anew)
         PEER_LOOKS.labels(found.outcome).inc()
-        if found.outcome == MAILX:
-            following, step = self._followed(known, found)
-            return await self._keep(following), (*found.steps, step)
-        return await self._keep(self._without(known, found)), found.steps
-
-    def _without(self, known: Known, found: Found) -> Known:
-        """What is known after a look that brought no server."""
         now = int(self._now())
-        if found.outcome == NONE:
-            again = AGAIN if known.pinned_until > now else max(found.ttl, AGAIN)
-            return evolve(known, absent=True, trouble="", evidence=False, verified=now, expires=now + again)
-        if found.outcome == REFUSED:
-            log.warn("A MailX server was not believed", event="peer.refused", domain=known.domain, reason=found.reason)
-        return evolve(known, absent=False, trouble=found.reason, evidence=found.evidence, expires=now + AGAIN)
-
-    def _followed(self, known: Known, found: Found) -> tuple[Known, Step]:
-        """What is known after a look that brought a server, if its key may be believed."""
-        now = int(self._now())
-        verdict, history = peer_keys.judged(known, found, now)
-        if verdict in (peer_keys.UNANNOUNCED, peer_keys.UNPROVED):
-            if verdict == peer_keys.UNANNOUNCED:
-                self._alarm(known, "discovery")
-            trouble = _TROUBLES[verdict]
-            return evolve(known, absent=False, trouble=trouble, evidence=True, expires=now + AGAIN), Step("continuity", REFUSED, trouble)
-        if verdict in (peer_keys.ROTATION, peer_keys.RECOVERY):
-            self._changed(known.domain, verdict)
-        following = evolve(
-            known,
-            mailx=True,
-            source=found.source,
-            key=history[-1][0].key if history else found.key,
-            history=history,
-            servers=found.servers,
-            capabilities=found.capabilities,
-            message_size=found.message_size,
-            verified=now,
-            expires=now + found.ttl,
-            until=found.until,
-            absent=False,
-            trouble="",
-            evidence=True,
-        )
-        return following, Step("continuity", "ok", _FOLLOWED[verdict])
+        if found.outcome != MAILX:
+            if found.outcome == REFUSED:
+                log.warn("A MailX server was not believed", event="peer.refused", domain=domain, reason=found.reason)
+            without = peer_looks.without(known, found, now)
+            if durable or known.mailx:
+                return await self._keep(without), found.steps
+            self._remember(without)
+            return without, found.steps
+        verdict, following, step = peer_looks.followed(known, found, now)
+        if verdict == peer_keys.UNANNOUNCED:
+            self._alarm(domain, "discovery")
+        elif verdict in (peer_keys.ROTATION, peer_keys.RECOVERY):
+            self._changed(domain, verdict)
+        return await self._keep(following), (*found.steps, step)
 
     def _changed(self, domain: str, verdict: str) -> None:
         PEER_KEYS.labels(verdict).inc()
         log.info("A peer changed its key", event="peer.key", domain=domain, verdict=verdict)
 
-    def _alarm(self, known: Known, where: str) -> None:
-        """Somebody shows a key of ``known`` that does not follow from the one that is believed."""
+    def _alarm(self, domain: str, where: str) -> None:
+        """A key of ``domain`` was shown that does not follow from the one that is believed. Told now and then, for anybody may show one."""
         PEER_KEYS.labels(peer_keys.UNANNOUNCED).inc()
-        log.warn("A peer shows a key that nobody announced", event="peer.key_refused", domain=known.domain, where=where)
+        if self._alarmed.get((domain, where)) is not None:
+            return
+        self._alarmed.put((domain, where), True)
+        log.warn("A peer shows a key that nobody announced", event="peer.key_refused", domain=domain, where=where)
         if self.alerts is not None:
-            text = (
-                f"{known.domain} shows another key, and neither the key that was known nor its recovery key announced it. Mail to and from "
-                f"it waits. Ask its administrators by another way; if the new key is theirs: mailxctl peer forget {known.domain}"
-            )
-            self.alerts.tell(PEER_KEY, known.domain, text)
+            self.alerts.tell(PEER_KEY, domain, _ALARMS[where].format(domain=domain))
 
     # Memory and store.
 

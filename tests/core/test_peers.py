@@ -7,7 +7,8 @@ from twisted.internet.defer import Deferred, ensureDeferred
 
 from mailx.config_federation import StaticPeer
 from mailx.core.peer import NONE, REFUSED, STATIC, UNSURE, Found, PeerSettings, Undecided
-from mailx.core.peers import AGAIN
+from mailx.core.peer_looks import AGAIN
+from mailx.core.peers import STRANGERS
 from mailx.identity import domain_keys
 from mailx.identity.domain_keys import OVERLAP
 from mailx.identity.encoding import key_text
@@ -95,6 +96,22 @@ class Looking(PeersTestCase):
         self.assertEqual(len(self.looks.asked), 2)
         self.clock.advance(AGAIN + 2 * DAY)
         self.assertEqual((await self.undecided()).reason, "DNS gives no answer")
+
+    async def test_strangers_take_neither_all_places_nor_rows(self) -> None:
+        await self.scene()
+        self.looks.waits = Deferred()
+        asking = [ensureDeferred(self.peers.keys(f"d{number}.example", b"k" * 32)) for number in range(STRANGERS + 1)]
+        error = await self.assertFailure(asking.pop(), Undecided)
+        self.assertEqual(error.reply.code, 451)
+        while len(self.looks.asked) < STRANGERS:
+            await self.world.store.read(lambda txn: None)
+        self.looks.waits.callback(None)
+        self.assertEqual([await each for each in asking], [()] * STRANGERS)
+        self.assertEqual(await self.peers.keys("another.example", b"k" * 32), ())
+        self.assertEqual(await self.world.store.read(lambda txn: txn.all("SELECT * FROM peers")), [])
+        self.looks.answer = found(history())
+        self.assertEqual(await self.peers.keys(THERE, KEYS[0].public), (KEYS[0].public,))
+        self.assertEqual(len(await self.world.store.read(lambda txn: txn.all("SELECT * FROM peers"))), 1)
 
     async def test_switched_off(self) -> None:
         await self.scene(discover=False)
@@ -210,6 +227,13 @@ class Changing(PeersTestCase):
         self.assertEqual(await self.peers.keys(THERE, KEYS[1].public), (KEYS[0].public,))  # looked for a moment ago
         self.clock.advance(DAY)
         self.assertIn(KEYS[1].public, await self.peers.keys(THERE, KEYS[1].public))
+
+    async def test_a_stolen_key_at_a_connection_is_refused_and_alerted_once_in_a_while(self) -> None:
+        await self.scene()
+        for _ in range(3):
+            self.clock.advance(120)
+            self.assertEqual(await self.peers.keys(THERE, KEYS[3].public), (KEYS[0].public,))
+        self.assertEqual(self.alerts.told, [("security.peer_key", THERE)])
 
     async def test_announcements(self) -> None:
         await self.scene()
