@@ -171,10 +171,12 @@ class DomainKeys:
     def overview(self, domain: str) -> Overview:
         """Raises DirectoryError."""
         keys, now = self._existing(domain), int(self._now())
-        current, ends = keys.current, {}
-        for earlier, later in pairwise(keys.history):
+        current, ends = keys.current, dict[int, int]()
+        for later, earlier in pairwise(reversed(keys.history)):
             if later.key != earlier.key:
                 ends[earlier.serial] = later.created + (0 if later.reason == domain_keys.RECOVERY else domain_keys.OVERLAP)
+            elif later.serial in ends:  # the same key, with another recovery key
+                ends[earlier.serial] = ends[later.serial]
         return Overview(
             keys.history,
             domain_keys.valid(keys.history, now),

@@ -262,6 +262,18 @@ class Recovering(Refusing):
         self.assertEqual(other.domains.signer(DOMAIN).public, key.key)
 
 
+class Overviews(TestCase):
+    async def test_a_key_ends_at_one_time_whatever_its_recovery_keys_were(self) -> None:
+        keys = await ring(self)
+        await keys.domains.change_recovery(DOMAIN, keys.recovery)
+        keys.now += DAY
+        await keys.domains.rotate(DOMAIN)
+        overview = keys.domains.overview(DOMAIN)
+        self.assertEqual(overview.ends, {1: keys.now + OVERLAP, 2: keys.now + OVERLAP})
+        self.assertEqual(overview.since, keys.now)
+        self.assertTrue(overview.opens)
+
+
 class Publishing(TestCase):
     async def test_the_document_and_the_record_say_the_same(self) -> None:
         keys = await ring(self, federation={"host": "MX.example.test", "public_port": 2590})
