@@ -84,6 +84,7 @@ class EveryChange(SynchronousTestCase):
             self.domain_keys,
             self.keys,
             self.block_lists,
+            self.peers,
             self.queue,
             self.webhook,
             self.settings,
@@ -191,6 +192,13 @@ class EveryChange(SynchronousTestCase):
         number = self.hidden("/blocklists", "/blocklists/remove", "id")
         self.change("/blocklists/refresh", {"id": number})
         self.change("/blocklists/remove", {"id": number})
+
+    def peers(self) -> None:
+        self.change("/peers/look", {"domain": "there.example"}, expect=(200,))
+        self.change("/peers/<domain>/limits", {"per_minute": "5", "fallback": "never"}, domain="there.example")
+        self.change("/peers/<domain>/block", domain="there.example")
+        self.change("/peers/<domain>/unblock", domain="there.example")
+        self.change("/peers/<domain>/forget", domain="there.example")
 
     def sealed(self) -> None:
         proof = {"password": SECRETS[1]}
