@@ -51,7 +51,7 @@ class Federation:
     per_minute: int = setting(100, "Messages from one domain a minute; 0: no limit.", least=0, live=True)
     per_hour: int = setting(1000, "Messages from one domain an hour; 0: no limit.", least=0, live=True)
     burst: int = setting(100, "Messages from one domain at once, before those limits slow it down.", least=1, live=True)
-    connections: int = setting(10, "Connections of one domain.", least=1, live=True)
+    connections: int = setting(10, "Connections of one domain to one of ours.", least=1, live=True)
     max_connections: int = setting(200, "Connections of all domains.", least=1)
     timeout: int = setting(30, "Seconds that one call may take.", least=1, most=600)
     idle_seconds: int = setting(60, "How long an unused connection is kept.", least=1, most=3600)

@@ -70,7 +70,7 @@ class Broker(protocol.Protocol):
         self.expressions = 0  # that have come whole
         self._client = client
         self._reader = Reader(FIRST)
-        self._begun = self._dialect = self._version = self._ended = False
+        self._begun = self._dialect = self._version = self._ended = self._lost = False
         self._early: list[bytes] = []
         self._early_octets = 0
 
@@ -87,6 +87,9 @@ class Broker(protocol.Protocol):
     def begin(self, party: Party) -> None:
         """The peer is proved (or about to be told why not): speak PB from now on."""
         self.party = party
+        if self._lost:
+            party.lost()
+            return
         self._begun = True
         if not self._client:
             self.wire.write(_DIALECTS)
@@ -140,6 +143,7 @@ class Broker(protocol.Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.end()
+        self._lost = True
         if self.party is not None:
             self.party.lost()
 
@@ -160,7 +164,7 @@ class Broker(protocol.Protocol):
         elif kind == b"answer" and len(expression) == 3:
             self._party.answered(_identifier(expression[1]), jelly.decode(expression[2]))
         elif kind == b"error" and len(expression) == 3:
-            self._party.refused(_identifier(expression[1]), *_refusal(expression[2]))
+            self._party.refused(_identifier(expression[1]), *refusal(jelly.decode(expression[2])))
         else:
             raise Violation("an expression is no call and no answer")
 
@@ -232,9 +236,8 @@ def _word(value: Expression) -> str:
     raise Violation("the name of an object or method is not as it must be")
 
 
-def _refusal(value: Expression) -> tuple[Reply, int]:
-    """What the peer said no with; made clear if it is not."""
-    fields = jelly.decode(value)
+def refusal(fields: Fields) -> tuple[Reply, int]:
+    """What the peer said no with, made clear if it is not, and after how many seconds it may be tried again."""
     code, enhanced, text, retry = (fields.get(name) for name in ("code", "enhanced", "text", "retry_after"))
     after = retry if isinstance(retry, int) and 0 < retry < 2**31 else 0
     if not isinstance(code, int) or not 400 <= code < 600 or not isinstance(text, str):

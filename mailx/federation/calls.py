@@ -85,14 +85,14 @@ class Calls:
         if call is not None:
             call.done.errback(PeerRefused(reply, retry_after))
 
-    def fail(self) -> None:
+    def fail(self, why: str) -> None:
         """The connection has ended."""
         self._lost = True
         under_way, self._under_way = self._under_way, {}
         turns, self._turns = self._turns, deque()
         for call in under_way.values():
             call.timer.cancel()
-            call.done.errback(ChannelLost("the connection ended before the answer"))
+            call.done.errback(ChannelLost(why))
         for turn in turns:
             turn.callback(None)
 

@@ -126,6 +126,9 @@ class Connector:
             reason = DOMAIN if refused.reply.temporary else BLOCKED
             self._refused(Refusal(reason, refused.reason, address, local, remote, incoming=False))
             raise Unreachable(f"the keys of {remote} cannot be told now", not refused.reply.temporary) from None
+        except TwistedTimeout:
+            shaken.wire.abortConnection()
+            raise Unreachable(f"the keys of {remote} are not found in time") from None
         except BaseException:
             shaken.wire.abortConnection()
             raise
@@ -143,7 +146,8 @@ class Connector:
         )
         shaken.wire.registerProducer(link, True)
         shaken.begin(link)
-        shaken.wire.resumeProducing()
+        if not link.closed:
+            shaken.wire.resumeProducing()
         await link.open(self._limits.timeout)
         return link
 

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from mailx.core.metrics import FEDERATION_CHANNELS, FEDERATION_OPEN
 from mailx.federation import hello
 from mailx.federation.banana_limits import BananaLimits, Violation
-from mailx.federation.broker import Broker
+from mailx.federation.broker import Broker, refusal
 from mailx.federation.calls import Calls, Clock
 from mailx.federation.channel import CallTimeout, Channel, ChannelFailure, ChannelLost, Greeter, PeerRefused, Trust, Unreachable
 from mailx.federation.load import Load
@@ -277,11 +277,11 @@ class Link:
 
     def _goodbye(self, fields: dict[str, Plain]) -> None:
         """The peer ends the connection, and says why."""
-        text = fields.get("text")
-        code = fields.get("code")
-        if isinstance(text, str) and code != 221:
-            self._note(PROTOCOL, text, by_peer=True)
+        reply, _ = refusal(fields)
+        if not reply.temporary:
+            self._note(CERTIFICATE if reply.enhanced.startswith("5.7.") else PROTOCOL, reply.text, by_peer=True)
         self._closing = True
+        self._calls.fail(f"the other server ended the connection: {reply}")
         self._part()
 
     def goodbye(self, reply: Reply) -> None:
@@ -290,7 +290,7 @@ class Link:
             self._broker.end()
             self._broker.bye(reply)
             self._closing = True
-            self._calls.fail()
+            self._calls.fail(f"the connection was ended: {reply}")
             self._part()
 
     # Ending
@@ -323,7 +323,7 @@ class Link:
             FEDERATION_OPEN.labels(self._direction).dec()
         self._serving.end()
         self._load.forget(self)
-        self._calls.fail()
+        self._calls.fail("the connection ended before the answer")
         for waiting in (self._opened, self.ready):
             if not waiting.called:
                 waiting.errback(ChannelLost("the connection ended"))

@@ -5,6 +5,7 @@ read from it, then it must say hello within the time of a call. Whoever proves n
 call and without reading more than that, and closed; the reason is logged as a security event.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from time import time
 from typing import Any
@@ -67,7 +68,9 @@ class PeerListener(Factory):
         self._answering = Answering(identities)
         self._gate = Gate(max_connections, max_connections)
         self._unproved = Gate(max_connections, UNPROVED)
-        self._domains: dict[str, int] = {}
+        self._most = (max_connections + 1) // 2  # of one domain, lest it takes the places of all
+        self._domains: Counter[str] = Counter()
+        self._pairs: Counter[tuple[str, str]] = Counter()
         self._arrived: list[Callable[[Channel], None]] = []
         self._drained: list[Deferred[None]] = []
         self._draining = False
@@ -103,22 +106,20 @@ class PeerListener(Factory):
             for each in drained:
                 each.callback(None)
 
-    def proved(self, arrival: "Arrival", domain: str) -> bool:
-        """Whether there is room for one more channel of ``domain``; it is taken."""
-        here = self._domains.get(domain, 0)
-        if here >= self.buckets.connections(domain):
+    def proved(self, arrival: "Arrival", local: str, remote: str) -> bool:
+        """Whether there is room for one more channel from ``remote`` to ``local``; it is taken."""
+        if self._pairs[remote, local] >= self.buckets.connections(remote) or self._domains[remote] >= self._most:
             return False
-        self._domains[domain] = here + 1
+        self._pairs[remote, local] += 1
+        self._domains[remote] += 1
         self._unproved.leave(arrival.address)
         return True
 
-    def gone(self, domain: str) -> None:
-        """A channel of ``domain`` has ended."""
-        here = self._domains[domain] - 1
-        if here:
-            self._domains[domain] = here
-        else:
-            del self._domains[domain]
+    def gone(self, local: str, remote: str) -> None:
+        """A channel from ``remote`` to ``local`` has ended."""
+        self._pairs[remote, local] -= 1
+        self._domains[remote] -= 1
+        self._pairs, self._domains = +self._pairs, +self._domains
 
     def arrived(self, channel: Channel) -> None:
         """A peer has said hello."""
@@ -208,9 +209,8 @@ class Arrival:
             return
         if self._ended:
             return
-        if not listener.proved(self, proved.remote):
-            detail = f"more than {listener.buckets.connections(proved.remote)} connections"
-            self._refuse(LIMIT, detail, _TOO_MANY, local, RETRY, proved.remote)
+        if not listener.proved(self, local, proved.remote):
+            self._refuse(LIMIT, "too many connections of one domain", _TOO_MANY, local, RETRY, proved.remote)
             return
         self._proved = True
         self._begin(proved)
@@ -231,7 +231,7 @@ class Arrival:
             trust=listener.trust,
             on_refusal=listener.refused,
         )
-        link.on_close(lambda _: self._ended_proved(proved.remote))
+        link.on_close(lambda _: self._ended_proved(proved.local, proved.remote))
         link.ready.addCallbacks(lambda _: self._arrived(link), lambda _: None)
         shaken.wire.registerProducer(link, True)
         shaken.begin(link)
@@ -270,8 +270,8 @@ class Arrival:
                 self._listener.refused(Refusal(TLS, trouble, self.address))
             self.ended()
 
-    def _ended_proved(self, domain: str) -> None:
-        self._listener.gone(domain)
+    def _ended_proved(self, local: str, remote: str) -> None:
+        self._listener.gone(local, remote)
         self.ended()
 
     def ended(self) -> None:

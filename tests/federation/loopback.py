@@ -5,7 +5,7 @@ from time import time
 from typing import Any
 
 from nacl.signing import SigningKey
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import TestCase
 
 from mailx.config_federation import Federation
@@ -155,7 +155,7 @@ class Loopback(TestCase):
 
     async def close(self) -> None:
         """Nothing stays open."""
-        await self.port.stopListening()
+        await maybeDeferred(self.port.stopListening)
         gone = [self.gone(channel) for channel in self.channels]
         for channel in self.channels:
             channel.abort()
@@ -164,6 +164,12 @@ class Loopback(TestCase):
         await drained
         for each in gone:
             await each
+
+    async def turn(self) -> None:
+        """Let the reactor go round once."""
+        turn: Deferred[None] = Deferred()
+        self.reactor.callLater(0, turn.callback, None)
+        await turn
 
     def gone(self, channel: Channel) -> "Deferred[None]":
         """Fires when ``channel`` has ended."""

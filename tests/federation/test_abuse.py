@@ -162,11 +162,6 @@ class Callers(Base):
         await raw.ended
         await self.there.noted("a number is too long")
 
-    async def turn(self) -> None:
-        turn: Deferred[None] = Deferred()
-        self.reactor.callLater(0, turn.callback, None)
-        await turn
-
 
 class Speakers(Base):
     """Peers with a good certificate that do not keep to the rules of PB."""
@@ -417,9 +412,7 @@ class Stalls(Base):
 
     async def accepted(self) -> None:
         while not self.listener.sessions:
-            turn: Deferred[None] = Deferred()
-            self.reactor.callLater(0, turn.callback, None)
-            await turn
+            await self.turn()
 
     async def test_no_handshake(self) -> None:
         self.listen(reactor=self.clock)
@@ -432,7 +425,7 @@ class Stalls(Base):
         self.there.book.wait = Deferred()
         raw = await self.raw(self.honest())
         while not self.there.book.asked:
-            await Callers.turn(self)  # type: ignore[arg-type]
+            await self.turn()
         await self.stalled(raw, "could not be looked up in time", 30)
         self.there.book.wait.callback(None)
 
@@ -451,7 +444,7 @@ class Stalls(Base):
         raw = await self.greeted()
         raw.wire.write(message(2, b"echo", b"echo", fields(a=bytes(30000)))[:-10000])
         while not any(arrival.shaken.within for arrival in self.listener.sessions):
-            await Callers.turn(self)  # type: ignore[arg-type]
+            await self.turn()
         for _ in range(2):  # a few more octets now and then do not help
             self.advance(10)
             raw.wire.write(bytes(10))
@@ -475,7 +468,7 @@ class Stalls(Base):
             raw.wire.write(message(number, b"echo", b"echo", fields(a=bytes(100000))))
         before, same = -1, 0
         while same < 50:  # whatever the system's buffers hold
-            await Callers.turn(self)  # type: ignore[arg-type]
+            await self.turn()
             same = same + 1 if link._unread is not None and link._broker.octets_read == before else 0
             before = link._broker.octets_read
         self.assertLess(before, 30_000_000)
@@ -499,13 +492,13 @@ class Stalls(Base):
             connector = self.connector(reactor=Timed(self.reactor, self.clock))
             connecting = Deferred.fromCoroutine(connector.connect("here.example", "there.example", [("127.0.0.1", port.getHost().port)]))
             while not server.made or (tls is not None and not server.made[0].shaken.called):
-                await Callers.turn(self)  # type: ignore[arg-type]
+                await self.turn()
             raw = server.made[0]
             raw.wire.write(said)
             while tls is not None and len(raw.heard) < 3 and len(said) > 20:
-                await Callers.turn(self)  # type: ignore[arg-type]
+                await self.turn()
             for _ in range(20):
-                await Callers.turn(self)  # type: ignore[arg-type]
+                await self.turn()
             self.assertNoResult(connecting)
             self.advance(40)
             with self.assertRaises(Unreachable) as caught:

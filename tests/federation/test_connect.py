@@ -126,6 +126,14 @@ class Proofs(Loopback):
             await each
         await self.connect()
 
+    async def test_one_domain_takes_no_more_than_half_of_all(self) -> None:
+        self.listen(max_connections=4)
+        for remote in ("there.example", "also.example"):
+            await self.connect(remote=remote)
+        with self.assertRaises(Unreachable):
+            await self.connect()
+        self.assertEqual(self.there.refusals[0].reason, "limit")
+
     async def test_only_so_many_connections_of_all(self) -> None:
         self.listen(max_connections=1)
         await self.connect()
@@ -156,6 +164,25 @@ class Proofs(Loopback):
             (caught.exception.reason, caught.exception.security), (f"no connection to 127.0.0.1 port {port}: connection refused", False)
         )
         self.channels.append(await connector.connect("here.example", "there.example", [("127.0.0.1", port), *self.servers]))
+
+    async def test_keys_that_are_not_found_in_time(self) -> None:
+        self.listen()
+        self.here.book.wait = Deferred()
+        with self.assertRaises(Unreachable) as caught:
+            await self.connect(limits=LinkLimits(timeout=0.1))
+        self.assertEqual((caught.exception.reason, caught.exception.security), ("the keys of there.example are not found in time", False))
+
+    async def test_a_server_that_goes_while_its_keys_are_looked_up(self) -> None:
+        self.listen()
+        self.here.book.wait = Deferred()
+        connecting = Deferred.fromCoroutine(self.connect())
+        while not self.here.book.asked:
+            await self.turn()
+        self.listener.abort()
+        self.here.book.wait.callback(None)
+        with self.assertRaises(Unreachable) as caught:
+            await connecting
+        self.assertIn("no hello", caught.exception.reason)
 
     async def test_a_domain_of_ours_without_a_key(self) -> None:
         with self.assertRaises(Unreachable):
