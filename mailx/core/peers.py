@@ -19,6 +19,7 @@ from mailx.config_setting import seconds as duration
 from mailx.core import peer_keys, peer_looks
 from mailx.core.alerts import PEER_KEY, Alerts
 from mailx.core.cache import Cache
+from mailx.core.content import Threads
 from mailx.core.metrics import PEER_KEYS, PEER_LOOKS
 from mailx.core.peer import MAILX, NEVER, NONE, REFUSED, STATIC, Discoverer, Found, Known, Peer, PeerSettings, Step, Undecided
 from mailx.core.peer_book import PeerBook
@@ -51,6 +52,7 @@ _ALARMS = {
     "connection": "A connection with {domain} showed another key than the one that is known, and nobody announced it. It was refused. "
     + _REMEDY,
 }
+_FEW = 4  # keys that take less than a millisecond
 _ALARM_EVERY = 3600.0  # seconds
 _PRUNE_EVERY = 3600
 _DAY = 86400
@@ -75,14 +77,17 @@ class Peers:
         *,
         discoverer: Discoverer | None,
         local: Callable[[str], bool],
+        threads: Threads | None = None,
         now: Callable[[], float] = time,
     ) -> None:
+        """``threads`` verify long histories of keys, which without them are verified at once."""
         self.alerts: Alerts | None = None
         self._book = PeerBook(store, cipher, now)
         self._settings = settings
         self._reactor = reactor
         self._discoverer = discoverer
         self._local = local
+        self._threads = threads
         self._now = now
         self._several = bool(getattr(store, "node", ""))  # other servers use the database
         self._static: Mapping[str, Known] = {}
@@ -396,7 +401,10 @@ class Peers:
                 return await self._keep(without), found.steps
             self._remember(without)
             return without, found.steps
-        verdict, following, step = peer_looks.followed(known, found, now)
+        if self._threads is None or len(found.history) + len(known.history) <= _FEW:
+            verdict, following, step = peer_looks.followed(known, found, now)
+        else:
+            verdict, following, step = await self._threads(peer_looks.followed, known, found, now)
         if verdict == peer_keys.UNANNOUNCED:
             self._alarm(domain, "discovery")
         elif verdict in (peer_keys.ROTATION, peer_keys.RECOVERY):
