@@ -24,7 +24,7 @@ from mailx.federation.channel import CallTimeout, Channel, ChannelFailure, Chann
 from mailx.federation.load import Load
 from mailx.federation.refusals import BLOCKED, CERTIFICATE, LIMIT, PROTOCOL, STALLED, VERSION, OnRefusal, Refusal, note
 from mailx.federation.service import Fields, Plain, Service
-from mailx.federation.serving import RETRY, Serving
+from mailx.federation.serving import Serving
 from mailx.mail.reply import Refused, Reply
 
 log = Logger()
@@ -36,7 +36,6 @@ CHECK = 60.0  # seconds between questions whether the peer's key is still believ
 _PACE = 5.0  # seconds between looks at the times
 _REVOKED = Reply(550, "5.7.1", "The key that opened the channel is not the domain's any more")
 _UNKNOWN = Reply(502, "5.5.1", "No such method here")
-_GREETING_FAILED = Reply(451, "4.3.0", "Local error; try again later")
 
 
 @frozen
@@ -179,13 +178,21 @@ class Link:
             if timer.active():
                 timer.cancel()
         FEDERATION_CHANNELS.labels("out").inc()
-        await self._tell_greeter()
+        Deferred.fromCoroutine(self._tell_greeter())
 
     def opened(self) -> None:
         self._opened.callback(None)
 
     async def _greeting(self) -> Fields:
-        return {} if self._greeter is None else await self._greeter.greeting(self.local, self.remote)
+        """What is said besides; nothing when that cannot be told, for mail is worth more."""
+        if self._greeter is not None:
+            try:
+                return await self._greeter.greeting(self.local, self.remote)
+            except Refused as refused:
+                log.warn("A hello says less", event="federation.hello_reduced", remote=self.remote, reason=refused.reason)
+            except Exception:
+                log.failure("A hello says less", event="federation.hello_failed", remote=self.remote)
+        return {}
 
     def _hear(self, said: hello.Hello) -> None:
         """The peer's hello is good: from now on the channel may be used."""
@@ -208,29 +215,21 @@ class Link:
         try:
             version = hello.offered(fields)
             said = hello.heard(fields, version)
-            more = await self._greeting()
         except Refused as refused:
             self._note(VERSION, refused.reason)
-            self._turn_away(identifier, refused.reply, 0)
+            self._broker.refuse(identifier, refused.reply)
+            self.close()
             return
-        except Exception:
-            log.failure("No hello could be made", event="federation.hello_failed", remote=self.remote)
-            self._turn_away(identifier, _GREETING_FAILED, RETRY)
-            return
+        more = await self._greeting()
         if self.closed:
             return
         self._hear(said)
         self.ready.callback(None)
+        FEDERATION_CHANNELS.labels("in").inc()
+        Deferred.fromCoroutine(self._tell_greeter())
         limits = self._limits
         answer = hello.say(self._ours, limits.message_size, limits.calls, int(2 * limits.idle), more)
         self._broker.answer(identifier, {**answer, "version": version})
-        FEDERATION_CHANNELS.labels("in").inc()
-        await self._tell_greeter()
-
-    def _turn_away(self, identifier: int, reply: Reply, retry_after: int) -> None:
-        if not self._closed:
-            self._broker.refuse(identifier, reply, retry_after)
-            self.close()
 
     # What the peer says
 
@@ -349,7 +348,7 @@ class Link:
     def _look(self) -> None:
         self._watch = self._reactor.callLater(self._pace, self._look)
         now, timeout = self._reactor.seconds(), self._limits.timeout
-        if self._unread is not None and now - self._unread >= timeout:
+        if self._unread is not None and now - max(self._unread, self._heard) >= timeout:
             self._note(STALLED, "the peer does not read")
             self.abort()
         elif self._too_long_within(now, timeout):

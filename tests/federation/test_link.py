@@ -10,7 +10,7 @@ from mailx.federation.channel import CallTimeout, ChannelLost, PeerRefused
 from mailx.federation.link import LinkLimits
 from mailx.federation.load import Load
 from mailx.federation.service import Fields, Later
-from mailx.mail.reply import Refused, Reply
+from mailx.mail.reply import Refused, Reply, Unavailable
 from tests.federation.pairs import channels
 
 
@@ -284,3 +284,19 @@ class Greetings(TestCase):
         self.assertEqual(pair.calling.message_size, LinkLimits().message_size)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.assertEqual(await pair.calling.call("echo", "echo", {"a": 1}), {"a": 1})
+
+    async def test_a_hello_says_less_when_the_store_is_away(self) -> None:
+        class Away:
+            async def greeting(self, local: str, remote: str) -> Fields:
+                raise Unavailable("away")
+
+            async def greeted(self, channel: object, fields: Fields) -> None:
+                """Nothing."""
+
+        class Broken(Away):
+            async def greeting(self, local: str, remote: str) -> Fields:
+                raise ValueError("broken")
+
+        pair = await channels([Echo()], calling_greeter=Away(), answering_greeter=Broken())
+        self.assertEqual(pair.calling.capabilities, {"echo"})
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
