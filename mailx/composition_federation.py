@@ -7,11 +7,13 @@ reception, which asks them where mail belongs and in which form; ``edges`` last,
 
 from collections.abc import Collection, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from time import time
 from typing import Any
 
 from attrs import frozen
 from twisted.application.service import IService
+from twisted.internet.threads import deferToThreadPool
 
 from mailx.composition import Ground
 from mailx.core.accounts import Accounts
