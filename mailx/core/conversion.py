@@ -5,6 +5,7 @@ cuts short goes on at the owner's next login. Each message is one transaction, a
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -31,6 +32,7 @@ log = Logger()
 
 _BATCH = 32  # messages read at a time
 _OCTETS = 1024 * 1024  # of them in the database
+_TRIES = 60  # until it is left to the next login
 _PAUSE = 0.002  # seconds between two messages, for everybody else
 _SETTLE = 60.0  # seconds in which mail may still come the old way
 _UNLINK_AFTER = 30.0  # seconds for which a session may still be reading a file that was replaced
@@ -104,50 +106,63 @@ class Conversion:
         self._running.pop(account).callback(None)
 
     async def _convert(self, account: int) -> None:
-        keys = await self._store.read(account_keys.one, account)
-        if keys is None or keys.state not in (SEALING, OPENING):
-            return
-        sealing = keys.state == SEALING
-        if sealing and self._drop_index is not None:
-            await self._drop_index(account)
-        position, count = keys.position, 0
-        while not self._stopped:
-            done = await self._pass(account, sealing, position)
-            count += done
+        """Convert until nothing is left to do, whichever way it is to go by then."""
+        for _ in range(_TRIES):
             if self._stopped or self._keyring.vault(account) is None:
                 return
-            position = 0  # what came meanwhile
-            if not sealing:
-                if await self._sealed.ended(account):
-                    break
-                await self._sleep(1.0)
-            elif not done:
-                await self._sleep(self._settle)
-                if not self._stopped and not await self._pass(account, sealing, 0):
-                    await self._finish(account)
-                    break
-        log.info("Older mail of an account was converted", event="account.converted", user_id=account, sealed=sealing, count=count)
+            keys = await self._store.read(account_keys.one, account)
+            if keys is None or keys.state not in (SEALING, OPENING):
+                return
+            if keys.state == SEALING and self._drop_index is not None:
+                await self._drop_index(account)
+            ended = await (self._seal(account, keys.position) if keys.state == SEALING else self._open(account, keys.position))
+            if ended:
+                log.info("Older mail of an account was converted", event="account.converted", user_id=account, state=keys.state)
+        log.warn(
+            "Older mail of an account is not converted yet: some of it cannot be read", event="account.conversion_unended", user_id=account
+        )
 
-    async def _finish(self, account: int) -> None:
-        """Everything is sealed: nothing that the server alone can read is left."""
+    async def _seal(self, account: int, position: int) -> bool:
+        """Seal what is there, then what came meanwhile the old way; whether all of it is sealed."""
+        while await self._pass(account, SEALING, position):
+            position = 0
+        await self._sleep(self._settle)
+        if self._stopped or await self._pass(account, SEALING, 0):
+            return False
         while await self._store.write(sealed_mail.forget_hashes, account, HASH_SIZE):
             await self._sleep(_PAUSE)
         if self._drop_index is not None:
             await self._drop_index(account)
-        await self._store.write(account_keys.advance, account, SEALED, 0)
+        if self._stopped or self._keyring.vault(account) is None:
+            return False
+        return await self._store.write(partial(account_keys.turn, of=(SEALING,)), account, SEALED)
 
-    async def _pass(self, account: int, sealing: bool, position: int) -> int:
-        """Convert everything beyond the message ``position``; how many there were."""
+    async def _open(self, account: int, position: int) -> bool:
+        """Open what is there; whether nothing is sealed any more, neither here nor among what waits."""
+        await self._pass(account, OPENING, position)
+        if self._stopped or self._keyring.vault(account) is None:
+            return False
+        if await self._sealed.ended(account):
+            return True
+        await self._sleep(1.0)
+        await self._store.write(account_keys.advance, account, OPENING, 0)
+        return False
+
+    async def _pass(self, account: int, state: str, position: int) -> int:
+        """Convert everything beyond the message ``position``; how many there were. Ends where the account is to go another way."""
         count = 0
         while not self._stopped and (vault := self._keyring.vault(account)) is not None:
-            batch = await self._store.read(sealed_mail.after, account, position, not sealing, _BATCH, _OCTETS)
+            batch = await self._store.read(sealed_mail.after, account, position, state == OPENING, _BATCH, _OCTETS)
             if not batch:
                 break
             for held in batch:
-                count += await self._one(account, held, vault, sealing)
+                if self._stopped:
+                    return count
+                count += await self._one(account, held, vault, state == SEALING)
                 await self._sleep(_PAUSE)
             position = batch[-1].id
-            await self._store.write(account_keys.advance, account, SEALING if sealing else OPENING, position)
+            if not await self._store.write(account_keys.advance, account, state, position):
+                return 0
         return count
 
     async def _one(self, account: int, held: Held, vault: Vault, sealing: bool) -> int:

@@ -7,23 +7,29 @@ refused rises as ``DirectoryError``; a store that does not answer as ``Unavailab
 
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from time import time
 from typing import Protocol
 
+from attrs import evolve
+from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from mailx.core import audit, wrapping
-from mailx.core.accounts import Accounts
+from mailx.core.accounts import FRESH_SECONDS, Accounts
+from mailx.core.cache import Cache
 from mailx.core.keyring import Keyring
 from mailx.core.passwords import PasswordError, Passwords
 from mailx.core.users import LOST_WITHOUT, SERVER, DirectoryError, User
 from mailx.core.wrapping import WrongSecret
 from mailx.mail.address import Address
 from mailx.store import Store, account_keys, app_passwords, sealed_mail
-from mailx.store.account_keys import PASSWORD, RECOVERY, SEALING, Keys, Wrap
+from mailx.store.account_keys import OPENING, PASSWORD, RECOVERY, SEALED, SEALING, Keys, Wrap
 from mailx.store.cipher import Cipher
 
 log = Logger()
+
+_KNOWN = 20000  # public keys kept
 
 
 class Binding(Protocol):
@@ -56,7 +62,8 @@ class SealedAccounts:
         self._passwords = passwords
         self._keyring = keyring
         self._binding: Binding = binding or Nobody()
-        self._public: dict[int, bytes] = {}
+        self._public: Cache[int, bytes] = Cache(_KNOWN, FRESH_SECONDS, keyring.seconds)
+        self._opening: dict[int, DeferredLock] = {}
         self.began: list[Callable[[int], Awaitable[None]]] = []  # called before an account's older mail is converted
         accounts.on_revocation(self._revoked)
 
@@ -65,10 +72,10 @@ class SealedAccounts:
         for account in await self._store.read(account_keys.unfinished):
             keys = await self._store.read(account_keys.one, account)
             if keys is not None:
-                await (self._unbind(account) if keys.state == account_keys.OPENING else self._bind(account))
+                await (self._unbind(account) if keys.state == OPENING else self._bind(account))
 
     def _revoked(self, account: int) -> None:
-        self._public.pop(account, None)
+        self._public.pop(account)
         self._keyring.drop(account)
 
     async def public(self, account: int) -> bytes | None:
@@ -78,9 +85,8 @@ class SealedAccounts:
             keys = await self._store.read(account_keys.one, account)
             if keys is None:
                 return None
-            known = self._public[account] = keys.sealing
-            if len(self._public) > 20000:
-                self._public.clear()
+            known = keys.sealing
+            self._public.put(account, known)
         return known
 
     # Logins
@@ -92,6 +98,17 @@ class SealedAccounts:
         """
         if self._keyring.get(user.id) is not None:
             return True
+        # A client that opens several connections at once pays for one.
+        lock = self._opening.setdefault(user.id, DeferredLock())
+        await lock.acquire()
+        try:
+            return self._keyring.get(user.id) is not None or await self._open(user, password, found)
+        finally:
+            lock.release()
+            if not lock.locked:
+                self._opening.pop(user.id, None)
+
+    async def _open(self, user: User, password: str, found: app_passwords.Found | None) -> bool:
         keys = await self._store.read(account_keys.one, user.id)
         if keys is None:
             return True  # no longer sealed
@@ -163,7 +180,7 @@ class SealedAccounts:
         key, _ = await self._proved(user, password, recovery)
         opened = wrapping.unpack(key, user.id, keys.bundle)
         audit.note(target=str(user.address), before={"sealed": SERVER}, after={"sealed": ""})
-        await self._accounts.change(account_keys.advance, user.id, account_keys.OPENING, 0)
+        await self._accounts.change(partial(account_keys.turn, of=(SEALING, SEALED)), user.id, OPENING)
         log.info("Account opened", event="account.opened", user_id=user.id, email=str(user.address))
         with audit.apart():
             await self._unbind(user.id)
@@ -185,6 +202,24 @@ class SealedAccounts:
         await self._accounts.change(account_keys.set_wrap, user.id, wrap, int(time()))
         log.info("Recovery code changed", event="account.recovery_code", user_id=user.id, email=str(user.address))
         return code
+
+    async def renew_keys(self, address: str | Address, password: str) -> None:
+        """Other keys to seal to and to sign with. What was sealed to the former ones opens still, and nothing is converted."""
+        user, keys = await self._held(address)
+        key, _ = await self._proved(user, password, "")
+        opened = wrapping.renewed(wrapping.unpack(key, user.id, keys.bundle))
+        audit.note(target=str(user.address), after={"keys": "renewed"})
+        stored = evolve(
+            keys, sealing=wrapping.public_of(opened.sealing), signing=opened.signing.public, bundle=wrapping.pack(key, opened), bound=False
+        )
+        if not await self._accounts.change(account_keys.exchange, keys, stored):
+            raise DirectoryError("exists", f"the keys of {user.address} were changed meanwhile", "Try again.")
+        self._public.pop(user.id)
+        log.info("Keys of an account renewed", event="account.keys_renewed", user_id=user.id, email=str(user.address))
+        with audit.apart():
+            await self._bind(user.id)
+            if self._keyring.get(user.id) is not None:
+                await self._keyring.put(opened)
 
     async def set_password(self, address: str | Address, new: str, *, old: str = "", recovery: str = "", lose: bool = False) -> str:
         """Give any account a new password. That of a sealed one needs the old password or the recovery code.
@@ -256,7 +291,7 @@ class SealedAccounts:
     async def _bind(self, account: int) -> None:
         keys = await self._store.read(account_keys.one, account)
         if keys is not None:
-            self._public[account] = keys.sealing
+            self._public.put(account, keys.sealing)
             await self._binding.bind(account, keys.sealing, keys.signing, SERVER)
             await self._store.write(account_keys.bound, account, True)
 

@@ -81,5 +81,20 @@ def recovery_code(session: Session, address: str, password_file: str | None, pas
     )
 
 
+@click.command("renew-keys")
+@click.argument("address")
+@click.option("--password-file", metavar="FILE", help="Read the account's password from the first line of FILE.")
+@click.option("--password-stdin", is_flag=True, help="Read the account's password from the first line of standard input.")
+@pass_session
+def renew_keys(session: Session, address: str, password_file: str | None, password_stdin: bool) -> None:
+    """Give the sealed account ADDRESS other keys to seal to and to sign with. Its mail stays as it is."""
+    session.call("GET", f"/v1/users/{quote(address, safe='@')}")
+    password = given_password(session, password_file, password_stdin, f"Password of {address}")
+    session.call("POST", f"/v1/user-keys/{quote(address, safe='@')}/renew", body={"password": password})
+    session.say(
+        {"renewed": address}, f"{address} has new keys, which others learn of by themselves. Look at them: mailxctl key show {address}"
+    )
+
+
 def _argument(name: str) -> str:
     return f"'{name}'" if " " in name else name

@@ -7,7 +7,7 @@ from mailx.ctl import output
 from mailx.ctl.admins import admin
 from mailx.ctl.aliases import alias
 from mailx.ctl.api_keys import apikey
-from mailx.ctl.app_passwords import app_password, recovery_code
+from mailx.ctl.app_passwords import app_password, recovery_code, renew_keys
 from mailx.ctl.audit import audit
 from mailx.ctl.block_lists import blocklist
 from mailx.ctl.blocks import block
@@ -55,6 +55,7 @@ main.add_command(audit)
 user.add_command(seal)
 user.add_command(app_password)
 user.add_command(recovery_code)
+user.add_command(renew_keys)
 
 if __name__ == "__main__":
     main()

@@ -123,6 +123,15 @@ def _insert(txn: Txn, keys: Keys, wraps: Sequence[Wrap], rewrap: Callable[[bytes
         txn.execute("UPDATE app_passwords SET wrapped = ? WHERE id = ?", (rewrap(bytes(public)), id))
 
 
+def exchange(txn: Txn, old: Keys, new: Keys) -> bool:
+    """Put other keys under the same account key, unless they were changed meanwhile."""
+    changed = txn.execute(
+        "UPDATE account_keys SET sealing = ?, signing = ?, bundle = ?, bound = 0 WHERE account_id = ? AND bundle = ?",
+        (new.sealing, new.signing, new.bundle, old.account, old.bundle),
+    )
+    return changed == 1
+
+
 def set_wrap(txn: Txn, account: int, new: Wrap, now: int) -> None:
     """Put the wrap in place of the one of its kind."""
     txn.execute("DELETE FROM account_wraps WHERE account_id = ? AND kind = ?", (account, new.kind))
@@ -143,9 +152,16 @@ def change_password(txn: Txn, account: int, old: Wrap, new: Wrap, login: Login, 
     return True
 
 
-def advance(txn: Txn, account: int, state: str, position: int) -> None:
-    """Keep how far the conversion of older mail has come."""
-    txn.execute("UPDATE account_keys SET state = ?, position = ? WHERE account_id = ?", (state, position, account))
+def advance(txn: Txn, account: int, state: str, position: int) -> bool:
+    """Keep how far the conversion of older mail has come; False if it is not in that state any more."""
+    return txn.execute("UPDATE account_keys SET position = ? WHERE account_id = ? AND state = ?", (position, account, state)) == 1
+
+
+def turn(txn: Txn, account: int, state: str, *, of: Collection[str]) -> bool:
+    """Go on to another state, if it is in one ``of`` these."""
+    marks = ", ".join("?" * len(of))
+    sql = f"UPDATE account_keys SET state = ?, position = 0 WHERE account_id = ? AND state IN ({marks})"
+    return txn.execute(sql, (state, account, *of)) == 1
 
 
 def end(txn: Txn, account: int) -> bool:

@@ -1,6 +1,6 @@
 """The mail that an account has already, sealed when the account is, and opened again."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mailx.mail.reply import Unavailable
 from tests.core.owners_scene import ADDRESS, PASSWORD
@@ -83,6 +83,37 @@ class Converting(Case):
         user = await here.login(user)
         await here.conversion.through(user.id)
         self.assertEqual(await here.texts(user), texts)
+        here.logout(user)
+        self.assertEqual(await here.rows(user), [])
+
+    async def test_back_before_it_is_through(self) -> None:
+        here = self.here
+        user = await here.world.user(ADDRESS)
+        for number in range(40):
+            await here.world.deliver(ADDRESS, mail(number))
+        texts = await here.texts(user)
+        await here.sealed.seal(ADDRESS, PASSWORD)
+        await here.sealed.open_for_good(ADDRESS, PASSWORD)
+        await here.conversion.through(user.id)
+        user = await here.now(user)
+        self.assertEqual(user.sealed, "")
+        self.assertEqual(await here.texts(user), texts)
+        await here.seal(user)
+        self.assertEqual((await here.now(user)).sealed, "server")
+
+    async def test_one_that_does_not_open_holds_up_none(self) -> None:
+        here = self.here
+        user = await here.world.user(ADDRESS)
+        for number in range(3):
+            await here.world.deliver(ADDRESS, mail(number))
+
+        def damage(txn: Any) -> None:
+            txn.execute("UPDATE messages SET summary = ? WHERE id = 2", (b"x" * 100,))
+
+        await here.world.store.write(damage)
+        await here.seal(user)
+        user = await here.login(await here.now(user))
+        self.assertEqual(len(await here.rows(user)), 2)
         here.logout(user)
         self.assertEqual(await here.rows(user), [])
 

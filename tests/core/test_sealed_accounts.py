@@ -230,6 +230,22 @@ class Logins(Case):
         await self.here.login(user)
         self.assertIsNotNone(self.here.keyring.get(user.id))
 
+    async def test_many_at_once_pay_for_one(self) -> None:
+        user = await self.here.sealed_user()
+        await self.here.login(user)
+        self.here.logout(user)
+        stretched = 0
+        stretch = self.here.world.passwords.stretch
+
+        async def counted(password: str, salt: bytes, cost: str) -> bytes:
+            nonlocal stretched
+            stretched += 1
+            return await stretch(password, salt, cost)
+
+        self.patch(self.here.world.passwords, "stretch", counted)
+        await gatherResults([Deferred.fromCoroutine(self.here.login(user)) for _ in range(10)])
+        self.assertEqual(stretched, 1)
+
     async def test_a_wrong_password_opens_nothing(self) -> None:
         user = await self.here.sealed_user()
         with self.assertRaises(LoginRefused):
@@ -354,6 +370,20 @@ class Passwords(Case):
     async def test_a_right_password_loses_nothing(self) -> None:
         self.assertEqual(await self.here.sealed.set_password(ADDRESS, "new", old=PASSWORD, lose=True), "")
         await self.opens("new")
+
+    async def test_other_keys(self) -> None:
+        await self.here.world.deliver(ADDRESS, mail(2))
+        before = await self.here.ring.users.of(self.user.address)
+        await self.refused(self.here.sealed.renew_keys(ADDRESS, "wrong"), "not the password")
+        await self.here.sealed.renew_keys(ADDRESS, PASSWORD)
+        after = await self.here.ring.users.of(self.user.address)
+        assert before is not None and after is not None
+        self.assertNotEqual((before.sealing, before.signing), (after.sealing, after.signing))
+        self.assertEqual(await self.here.sealed.public(self.user.id), after.sealing)
+        await self.here.world.deliver(ADDRESS, mail(3))
+        await self.opens(PASSWORD, 3)
+        await self.here.sealed.set_password(ADDRESS, "new", recovery=self.code)
+        await self.opens("new", 3)
 
     async def test_two_at_once(self) -> None:
         both = [Deferred.fromCoroutine(self.here.sealed.set_password(ADDRESS, new, old=PASSWORD)) for new in ("one", "two")]

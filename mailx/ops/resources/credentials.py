@@ -18,6 +18,7 @@ class Credentials:
         ("/v1/app-passwords/<user>", "POST", "add_app_password"),
         ("/v1/app-passwords/<user>/<path:program>", "DELETE", "revoke_app_password"),
         ("/v1/recovery-codes/<user>", "POST", "recovery_code"),
+        ("/v1/user-keys/<user>/renew", "POST", "renew_keys"),
     )
 
     def __init__(self, app_passwords: AppPasswords | None, sealed: SealedAccounts | None) -> None:
@@ -54,6 +55,16 @@ class Credentials:
     async def recovery_code(self, query: Query) -> JSON:
         code = await running(self._sealed, "no account is sealed here").recovery_code(query.path["user"], query.text("password"))
         return {"recovery_code": code}
+
+    @shaped(
+        "Give a sealed account other keys to seal to and to sign with.",
+        action="user.renew_keys",
+        body=record({"password": _PASSWORD}),
+        gives=NOTHING,
+    )
+    async def renew_keys(self, query: Query) -> JSON:
+        await running(self._sealed, "no account is sealed here").renew_keys(query.path["user"], query.text("password"))
+        return {}
 
 
 _NONE = "there are no app passwords here"
