@@ -5,7 +5,7 @@ is accepted: the note is written beside the accepting transaction and is durable
 here proves who wrote a message: :mod:`mailx.core.first_contact` asks for that first.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from time import time
 from typing import Any, TypeVar
 
@@ -41,7 +41,8 @@ Told = Callable[[Address, Sequence[str], bool], object]  # the account's address
 _FRESH = 60.0  # seconds after which what another process changed is seen
 _WRITTEN = 3600.0  # seconds for which it is remembered that somebody is known
 _CACHED = 50_000
-_SLICE = 500  # people noted by one job
+_FEW = 100  # recipients that are looked at in one go
+_SLICE = 200  # people noted by one job
 _DECIDED = 200  # people decided of by one job
 _WAITING = 20_000  # people that wait for the store at most
 _DELAY = 1.0  # seconds after which requests are written
@@ -73,9 +74,10 @@ class Contacts:
         self._reactor = reactor
         self._now = now
         self._preferences: Cache[int, Preferences] = Cache(_CACHED, _FRESH, reactor.seconds)
-        self._accepted: Cache[tuple[int, str], bool] = Cache(_CACHED, _FRESH, reactor.seconds)
-        self._written: Cache[tuple[int, str], bool] = Cache(_CACHED, _WRITTEN, reactor.seconds)
-        self._waiting: dict[tuple[int, bytes], Noted] = {}
+        self._accepted: Cache[tuple[int, int, str], bool] = Cache(_CACHED, _FRESH, reactor.seconds)
+        self._written: Cache[tuple[int, int, str], bool] = Cache(_CACHED, _WRITTEN, reactor.seconds)
+        self._changes: dict[int, int] = {}  # of each account: what was cached before the last one is not found any more
+        self._waiting: dict[tuple[int, str], Noted] = {}
         self._due: IDelayedCall | None = None
         self._flushing: Deferred[None] | None = None
         self._stopped = False
@@ -98,52 +100,63 @@ class Contacts:
             else:
                 found[id] = known
         if lacking:
+            changes = {id: self._changes.get(id, 0) for id in lacking}
             read = await self._store.read(rows.preferences, lacking)
             for id in lacking:
                 found[id] = read.get(id, _NOTHING_SAID)
-                self._preferences.put(id, found[id])
+                if changes[id] == self._changes.get(id, 0):
+                    self._preferences.put(id, found[id])
         default = self._settings.current.contacts.requests
         return {id: one if one.requests else evolve(one, requests=default) for id, one in found.items()}
 
     async def accepted(self, accounts: Collection[int], address: Address) -> set[int]:
         """Those of ``accounts`` that have accepted ``address``."""
         text = _text(address)
-        found = {id for id in accounts if self._accepted.get((id, text))}
+        keys = {id: (id, self._changes.get(id, 0), text) for id in accounts}
+        found = {id for id, key in keys.items() if self._accepted.get(key)}
         lacking = [id for id in accounts if id not in found]
         if lacking:
-            pairs = [(id, rows.digest(self._cipher, id, text)) for id in lacking]
-            for id in await self._store.read(rows.accepted_by, pairs):
-                self._accepted.put((id, text), True)
+            for id in await self._store.read(rows.accepted_by, self._cipher, lacking, text):
+                self._accepted.put(keys[id], True)
                 found.add(id)
         return found
 
-    def wrote(self, account: int, recipients: Iterable[Address]) -> "Deferred[None] | None":
+    def wrote(self, account: int, recipients: Sequence[Address]) -> "Deferred[None] | None":
         """The account writes to ``recipients``: they are accepted. None if all are known; else fires, never fails, when it is durable."""
-        new = [text for text in dict.fromkeys(map(_text, recipients)) if not self._written.get((account, text))]
-        return Deferred.fromCoroutine(self._write(account, new)) if new else None
+        if len(recipients) <= _FEW and not self._unknown(account, recipients):
+            return None
+        return Deferred.fromCoroutine(self._write(account, recipients))
 
-    async def _write(self, account: int, texts: Sequence[str]) -> None:
-        for start in range(0, len(texts), _SLICE):
-            part = texts[start : start + _SLICE]
-            noted = [rows.noted(self._cipher, account, text, ACCEPTED, int(self._now())) for text in part]
+    def _unknown(self, account: int, recipients: Sequence[Address]) -> list[str]:
+        """Those that nobody remembers to have been noted, in their stored spelling."""
+        change = self._changes.get(account, 0)
+        return [text for text in dict.fromkeys(map(_text, recipients)) if not self._written.get((account, change, text))]
+
+    async def _write(self, account: int, recipients: Sequence[Address]) -> None:
+        change = self._changes.get(account, 0)
+        for start in range(0, len(recipients), _SLICE):
+            noted = [
+                Noted(account, text, ACCEPTED, int(self._now())) for text in self._unknown(account, recipients[start : start + _SLICE])
+            ]
             try:
-                with audit.apart():
-                    await self._store.write(rows.note, noted)
+                if noted:
+                    with audit.apart():
+                        await self._store.write(rows.note, (self._cipher, noted))
             except Exception as error:
                 reason = error.reason if isinstance(error, Unavailable) else type(error).__name__
                 log.warn("People written to are noted later: {reason}", event="contacts.delayed", reason=reason)
                 self._later(noted, _AGAIN)
                 continue
-            for text in part:
-                self._written.put((account, text), True)
+            for one in noted:
+                self._written.put((account, change, one.address), True)
 
     def requested(self, account: int, address: Address) -> None:
         """A stranger's mail waits in Requests. Written soon; what a crash loses is noted with their next message."""
-        self._later([rows.noted(self._cipher, account, _text(address), REQUESTED, int(self._now()))], _DELAY)
+        self._later([Noted(account, _text(address), REQUESTED, int(self._now()))], _DELAY)
 
     def _later(self, noted: Sequence[Noted], delay: float) -> None:
         for one in noted:
-            key = one.account, one.hash
+            key = one.account, one.address
             if len(self._waiting) >= _WAITING and key not in self._waiting:
                 continue
             if one.trust == ACCEPTED or key not in self._waiting:
@@ -169,7 +182,7 @@ class Contacts:
             part = dict(list(self._waiting.items())[:_SLICE])
             try:
                 with audit.apart():
-                    await self._store.write(rows.note, list(part.values()))
+                    await self._store.write(rows.note, (self._cipher, list(part.values())))
             except Unavailable as error:
                 log.warn("Contacts are noted later: {reason}", event="contacts.delayed", reason=error.reason)
                 return
@@ -211,8 +224,7 @@ class Contacts:
 
     def _forget(self, account: int) -> None:
         self._accounts.blocks_changed(account)
-        self._accepted.clear()
-        self._written.clear()
+        self._changes[account] = self._changes.get(account, 0) + 1
         self._preferences.pop(account)
 
     async def _tell(self, account: int, patterns: Sequence[str], blocked: bool) -> None:

@@ -25,6 +25,7 @@ from mailx.core.content import Threads
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.policy import BLOCKED, Findings
 from mailx.core.timeline import Timeline
+from mailx.core.turns import Turns
 from mailx.mail.address import Address
 from mailx.mail.envelope import FEDERATION, GENERATED, WEBHOOK, Envelope
 from mailx.mail.names import INBOX, MailboxError
@@ -48,6 +49,7 @@ class FirstContact:
         self._accounts = accounts
         self._mailboxes = mailboxes
         self._timeline = timeline
+        self._reactor = reactor
         self._threads: Threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         self._searching = DeferredSemaphore(_SEARCHES)
 
@@ -66,26 +68,29 @@ class FirstContact:
         origin = envelope.origin
         if origin.protocol in (GENERATED, WEBHOOK):
             return {}
+        turns = Turns(self._reactor)
         others = [id for id in users if id != origin.account]
         blocking = [id for id in others if await self._accounts.blocks_any(id)]
         asking = [] if findings.junk else await self._asking(envelope, others)
         if not blocking and not asking:
             return {}
+        await turns.spare()
         written = await author(envelope.message, self._threads)
-        places: dict[int, str] = {}
+        blocked = []
         for id in blocking:
+            await turns.spare()
             if await self._accounts.blocked(id, written):
-                places[id] = ""
-        if places:
-            await self._refuse(envelope, users, places)
-            for id in list(places):
-                places[id] = await self._junk(users[id])
+                blocked.append(id)
+        if blocked:
+            await self._refuse(envelope, users, blocked)
+        places = {id: await self._junk(users[id]) for id in blocked}
         strangers = await self._strangers(envelope, findings, written, [id for id in asking if id not in places])
+        who = written or envelope.sender
         for id in strangers:
+            await turns.spare()
             if await self._has_room(users[id]):
                 places[id] = REQUESTS
             metrics.FIRST_CONTACTS.labels("requested").inc()
-            who = written or envelope.sender
             if who is not None:
                 self._contacts.requested(id, who)
         return places

@@ -50,8 +50,7 @@ class Noted:
     """Somebody to be known from now on: REQUESTED if nothing is known yet, or ACCEPTED because the account wrote to them."""
 
     account: int
-    hash: bytes
-    sealed: bytes
+    address: str  # stored spelling
     trust: str
     now: int
 
@@ -87,40 +86,43 @@ def digest(cipher: Cipher, account_id: int, address: str) -> bytes:
     return cipher.hash(_PURPOSE, scope(account_id), address.encode())
 
 
-def noted(cipher: Cipher, account_id: int, address: str, trust: str, now: int) -> Noted:
-    """The row for ``address``, sealed."""
-    hash = digest(cipher, account_id, address)
-    return Noted(account_id, hash, cipher.seal(_PURPOSE, scope(account_id) + hash, address.encode()), trust, now)
-
-
-def accepted_by(txn: Txn, pairs: Sequence[tuple[int, bytes]]) -> list[int]:
-    """The accounts, of (account, hash) ``pairs``, that have accepted that contact."""
+def accepted_by(txn: Txn, cipher: Cipher, account_ids: Sequence[int], address: str) -> list[int]:
+    """Those of the accounts that have accepted ``address``."""
     found: list[int] = []
-    for start in range(0, len(pairs), _ROWS):
-        part = pairs[start : start + _ROWS]
+    for start in range(0, len(account_ids), _ROWS):
+        part = account_ids[start : start + _ROWS]
         wanted = f"WITH wanted (account, hash) AS (VALUES {', '.join(['(?, ?)'] * len(part))})"
         sql = (
             f"{wanted} SELECT w.account FROM wanted w CROSS JOIN contacts c"
             " WHERE c.account_id = w.account AND c.hash = w.hash AND c.trust = ?"
         )
-        found += [int(id) for (id,) in txn.all(sql, [value for pair in part for value in pair] + [ACCEPTED])]
+        pairs = [value for id in part for value in (id, digest(cipher, id, address))]
+        found += [int(id) for (id,) in txn.all(sql, [*pairs, ACCEPTED])]
     return found
 
 
 @batched
 def note(txn: Txn, calls: list[Any]) -> list[Any]:
-    """Know the people of each call, a sequence of :class:`Noted`; accounts that are gone are passed over."""
-    rows: dict[tuple[int, bytes], Noted] = {}
-    for one in sorted((one for call in calls for one in call), key=lambda one: (one.account, one.hash)):
-        if (one.account, one.hash) not in rows or one.trust == ACCEPTED:
-            rows[one.account, one.hash] = one
+    """Know the people of each call, a pair of the cipher and some :class:`Noted`; accounts that are gone are passed over."""
+    people: dict[tuple[int, str], Noted] = {}
+    for _, noted in calls:
+        for one in noted:
+            if (one.account, one.address) not in people or one.trust == ACCEPTED:
+                people[one.account, one.address] = one
+    cipher: Cipher = calls[0][0]
+    rows = sorted((one.account, *_sealed(cipher, one.account, one.address), one.trust, one.now) for one in people.values())
     for trust, otherwise in _ON_CONFLICT.items():
-        values = [(one.account, one.hash, one.sealed, trust, one.now, one.now, one.account) for one in rows.values() if one.trust == trust]
+        values = [(account, hash, sealed, trust, now, now, account) for account, hash, sealed, wanted, now in rows if wanted == trust]
         if values:
             txn.executemany(_INSERT + otherwise, values)
-    for account in sorted({one.account for one in rows.values()}):
+    for account in sorted({one.account for one in people.values()}):
         _make_room(txn, account)
     return [None] * len(calls)
+
+
+def _sealed(cipher: Cipher, account_id: int, address: str) -> tuple[bytes, bytes]:
+    hash = digest(cipher, account_id, address)
+    return hash, cipher.seal(_PURPOSE, scope(account_id) + hash, address.encode())
 
 
 _INSERT = (
@@ -151,12 +153,12 @@ def accept(txn: Txn, cipher: Cipher, account_id: int, address: str, now: int) ->
     row = txn.one("SELECT count(*) FROM contacts WHERE account_id = ? AND chosen = 1", (account_id,))
     if row is not None and row[0] >= CHOSEN_LIMIT:
         raise Full
-    one = noted(cipher, account_id, address, ACCEPTED, now)
+    hash, sealed = _sealed(cipher, account_id, address)
     lifted = bool(_unblock(txn, cipher, account_id, address))
     txn.execute(
         "INSERT INTO contacts (account_id, hash, sealed, trust, chosen, refuses, first_seen, changed) VALUES (?, ?, ?, ?, 1, 0, ?, ?)"
         " ON CONFLICT (account_id, hash) DO UPDATE SET trust = excluded.trust, chosen = 1, changed = excluded.changed",
-        (account_id, one.hash, one.sealed, ACCEPTED, now, now),
+        (account_id, hash, sealed, ACCEPTED, now, now),
     )
     return lifted
 
@@ -189,7 +191,7 @@ def decide(txn: Txn, cipher: Cipher, decision: Decision, now: int) -> Decided:
         if _unblock(txn, cipher, account, address):
             lifted.append(address)
     for address in decision.rejected:
-        if accepted_by(txn, [(account, digest(cipher, account, address))]):
+        if accepted_by(txn, cipher, [account], address):
             continue
         try:
             block(txn, cipher, account, address, now)
