@@ -31,6 +31,7 @@ CONNECT = 10.0  # seconds for TCP
 HANDSHAKE = 10.0  # seconds for TLS
 ADDRESSES = 4  # of one server that are tried
 SERVERS = 8  # of one domain that are tried
+TOTAL = 120.0  # seconds after which no further address is tried
 
 
 class Addresses(Protocol):
@@ -71,6 +72,7 @@ class Connector:
         """A channel from our domain ``local`` to ``remote``. ``anywhere``: an administrator named ``servers``, so that they may
         have any address. Raises Unreachable."""
         ways = self._ways(local, remote)
+        until = self._reactor.seconds() + TOTAL
         worst = Unreachable("the domain names no server")
         for host, port in servers[:SERVERS]:
             try:
@@ -79,14 +81,24 @@ class Connector:
                 worst = _worse(worst, unreachable)
                 continue
             for address in addresses:
-                for calling in ways:
-                    try:
-                        return await self._channel(calling, local, remote, address, port)
-                    except Unreachable as unreachable:
-                        worst = _worse(worst, unreachable)
-                        if unreachable.reply is None or not unreachable.security:
-                            break  # not our proof was refused
+                if self._reactor.seconds() >= until:
+                    raise worst
+                try:
+                    return await self._proved(ways, local, remote, address, port)
+                except Unreachable as unreachable:
+                    worst = _worse(worst, unreachable)
         raise worst
+
+    async def _proved(self, ways: Sequence[Calling], local: str, remote: str, address: str, port: int) -> Channel:
+        """With the first of ``ways`` that the peer does not refuse."""
+        *others, last = ways
+        for calling in others:
+            try:
+                return await self._channel(calling, local, remote, address, port)
+            except Unreachable as unreachable:
+                if unreachable.reply is None or not unreachable.security:
+                    raise  # not our proof was refused
+        return await self._channel(last, local, remote, address, port)
 
     def _ways(self, local: str, remote: str) -> list[Calling]:
         """With which certificates it may be tried, the current one first."""

@@ -508,6 +508,23 @@ class Stalls(Base):
             await raw.ended
             await port.stopListening()
 
+    async def test_many_servers_that_stop_are_not_all_tried(self) -> None:
+        port, server = listening(self.reactor, TLS(showing(self.there.certificates.of("there.example"))))
+        where = ("127.0.0.1", port.getHost().port)
+        connector = self.connector(reactor=Timed(self.reactor, self.clock))
+        connecting = Deferred.fromCoroutine(connector.connect("here.example", "there.example", [where] * 100))
+        connecting.addErrback(lambda failure: failure.trap(Unreachable))
+        while not connecting.called:
+            if server.made and server.made[-1].shaken.called:
+                self.clock.advance(10)
+            await self.turn()
+        self.assertIs(await connecting, Unreachable)
+        self.assertLess(len(server.made), 6)  # each took 30 seconds
+        for raw in server.made:
+            if not raw.over:
+                await raw.ended
+        await port.stopListening()
+
 
 class Timed:
     """The real network, and the time of a clock."""
