@@ -110,6 +110,7 @@ class Identity:
             reactor,
             local=self.accounts.local,
             domains=self.domain_keys.domains,
+            former=self.domain_keys.former,
             hostname=self.settings.current.server.hostname,
             step=self.spans.step,
         )
@@ -166,6 +167,7 @@ async def open_identity(
     connector = Connector(
         trust=peers,
         identities=certificates,
+        former=PeerCertificates(domain_keys.latest_former, time),
         resolver=resolver,
         networks=lambda: settings.current.federation.networks,
         limits=limits,
@@ -287,6 +289,7 @@ def _peer_server(
         settings=lambda: identity.settings.current.federation,
         port=federation.port,
         admission=identity.buckets,
+        former=identity.domain_keys.former,
         hosts=hosts,
         accepting=identity.spans.accepting,
     )

@@ -27,7 +27,7 @@ from mailx.identity import domain_keys, key_log, recovery_keys
 from mailx.identity.documents import PATH
 from mailx.identity.domain_keys import DomainKey
 from mailx.identity.encoding import KEY_SIZE, Malformed, canonical, key_text, parse
-from mailx.identity.statements import SeedSigner, Statement
+from mailx.identity.statements import SIGNATURES_LIMIT, SeedSigner, Statement
 from mailx.mail.log_leaf import DOMAIN_KEY, RECOVERY_KEY, Leaf
 from mailx.mail.reply import Unavailable
 from mailx.store import Row, Store
@@ -41,6 +41,7 @@ log = Logger()
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_FORMER = SIGNATURES_LIMIT  # with the current one as many as a statement may have signatures
 FRESH_SECONDS = 60.0  # until a change by another process is seen, and private halves whose time is over are erased
 
 
@@ -139,6 +140,16 @@ class DomainKeys:
         keys = self.keys(domain)
         good = domain_keys.valid(keys.history, int(self._now()))
         return tuple(keys.signers[public] for public in good if public in keys.signers)
+
+    def former(self, domain: str) -> tuple[DomainSigner, ...]:
+        """Those before the current one that are good still, the latest first: they sign beside it, for peers that have not heard of it."""
+        return self.signers(domain)[1:_FORMER]
+
+    def latest_former(self, domain: str) -> DomainSigner:
+        """The one before the current one; KeyError also if it is not good any more."""
+        for signer in self.former(domain):
+            return signer
+        raise KeyError(domain)
 
     def valid(self, domain: str) -> tuple[bytes, ...]:
         """The public halves of the keys that are good now, the current one first."""

@@ -207,7 +207,10 @@ class UserKeys:
     def _made(self, wanted: _Wanted, signer: DomainSigner) -> tuple[Attestation, Attested]:
         """Pure computation, half a millisecond."""
         address, serial, now = wanted.address, wanted.after + 1, int(self._now())
-        attestation = user_keys.attested(address, wanted.sealing, wanted.signing, serial, now, wanted.holder, signer, wanted.revoked)
+        signers = signer, *self._domain_keys.former(address.domain)
+        attestation = user_keys.attested(
+            address, wanted.sealing, wanted.signing, serial, now, wanted.holder, *signers, revoked=wanted.revoked
+        )
         statement = attestation.statement
         leaf = key_log.leaf(
             self._domain_keys.log_secret(address.domain), USER_KEY, str(address), serial, statement, wanted.revoked, attestation.valid_from

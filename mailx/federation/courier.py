@@ -80,14 +80,18 @@ class PeerCourier:
         local: Callable[[str], bool],
         domains: Callable[[], Sequence[str]],
         hostname: str,
+        former: Callable[[str], Sequence[Signer]] = lambda domain: (),
         counting: Counts | None = None,
         step: Callable[..., AbstractContextManager[Span]] = lambda *args, **facts: nullcontext(UNTRACED),
         now: Callable[[], float] = time,
     ) -> None:
-        """``local`` knows our domains, ``domains`` lists them; ``signer`` gives the key of one. ``now``: seconds since 1970."""
+        """``local`` knows our domains, ``domains`` lists them; ``signer`` gives the key of one,
+        ``former`` those before that are good still: they sign, too, for peers that have not heard of the new one. ``now``: seconds
+        since 1970.
+        """
         self._pool, self._peers, self._transfers, self._outgoing, self._signer = pool, peers, transfers, outgoing, signer
         self._reactor, self._local, self._domains, self._hostname = reactor, local, domains, hostname
-        self._counting, self._step, self._now = counting, step, now
+        self._counting, self._step, self._now, self._former = counting, step, now, former
 
     async def carry(self, envelope: Envelope, recipients: Sequence[Address], peer: Peer) -> Carried | None:
         """Try to pass ``envelope`` on to ``recipients`` at ``peer``; None: no domain of ours answers for it, so it cannot go this way."""
@@ -146,7 +150,7 @@ class PeerCourier:
             try:
                 attempt = Attempt(UNREACHED, f"{channel.remote} [{channel.address}]", security, channel.tls, reports=True)
                 await self._peers.reached(channel)
-                signed = signed or manifest.signed(self._signer(manifest.source))
+                signed = signed or manifest.signed(self._signer(manifest.source), *self._former(manifest.source))
                 answer = await self._asked(channel, manifest) if sent else None
                 sent = True
                 if answer is None:

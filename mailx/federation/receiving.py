@@ -93,15 +93,18 @@ class Delivery:
         settings: Callable[[], Sizes],
         port: int = 0,
         admission: Admission | None = None,
+        former: Callable[[str], Sequence[Signer]] = lambda domain: (),
         counting: Counts | None = None,
         hosts: Hosts | None = None,
         accepting: Spanned = lambda *args, **facts: nullcontext(),
         now: Callable[[], float] = time,
     ) -> None:
-        """``signer`` gives the key of a domain of ours; ``port`` is where peers come in; ``now`` gives seconds since 1970."""
+        """``signer`` gives the key of a domain of ours, ``former`` those before that are good still; ``port`` is where peers come
+        in; ``now`` gives seconds since 1970.
+        """
         self._reception, self._transfers, self._signer, self._trust, self._reactor = reception, transfers, signer, trust, reactor
         self._hostname, self._settings, self._port, self._admission, self._hosts = hostname, settings, port, admission, hosts
-        self._counting, self._accepting, self._now = counting, accepting, now
+        self._counting, self._accepting, self._now, self._former = counting, accepting, now, former
         self._threads: Threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         self._uploads = Uploads(reactor)
         self._turns: dict[Key, _Turn] = {}
@@ -339,4 +342,4 @@ class Delivery:
         if not taken:
             return answer(replies, b"")
         acknowledgement = Acknowledgement(id, channel.remote, channel.local, taken)
-        return answer(replies, acknowledgement.signed(self._signer(channel.local)))
+        return answer(replies, acknowledgement.signed(self._signer(channel.local), *self._former(channel.local)))

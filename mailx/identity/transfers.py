@@ -43,7 +43,7 @@ class Manifest:
     wishes: Mapping[Address, Wish] = field(factory=dict, hash=False)
     trace: str = ""  # traceparent of W3C Trace Context
 
-    def signed(self, signer: Signer) -> bytes:
+    def signed(self, *signers: Signer) -> bytes:
         """The statement as it travels."""
         body: dict[str, JSON] = {
             "id": b64(self.id),
@@ -60,7 +60,7 @@ class Manifest:
             body["demands"] = {"utf8": demands.utf8, "tls": demands.require_tls, "returns": demands.returns, "id": demands.id}
         if self.trace:
             body["trace"] = self.trace
-        return _octets(signed(TRANSFER, body, signer))
+        return _octets(signed(TRANSFER, body, *signers))
 
     def _recipient(self, address: Address) -> JSON:
         wish = self.wishes.get(address, WISHES_NOTHING)
@@ -119,7 +119,7 @@ class Acknowledgement:
     destination: str
     taken: Mapping[Address, Taken] = field(hash=False)
 
-    def signed(self, signer: Signer) -> bytes:
+    def signed(self, *signers: Signer) -> bytes:
         """The statement as it travels."""
         body: dict[str, JSON] = {
             "id": b64(self.id),
@@ -130,7 +130,7 @@ class Acknowledgement:
                 for address, one in self.taken.items()
             ],
         }
-        return _octets(signed(ACKNOWLEDGEMENT, body, signer))
+        return _octets(signed(ACKNOWLEDGEMENT, body, *signers))
 
     @classmethod
     def read(cls, octets: bytes) -> "tuple[Acknowledgement, Statement]":

@@ -79,9 +79,12 @@ class Attestation:
 
 
 def attested(
-    address: Address, sealing: bytes, signing: bytes, serial: int, now: int, holder: str, domain_key: Signer, revoked: bool = False
+    address: Address, sealing: bytes, signing: bytes, serial: int, now: int, holder: str, *domain_keys: Signer, revoked: bool = False
 ) -> Attestation:
-    """A new attestation, valid from ``now`` for VALID_SECONDS; ``address`` in its stored spelling."""
+    """A new attestation, valid from ``now`` for VALID_SECONDS; ``address`` in its stored spelling.
+
+    Besides the domain's current key, those before it that are good still sign: not everybody has heard of the new one.
+    """
     body: dict[str, JSON] = {
         "address": str(address),
         "sealing": sealing_text(sealing),
@@ -92,7 +95,7 @@ def attested(
         "holder": holder,
         "revoked": revoked,
     }
-    return Attestation.of(signed(KIND, body, domain_key))
+    return Attestation.of(signed(KIND, body, *domain_keys))
 
 
 def accepted(history: Sequence[Attestation], now: int) -> tuple[Attestation, ...]:

@@ -73,7 +73,7 @@ class Server:
         """One entry for ``name``."""
         signer, now = self.keys.signer(self.domain), 1000 + serial
         sealing, signing = sha256(b"%d" % serial).digest(), sha256(b"-%d" % serial).digest()
-        statement = attested(Address.parse(name), sealing, signing, serial, now, "server", signer, revoked).statement
+        statement = attested(Address.parse(name), sealing, signing, serial, now, "server", signer, revoked=revoked).statement
         await self.enter(USER_KEY, name, serial, statement, revoked)
         return statement
 
