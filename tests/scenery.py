@@ -21,10 +21,11 @@ from mailx.config import Config
 from mailx.core.access import Access
 from mailx.core.accounts import Accounts, User
 from mailx.core.audit import Recording
+from mailx.core.blocking import Blocking
 from mailx.core.changes import Changes
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.passwords import Passwords
-from mailx.core.policy import BlockList, MessageSize
+from mailx.core.policy import MessageSize
 from mailx.core.reception import Reception
 from mailx.core.settings import Settings
 from mailx.core.sweep import Sweep
@@ -175,7 +176,7 @@ def _reception(config: Config, store: Any, cipher: Cipher, blobs: Blobs, account
         cipher,
         blobs,
         accounts,
-        [MessageSize(config.smtp.message_size), BlockList(accounts)],
+        [MessageSize(config.smtp.message_size), Blocking(accounts)],
         reactor,
         hostname=config.server.hostname,
         default_quota=config.accounts.quota,

@@ -11,10 +11,12 @@ from mailx.core import metrics
 from mailx.core.accounts import Accounts, User
 from mailx.core.contact_identity import author
 from mailx.core.content import Threads
-from mailx.core.policy import BLOCKED, Findings, Policy
+from mailx.core.policy import Findings, Policy
 from mailx.mail.address import Address
 from mailx.mail.envelope import GENERATED, Envelope, Origin
 from mailx.mail.reply import Reply
+
+BLOCKED = Reply(550, "5.7.1", "Sender not accepted by recipient")
 
 
 class Lists(Protocol):
@@ -27,9 +29,9 @@ class Lists(Protocol):
 
 
 class Blocking(Policy):
-    """The policy. ``threads`` runs what may take long."""
+    """The policy. Without ``lists`` there are those of the accounts alone; ``threads`` runs what may take long."""
 
-    def __init__(self, accounts: Accounts, lists: Lists, threads: Threads) -> None:
+    def __init__(self, accounts: Accounts, lists: Lists | None = None, threads: Threads | None = None) -> None:
         self._accounts = accounts
         self._lists = lists
         self._threads = threads
@@ -37,7 +39,7 @@ class Blocking(Policy):
     async def recipient(self, origin: Origin, sender: Address | None, user: User) -> Reply | None:
         if origin.protocol == GENERATED:
             return None
-        if not origin.ours and self._lists.blocks(sender, origin.domain):
+        if self._lists is not None and not origin.ours and self._lists.blocks(sender, origin.domain):
             metrics.BLOCKED.labels("server").inc()
             return BLOCKED
         if await self._accounts.blocked(user.id, sender):
@@ -47,7 +49,7 @@ class Blocking(Policy):
 
     async def check(self, envelope: Envelope, findings: Findings) -> Reply | None:
         """The author, where the envelope names somebody else."""
-        if envelope.origin.ours or not self._lists.active:
+        if self._lists is None or self._threads is None or envelope.origin.ours or not self._lists.active:
             return None
         if self._lists.blocks(await author(envelope.message, self._threads)):
             metrics.BLOCKED.labels("server").inc()

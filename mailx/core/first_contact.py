@@ -19,11 +19,12 @@ from twisted.logger import Logger
 from mailx.core import metrics
 from mailx.core.accounts import Accounts, User
 from mailx.core.answered import OCTETS, answered
+from mailx.core.blocking import BLOCKED
 from mailx.core.contact_identity import author, proved
 from mailx.core.contacts import Contacts
 from mailx.core.content import Threads
 from mailx.core.mailboxes import Mailboxes
-from mailx.core.policy import BLOCKED, Findings
+from mailx.core.policy import Findings
 from mailx.core.timeline import Timeline
 from mailx.core.turns import Turns
 from mailx.mail.address import Address

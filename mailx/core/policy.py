@@ -9,13 +9,11 @@ from collections.abc import Callable
 from attrs import Factory, define
 from zope.interface import Interface, implementer
 
-from mailx.core.accounts import Accounts, User
+from mailx.core.accounts import User
 from mailx.core.content import TOO_LARGE
 from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope, Origin
 from mailx.mail.reply import Reply
-
-BLOCKED = Reply(550, "5.7.1", "Sender not accepted by recipient")
 
 
 @define
@@ -64,13 +62,3 @@ class MessageSize(Policy):
 
     async def sender(self, origin: Origin, sender: Address | None, size: int | None) -> Reply | None:
         return TOO_LARGE if self._limit and size is not None and size > self._limit else None
-
-
-class BlockList(Policy):
-    """No mail from a sender whom the recipient's owner has blocked."""
-
-    def __init__(self, directory: Accounts) -> None:
-        self._directory = directory
-
-    async def recipient(self, origin: Origin, sender: Address | None, user: User) -> Reply | None:
-        return BLOCKED if await self._directory.blocked(user.id, sender) else None

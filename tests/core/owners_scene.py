@@ -10,6 +10,7 @@ from twisted.trial.unittest import TestCase
 
 from mailx.core.access import Access
 from mailx.core.app_passwords import AppPasswords
+from mailx.core.blocking import Blocking
 from mailx.core.changes import Changes
 from mailx.core.conversion import Conversion
 from mailx.core.credentials import Credentials
@@ -19,7 +20,7 @@ from mailx.core.keyring import Keyring
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.opening import Opening
 from mailx.core.passwords import Passwords
-from mailx.core.policy import BlockList, MessageSize
+from mailx.core.policy import MessageSize
 from mailx.core.reception import Reception
 from mailx.core.sealed_accounts import SealedAccounts
 from mailx.core.sealed_arrivals import SealedArrivals
@@ -143,7 +144,7 @@ def _made(made: Ring) -> Owners:
         cipher,
         world.blobs,
         world.accounts,
-        [MessageSize(config.smtp.message_size), BlockList(world.accounts)],
+        [MessageSize(config.smtp.message_size), Blocking(world.accounts)],
         reactor,
         hostname=config.server.hostname,
         default_quota=config.accounts.quota,

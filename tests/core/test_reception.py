@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from mailx.core.policy import BlockList, Findings, IPolicy, MessageSize, Policy
+from mailx.core.blocking import Blocking
+from mailx.core.policy import Findings, IPolicy, MessageSize, Policy
 from mailx.core.reception import Reception
 from mailx.core.sweep import Sweep
 from mailx.mail.address import Address
@@ -223,7 +224,7 @@ class AcceptTests(ReceptionTestCase):
 
         verifyObject(IPolicy, Never())
         verifyObject(IPolicy, MessageSize(1))
-        verifyObject(IPolicy, BlockList(self.world.accounts))
+        verifyObject(IPolicy, Blocking(self.world.accounts))
         reception = Reception(
             self.world.store, self.world.cipher, self.world.blobs, self.world.accounts, [Never()], self.world.reactor, hostname="h"
         )
