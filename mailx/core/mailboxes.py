@@ -17,7 +17,6 @@ from twisted.logger import Logger
 from mailx.core.changes import Changes
 from mailx.core.columns import Columns, Kept, brought_up
 from mailx.core.deciding import Decides, Deciding
-from mailx.core.deciding import Decides, Deciding
 from mailx.core.edits import Copied, Edits, Mode, Stored
 from mailx.core.feed import Feed
 from mailx.core.fetch import Blob, Need, Reader, Row
@@ -92,10 +91,6 @@ class Mailboxes:
     def search_with(self, index: "Index") -> None:
         """Let searches of texts ask ``index`` what they need not look at."""
         self._search.index = index
-
-    def decide_with(self, contacts: Decides) -> None:
-        """Let moves out of Requests decide of first contacts."""
-        self._edits.deciding = Deciding(self._store, self._names, self._reader, contacts)
 
     def decide_with(self, contacts: Decides) -> None:
         """Let moves out of Requests decide of first contacts."""
