@@ -164,3 +164,12 @@ class BySMTP(Neighbours):
         self.until("INBOX", 1)
         for mailbox in ("Requests", "Spam"):
             self.assertTrue(holds(self.here, mailbox, 0))
+
+    def test_whom_one_wrote_to_survives_a_power_cut(self) -> None:
+        """The answer to the submission is the last that the server ever said."""
+        for number in range(20):
+            self.here.submit(f"someone{number}@friend.example", "hello")
+        self.here.kill()
+        self.here.start()
+        known = contacts(self.here)
+        self.assertEqual({known[f"someone{number}@friend.example"]["trust"] for number in range(20)}, {"accepted"})
