@@ -106,7 +106,7 @@ class PublicSite:
             self._ended()
         if gone:
             return
-        request.answer(answer, asked.secure)
+        request.answer(answer, secure=False)  # HSTS would bind the whole host, whose other sites are not ours to decide on
         if not isinstance(answer.body, bytes) and asked.method != "HEAD":
             await self._stream(request, answer)
         if not gone:
