@@ -95,7 +95,8 @@ class Broker(protocol.Protocol):
             self.wire.write(_DIALECTS)
         early, self._early, self._early_octets = self._early, [], 0
         for data in early:
-            self._read(data)
+            if not self._ended:
+                self._read(data)
 
     def trust(self, limits: BananaLimits) -> None:
         """The peer has said hello: larger expressions may come."""

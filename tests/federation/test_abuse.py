@@ -161,6 +161,7 @@ class Callers(Base):
         self.there.book.wait.callback(None)
         await raw.ended
         await self.there.noted("a number is too long")
+        self.assertEqual(len(self.there.refusals), 1)
 
 
 class Speakers(Base):
