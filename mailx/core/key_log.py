@@ -21,6 +21,7 @@ from mailx.store import key_log as rows
 from mailx.store.key_log import State
 
 LEAVES_LIMIT = 1000  # that are told at a time
+_SIGNERS = 3  # keys that sign a head
 _FRESH = 3600  # seconds that a head is shown before it is signed again with a newer time
 
 
@@ -31,7 +32,8 @@ class NoSuchEntry(LookupError):
 class Keys(Protocol):
     """What a log needs of the keys of our domains; :class:`mailx.core.domain_keys.DomainKeys`."""
 
-    def signer(self, domain: str) -> Signer: ...
+    def signers(self, domain: str) -> Sequence[Signer]:
+        """The keys that are good now, the current one first: who has not heard of it believes one before it."""
 
     def log_secret(self, domain: str) -> bytes:
         """The secret of the domain's VRF; raises KeyError for a domain that is not ours."""
@@ -96,11 +98,11 @@ class KeyLog:
         return self._signed(domain, state, root, key)
 
     def _signed(self, domain: str, state: State, root: bytes, key: bytes) -> Head:
-        signer, now = self._keys.signer(domain), int(self._now())
+        signers, now = self._keys.signers(domain)[:_SIGNERS], int(self._now())
         kept = self._heads.get(domain)
         same = kept is not None and (kept.epoch, kept.size, kept.root, kept.vrf) == (state.epoch, state.size, root, key)
-        if kept is None or not same or not 0 <= now - kept.time < _FRESH or kept.statement.signatures[0].key != signer.public:
-            kept = self._heads[domain] = key_log.make_head(signer, domain, state.epoch, state.size, root, key, now)
+        if kept is None or not same or not 0 <= now - kept.time < _FRESH or _signers(kept) != [each.public for each in signers]:
+            kept = self._heads[domain] = key_log.make_head(signers, domain, state.epoch, state.size, root, key, now)
         return kept
 
     async def root(self, domain: str, size: int) -> bytes:
@@ -129,11 +131,11 @@ class KeyLog:
         return await self._store.read(rows.leaves, domain, first, min(count, LEAVES_LIMIT))
 
     async def epochs(self, domain: str) -> list[Epoch]:
-        """The epochs that were begun, oldest first, signed with the key of now. Raises Unavailable."""
+        """The epochs that were begun, oldest first, signed with the keys of now. Raises Unavailable."""
         self._keys.log_secret(domain)
-        signer = self._keys.signer(domain)  # whoever asks believes the key of now, and perhaps none before it
+        signers = self._keys.signers(domain)[:_SIGNERS]  # whoever asks believes one of these, and perhaps none of that time
         found = [key_log.read_epoch(parse(each), domain) for each in await self._store.read(rows.epochs, domain)]
-        return [evolve(each, statement=signed(key_log.EPOCH, each.statement.body, signer)) for each in found]
+        return [evolve(each, statement=signed(key_log.EPOCH, each.statement.body, *signers)) for each in found]
 
     async def history(self, domain: str, kind: str, name: str) -> History:
         """What the log says about a subject, provable to whoever knows its name. Raises Unavailable.
@@ -143,7 +145,7 @@ class KeyLog:
         secret = self._keys.log_secret(domain)
         proof = vrf.prove(secret, key_log.subject(kind, name))
         statements = await self._statements(kind, name)
-        label = vrf.output(proof)[: LABEL_SIZE]
+        label = vrf.output(proof)[:LABEL_SIZE]
         state, root, found, paths = await self._store.read(_history, domain, label)
         earlier = len(found) > HISTORY_LIMIT
         if earlier:
@@ -167,10 +169,14 @@ class KeyLog:
         state = await self.state(domain)
         if last.epoch < state.epoch:
             return None
-        epoch = key_log.make_epoch(self._keys.signer(domain), last.epoch + 1, state.confirmed, last, int(self._now()))
+        epoch = key_log.make_epoch(self._keys.signers(domain)[:_SIGNERS], last.epoch + 1, state.confirmed, last, int(self._now()))
         text = canonical(epoch.statement.encode())
         begun = await self._store.write(rows.add_epoch, domain, epoch.epoch, text, key_log.epoch_leaf(epoch))
         return epoch if begun else None
+
+
+def _signers(head: Head) -> list[bytes]:
+    return [each.key for each in head.statement.signatures]
 
 
 # Jobs.

@@ -65,10 +65,10 @@ class Head:
         return (self.epoch, self.size, self.root) == (other.epoch, other.size, other.root)
 
 
-def make_head(signer: Signer, domain: str, epoch: int, size: int, root: bytes, key: bytes, time: int) -> Head:
+def make_head(signers: Sequence[Signer], domain: str, epoch: int, size: int, root: bytes, key: bytes, time: int) -> Head:
     """The signed head of a log; ``key`` is the public key of its VRF."""
     body: dict[str, JSON] = {"domain": domain, "epoch": epoch, "size": size, "root": b64(root), "time": time, "vrf": b64(key)}
-    return Head(domain, epoch, size, root, time, key, signed(HEAD, body, signer))
+    return Head(domain, epoch, size, root, time, key, signed(HEAD, body, *signers))
 
 
 def read_head(value: object, domain: str) -> Head:
@@ -105,11 +105,11 @@ class Epoch:
     statement: Statement
 
 
-def make_epoch(signer: Signer, epoch: int, kept: int, last: Head, time: int) -> Epoch:
+def make_epoch(signers: Sequence[Signer], epoch: int, kept: int, last: Head, time: int) -> Epoch:
     """Declare ``epoch``, the one after that of ``last``."""
     previous: dict[str, JSON] = {"epoch": last.epoch, "size": last.size, "root": b64(last.root)}
     body: dict[str, JSON] = {"domain": last.domain, "epoch": epoch, "kept": kept, "previous": previous, "time": time}
-    return Epoch(last.domain, epoch, kept, last.epoch, last.size, last.root, time, signed(EPOCH, body, signer))
+    return Epoch(last.domain, epoch, kept, last.epoch, last.size, last.root, time, signed(EPOCH, body, *signers))
 
 
 def read_epoch(value: object, domain: str) -> Epoch:

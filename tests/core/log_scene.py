@@ -28,11 +28,15 @@ class Keys:
     def __init__(self, domain: str, number: int) -> None:
         self.domain = domain
         self.secret = bytes([number]) * 32
-        self.signers = [SeedSigner(bytes([number + 100]) * 32)]
+        self.seeds = [SeedSigner(bytes([number + 100]) * 32)]
 
     def signer(self, domain: str) -> SeedSigner:
         self.log_secret(domain)
-        return self.signers[0]
+        return self.seeds[0]
+
+    def signers(self, domain: str) -> tuple[SeedSigner, ...]:
+        self.log_secret(domain)
+        return tuple(self.seeds)
 
     def log_secret(self, domain: str) -> bytes:
         if domain != self.domain:
@@ -40,7 +44,7 @@ class Keys:
         return self.secret
 
     def valid(self, domain: str) -> tuple[bytes, ...]:
-        return tuple(each.public for each in self.signers)
+        return tuple(each.public for each in self.seeds)
 
 
 class Bell:
@@ -119,7 +123,7 @@ class Server:
         there = self.net[remote]
         said = await self.gossip.greeting(self.domain, remote)
         heard = await there.gossip.greeting(remote, self.domain)
-        here_key, there_key = self.keys.signers[0].public, there.keys.signers[0].public
+        here_key, there_key = self.keys.seeds[0].public, there.keys.seeds[0].public
         await there.gossip.heard(SimpleNamespace(local=remote, remote=self.domain, key=here_key, incoming=True), said)
         await self.gossip.heard(SimpleNamespace(local=self.domain, remote=remote, key=there_key, incoming=False), heard)
 
@@ -164,7 +168,7 @@ async def server(case: TestCase, net: dict[str, Server], domain: str, *, number:
 async def restored(case: TestCase, old: Server, size: int, **options: Any) -> Server:
     """The server of ``old`` in its place, with a database from a backup: the first ``size`` entries and what was confirmed then."""
     new = await server(case, old.net, old.domain, **options)
-    new.keys.signers = old.keys.signers
+    new.keys.seeds = old.keys.seeds
     confirmed = (await old.log.state(old.domain)).confirmed
     for octets in await old.log.leaves(old.domain, 0, size):
         await new.world.store.write(rows.append, old.domain, Leaf.decode(octets))

@@ -28,7 +28,7 @@ class Logs(TestCase):
         for octets in await here.log.leaves(A, 0, 100):
             replay.add(octets)
         self.assertEqual((head.epoch, head.size, head.root, head.time), (0, 11, replay.root(), 1700000000))
-        self.assertTrue(head.statement.signed_by(here.keys.signers[0].public))
+        self.assertTrue(head.statement.signed_by(here.keys.seeds[0].public))
 
     async def test_an_empty_log_has_a_head(self) -> None:
         head = await (await self.open()).log.head(A)
@@ -42,8 +42,8 @@ class Logs(TestCase):
         self.now += 3000
         second = await here.log.head(A)
         self.assertEqual((second.time, second.root), (1700006000, first.root))
-        here.keys.signers.insert(0, SeedSigner(b"n" * 32))
-        self.assertTrue((await here.log.head(A)).statement.signed_by(here.keys.signers[0].public))
+        here.keys.seeds.insert(0, SeedSigner(b"n" * 32))
+        self.assertTrue((await here.log.head(A)).statement.signed_by(here.keys.seeds[0].public))
 
     async def test_proofs_hold(self) -> None:
         here = await self.open(13)
@@ -134,14 +134,14 @@ class Logs(TestCase):
     async def test_an_epoch_names_what_was_lost(self) -> None:
         here = await self.open(5)
         await here.log.confirm(A, 3)
-        last = key_log.make_head(here.keys.signers[0], A, 0, 9, b"r" * 32, b"v" * 32, 1)
+        last = key_log.make_head([here.keys.seeds[0]], A, 0, 9, b"r" * 32, b"v" * 32, 1)
         epoch = await here.log.begin_epoch(A, last)
         assert epoch is not None
         self.assertEqual((epoch.epoch, epoch.kept, epoch.of, epoch.size, epoch.root), (1, 3, 0, 9, b"r" * 32))
         head = await here.log.head(A)
         self.assertEqual((head.epoch, head.size), (1, 6))  # one entry tells of it
         self.assertIsNone(await here.log.begin_epoch(A, last))
-        here.keys.signers.insert(0, SeedSigner(b"n" * 32))
+        here.keys.seeds.insert(0, SeedSigner(b"n" * 32))
         (told,) = await here.log.epochs(A)
         self.assertEqual(told.statement.digest, epoch.statement.digest)
-        self.assertTrue(told.statement.signed_by(here.keys.signers[0].public))  # the key of now signs it too
+        self.assertTrue(told.statement.signed_by(here.keys.seeds[0].public))  # the key of now signs it too

@@ -85,13 +85,13 @@ class Good(Case):
         finding = await self.audit(a, used=used).audit(B, ADA)
         self.assertTrue(finding.good)
         self.assertIn("are the last of the log", finding.steps[-1].text)
-        statements = [attested(ADA, b"x" * 32, b"y" * 32, 2, 1000, "server", b.keys.signers[0]).statement]
+        statements = [attested(ADA, b"x" * 32, b"y" * 32, 2, 1000, "server", b.keys.seeds[0]).statement]
         finding = await self.audit(a, used=used).audit(B, ADA)
         self.assertIn("may be forged", self.wrong(finding))  # the domain signed it, and keeps it from its log
 
     async def test_after_a_rotation_old_statements_are_good(self) -> None:
         a, b = await self.open()
-        b.keys.signers = [SeedSigner(b"n" * 32)]
+        b.keys.seeds = [SeedSigner(b"n" * 32)]
         finding = await self.audit(a).audit(B, ADA)
         self.assertEqual(self.wrong(finding), "")
 
@@ -159,8 +159,8 @@ class Tampered(Case):
     async def test_another_signs_the_head(self) -> None:
         a, b = await self.open()
         mallory = SeedSigner(b"m" * 32)
-        true = b.keys.signers
-        b.keys.signers = [mallory]
+        true = b.keys.seeds
+        b.keys.seeds = [mallory]
 
         async def believed(domain: str) -> Sequence[bytes]:
             return [true[0].public]
@@ -187,7 +187,7 @@ class Tampered(Case):
 
     async def test_an_entry_that_is_about_another_statement(self) -> None:
         a, b = await self.open()
-        other = attested(Address.parse("eve@b.example"), b"x" * 32, b"y" * 32, 3, 1000, "server", b.keys.signers[0]).statement
+        other = attested(Address.parse("eve@b.example"), b"x" * 32, b"y" * 32, 3, 1000, "server", b.keys.seeds[0]).statement
         await b.enter(USER_KEY, str(ADA), 3, other)
         self.assertIn("tells something else", self.wrong(await self.audit(a).audit(B, ADA)))
 

@@ -57,6 +57,15 @@ class Heads(Case):
         self.assertEqual(await self.size(a, B), 7)
         self.assertEqual(a.bell.told, [])
 
+    async def test_after_a_rotation_who_has_not_heard_of_it_believes_the_head_still(self) -> None:
+        a, b = await self.open(A, B)
+        await b.grow(3)
+        await self.show(a, b)
+        (old,) = b.keys.valid(B)
+        b.keys.seeds.insert(0, SeedSigner(b"n" * 32))
+        await b.grow(1)
+        self.assertEqual(await a.witness.seen(B, await b.head(), [old], a.ask(B)), GROWN)
+
     async def test_an_empty_log_needs_no_proof_to_grow(self) -> None:
         a, b = await self.open(A, B)
         await self.show(a, b)
@@ -244,7 +253,7 @@ class Restores(Case):
         a, b = await self.open(A, B)
         await b.grow(2)
         await self.show(a, b)
-        head = key_log.make_head(b.keys.signers[0], B, 3, 2, b"r" * 32, b"v" * 32, int(NOW))
+        head = key_log.make_head([b.keys.seeds[0]], B, 3, 2, b"r" * 32, b"v" * 32, int(NOW))
         self.assertEqual(await a.witness.seen(B, head.statement.encode(), b.keys.valid(B), a.ask(B)), UNPROVED)
         self.assertEqual((await a.witness.kept(B)).head.epoch, 0)  # type: ignore[union-attr]
 
@@ -253,8 +262,8 @@ class Restores(Case):
         await b.grow(2)
         await self.show(a, b)
         last = await b.log.head(B)
-        head = key_log.make_head(b.keys.signers[0], B, 1, 2, b"r" * 32, b"v" * 32, int(NOW))
-        forged = key_log.make_epoch(SeedSigner(b"e" * 32), 1, 0, last, int(NOW))
+        head = key_log.make_head([b.keys.seeds[0]], B, 1, 2, b"r" * 32, b"v" * 32, int(NOW))
+        forged = key_log.make_epoch([SeedSigner(b"e" * 32)], 1, 0, last, int(NOW))
 
         async def ask(method: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
             return {"epochs": [forged.statement.encode()]}
@@ -274,9 +283,9 @@ class Restores(Case):
     async def test_what_our_key_did_not_sign_says_nothing_of_our_log(self) -> None:
         (b,) = await self.open(B)
         await b.grow(2)
-        head = key_log.make_head(SeedSigner(b"x" * 32), B, 0, 9, b"r" * 32, b"v" * 32, int(NOW))
+        head = key_log.make_head([SeedSigner(b"x" * 32)], B, 0, 9, b"r" * 32, b"v" * 32, int(NOW))
         self.assertFalse(await b.gossip.told(B, head.statement.encode()))
-        self.assertFalse(await b.gossip.told(B, signed("tree-head", {"domain": B}, b.keys.signers[0]).encode()))
+        self.assertFalse(await b.gossip.told(B, signed("tree-head", {"domain": B}, b.keys.seeds[0]).encode()))
         self.assertFalse(await b.gossip.told(C, head.statement.encode()))
         self.assertEqual((b.bell.told, await b.log.epochs(B)), ([], []))
 
@@ -366,7 +375,7 @@ class Gossip(Case):
         said = await b.gossip.greeting(B, A)
         from types import SimpleNamespace
 
-        channel: Any = SimpleNamespace(local=A, remote=B, key=b.keys.signers[0].public, incoming=True)
+        channel: Any = SimpleNamespace(local=A, remote=B, key=b.keys.seeds[0].public, incoming=True)
         await a.gossip.greeted(channel, said)
         self.assertEqual(len(a.gossip._running), 1)
         await next(iter(a.gossip._running))
@@ -384,7 +393,7 @@ class Limits(Case):
         await b.grow(1)
         await self.show(a, b)
         for number in range(EVIDENCE_LIMIT + 5):
-            head = key_log.make_head(b.keys.signers[0], B, 0, 1, bytes([number]) * 32, b"v" * 32, int(NOW))
+            head = key_log.make_head([b.keys.seeds[0]], B, 0, 1, bytes([number]) * 32, b"v" * 32, int(NOW))
             self.assertEqual(await a.witness.seen(B, head.statement.encode(), b.keys.valid(B), a.ask(B)), FORK)
         self.assertEqual(len(await a.witness.evidence(B)), EVIDENCE_LIMIT)
 
@@ -397,5 +406,5 @@ class Limits(Case):
         async def ask(method: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
             return {"epochs": epochs}
 
-        head = key_log.make_head(b.keys.signers[0], B, 1, 2, b"r" * 32, b"v" * 32, int(NOW))
+        head = key_log.make_head([b.keys.seeds[0]], B, 1, 2, b"r" * 32, b"v" * 32, int(NOW))
         self.assertEqual(await a.witness.seen(B, head.statement.encode(), b.keys.valid(B), ask), UNPROVED)

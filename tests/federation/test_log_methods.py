@@ -64,7 +64,7 @@ class Methods(TestCase):
             self.assertEqual((await here.log.state(here.domain)).confirmed, len(await here.log.leaves(here.domain, 0, 99)))
 
     def proved(self, a: Server, b: Server) -> dict[str, bytes]:
-        return {"calling_key": a.keys.signers[0].public, "answering_key": b.keys.signers[0].public}
+        return {"calling_key": a.keys.seeds[0].public, "answering_key": b.keys.seeds[0].public}
 
     async def test_what_is_asked_wrongly_is_refused(self) -> None:
         _, _, channel = await self.open()

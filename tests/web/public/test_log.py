@@ -36,7 +36,7 @@ class Logs(TestCase):
     async def test_a_log_can_be_checked_from_outside(self) -> None:
         here = await self.open()
         head = key_log.read_head((await self.get("/log/head"))["head"], A)
-        self.assertTrue(head.statement.signed_by(here.keys.signers[0].public))
+        self.assertTrue(head.statement.signed_by(here.keys.seeds[0].public))
         leaves = [unb64(each) for each in (await self.get("/log/leaves?first=0"))["leaves"]]
         reader = key_log.Reader({})
         for each in leaves:
