@@ -33,6 +33,7 @@ class Row:
     created: float
     way: Way
     due: float
+    known: bool  # whether its domain was known to have a MailX server when it was sent
     attempts: int = 0
 
 
@@ -63,7 +64,7 @@ class Outbox:
         id = f"{domain}-{self._sent}"
         envelope = Envelope(id, sender, (to,), Message(content, len(content)), Origin("SIMULATION", id, "", 0), dispatch=id.encode())
         way = self._routes.route(to, sender)
-        row = Row(envelope, to, now, way, now)
+        row = Row(envelope, to, now, way, now, way.federated)
         lane = self._lane(way.lane.encode())
         rest = self._lanes.rest(lane)
         if rest is None:

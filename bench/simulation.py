@@ -50,7 +50,7 @@ class Run:
     random: Random
     servers: list[Server] = field(factory=list)
     outboxes: list[Outbox] = field(factory=list)
-    delays: list[tuple[float, float]] = field(factory=list)  # when it was sent, how long it took
+    delays: list[tuple[float, float, bool]] = field(factory=list)  # when it was sent, how long it took, whether its domain was known
     sent: Counter[str] = field(factory=Counter)  # by destination
     created: dict[str, list[float]] = field(factory=dict)  # by destination: when, in seconds
     pairs: set[tuple[str, str]] = field(factory=set)
@@ -59,7 +59,7 @@ class Run:
     def delivered(self, row: Row, security: str) -> None:
         now = self.network.time.now
         self.last = now
-        self.delays.append((row.created - START, now - row.created))
+        self.delays.append((row.created - START, now - row.created, row.known))
 
     @property
     def left(self) -> int:
@@ -139,7 +139,7 @@ def summary(run: Run) -> dict[str, Any]:
     """What holds of every scenario."""
     counts, stored = run.network.counts, [times for server in run.servers for times in server.taken.values()]
     federated = sum(count for name, count in run.sent.items() if run.network.servers[name].record)
-    delays = sorted(delay for _, delay in run.delays)
+    delays = sorted(delay for _, delay, _ in run.delays)
     return {
         "messages": sum(run.sent.values()),
         "federated": federated,
@@ -248,7 +248,7 @@ def rotation(scenario: Scenario) -> dict[str, Any]:
         **summary(run),
         "channels_refused": run.network.counts["keys refused"],
         "share_that_knows_the_new_key_after_0_1_2_4_h": known,
-        "messages_later_than_a_minute": sum(delay > 60 for _, delay in run.delays),
+        "messages_later_than_a_minute": sum(delay > 60 for _, delay, _ in run.delays),
     }
 
 
@@ -326,10 +326,17 @@ def _alone(run: Run, created: float, end: float) -> int:
     return knocks
 
 
-def _through(run: Run, begin: float, end: float) -> float:
-    """Minutes after ``end`` until the last message that was sent before had arrived."""
-    late = [created + delay for created, delay in run.delays if begin * HOUR <= created < end * HOUR]
-    return round(max(0.0, max(late, default=0.0) - end * HOUR) / 60, 1)
+def _through(run: Run, begin: float, end: float) -> dict[str, list[float]]:
+    """Minutes after ``end`` until what was late had arrived (half, 95 %, all), by whether the server was known before it went away."""
+    found: dict[str, list[float]] = {}
+    for name, known in (("known", True), ("unknown", False)):
+        late = [
+            (created + delay - end * HOUR) / 60
+            for created, delay, was in run.delays
+            if was == known and begin * HOUR <= created < end * HOUR <= created + delay
+        ]
+        found[name] = [round(value, 1) for value in (percentile(late, 0.5), percentile(late, 0.95), max(late))] if late else []
+    return found
 
 
 def busy(scenario: Scenario) -> dict[str, Any]:
