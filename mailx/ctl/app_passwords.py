@@ -6,7 +6,7 @@ import click
 
 from mailx.ctl import output
 from mailx.ctl.passwords import given_password
-from mailx.ctl.session import Group, Session, pass_session
+from mailx.ctl.session import Command, Group, Session, pass_session
 
 
 def path(address: str, *more: str) -> str:
@@ -64,7 +64,7 @@ def revoke(session: Session, address: str, name: str) -> None:
     )
 
 
-@click.command("recovery-code")
+@click.command("recovery-code", cls=Command)
 @click.argument("address")
 @click.option("--password-file", metavar="FILE", help="Read the account's password from the first line of FILE.")
 @click.option("--password-stdin", is_flag=True, help="Read the account's password from the first line of standard input.")
@@ -81,7 +81,7 @@ def recovery_code(session: Session, address: str, password_file: str | None, pas
     )
 
 
-@click.command("renew-keys")
+@click.command("renew-keys", cls=Command)
 @click.argument("address")
 @click.option("--password-file", metavar="FILE", help="Read the account's password from the first line of FILE.")
 @click.option("--password-stdin", is_flag=True, help="Read the account's password from the first line of standard input.")

@@ -9,7 +9,7 @@ import click
 
 from mailx.ctl import output
 from mailx.ctl.passwords import given_password
-from mailx.ctl.session import Session, pass_session
+from mailx.ctl.session import Command, Session, pass_session
 
 _MODES = {
     "server": "sealed; the owner's login opens it (PLAIN or LOGIN over TLS)",
@@ -18,7 +18,7 @@ _MODES = {
 }
 
 
-@click.command(short_help="Seal the mail of ADDRESS, or show who opens it.")
+@click.command(cls=Command, short_help="Seal the mail of ADDRESS, or show who opens it.")
 @click.argument("address")
 @click.argument("mode", type=click.Choice(tuple(_MODES)), required=False)
 @click.option("--password-file", metavar="FILE", help="Read the owner's password from the first line of FILE.")
