@@ -7,7 +7,7 @@ from mailx.core.users import domain_name, parse
 from mailx.identity import domain_keys
 from mailx.identity.domain_keys import DomainKey
 from mailx.identity.encoding import key_text
-from mailx.identity.key_backup import FILE_LIMIT, PASSPHRASE_LEAST
+from mailx.identity.key_backup import PASSPHRASE_LEAST
 from mailx.identity.user_keys import sealing_text
 from mailx.ops.resources.query import JSON, Query, moment, running
 from mailx.ops.resources.shape import COUNT, FLAG, TEXT, TIME, list_of, name, one_of, optional, record, shaped, text
@@ -15,7 +15,6 @@ from mailx.ops.resources.shape import COUNT, FLAG, TEXT, TIME, list_of, name, on
 _REASONS = (domain_keys.FIRST, domain_keys.ROTATION, domain_keys.RECOVERY, domain_keys.RECOVERY_KEY)
 _SECRET = text(1024, 1, format="password")
 _PASSPHRASE = text(1024, PASSPHRASE_LEAST, format="password")
-_FILE = text(FILE_LIMIT, 1)
 _STATEMENT = record(
     {"key": TEXT, "serial": COUNT, "created": TIME, "reason": one_of(*_REASONS), "recovery": TEXT, "valid": FLAG, "until": optional(TIME)}
 )
@@ -114,7 +113,7 @@ class DomainKeyring:
     @shaped(
         "Take the keys of a backup.",
         action="keys.restore",
-        body=record({"backup": _FILE, "passphrase": _SECRET}, force=FLAG),
+        body=record({"backup": TEXT, "passphrase": _SECRET}, force=FLAG),
         gives=record({"domains": list_of(record({"domain": TEXT, "became": TEXT}))}),
     )
     async def restore(self, query: Query) -> JSON:
