@@ -16,6 +16,7 @@ _SOCKET_LIMIT = 107  # sockaddr_un holds 108 octets with the final NUL
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")  # RFC 5322 3.2.3
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}\Z")
 _NO_SITE = re.compile(r'[?#<>"\\^`{|}]')
+_KEY = re.compile(r"ed25519:[A-Za-z0-9_-]{43}\Z")
 _LOCAL = 64  # octets of a local part (RFC 5321 4.5.3.1.1)
 
 Note = Callable[[str, object, str, str], None]  # key, value, what is wrong, remedy
@@ -28,6 +29,7 @@ def check(config: Config, note: Note, wrong: Collection[str]) -> None:
     _check_smarthost(config, note, wrong)
     _check_webhook(config, note)
     _check_panel(config, note, wrong)
+    _check_peers(config, note, wrong)
     for key, path in (("smtp.lmtp_socket", config.smtp.lmtp_socket), ("admin.socket", config.admin.socket)):
         if len(os.fsencode(path)) > _SOCKET_LIMIT:
             note(key, path, f"is longer than the {_SOCKET_LIMIT} octets of a socket's path", "set it to a short absolute path")
@@ -43,6 +45,9 @@ def check_files(config: Config, note: Note) -> None:
                 note(key, path, "is missing", "name the PEM file")
             elif not Path(path).is_file():
                 note(key, path, "is no file", "name an existing PEM file")
+    authorities = config.federation.authorities
+    if authorities and not Path(authorities).is_file():
+        note("federation.authorities", authorities, "is no file", "name an existing PEM file")
     secret, data = Path(config.server.secret_file), Path(config.server.data)
     if secret.resolve().is_relative_to(data.resolve()):
         remedy = "put it elsewhere: whoever copies the data must not get its key"
@@ -71,6 +76,21 @@ def _check_routes(config: Config, note: Note, wrong: Collection[str]) -> None:
         if route.relay and route.relay not in names:
             known = ", ".join(sorted(names)) or "none is configured"
             note(f"outbound.routes[{place}].relay", route.relay, "is no relay", f"use one of outbound.relays ({known})")
+
+
+def _check_peers(config: Config, note: Note, wrong: Collection[str]) -> None:
+    """A static peer has all that would be looked for otherwise, and a domain has one."""
+    domains: set[str] = set()
+    for place, peer in enumerate(config.federation.peers):
+        where = f"federation.peers[{place}]"
+        if not peer.domain or peer.domain in domains:
+            problem = "is the domain of another peer" if peer.domain else "is missing"
+            note(f"{where}.domain", peer.domain or None, problem, "give each peer its domain, and several hosts to one")
+        domains.add(peer.domain)
+        if not peer.hosts and f"{where}.hosts" not in wrong:
+            note(f"{where}.hosts", None, "is missing", 'name at least one: hosts = ["mx.example.org:2590"]')
+        if not _KEY.match(peer.key):
+            note(f"{where}.key", peer.key or None, "is no public key", "copy what `mailxctl key show` says on that server: ed25519:...")
 
 
 def _check_smarthost(config: Config, note: Note, wrong: Collection[str]) -> None:

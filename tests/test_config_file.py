@@ -141,6 +141,20 @@ class Reading(SynchronousTestCase):
         (problem,) = self.problems('[outbound]\ninterface = "eth0"\n')
         self.assertIn('outbound.interface = "eth0": must be an IP address, or empty', problem)
 
+    def test_static_peers_are_whole(self) -> None:
+        key = "ed25519:" + "A" * 43
+        good = f'domain = "there.example"\nhosts = ["192.0.2.1"]\nkey = "{key}"\n'
+        load(self.write(f"[[federation.peers]]\n{good}"), {})
+        for lines, told in (
+            (good.replace("there.example", ""), "domain: is missing"),
+            (f"{good}[[federation.peers]]\n{good}", 'domain = "there.example": is the domain of another peer'),
+            (good.replace('"192.0.2.1"', ""), "hosts: is missing"),
+            (good.replace(key, "ed25519:short"), 'key = "ed25519:short": is no public key'),
+            (good.replace(f'key = "{key}"', ""), "key: is no public key"),
+        ):
+            (problem,) = self.problems(f"[[federation.peers]]\n{lines}")
+            self.assertIn(told, problem)
+
     def test_relays_are_whole(self) -> None:
         head = "[[outbound.relays]]\n"
         for text, said in (
