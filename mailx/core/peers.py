@@ -98,7 +98,7 @@ class Peers:
         self._looking: dict[str, list[Deferred[Known]]] = {}
         self._alarmed: Cache[tuple[str, str], bool] = Cache(MEMORY, _ALARM_EVERY, now)
         self._prune_after = now() + _PRUNE_EVERY
-        self._refreshing = LoopingCall(lambda: Deferred.fromCoroutine(self._refresh()))
+        self._refreshing = LoopingCall(lambda: Deferred.fromCoroutine(self.refresh()))
         self._refreshing.clock = reactor
 
     async def load(self) -> None:
@@ -443,7 +443,7 @@ class Peers:
         else:
             self._meant.pop(known.domain, None)
 
-    async def _refresh(self) -> None:
+    async def refresh(self) -> None:
         """See what other nodes wrote, and forget what is past."""
         now = int(self._now())
         try:

@@ -285,3 +285,38 @@ class PostgreSQLChanging(Changing):
 
 class PostgreSQLFalling(Falling):
     engine = "postgresql"
+
+
+class Nodes(PeersTestCase):
+    """Several servers on one database."""
+
+    engine = "postgresql"
+
+    async def test_what_one_learns_and_sets_the_others_see(self) -> None:
+        await self.scene()
+        other = await self.opened()
+        self.assertIsNone(await other.find(THERE))
+        self.looks.answer = found(history())
+        await self.peers.discover(THERE)
+        await self.peers.reached(Channel(THERE, KEYS[0].public))
+        await self.peers.set(THERE, PeerSettings(per_minute=7))
+        await other.refresh()
+        self.assertTrue(other.known(THERE))
+        self.assertEqual(other.limits(THERE).per_minute, 7)
+        peer = await other.find(THERE)
+        self.assertEqual(peer is not None and peer.pinned_until, START + 30 * DAY)
+        self.assertEqual(len(self.looks.asked), 2)
+
+    async def test_an_older_key_does_not_replace_a_newer_one(self) -> None:
+        """Another node looked a moment before the rotation, and writes after it."""
+        await self.scene()
+        other = await self.opened()
+        self.looks.answer = found(history())
+        await self.peers.find(THERE)
+        await other.find(THERE)
+        await self.peers.announced(THERE, history(domain_keys.ROTATION)[1].statement)
+        self.clock.advance(299)  # the other still has the old one in memory
+        await other.discover(THERE)
+        self.assertEqual((await other.state(THERE)).key, KEYS[1].public)
+        self.assertEqual((await self.peers.state(THERE)).key, KEYS[1].public)
+        self.assertIn(KEYS[1].public, await other.keys(THERE, KEYS[1].public))
