@@ -143,6 +143,10 @@ class Shaken(Broker):
         self._completed = completed
         self._ended_early = ended
 
+    def connectionMade(self) -> None:
+        self.wire.setTcpNoDelay(True)  # a call does not wait for the acknowledgement of the one before it
+        self.wire.setTcpKeepAlive(True)
+
     def handshakeCompleted(self) -> None:
         self.shaken = True
         self.wire.pauseProducing()
