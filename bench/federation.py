@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.echo import Server as Echo
 from bench.federated import acquaint, server
-from bench.hop import READERS, measure
+from bench.hop import READERS, Watch, measure
 from bench.report import finish, progress
 from bench.servers import PASSWORD, ROOT, MailX
 from tests.system.certificates import Authority
@@ -39,20 +39,6 @@ def submit_large(here: MailX, there: MailX, count: int) -> None:
             client.sendmail(sender, [f"u{number % READERS + 1}@{there.domain}"], head.encode() + body)
 
 
-def taken(there: MailX) -> float:
-    return there.metric('mailx_federation_messages_total{direction="in",outcome="taken"}')
-
-
-def wait_until(there: MailX, count: float, seconds: float = 300) -> float:
-    """The moment when ``count`` messages had been taken."""
-    deadline = time.monotonic() + seconds
-    while taken(there) < count:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"only {taken(there)} of {count} messages arrived")
-        time.sleep(0.01)
-    return time.monotonic()
-
-
 def large_rate(here: MailX, there: MailX, count: int) -> float:
     """Octets a second, in millions, of messages that wait for ``there``."""
     there.stop()
@@ -63,9 +49,17 @@ def large_rate(here: MailX, there: MailX, count: int) -> float:
             raise TimeoutError("the large messages do not wait")
         time.sleep(0.1)
     there.start()
+    watches = [Watch(there, user) for user in range(1, READERS + 1)]
     began = time.monotonic()
     here.ctl("queue", "retry", "--all", "--yes")
-    return count * LARGE / (wait_until(there, count) - began) / 1e6
+    while (arrived := sum(watch.count() for watch in watches)) < count:
+        if time.monotonic() > began + 300:
+            raise TimeoutError(f"only {arrived} of {count} messages arrived")
+        time.sleep(0.01)
+    rate = count * LARGE / (time.monotonic() - began) / 1e6
+    for watch in watches:
+        watch.close()
+    return rate
 
 
 def main() -> None:
