@@ -147,19 +147,19 @@ class LogAudit:
         log = self._log
 
         async def head() -> object:
-            return (await log.head(domain)).statement.encode()
+            return key_log.octets((await log.head(domain)).statement)
 
         async def history(kind: str, name: str) -> Mapping[str, Any]:
             found = await log.history(domain, kind, name)
-            entries = [[each.number, each.leaf.encode(), list(path)] for each, path in zip(found.entries, found.proofs, strict=True)]
-            statements = [each.encode() for each in found.statements]
-            return {"head": found.head.statement.encode(), "label": found.label, "entries": entries, "statements": statements}
+            entries = [[each.number, each.leaf.encode(), b"".join(path)] for each, path in zip(found.entries, found.proofs, strict=True)]
+            statements = [key_log.octets(each) for each in found.statements]
+            return {"head": key_log.octets(found.head.statement), "label": found.label, "entries": entries, "statements": statements}
 
         async def leaves(first: int, count: int) -> Sequence[object]:
             return await log.leaves(domain, first, count)
 
         async def epochs() -> Sequence[object]:
-            return [each.statement.encode() for each in await log.epochs(domain)]
+            return [key_log.octets(each.statement) for each in await log.epochs(domain)]
 
         return _Log(domain, head, history, leaves, epochs, log.keys(domain))
 
@@ -198,10 +198,10 @@ class LogAudit:
             entry = key_log.read_entry(number, octets)
             if entry.leaf.label != label:
                 raise Malformed(f"entry {entry.number} is about somebody else")
-            key_log.check_included(entry, [each for each in _listed(path, 64) if isinstance(each, bytes)], head)
+            key_log.check_included(entry, key_log.hashes(path), head)
             entries.append(entry)
         signed = user_keys.KIND if kind == USER_KEY else domain_keys.KIND
-        statements = [Statement.decode(each, signed) for each in _listed(answer.get("statements"), HISTORY_LIMIT)]
+        statements = [Statement.decode(key_log.plain(each), signed) for each in _listed(answer.get("statements"), HISTORY_LIMIT)]
         return _Subject(kind, name, label, tuple(entries), tuple(statements))
 
     async def _head(self, log: _Log, ours: bool) -> Head:

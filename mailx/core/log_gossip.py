@@ -105,7 +105,7 @@ class LogGossip:
         """What ``local`` says of logs to ``remote``. Raises Unavailable."""
         head = await self._log.head(local)
         kept = await self._witness.kept(remote)
-        return {"log": head.statement.encode(), "log_seen": None if kept is None else kept.head.statement.encode()}
+        return {"log": key_log.octets(head.statement), "log_seen": None if kept is None else key_log.octets(kept.head.statement)}
 
     async def greeted(self, channel: Talk, fields: Mapping[str, Any]) -> None:
         """The other side's greeting; it is looked at after this has returned."""
@@ -209,30 +209,38 @@ class LogGossip:
             return
         heads = answer.get("heads")
         for each in heads[:NAMES_LIMIT] if isinstance(heads, list) else ():
-            body = each.get("body") if isinstance(each, dict) else None
-            domain = body.get("domain") if isinstance(body, dict) else None
-            if not isinstance(domain, str):
-                continue
+            domain = _domain(each)
             if self._log.ours(domain):
                 await self.told(domain, each)
             elif domain in names.values():
                 await self._theirs(domain, each, await self._believed(domain), self.source.to(local, domain))
 
-    async def answer(self, local: str, remote: str, salt: bytes, names: Collection[bytes]) -> list[Mapping[str, Any]]:
+    async def answer(self, local: str, remote: str, salt: bytes, names: Collection[bytes]) -> list[bytes]:
         """The heads of the domains among ``names`` that we know, for a peer that asks. Raises Unavailable."""
         if not self._share() or len(salt) != SALT_SIZE:
             return []
         wanted = frozenset(names)
-        found: list[Mapping[str, Any]] = []
+        found: list[bytes] = []
         for each in await self._witness.all(_KNOWN_LIMIT):
             if name_hash(salt, each.head.domain) in wanted and each.head.domain != remote:
-                found.append(each.head.statement.encode())
+                found.append(key_log.octets(each.head.statement))
         return found[:NAMES_LIMIT]
 
 
 def name_hash(salt: bytes, domain: str) -> bytes:
     """How a domain is named in a question."""
     return blake2b(domain.encode(), key=salt, digest_size=NAME_SIZE).digest()
+
+
+def _domain(value: object) -> str:
+    """Whose head somebody shows; "" if that cannot be told."""
+    try:
+        shown = key_log.plain(value)
+    except Malformed:
+        return ""
+    body = shown.get("body") if isinstance(shown, dict) else None
+    domain = body.get("domain") if isinstance(body, dict) else None
+    return domain if isinstance(domain, str) else ""
 
 
 def _sample(known: list[Kept]) -> list[Kept]:

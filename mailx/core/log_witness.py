@@ -21,7 +21,6 @@ from mailx.core.metrics import KEY_LOG_HEADS
 from mailx.identity import key_log, merkle
 from mailx.identity.encoding import JSON, Malformed, canonical
 from mailx.identity.key_log import Epoch, Head
-from mailx.mail.log_leaf import HASH_SIZE
 from mailx.store import Row, Store
 from mailx.store import log_witness as rows
 from mailx.store.cipher import Cipher, CipherError
@@ -35,7 +34,6 @@ _AHEAD = 300  # seconds that the clocks of two servers may differ
 _REFRESH = 3600  # seconds after which the same head shown again is written down again
 _REFUSED_SECONDS = 3600  # that a server may refuse a proof before that is a fork
 _REFUSED_LIMIT = 10000
-_PROOF = merkle.PROOF_LIMIT
 
 Ask = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """(method, fields) to the answer of the server whose log it is; raises Away."""
@@ -263,9 +261,10 @@ async def _continues(less: Head, more: Head, ask: Ask | None) -> bool:
     if ask is None:
         raise Away("its server was not asked")
     answer = await ask("log_consistency", {"old": less.size, "size": more.size})
-    proof = answer.get("proof")
-    if not isinstance(proof, list) or len(proof) > _PROOF or not all(isinstance(each, bytes) and len(each) == HASH_SIZE for each in proof):
-        raise Away("what came is no proof", refused=True)
+    try:
+        proof = key_log.hashes(answer.get("proof"))
+    except Malformed:
+        raise Away("what came is no proof", refused=True) from None
     return merkle.consistent(less.size, more.size, less.root, more.root, proof)
 
 

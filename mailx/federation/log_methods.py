@@ -12,6 +12,7 @@ from mailx.core.log_gossip import NAME_SIZE, NAMES_LIMIT, SALT_SIZE, LogGossip
 from mailx.federation.channel import Channel
 from mailx.federation.service import Fields, Method, items, malformed, number, octets, text
 from mailx.identity.encoding import Malformed
+from mailx.identity.key_log import octets as statement_octets
 from mailx.identity.key_log import read_kind
 from mailx.mail.reply import Refused, Reply
 
@@ -51,22 +52,22 @@ class LogMethods:
         return method
 
     async def _head(self, channel: Channel, fields: Fields) -> dict[str, Any]:
-        return {"head": (await self._log.head(channel.local)).statement.encode()}
+        return {"head": statement_octets((await self._log.head(channel.local)).statement)}
 
     async def _consistency(self, channel: Channel, fields: Fields) -> dict[str, Any]:
         old, size = number(fields, "old", 0, _LARGEST), number(fields, "size", 0, _LARGEST)
-        return {"proof": await self._log.consistency(channel.local, old, size)}
+        return {"proof": b"".join(await self._log.consistency(channel.local, old, size))}
 
     async def _inclusion(self, channel: Channel, fields: Fields) -> dict[str, Any]:
         place, size = number(fields, "number", 0, _LARGEST), number(fields, "size", 0, _LARGEST)
-        return {"proof": await self._log.inclusion(channel.local, place, size)}
+        return {"proof": b"".join(await self._log.inclusion(channel.local, place, size))}
 
     async def _leaves(self, channel: Channel, fields: Fields) -> dict[str, Any]:
         first, count = number(fields, "first", 0, _LARGEST), number(fields, "count", 1, LEAVES_LIMIT, LEAVES_LIMIT)
         return {"leaves": await self._log.leaves(channel.local, first, count)}
 
     async def _epochs(self, channel: Channel, fields: Fields) -> dict[str, Any]:
-        return {"epochs": [each.statement.encode() for each in await self._log.epochs(channel.local)]}
+        return {"epochs": [statement_octets(each.statement) for each in await self._log.epochs(channel.local)]}
 
     async def _history(self, channel: Channel, fields: Fields) -> dict[str, Any]:
         try:
@@ -74,11 +75,12 @@ class LogMethods:
         except Malformed:
             raise malformed("kind") from None
         found = await self._log.history(channel.local, kind, text(fields, "name", _NAME))
+        told = zip(found.entries, found.proofs, strict=True)
         return {
-            "head": found.head.statement.encode(),
+            "head": statement_octets(found.head.statement),
             "label": found.label,
-            "entries": [[entry.number, entry.leaf.encode(), list(proof)] for entry, proof in zip(found.entries, found.proofs, strict=True)],
-            "statements": [each.encode() for each in found.statements],
+            "entries": [[entry.number, entry.leaf.encode(), b"".join(proof)] for entry, proof in told],
+            "statements": [statement_octets(each) for each in found.statements],
             "earlier": found.earlier,
         }
 

@@ -11,13 +11,14 @@ from hashlib import sha256
 from attrs import frozen
 
 from mailx.identity import merkle, vrf
-from mailx.identity.encoding import JSON, Malformed, b64, unb64
+from mailx.identity.encoding import JSON, Malformed, b64, canonical, parse, unb64
 from mailx.identity.statements import Signer, Statement, integer, mapping, signed, text
 from mailx.mail.log_leaf import HASH_SIZE, KINDS, LABEL_SIZE, LEAF_SIZE, Leaf, leaf_hash
 
 HEAD, EPOCH = "tree-head", "log-epoch"
 HISTORY_LIMIT = 100  # entries about one subject that are told at a time
 _BODY = 2048  # octets of a head or an epoch
+_STATEMENT = 8192  # octets of a statement as it travels
 
 # -- Labels and entries --
 
@@ -43,6 +44,26 @@ def proved_label(key: bytes, kind: str, name: str, proof: bytes) -> bytes:
 def leaf(secret: bytes, kind: str, name: str, serial: int, statement: Statement, revoked: bool, time: int) -> Leaf:
     """The entry for a signed statement about the subject."""
     return Leaf(kind, label(secret, kind, name), serial, statement.digest, revoked, time)
+
+
+# -- Statements and proofs as they travel --
+
+
+def octets(statement: Statement) -> bytes:
+    """A statement as one text: what is small on the wire and quick to read."""
+    return canonical(statement.encode())
+
+
+def plain(value: object) -> object:
+    """What ``octets`` wrote, or plain JSON as it is; raises Malformed."""
+    return parse(value, _STATEMENT) if isinstance(value, bytes) else value
+
+
+def hashes(value: object) -> list[bytes]:
+    """The hashes of a proof that came as one string; raises Malformed."""
+    if not isinstance(value, bytes) or len(value) % HASH_SIZE or len(value) > merkle.PROOF_LIMIT * HASH_SIZE:
+        raise Malformed("not a proof")
+    return [value[start : start + HASH_SIZE] for start in range(0, len(value), HASH_SIZE)]
 
 
 # -- Heads --
@@ -72,8 +93,8 @@ def make_head(signers: Sequence[Signer], domain: str, epoch: int, size: int, roo
 
 
 def read_head(value: object, domain: str) -> Head:
-    """The head of ``domain`` in plain JSON, its signature not checked; raises Malformed."""
-    statement = Statement.decode(value, HEAD, _BODY)
+    """The head of ``domain``, its signature not checked; raises Malformed."""
+    statement = Statement.decode(plain(value), HEAD, _BODY)
     body = statement.body
     if text(body, "domain") != domain:
         raise Malformed("a head of another log")
@@ -113,8 +134,8 @@ def make_epoch(signers: Sequence[Signer], epoch: int, kept: int, last: Head, tim
 
 
 def read_epoch(value: object, domain: str) -> Epoch:
-    """An epoch of the log of ``domain`` in plain JSON, its signature not checked; raises Malformed."""
-    statement = Statement.decode(value, EPOCH, _BODY)
+    """An epoch of the log of ``domain``, its signature not checked; raises Malformed."""
+    statement = Statement.decode(plain(value), EPOCH, _BODY)
     body = statement.body
     previous = mapping(body.get("previous"), "previous")
     found = Epoch(

@@ -175,7 +175,7 @@ class Heads(Case):
         await b.grow(3)
         await self.show(a, b)
         await b.grow(1)
-        for answer in ({}, {"proof": None}, {"proof": [b"short"]}, {"proof": ["x" * 32]}, {"proof": [b"x" * 32] * 1000}):
+        for answer in ({}, {"proof": None}, {"proof": b"short"}, {"proof": [b"x" * 32]}, {"proof": b"x" * 32000}):
 
             async def ask(method: str, fields: Mapping[str, Any], answer: Mapping[str, Any] = answer) -> Mapping[str, Any]:
                 return answer
@@ -356,7 +356,19 @@ class Gossip(Case):
 
     async def test_answers_of_any_form_harm_nothing(self) -> None:
         a, b = await self.open(A, B)
-        for heads in (None, "x", [None], [{}], [{"body": None}], [{"body": {"domain": 5}}], [{"body": {"domain": A}}], [[]] * 1000):
+        for heads in (
+            None,
+            "x",
+            [None],
+            [b"{"],
+            [b"[]"],
+            [b"x" * 9000],
+            [{}],
+            [{"body": None}],
+            [{"body": {"domain": 5}}],
+            [{"body": {"domain": A}}],
+            [[]] * 1000,
+        ):
 
             async def ask(method: str, fields: Mapping[str, Any], heads: Any = heads) -> Mapping[str, Any]:
                 return {"heads": heads}

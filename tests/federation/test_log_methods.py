@@ -9,6 +9,7 @@ from mailx.federation.channel import CallTimeout, PeerRefused, Unreachable
 from mailx.federation.discovery_service import NAME
 from mailx.federation.log_methods import LogMethods
 from mailx.federation.log_source import LogSource
+from mailx.identity.statements import SeedSigner
 from mailx.mail.log_leaf import USER_KEY
 from mailx.mail.reply import Refused, Reply
 from tests.core.log_scene import Server, server
@@ -45,8 +46,8 @@ class Methods(TestCase):
         self.assertEqual((await ask("log_epochs", {}))["epochs"], [])
         found = await ask("log_history", {"kind": USER_KEY, "name": "user1@b.example"})
         ((number, leaf, path),) = found["entries"]
-        self.assertEqual((number, len(leaf), len(path), len(found["statements"])), (1, 91, 3, 1))
-        self.assertEqual(len((await ask("log_inclusion", {"number": 1, "size": 8}))["proof"]), 3)
+        self.assertEqual((number, len(leaf), len(path), len(found["statements"])), (1, 91, 3 * 32, 1))
+        self.assertEqual(len((await ask("log_inclusion", {"number": 1, "size": 8}))["proof"]), 3 * 32)
         self.assertEqual((await ask("log_gossip", {"salt": b"s" * 16, "names": [b"n" * 16]}))["heads"], [])
 
     async def test_whoever_connects_greets_with_heads(self) -> None:
@@ -85,6 +86,20 @@ class Methods(TestCase):
             with self.assertRaises(Away) as caught:
                 await ask(method, fields)
             self.assertTrue(caught.exception.refused, (method, fields))
+
+    async def test_the_longest_answers_fit(self) -> None:
+        """As many entries, statements and epochs as are told at a time, signed by as many keys as there may be."""
+        a, b, channel = await self.open()
+        b.keys.seeds += [SeedSigner(bytes([number]) * 32) for number in range(3)]
+        for serial in range(1, 130):
+            await b.bind("ada@b.example", serial)
+        for epoch in range(60):
+            await b.log.begin_epoch(B, await b.log.head(B))
+        ask = LogSource().over(channel)
+        found = await ask("log_history", {"kind": USER_KEY, "name": "ada@b.example"})
+        self.assertEqual((len(found["entries"]), len(found["statements"]), found["earlier"]), (100, 100, True))
+        self.assertEqual(len((await ask("log_epochs", {}))["epochs"]), 60)
+        self.assertEqual(len((await ask("log_leaves", {"first": 0}))["leaves"]), 194)
 
     async def test_a_domain_without_a_log(self) -> None:
         _, b, _ = await self.open()
