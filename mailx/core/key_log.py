@@ -21,6 +21,7 @@ from mailx.store import key_log as rows
 from mailx.store.key_log import State
 
 LEAVES_LIMIT = 1000  # that are told at a time
+EPOCHS_LIMIT = 100
 _SIGNERS = 3  # keys that sign a head
 _FRESH = 3600  # seconds that a head is shown before it is signed again with a newer time
 
@@ -131,10 +132,10 @@ class KeyLog:
         return await self._store.read(rows.leaves, domain, first, min(count, LEAVES_LIMIT))
 
     async def epochs(self, domain: str) -> list[Epoch]:
-        """The epochs that were begun, oldest first, signed with the keys of now. Raises Unavailable."""
+        """The last ``EPOCHS_LIMIT`` epochs that were begun, oldest first, signed with the keys of now. Raises Unavailable."""
         self._keys.log_secret(domain)
         signers = self._keys.signers(domain)[:_SIGNERS]  # whoever asks believes one of these, and perhaps none of that time
-        found = [key_log.read_epoch(parse(each), domain) for each in await self._store.read(rows.epochs, domain)]
+        found = [key_log.read_epoch(parse(each), domain) for each in (await self._store.read(rows.epochs, domain))[-EPOCHS_LIMIT:]]
         return [evolve(each, statement=signed(key_log.EPOCH, each.statement.body, *signers)) for each in found]
 
     async def history(self, domain: str, kind: str, name: str) -> History:

@@ -17,6 +17,7 @@ from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from mailx.core.alerts import LOG_FORK, LOG_LOST
+from mailx.core.key_log import EPOCHS_LIMIT
 from mailx.core.metrics import KEY_LOG_HEADS
 from mailx.identity import key_log, merkle
 from mailx.identity.encoding import JSON, Malformed, canonical
@@ -28,7 +29,6 @@ from mailx.store.cipher import Cipher, CipherError
 log = Logger()
 
 NEW, SAME, GROWN, BEHIND, EPOCH, LOST, FORK, UNPROVED = "new", "same", "grown", "behind", "epoch", "lost", "fork", "unproved"  # verdicts
-EPOCHS_LIMIT = 100  # that are read of one log
 _HEAD_PURPOSE, _EVIDENCE_PURPOSE = b"log head", b"log evidence"
 _AHEAD = 300  # seconds that the clocks of two servers may differ
 _REFRESH = 3600  # seconds after which the same head shown again is written down again

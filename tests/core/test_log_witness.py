@@ -5,8 +5,8 @@ from typing import Any
 
 from twisted.trial.unittest import TestCase
 
-from mailx.core import log_witness
 from mailx.core.alerts import LOG_FORK, LOG_LOST, LOG_RESTORED
+from mailx.core.key_log import EPOCHS_LIMIT
 from mailx.core.log_gossip import NAME_SIZE, NAMES_LIMIT, SALT_SIZE, name_hash
 from mailx.core.log_witness import BEHIND, EPOCH, FORK, GROWN, LOST, NEW, SAME, UNPROVED, Away
 from mailx.identity import key_log
@@ -413,7 +413,7 @@ class Limits(Case):
         a, b = await self.open(A, B)
         await b.grow(1)
         await self.show(a, b)
-        epochs = [{}] * (log_witness.EPOCHS_LIMIT + 1)
+        epochs = [{}] * (EPOCHS_LIMIT + 1)
 
         async def ask(method: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
             return {"epochs": epochs}

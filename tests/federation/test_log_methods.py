@@ -93,7 +93,7 @@ class Methods(TestCase):
         b.keys.seeds += [SeedSigner(bytes([number]) * 32) for number in range(3)]
         for serial in range(1, 130):
             await b.bind("ada@b.example", serial)
-        for epoch in range(60):
+        for _ in range(60):
             await b.log.begin_epoch(B, await b.log.head(B))
         ask = LogSource().over(channel)
         found = await ask("log_history", {"kind": USER_KEY, "name": "ada@b.example"})
