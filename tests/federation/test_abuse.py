@@ -50,6 +50,10 @@ def forged(domain: str, authority: Ed25519PrivateKey) -> dict[str, tuple[Any, st
     add("for signing code", "not meant for this side", purposes=[ExtendedKeyUsageOID.CODE_SIGNING])
     add("of a leaf alone", "a certificate that no domain key signed", only=slice(1))
     add("of another kind of key", "of another kind than", private=generate_private_key(SECP384R1()))
+    add("too large", "too large", names=[x509.DNSName(f"{number}.{domain}") for number in range(500)])
+    forger = Forger(authority, domain)
+    leaf, shown = forger.chain()
+    made["with an authority too many"] = context([leaf, shown, shown], forger.private), "a certificate that no domain key signed"
     return made
 
 
