@@ -6,7 +6,7 @@ refused rises as ``DirectoryError``; a store that does not answer as ``Unavailab
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import time
 from typing import Protocol
@@ -64,7 +64,6 @@ class SealedAccounts:
         self._binding: Binding = binding or Nobody()
         self._public: Cache[int, bytes] = Cache(_KNOWN, FRESH_SECONDS, keyring.seconds)
         self._opening: dict[int, DeferredLock] = {}
-        self.began: list[Callable[[int], Awaitable[None]]] = []  # called before an account's older mail is converted
         accounts.on_revocation(self._revoked)
 
     async def load(self) -> None:
@@ -169,8 +168,6 @@ class SealedAccounts:
         log.info("Account sealed", event="account.sealed", user_id=user.id, email=str(user.address), holder=SERVER)
         with audit.apart():
             await self._bind(user.id)
-            for call in self.began:
-                await call(user.id)
             await self._keyring.put(fresh.keys)
         return code
 

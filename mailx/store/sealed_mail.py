@@ -12,6 +12,7 @@ from attrs import frozen
 from mailx.mail.mailbox import Change
 from mailx.store import Row, Txn
 from mailx.store.entries import remove as remove_entries
+from mailx.store.erasing import erasing
 from mailx.store.mailboxes import lock, lock_account
 
 _SLICE = 200  # entries of one job
@@ -82,8 +83,11 @@ def convert(txn: Txn, account: int, new: Converted) -> tuple[bool, str | None]:
     refs, file, _ = message
     _rekey(txn, account, new.threads)
     if refs == len(entries):
-        txn.execute("UPDATE messages SET summary = ?, file = ?, vault = ? WHERE id = ?", (new.summary, new.file, int(new.vault), new.id))
-        txn.execute("DELETE FROM bodies WHERE message_id = ?", (new.id,))
+        with erasing(txn):
+            txn.execute(
+                "UPDATE messages SET summary = ?, file = ?, vault = ? WHERE id = ?", (new.summary, new.file, int(new.vault), new.id)
+            )
+            txn.execute("DELETE FROM bodies WHERE message_id = ?", (new.id,))
         _body(txn, new.id, new.content)
         return True, file
     _copy(txn, new, entries)
@@ -129,8 +133,9 @@ def _rekey(txn: Txn, account: int, pairs: Sequence[tuple[bytes, bytes]]) -> None
 def forget_hashes(txn: Txn, account: int, octets: int) -> bool:
     """Remove a slice of the account's thread hashes that are ``octets`` long; whether more are left."""
     rows = txn.all("SELECT hash FROM threads WHERE account_id = ? AND length(hash) = ? ORDER BY hash LIMIT ?", (account, octets, _HASHES))
-    for (hash,) in rows:
-        txn.execute("DELETE FROM threads WHERE account_id = ? AND hash = ?", (account, bytes(hash)))
+    with erasing(txn):
+        for (hash,) in rows:
+            txn.execute("DELETE FROM threads WHERE account_id = ? AND hash = ?", (account, bytes(hash)))
     return len(rows) == _HASHES
 
 

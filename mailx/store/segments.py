@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from attrs import frozen
 
 from mailx.store import Txn
+from mailx.store.erasing import erasing
 from mailx.store.messages import Sealer, scope
 from mailx.store.postings import STRETCH, Draft, Segment, merge, unpack_postings
 
@@ -145,10 +146,11 @@ def crowded(txn: Txn, accounts: Collection[int], least: int) -> list[int]:
 
 
 def forget(txn: Txn, account: int, limit: int) -> list[int]:
-    """Remove at most ``limit`` segments of an account; their ids."""
+    """Remove at most ``limit`` segments of an account for good; their ids."""
     rows = txn.all("SELECT id FROM index_segments WHERE account_id = ? LIMIT ?", (account, limit))
-    for row in rows:
-        txn.execute("DELETE FROM index_segments WHERE id = ?", row)
+    with erasing(txn):
+        for row in rows:
+            txn.execute("DELETE FROM index_segments WHERE id = ?", row)
     return [id for (id,) in rows]
 
 

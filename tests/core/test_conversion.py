@@ -1,5 +1,6 @@
 """The mail that an account has already, sealed when the account is, and opened again."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 from mailx.mail.reply import Unavailable
@@ -137,6 +138,29 @@ class Converting(Case):
         del self.here.sealed._bind
         await self.here.sealed.load()
         self.assertEqual(self.here.ring.users.holder(user.id), "server")
+
+
+class Erasing(Case):
+    """What the server's secret opened is overwritten."""
+
+    async def test_in_the_database(self) -> None:
+        here = self.here
+        user = await here.world.user(ADDRESS)
+        for number in range(20):
+            await here.world.deliver(ADDRESS, mail(number, "x" * 500 * number))
+
+        def kept(txn: Any) -> list[bytes]:
+            rows = txn.all("SELECT content FROM bodies UNION ALL SELECT summary FROM messages UNION ALL SELECT hash FROM threads")
+            return [bytes(value)[-16:] for (value,) in rows]
+
+        before = await here.world.store.read(kept)
+        self.assertEqual(len(before), 60)
+        await here.seal(user)
+        here.keyring.drop(user.id)
+        await here.world.store.close()  # with it the write-ahead log goes
+        (path,) = [path for path in Path(here.world.directory).iterdir() if path.suffix == ".db"]
+        octets = path.read_bytes()
+        self.assertEqual([value for value in before if value in octets], [])
 
 
 class ConvertingPostgreSQL(Converting):
