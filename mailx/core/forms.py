@@ -101,12 +101,8 @@ class Forms:
     """All forms of one message. The first is the message as it came; others are sealed."""
 
     every: list[Form]
+    stored: list[Form] = Factory(list)  # those that somebody takes
     notes: list[tuple[str, dict[str, Any]]] = Factory(list)  # of the timeline: how it was sealed, or why it was not
-
-    @property
-    def stored(self) -> list[Form]:
-        """Those that somebody takes."""
-        return [form for form in self.every if form.ids or form.outward is not None]
 
     @property
     def unused(self) -> Spooled | None:
@@ -137,6 +133,8 @@ def together(reached: Reached, forms: Sequence[Form]) -> tuple[tuple[int, ...], 
 
 def by_account(forms: Sequence[Form], answers: Sequence[Outcomes]) -> dict[int, Outcome | None]:
     """What became of each account; ``answers`` are those to the deliveries of ``forms``."""
+    if len(forms) == 1:
+        return dict(zip(forms[0].ids, answers[0], strict=True))
     return {id: outcome for form, outcomes in zip(forms, answers, strict=True) for id, outcome in zip(form.ids, outcomes, strict=True)}
 
 
@@ -155,6 +153,21 @@ async def divide(
     """
     first = forms.every[0]
     first.ids = list(reached.users)
+    if leaving is not None or owns is not None:
+        await _divide(forms, first, envelope, findings, reached, leaving, owns, parts)
+    forms.stored = [form for form in forms.every if form.ids or form.outward is not None]
+
+
+async def _divide(
+    forms: Forms,
+    first: Form,
+    envelope: Envelope,
+    findings: Findings,
+    reached: Reached,
+    leaving: Envelope | None,
+    owns: Owns | None,
+    parts: Parts | None,
+) -> None:
     if owns is not None and reached.users and (wanted := owns.wanted(reached.users)):
         made = await owns.forms(envelope, findings, [reached.users[id] for id in wanted])
         forms.every += [Form(own.message, [id], own.waiting) for id, own in made.items()]

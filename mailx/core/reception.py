@@ -64,6 +64,7 @@ SETTLED = Reply(550, "5.3.0", "What this reports was settled otherwise")
 TOO_MANY_HOPS = Reply(554, "5.4.6", "Too many hops: the message goes round in a loop")
 
 HOPS = 50  # Received fields of a message that comes in; RFC 5321 6.3 wants at least 100 or a better idea
+_NOWHERE: Mapping[int, bytes] = {}
 _INBOXES = 10000  # accounts for which the hash of INBOX is kept
 
 
@@ -236,7 +237,7 @@ class Reception:
         stored = forms.stored
         for form in stored:
             form.sealed = await self._sealing.seal(form.message, bool(form.ids) and not form.waiting)
-        chosen = await self._chosen(envelope, findings, reached)
+        chosen = await self._chosen(envelope, findings, reached) if findings.junk or self._places is not None else _NOWHERE
         for form in stored:
             if form.sealed is None:
                 continue
@@ -295,12 +296,13 @@ class Reception:
                 if form.waiting:
                     for account in form.ids:
                         self._waits(account)
-            rows = {id(form): answer.rows for form, answer in zip(forms.stored, answers, strict=True)}
-            for form, planned in forms.planned():
-                if self._queue is not None:
-                    with _guarded(envelope):
-                        self._queue.placed(planned, rows[id(form)])
-            await self._discard_unplaced(forms, answers)
+            if reached.onward and self._queue is not None:
+                for form, answer in zip(forms.stored, answers, strict=True):
+                    if form.planned is not None:
+                        with _guarded(envelope):
+                            self._queue.placed(form.planned, answer.rows)
+            if len(forms.every) > 1:
+                await self._discard_unplaced(forms, answers)
         if not each:
             replies: Mapping[Address, Reply] = dict.fromkeys(reached.recipients, OK)
         else:
