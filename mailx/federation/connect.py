@@ -181,7 +181,8 @@ class Connector:
             detail, security = no.trouble, no.hostile
         else:
             return inner.shaken
-        self._refused(Refusal(TLS, detail, address, local, remote, incoming=False))
+        if security:
+            self._refused(Refusal(TLS, detail, address, local, remote, incoming=False))
         raise Unreachable(f"no TLS with {address} port {port}: {detail}", security)
 
     def _bye(self, shaken: Shaken, reply: Reply) -> None:

@@ -266,7 +266,7 @@ class Arrival:
 
     def _ended_early(self, shaken: Shaken, trouble: str, hostile: bool) -> None:
         if not self._ended:
-            if not shaken.shaken:
+            if hostile:  # not whoever just goes, as monitors of ports do
                 self._listener.refused(Refusal(TLS, trouble, self.address))
             self.ended()
 

@@ -130,6 +130,16 @@ class Callers(Base):
             await raw.ended
             self.assertEqual((await self.there.noted("this is not TLS")).reason, "tls")
 
+    async def test_whoever_just_goes_is_no_event(self) -> None:
+        self.listen()
+        raw = await self.raw(None)
+        while not self.listener.sessions:
+            await self.turn()
+        raw.wire.loseConnection()
+        while self.listener.sessions:
+            await self.turn()
+        self.assertEqual(self.there.refusals, [])
+
     async def test_no_name_or_one_that_is_not_here(self) -> None:
         self.listen()
         for name in ("", "evil.example", "x" * 250):
