@@ -112,6 +112,7 @@ class Identity:
             domains=self.domain_keys.domains,
             former=self.domain_keys.former,
             hostname=self.settings.current.server.hostname,
+            counting=self.counting,
             step=self.spans.step,
         )
         return Choosing(self.peers, courier, other, seconds=seconds)
@@ -291,6 +292,7 @@ def _peer_server(
         admission=identity.buckets,
         former=identity.domain_keys.former,
         hosts=hosts,
+        counting=identity.counting,
         accepting=identity.spans.accepting,
     )
     parts.callback(delivery.stop)
@@ -312,5 +314,6 @@ def _peer_server(
         greeter=identity.gossip,
     )
     listener.on_channel(Waking(queue, reactor.seconds).connected)
+    identity.peers.on_distrust(listener.drop)
     server: IService = PeerServer(listener, config.server.interface, federation.port, federation.shutdown_seconds, reactor)
     return server

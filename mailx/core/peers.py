@@ -94,6 +94,7 @@ class Peers:
         self._meant: dict[str, int] = {}  # domain: until when its mail is meant for federation
         self._own: Mapping[str, PeerSettings] = {}
         self._cache: Cache[str, Known] = Cache(MEMORY, FRESH, now)
+        self._distrusting: list[Callable[[str], object]] = []
         self._strangers = 0  # looks for unknown domains in whose names somebody connects
         self._looking: dict[str, list[Deferred[Known]]] = {}
         self._alarmed: Cache[tuple[str, str], bool] = Cache(MEMORY, _ALARM_EVERY, now)
@@ -116,6 +117,14 @@ class Peers:
         """Keep nothing current any more."""
         if self._refreshing.running:
             self._refreshing.stop()
+
+    def on_distrust(self, call: Callable[[str], object]) -> None:
+        """``call(domain)`` when what a connection proved counts no more: the domain was blocked, or its keys were revoked."""
+        self._distrusting.append(call)
+
+    def _distrust(self, domain: str) -> None:
+        for call in self._distrusting:
+            call(domain)
 
     # What others ask.
 
@@ -218,6 +227,7 @@ class Peers:
             raise Refused(_DOES_NOT_FOLLOW, "announced key")
         if verdict != peer_keys.SAME or not known.history:
             await self._keep(evolve(known, mailx=True, key=new.key, history=history))
+        if verdict != peer_keys.SAME:
             self._changed(domain, verdict)
 
     async def _missed(self, known: Known, new: DomainKey) -> bool:
@@ -263,7 +273,14 @@ class Peers:
     async def set(self, domain: str, settings: PeerSettings) -> None:
         """Set limits and the like, durably. Raises Unavailable."""
         await self._book.put_settings(domain, settings)
-        self._own = {**self._own, domain: settings}
+        self._take({**self._own, domain: settings})
+
+    def _take(self, own: Mapping[str, PeerSettings]) -> None:
+        """These settings hold from now on."""
+        before, self._own = self._own, own
+        for domain, settings in own.items():
+            if settings.blocked and not before.get(domain, PeerSettings()).blocked:
+                self._distrust(domain)
 
     async def forget(self, domain: str) -> bool:
         """Forget what was learnt; whether there was something. Raises Unavailable."""
@@ -405,15 +422,18 @@ class Peers:
             verdict, following, step = peer_looks.followed(known, found, now)
         else:
             verdict, following, step = await self._threads(peer_looks.followed, known, found, now)
+        following = await self._keep(following)
         if verdict == peer_keys.UNANNOUNCED:
             self._alarm(domain, "discovery")
         elif verdict in (peer_keys.ROTATION, peer_keys.RECOVERY):
             self._changed(domain, verdict)
-        return await self._keep(following), (*found.steps, step)
+        return following, (*found.steps, step)
 
     def _changed(self, domain: str, verdict: str) -> None:
         PEER_KEYS.labels(verdict).inc()
         log.info("A peer changed its key", event="peer.key", domain=domain, verdict=verdict)
+        if verdict == peer_keys.RECOVERY:
+            self._distrust(domain)
 
     def _alarm(self, domain: str, where: str) -> None:
         """A key of ``domain`` was shown that does not follow from the one that is believed. Told now and then, for anybody may show one."""
@@ -448,7 +468,7 @@ class Peers:
         now = int(self._now())
         try:
             if self._several:
-                self._own = await self._book.settings()
+                self._take(await self._book.settings())
                 for known in await self._book.changed(now - 3 * int(REFRESH)):
                     self._remember(known)
             if now >= self._prune_after:

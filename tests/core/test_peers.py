@@ -265,6 +265,19 @@ class Changing(PeersTestCase):
         peer = await (await self.opened()).find(THERE)
         self.assertTrue(peer is not None and peer.blocked)
 
+    async def test_connections_end_when_what_they_proved_counts_no_more(self) -> None:
+        await self.scene()
+        ended: list[str] = []
+        self.peers.on_distrust(ended.append)
+        await self.peers.set(THERE, PeerSettings(blocked=True))
+        await self.peers.set(THERE, PeerSettings(blocked=True, burst=5))
+        self.assertEqual(ended, [THERE])
+        await self.peers.set(THERE, PeerSettings())
+        await self.again(found(history(domain_keys.ROTATION)))
+        self.assertEqual(ended, [THERE])
+        await self.again(found(history(domain_keys.ROTATION, domain_keys.RECOVERY)))
+        self.assertEqual(ended, [THERE, THERE])
+
     async def test_forgotten(self) -> None:
         await self.scene()
         self.assertTrue(await self.peers.forget(THERE))

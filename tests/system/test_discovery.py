@@ -100,8 +100,25 @@ class Servers(Neighbours):
             self.assertIn("It works.", receiver.message("found").get_content())
             self.assertIn('"security": "federated"', sender.ctl("--json", "trace", receiver.account))
         self.assertEqual(self.discover(one, "two.test")[0]["state"], "pinned")
+        self.is_blocked_at_once(one, two)
         self.follows_a_rotation(one, two)
         self.waits_when_it_vanishes(one, two)
+
+    def is_blocked_at_once(self, one: Server, two: Server) -> None:
+        """Although a connection is open; and what went over it was counted."""
+        shown = json.loads(two.ctl("--json", "peer", "show", "one.test"))
+        self.assertEqual((shown["figures"]["received"], shown["figures"]["sent"], shown["reputation"]), (1, 1, "good"))
+        two.ctl("peer", "block", "one.test")
+        one.submit(two.account, "blocked")
+        self.wait_until(lambda: self.tried_in_vain(one), one.log)
+        two.ctl("peer", "unblock", "one.test")
+        self.assertNotIn("blocked", two.subjects())
+        one.ctl("queue", "delete", "--all", "--yes", expect=None)
+
+    def tried_in_vain(self, server: Server) -> bool:
+        """Whether something in its queue was tried and not taken."""
+        entries = json.loads(server.ctl("queue", "list", "--all", "--json"))["entries"]
+        return any(entry["state"] in ("deferred", "failed") for entry in entries)
 
     def follows_a_rotation(self, one: Server, two: Server) -> None:
         """The record in DNS still names the key before."""
