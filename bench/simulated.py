@@ -92,6 +92,10 @@ class Time:
             call.func(*call.args, **call.kw)
         self.now = max(self.now, until)
 
+    def pending(self, call: Callable[..., Any]) -> list[DelayedCall]:
+        """The calls of ``call`` that are to come."""
+        return [each for _, _, each in self._due if each.active() and each.func is call]
+
     # What deferToThreadPool needs: the work is done at once.
 
     def getThreadPool(self) -> "Time":
@@ -376,6 +380,10 @@ class Server:
         else:
             self.history = [domain_keys.first(self.domain, SeedSigner(sha256(b"thief %d" % number).digest()).public, now, fresh)]
         self.signer, self._document = fresh, (0.0, b"")
+
+    def restore(self, signer: SeedSigner, history: Sequence[DomainKey]) -> None:
+        """The keys of before."""
+        self.signer, self.history, self._document = signer, list(history), (0.0, b"")
 
     def publish(self) -> None:
         """The TXT record is that of the key of now."""

@@ -12,7 +12,6 @@ from twisted.internet.defer import Deferred
 
 from bench.simulated import Network, Server
 from mailx.config import Outbound, Queue
-from mailx.core.courier import Attempt
 from mailx.core.lanes import Health, Lane, Lanes, Slot
 from mailx.core.routes import Routes, Way
 from mailx.core.shipments import wait
@@ -198,11 +197,9 @@ class Outbox:
         if self._expected.get(key) == at:
             del self._expected[key]
         now = self._network.time.now
-        if any(row.due <= now for row in self._waiting.get(key, ())):
-            lane = self._lane(key)
-            lane.cold = True
-            self._lanes.offer(lane)
-        self._expect(key) if not any(row.due <= now for row in self._waiting.get(key, ())) else None
-
-
-__all__ = ["Attempt", "Outbox", "Row"]
+        if not any(row.due <= now for row in self._waiting.get(key, ())):
+            self._expect(key)
+            return
+        lane = self._lane(key)
+        lane.cold = True
+        self._lanes.offer(lane)

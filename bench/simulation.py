@@ -128,10 +128,7 @@ def _submit(run: Run, number: int, source: int, target: str) -> None:
 
 def popular(run: Run, count: int) -> list[Server]:
     """The MailX domains that get most mail of all that is to come."""
-    expected: Counter[str] = Counter()
-    for _, _, call in run.network.time._due:
-        if call.active() and call.func is _submit:
-            expected[call.args[3]] += 1
+    expected = Counter(call.args[3] for call in run.network.time.pending(_submit))
     return [run.network.servers[name] for name, _ in expected.most_common() if run.network.servers[name].record][:count]
 
 
@@ -267,8 +264,7 @@ def thief(scenario: Scenario) -> dict[str, Any]:
         victim.publish()
 
     def restored() -> None:
-        victim.signer, victim.history = true[0], true[1]
-        victim._document = (0.0, b"")
+        victim.restore(*true)
         victim.publish()
 
     run.at(begin, stolen)
