@@ -212,7 +212,7 @@ class DomainKeys:
     async def ensure_all(self) -> dict[str, str]:
         """The same for every domain without a key; returns the texts of the recovery keys by domain."""
         made = {}
-        for domain, serial in sorted((await self._store.read(rows.latest)).items()):
+        for domain, (serial, _) in sorted((await self._store.read(rows.latest)).items()):
             if not serial and (text := await self.ensure(domain)) is not None:
                 made[domain] = text
         return made
@@ -382,7 +382,7 @@ class DomainKeys:
         except Overtaken:
             raise DirectoryError("in_use", f"the keys of {domain} were changed at the same time", "Look at them and try again.") from None
         finally:
-            await self._read()
+            await self._read(domain)
 
     def _tell(self, domain: str) -> None:
         for call in self._listeners:
@@ -391,9 +391,12 @@ class DomainKeys:
             except Exception:  # a listener's trouble is not the key's
                 log.failure("A listener of key changes failed", event="keys.listener_failed")
 
-    async def _read(self) -> None:
-        found, sealed = await self._store.read(_everything)
-        self._keys = {domain: self._assembled(domain, held, sealed.get(domain)) for domain, held in _by_domain(found).items()}
+    async def _read(self, domain: str | None = None) -> None:
+        """All keys as they are now, or those of one domain."""
+        found, secrets = await self._store.read(rows.every, domain)
+        sealed = {str(name): bytes(secret) for name, secret in secrets}
+        others = {} if domain is None else {name: keys for name, keys in self._keys.items() if name != domain}
+        self._keys = others | {name: self._assembled(name, held, sealed.get(name)) for name, held in _by_domain(found).items()}
 
     def _assembled(self, domain: str, held: list[Row], sealed: bytes | None) -> Keys:
         before = self._keys.get(domain)
@@ -424,12 +427,14 @@ class DomainKeys:
             log.failure("Domain keys not read", failure=failure, event="keys.unavailable")
 
     async def _look_again(self) -> None:
-        latest = {domain: serial for domain, serial in (await self._store.read(rows.latest)).items() if serial}
-        if latest != {domain: keys.current.serial for domain, keys in self._keys.items()}:
-            changed = [domain for domain, serial in latest.items() if domain in self._keys and self._keys[domain].current.serial != serial]
-            await self._read()
-            for domain in changed:
-                self._tell(domain)
+        latest = {domain: current for domain, current in (await self._store.read(rows.latest)).items() if current[0]}
+        self._keys = {domain: keys for domain, keys in self._keys.items() if domain in latest}
+        for domain, current in latest.items():
+            held = self._keys.get(domain)
+            if held is None or (held.current.serial, held.current.key) != current:
+                await self._read(domain)
+                if held is not None:
+                    self._tell(domain)
         await self._erase()
 
     async def _erase(self) -> None:
@@ -441,10 +446,6 @@ class DomainKeys:
             if over:
                 await self._write(domain, rows.erase, domain, over)
                 log.info("Private halves of former domain keys erased", event="keys.erased", domain=domain, serials=over)
-
-
-def _everything(txn: Any) -> tuple[list[Row], dict[str, bytes]]:
-    return rows.every(txn), {str(domain): bytes(secret) for domain, secret in rows.secrets(txn)}
 
 
 def _by_domain(found: Iterable[Row]) -> dict[str, list[Row]]:

@@ -29,22 +29,23 @@ class KeyRow:
     leaves: tuple[Leaf, ...] = ()
 
 
-def every(txn: Txn) -> list[Row]:
-    """(domain, statement, private) of all keys of domains that are local, by domain and serial."""
-    return txn.all(
-        "SELECT k.domain, k.statement, k.private FROM domain_keys k JOIN domains d ON d.name = k.domain ORDER BY k.domain, k.serial"
+def every(txn: Txn, domain: str | None = None) -> tuple[list[Row], list[Row]]:
+    """Of ``domain``, or of all local domains: (domain, statement, private) of each key, by serial, and (domain, sealed log secret)."""
+    only, names = ("", ()) if domain is None else (" AND d.name = ?", (domain,))
+    keys = txn.all(
+        f"SELECT k.domain, k.statement, k.private FROM domain_keys k JOIN domains d ON d.name = k.domain{only} ORDER BY k.domain, k.serial",
+        names,
     )
+    return keys, txn.all(f"SELECT s.domain, s.secret FROM domain_secrets s JOIN domains d ON d.name = s.domain{only}", names)
 
 
-def latest(txn: Txn) -> dict[str, int]:
-    """The serial of the current key of each local domain, 0 for one without a key."""
-    rows = txn.all("SELECT d.name, max(k.serial) FROM domains d LEFT JOIN domain_keys k ON k.domain = d.name GROUP BY d.name")
-    return {str(name): int(serial or 0) for name, serial in rows}
-
-
-def secrets(txn: Txn) -> list[Row]:
-    """(domain, sealed log secret) of all domains."""
-    return txn.all("SELECT domain, secret FROM domain_secrets")
+def latest(txn: Txn) -> dict[str, tuple[int, bytes]]:
+    """(serial, public half) of the current key of each local domain; (0, b"") of one without a key."""
+    rows = txn.all(
+        "SELECT d.name, k.serial, k.public FROM domains d LEFT JOIN domain_keys k ON k.domain = d.name"
+        " AND k.serial = (SELECT max(o.serial) FROM domain_keys o WHERE o.domain = d.name)"
+    )
+    return {str(name): (int(serial or 0), bytes(public or b"")) for name, serial, public in rows}
 
 
 def begin(txn: Txn, domain: str, key: KeyRow, secret: bytes) -> bool:
@@ -104,4 +105,4 @@ def _erase(txn: Txn, domain: str, erased: Sequence[int]) -> None:
         txn.execute("UPDATE domain_keys SET private = NULL WHERE domain = ? AND serial = ?", (domain, serial))
 
 
-__all__ = ["KeyRow", "Missing", "Overtaken", "add", "begin", "erase", "every", "latest", "replace", "secrets"]
+__all__ = ["KeyRow", "Missing", "Overtaken", "add", "begin", "erase", "every", "latest", "replace"]

@@ -167,6 +167,23 @@ class Rotating(Refusing):
         self.assertEqual(other.domains.signer(DOMAIN).public, key.key)
         self.assertEqual(heard, [DOMAIN])
 
+    async def test_another_server_follows_a_backup_that_begins_elsewhere(self) -> None:
+        """The serial is the same, the key is not; and a domain that is new here is seen, too."""
+        cheap(self)
+        keys = await ring(self, engine=self.engine)
+        file, _ = await KeyBackup(keys.domains, keys.world.reactor).backup(PASSPHRASE)
+        anew = await ring(self, engine=self.engine)
+        other = await anew.again()
+        await KeyBackup(anew.domains, anew.world.reactor).restore(file, PASSPHRASE, force=True)
+        await anew.world.accounts.add_domain("second.test")
+        await anew.domains.ensure("second.test")
+        await other.domains._look_again()
+        self.assertEqual(other.domains.signer(DOMAIN).public, keys.domains.signer(DOMAIN).public)
+        self.assertEqual(sorted(other.domains.domains()), [DOMAIN, "second.test"])
+        await anew.world.accounts.delete_domain("second.test")
+        await other.domains._look_again()
+        self.assertEqual(other.domains.domains(), (DOMAIN,))
+
     async def test_of_two_that_rotate_at_once_one_is_told(self) -> None:
         keys = await ring(self, engine=self.engine)
         other = await keys.again()
