@@ -23,6 +23,7 @@ from mailx.core.passwords import PasswordError, Passwords
 from mailx.core.users import LOST_WITHOUT, SERVER, DirectoryError, User
 from mailx.core.wrapping import WrongSecret
 from mailx.mail.address import Address
+from mailx.mail.reply import Unavailable
 from mailx.store import Store, account_keys, app_passwords, sealed_mail
 from mailx.store.account_keys import OPENING, PASSWORD, RECOVERY, SEALED, SEALING, Keys, Wrap
 from mailx.store.cipher import Cipher
@@ -71,7 +72,7 @@ class SealedAccounts:
         for account in await self._store.read(account_keys.unfinished):
             keys = await self._store.read(account_keys.one, account)
             if keys is not None:
-                await (self._unbind(account) if keys.state == OPENING else self._bind(account))
+                await (self._unbind(account) if keys.state == OPENING else self._try_to_bind(account))
 
     def _revoked(self, account: int) -> None:
         self._public.pop(account)
@@ -121,6 +122,9 @@ class SealedAccounts:
         except WrongSecret:
             log.error("The keys of a sealed account do not open", event="keyring.not_opened", user_id=user.id)
             return False
+        if not keys.bound and keys.state != OPENING:
+            with audit.apart():
+                await self._try_to_bind(user.id)
         await self._keyring.put(opened)
         return True
 
@@ -167,7 +171,7 @@ class SealedAccounts:
         self._accounts.revoke(user.id)
         log.info("Account sealed", event="account.sealed", user_id=user.id, email=str(user.address), holder=SERVER)
         with audit.apart():
-            await self._bind(user.id)
+            await self._try_to_bind(user.id)
             await self._keyring.put(fresh.keys)
         return code
 
@@ -214,7 +218,7 @@ class SealedAccounts:
         self._public.pop(user.id)
         log.info("Keys of an account renewed", event="account.keys_renewed", user_id=user.id, email=str(user.address))
         with audit.apart():
-            await self._bind(user.id)
+            await self._try_to_bind(user.id)
             if self._keyring.get(user.id) is not None:
                 await self._keyring.put(opened)
 
@@ -255,7 +259,7 @@ class SealedAccounts:
         self._accounts.pardon(user)
         log.warn("Password changed, sealed mail given up", event="account.sealed_lost", user_id=user.id, email=str(user.address))
         with audit.apart():
-            await self._bind(user.id)
+            await self._try_to_bind(user.id)
             await self._purge(user.id)
         return code
 
@@ -291,6 +295,14 @@ class SealedAccounts:
             self._public.put(account, keys.sealing)
             await self._binding.bind(account, keys.sealing, keys.signing, SERVER)
             await self._store.write(account_keys.bound, account, True)
+
+    async def _try_to_bind(self, account: int) -> None:
+        """The account is changed already, whatever comes of this: it is tried again at the next login, and at the next start."""
+        try:
+            await self._bind(account)
+        except (DirectoryError, Unavailable) as error:
+            reason = error.text if isinstance(error, DirectoryError) else error.reason
+            log.warn("The keys of an account are not attested yet: {reason}", event="account.not_attested", user_id=account, reason=reason)
 
     async def _unbind(self, account: int) -> None:
         """What comes from now on is not sealed."""

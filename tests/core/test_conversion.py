@@ -125,19 +125,25 @@ class Converting(Case):
         await self.refused(self.here.sealed.seal(ADDRESS, PASSWORD), "already")
         await self.refused(self.here.sealed.open_for_good("bob@example.test", PASSWORD), "no account")
 
-    async def test_attested_after_a_crash(self) -> None:
+    async def test_attested_after_a_crash(self, by_login: bool = False) -> None:
         user = await self.here.world.user(ADDRESS)
 
         async def crash(account: int) -> None:
             raise Unavailable("the process ended")
 
         self.patch(self.here.sealed, "_bind", crash)
-        with self.assertRaises(Unavailable):
-            await self.here.sealed.seal(ADDRESS, PASSWORD)
+        self.assertTrue(await self.here.sealed.seal(ADDRESS, PASSWORD))  # the recovery code is told nevertheless
         self.assertEqual(self.here.ring.users.holder(user.id), "")
         del self.here.sealed._bind
-        await self.here.sealed.load()
+        if by_login:
+            self.here.keyring.drop(user.id)
+            await self.here.login(user)
+        else:
+            await self.here.sealed.load()
         self.assertEqual(self.here.ring.users.holder(user.id), "server")
+
+    async def test_attested_at_the_next_login(self) -> None:
+        await self.test_attested_after_a_crash(by_login=True)
 
 
 class Erasing(Case):
