@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from time import time
 from typing import Any, TypeVar
 
-from attrs import evolve, frozen
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -89,8 +89,14 @@ class Contacts:
 
     # What deliveries ask
 
-    async def preferences(self, accounts: Collection[int]) -> dict[int, Preferences]:
-        """What each of these accounts wants, the server's settings applied."""
+    async def asking(self, accounts: Collection[int], federated: bool) -> list[int]:
+        """Those of ``accounts`` that want to be asked about strangers whose mail came by federation, or not."""
+        default = self._settings.current.contacts.requests
+        asked = ("all", "federation") if federated else ("all",)
+        return [id for id, one in (await self._wanted(accounts)).items() if (one.requests or default) in asked]
+
+    async def _wanted(self, accounts: Collection[int]) -> dict[int, Preferences]:
+        """What each of these accounts says."""
         found: dict[int, Preferences] = {}
         lacking = []
         for id in accounts:
@@ -106,8 +112,7 @@ class Contacts:
                 found[id] = read.get(id, _NOTHING_SAID)
                 if changes[id] == self._changes.get(id, 0):
                     self._preferences.put(id, found[id])
-        default = self._settings.current.contacts.requests
-        return {id: one if one.requests else evolve(one, requests=default) for id, one in found.items()}
+        return found
 
     async def accepted(self, accounts: Collection[int], address: Address) -> set[int]:
         """Those of ``accounts`` that have accepted ``address``."""
@@ -231,7 +236,7 @@ class Contacts:
         """Tell of blocks, if the account wants that. Never of whole domains: that is nobody's business."""
         local = self._accounts.local
         addresses = [pattern for pattern in patterns if not pattern.startswith("@") and not local(pattern.rpartition("@")[2])]
-        if not addresses or not self._listeners or not (await self.preferences([account]))[account].notices:
+        if not addresses or not self._listeners or not (await self._wanted([account]))[account].notices:
             return
         user = await self._accounts.user(account)
         if user is not None:

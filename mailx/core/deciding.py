@@ -14,13 +14,13 @@ from mailx.core.fetch import Need, Reader
 from mailx.core.selected import Selected
 from mailx.core.users import canonical
 from mailx.mail.mailbox import DELIMITER, Mailbox
+from mailx.mail.names import REQUESTS
 from mailx.store import Store
 from mailx.store import contacts as rows
 from mailx.store import mailboxes as boxes
 from mailx.store.contacts import Decision
 from mailx.store.entries import Among
 
-REQUESTS = "Requests"
 _ACCEPT, _REJECT, _RESTORE = "accept", "reject", "restore"
 _REJECTING = ("\\Junk", "\\Trash")
 _FROM = frozenset((b"from",))

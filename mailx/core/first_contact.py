@@ -29,12 +29,11 @@ from mailx.core.timeline import Timeline
 from mailx.core.turns import Turns
 from mailx.mail.address import Address
 from mailx.mail.envelope import FEDERATION, GENERATED, WEBHOOK, Envelope
-from mailx.mail.names import INBOX, MailboxError
+from mailx.mail.names import INBOX, REQUESTS, MailboxError
 from mailx.mail.reply import Refused, Unavailable
 
 log = Logger()
 
-REQUESTS = "Requests"
 JUNK = "\\Junk"
 
 _SEARCHES = 2  # of timelines at a time: forged reports must not keep the store busy
@@ -72,7 +71,7 @@ class FirstContact:
         turns = Turns(self._reactor)
         others = [id for id in users if id != origin.account]
         blocking = [id for id in others if await self._accounts.blocks_any(id)]
-        asking = [] if findings.junk else await self._asking(envelope, others)
+        asking = [] if findings.junk else await self._contacts.asking(others, origin.protocol == FEDERATION)
         if not blocking and not asking:
             return {}
         await turns.spare()
@@ -95,12 +94,6 @@ class FirstContact:
             if who is not None:
                 self._contacts.requested(id, who)
         return places
-
-    async def _asking(self, envelope: Envelope, accounts: Collection[int]) -> list[int]:
-        """Those of ``accounts`` that want to be asked about strangers whose mail comes this way."""
-        federated = envelope.origin.protocol == FEDERATION
-        wanted = await self._contacts.preferences(accounts)
-        return [id for id in accounts if wanted[id].requests == "all" or (federated and wanted[id].requests == "federation")]
 
     async def _strangers(self, envelope: Envelope, findings: Findings, written: Address | None, asking: Collection[int]) -> list[int]:
         """Those of ``asking`` who do not know whoever wrote the message."""

@@ -13,6 +13,7 @@ DEPTH_LIMIT = 20  # levels: deeper trees are mistakes, and each missing parent b
 MAILBOXES_LIMIT = 2000  # mailboxes of one account: LIST answers them in one go
 
 INBOX = "INBOX"
+REQUESTS = "Requests"  # where strangers' mail waits
 
 
 class MailboxError(Exception):
