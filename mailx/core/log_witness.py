@@ -30,6 +30,8 @@ log = Logger()
 
 NEW, SAME, GROWN, BEHIND, EPOCH, LOST, FORK, UNPROVED = "new", "same", "grown", "behind", "epoch", "lost", "fork", "unproved"  # verdicts
 _HEAD_PURPOSE, _EVIDENCE_PURPOSE = b"log head", b"log evidence"
+KEPT_DAYS = 800  # that a log is remembered which is not shown any more
+_PRUNE_EVERY = 3600
 _AHEAD = 300  # seconds that the clocks of two servers may differ
 _REFRESH = 3600  # seconds after which the same head shown again is written down again
 _REFUSED_SECONDS = 3600  # that a server may refuse a proof before that is a fork
@@ -83,6 +85,7 @@ class LogWitness:
         self._cipher = cipher
         self._now = now
         self._locks: dict[str, DeferredLock] = {}  # of domains whose heads are being looked at
+        self._prune_after = now() + _PRUNE_EVERY
         self._refused: dict[str, float] = {}  # domain to when it refused a proof first; the oldest first
 
     # What is kept.
@@ -218,7 +221,11 @@ class LogWitness:
         guid = os.urandom(16)
         value = canonical({"domain": head.domain, "head": head.statement.encode()})
         sealed = self._cipher.seal(_HEAD_PURPOSE, guid, value)
-        await self._store.write(rows.keep, self._hash(head.domain), head.epoch, head.size, guid, sealed, int(self._now()))
+        now = int(self._now())
+        await self._store.write(rows.keep, self._hash(head.domain), head.epoch, head.size, guid, sealed, now)
+        if now >= self._prune_after:
+            self._prune_after = now + _PRUNE_EVERY
+            await self._store.write(rows.prune, now - KEPT_DAYS * 86400)
 
     async def _fork(self, kept: Head, head: Head, reason: str, epochs: Sequence[Epoch] = ()) -> str:
         await self._keep_evidence(kept, head, reason, epochs)

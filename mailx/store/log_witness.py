@@ -3,6 +3,8 @@
 from mailx.store import Row, Txn
 
 EVIDENCE_LIMIT = 20  # pieces that are kept of one domain
+EPOCHS_KEPT = 20  # of one log
+_SLICE = 500  # logs that are forgotten at a time
 
 
 def latest(txn: Txn, hash: bytes) -> Row | None:
@@ -11,14 +13,27 @@ def latest(txn: Txn, hash: bytes) -> Row | None:
 
 
 def keep(txn: Txn, hash: bytes, epoch: int, size: int, guid: bytes, sealed: bytes, now: int) -> bool:
-    """Keep a head in the place of a smaller one of its epoch, or the same shown again; False if a larger one is there."""
-    return bool(
-        txn.execute(
-            "INSERT INTO log_heads (hash, epoch, size, guid, sealed, seen) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hash, epoch) DO UPDATE"
-            " SET size = excluded.size, guid = excluded.guid, sealed = excluded.sealed, seen = excluded.seen"
-            " WHERE log_heads.size <= excluded.size",
-            (hash, epoch, size, guid, sealed, now),
-        )
+    """Keep a head in the place of a smaller one of its epoch, or the same shown again; False if a larger one is there.
+
+    Heads of epochs long before it are dropped.
+    """
+    kept = txn.execute(
+        "INSERT INTO log_heads (hash, epoch, size, guid, sealed, seen) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hash, epoch) DO UPDATE"
+        " SET size = excluded.size, guid = excluded.guid, sealed = excluded.sealed, seen = excluded.seen"
+        " WHERE log_heads.size <= excluded.size",
+        (hash, epoch, size, guid, sealed, now),
+    )
+    txn.execute("DELETE FROM log_heads WHERE hash = ? AND epoch <= ?", (hash, epoch - EPOCHS_KEPT))
+    return bool(kept)
+
+
+def prune(txn: Txn, before: int) -> int:
+    """Forget logs that were not shown since ``before``, and evidence from before it; returns how many rows went."""
+    gone = txn.execute(
+        "DELETE FROM log_heads WHERE hash IN (SELECT hash FROM log_heads GROUP BY hash HAVING max(seen) < ? LIMIT ?)", (before, _SLICE)
+    )
+    return gone + txn.execute(
+        "DELETE FROM log_evidence WHERE id IN (SELECT id FROM log_evidence WHERE found < ? ORDER BY id LIMIT ?)", (before, _SLICE)
     )
 
 

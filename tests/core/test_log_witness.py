@@ -1,6 +1,7 @@
 """Heads of other logs: what continues is kept, what forks is proved and told, what cannot be told changes nothing."""
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.trial.unittest import TestCase
@@ -13,6 +14,7 @@ from mailx.identity import key_log
 from mailx.identity.encoding import Malformed
 from mailx.identity.statements import SeedSigner, signed
 from mailx.mail.envelope import new_id
+from mailx.store.log_witness import EPOCHS_KEPT, EVIDENCE_LIMIT
 from tests.core.log_scene import Server, restored, server
 
 A, B, C = "a.example", "b.example", "c.example"
@@ -385,8 +387,6 @@ class Gossip(Case):
         a, b = await self.open(A, B)
         await b.grow(1)
         said = await b.gossip.greeting(B, A)
-        from types import SimpleNamespace
-
         channel: Any = SimpleNamespace(local=A, remote=B, key=b.keys.seeds[0].public, incoming=True)
         await a.gossip.greeted(channel, said)
         self.assertEqual(len(a.gossip._running), 1)
@@ -399,8 +399,6 @@ class Gossip(Case):
 
 class Limits(Case):
     async def test_evidence_is_bounded(self) -> None:
-        from mailx.store.log_witness import EVIDENCE_LIMIT
-
         a, b = await self.open(A, B)
         await b.grow(1)
         await self.show(a, b)
@@ -408,6 +406,21 @@ class Limits(Case):
             head = key_log.make_head([b.keys.seeds[0]], B, 0, 1, bytes([number]) * 32, b"v" * 32, int(NOW))
             self.assertEqual(await a.witness.seen(B, head.statement.encode(), b.keys.valid(B), a.ask(B)), FORK)
         self.assertEqual(len(await a.witness.evidence(B)), EVIDENCE_LIMIT)
+
+    async def test_what_is_not_shown_any_more_is_forgotten(self) -> None:
+        a, b, c = await self.open(A, B, C)
+        await self.show(a, b)
+        self.now += 801 * 86400
+        await self.show(a, c)
+        self.assertEqual([each.head.domain for each in await a.witness.all(10)], [C])
+
+    async def test_heads_of_few_epochs_are_kept(self) -> None:
+        a, b = await self.open(A, B)
+        for _ in range(EPOCHS_KEPT + 5):
+            await self.show(a, b)
+            await b.log.begin_epoch(B, await b.log.head(B))
+        ((count,),) = await a.world.store.read(lambda txn: txn.all("SELECT count(*) FROM log_heads"))
+        self.assertEqual(count, EPOCHS_KEPT)
 
     async def test_many_epochs_are_not_read(self) -> None:
         a, b = await self.open(A, B)
