@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID, SignatureAlgorithmOID
 
 from mailx.identity.domain_keys import SKEW
+from mailx.identity.statements import is_domain
 
 T = TypeVar("T", bound=x509.ExtensionType)
 
@@ -257,7 +258,7 @@ def _named(leaf: x509.Certificate) -> str:
     names = _extension(leaf, x509.SubjectAlternativeName)
     if names is None or len(names) != 1 or not isinstance(name := next(iter(names)), x509.DNSName):
         raise Untrusted("the certificate does not name exactly one domain")
-    if name.value != name.value.lower() or "*" in name.value:
+    if not is_domain(name.value):
         raise Untrusted("the certificate does not name exactly one domain")
     return name.value
 

@@ -18,6 +18,7 @@ KIND = "server"
 PATH = "/.well-known/mailx-server"
 DOCUMENT_LIMIT = 131072  # octets
 VALID_SECONDS = 7 * 86400
+_LONGEST = 31 * 86400  # that a document may be valid
 SERVERS_LIMIT = 8
 RECORD_LIMIT = 1024  # characters of a TXT record, its strings joined
 _CAPABILITIES_LIMIT = 32
@@ -99,6 +100,8 @@ class ServerDocument:
             raise Malformed("the key did not sign the document")
         if document.issued > now + SKEW:
             raise Malformed("the document is of the future: compare the clocks of both servers")
+        if document.expires - document.issued > _LONGEST:
+            raise Malformed(f"the document is valid for longer than {_LONGEST // 86400} days")
         if document.expires <= now:
             raise Malformed("the document has expired")
         return document

@@ -20,6 +20,7 @@ SIGNATURE_SIZE = 64
 SIGNATURES_LIMIT = 4  # of one statement: the key it introduces, the one before, the recovery keys
 BODY_LIMIT = 65536  # octets of a canonical body, unless a kind says otherwise
 _PREFIX = b"mailx-1 "
+_DOMAIN_LIMIT = 253  # characters
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
 
@@ -150,9 +151,14 @@ def integer(body: Mapping[str, JSON], name: str, least: int = 0) -> int:
     return value
 
 
+def is_domain(value: str) -> bool:
+    """Whether ``value`` is a domain in lower case and A-labels."""
+    return len(value) <= _DOMAIN_LIMIT and _DOMAIN.match(value) is not None
+
+
 def domain_name(body: Mapping[str, JSON], name: str = "domain") -> str:
     """The member ``name``: a domain in lower case and A-labels; raises Malformed."""
-    value = text(body, name, 253)
-    if not _DOMAIN.match(value):
+    value = text(body, name, _DOMAIN_LIMIT)
+    if not is_domain(value):
         raise Malformed(f"{name} is no domain in lower case and A-labels")
     return value

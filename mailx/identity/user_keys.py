@@ -17,6 +17,7 @@ from mailx.mail.address import Address, AddressError
 KIND = "user-key"
 SERVER, CLIENT = "server", "client"  # holders
 VALID_SECONDS = 365 * 86400
+_LONGEST = 2 * VALID_SECONDS  # that an attestation may be valid
 HISTORY_LIMIT = 64  # attestations of one address that are shown and read at once
 _LIMIT = 2048  # octets of a body
 _SEALING = "x25519:"
@@ -60,7 +61,7 @@ class Attestation:
             _boolean(body.get("revoked")),
             statement,
         )
-        if attestation.holder not in (SERVER, CLIENT) or attestation.valid_until <= attestation.valid_from:
+        if attestation.holder not in (SERVER, CLIENT) or not 0 < attestation.valid_until - attestation.valid_from <= _LONGEST:
             raise Malformed("no such holder, or no such time")
         return attestation
 

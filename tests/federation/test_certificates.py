@@ -179,6 +179,9 @@ class Believing(SynchronousTestCase):
             [x509.DNSName(DOMAIN), x509.DNSName("example.com")],
             [x509.DNSName("*.example.org")],
             [x509.DNSName("EXAMPLE.org")],
+            [x509.DNSName("example.org.")],
+            [x509.DNSName("example.org\n")],
+            [x509.DNSName("")],
             [x509.RFC822Name("me@example.org")],
         ):
             self.forged("exactly one domain", names=names)

@@ -54,6 +54,7 @@ class Documents(SynchronousTestCase):
             (DOCUMENT, K1, NOW, "did not sign"),
             (DOCUMENT, K2, NOW + VALID_SECONDS, "expired"),
             (DOCUMENT, K2, NOW - 301, "future"),
+            (evolve(DOCUMENT, expires=NOW + 400 * 86400), K2, NOW, "longer than"),
             (evolve(DOCUMENT, key=K1.public), K1, NOW, "another key"),
             (evolve(DOCUMENT, recovery=K1.public), K2, NOW, "another key"),
             (evolve(DOCUMENT, history=()), K2, NOW, "keys"),
