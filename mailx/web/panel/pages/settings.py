@@ -72,6 +72,26 @@ GROUPS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
         ("limits.account_hour", "limits.account_day", "limits.domain_hour", "limits.address_minute"),
     ),
     (
+        "federation",
+        "Federation",
+        "How mail is exchanged with other MailX servers. What holds for one of them stands at its page.",
+        (
+            "federation.fallback",
+            "federation.pin_days",
+            "federation.per_minute",
+            "federation.per_hour",
+            "federation.burst",
+            "federation.connections",
+            "federation.gossip",
+        ),
+    ),
+    (
+        "contacts",
+        "First contact",
+        "Where a stranger's first message goes, and lists of blocked senders.",
+        ("contacts.requests", "contacts.list_hours"),
+    ),
+    (
         "alerts",
         "Alerts",
         "What administrators are told without asking.",
@@ -98,6 +118,8 @@ LINKS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "delivery": (("/smtp", "SMTP back end and Test SMTP"),),
     "protocols": (("/mailboxes", "IMAP, IMAPS, POP3 and POP3S"),),
     "callbacks": (("/suppressions", "Suppressed addresses"),),
+    "federation": (("/peers", "Other MailX servers"), ("/domain-keys", "Keys of domains")),
+    "contacts": (("/contacts", "Contacts"), ("/blocklists", "Block lists")),
     "alerts": (("/alerts", "Open alerts"),),
     "observability": (("/queue", "Queue"), ("/deliveries", "Deliveries"), ("/delivery-log", "Delivery log")),
 }
