@@ -119,7 +119,7 @@ LINKS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "protocols": (("/mailboxes", "IMAP, IMAPS, POP3 and POP3S"),),
     "callbacks": (("/suppressions", "Suppressed addresses"),),
     "federation": (("/peers", "Other MailX servers"), ("/domain-keys", "Keys of domains")),
-    "contacts": (("/contacts", "Contacts"), ("/blocklists", "Block lists")),
+    "contacts": (("/accounts", "Accounts, each with its contacts"), ("/blocklists", "Block lists")),
     "alerts": (("/alerts", "Open alerts"),),
     "observability": (("/queue", "Queue"), ("/deliveries", "Deliveries"), ("/delivery-log", "Delivery log")),
 }
