@@ -9,7 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.system.daemon import wait
-from tests.system.federation import federated
+from tests.system.federation import federated, key_of
 from tests.system.neighbours import Neighbours
 from tests.system.server import PATIENCE, Server
 
@@ -83,6 +83,19 @@ class Federated(SynchronousTestCase):
         self.until(one, "INBOX", 1)
         (report,) = one.messages()
         self.assertIn("multipart/report", report["Content-Type"])
+
+    def test_a_new_key_is_announced(self) -> None:
+        """There is no discovery: nothing but the announcement can tell the other of it."""
+        one, two = federated(self, ["a.test", "b.test"])
+        one.submit(two.account, "before")
+        self.until(two, "INBOX", 1)
+        old = key_of(one)
+        one.ctl("key", "rotate", "a.test")
+        new = key_of(one)
+        self.assertNotEqual(old, new)
+        wait(lambda: f"key: {new}" in two.ctl("peer", "show", "a.test"), two.log)
+        one.submit(two.account, "after")
+        self.until(two, "INBOX", 2)
 
     def test_a_rejection(self) -> None:
         one, two = federated(self, ["a.test", "b.test"], {"contacts.requests": '"federation"'})
