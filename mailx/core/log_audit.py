@@ -6,7 +6,7 @@ step finds wrong is a result and no error; only a store that does not answer rai
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred
@@ -22,6 +22,9 @@ from mailx.identity.statements import Statement
 from mailx.identity.vrf import PROOF_SIZE
 from mailx.mail.address import Address, AddressError
 from mailx.mail.log_leaf import DOMAIN_KEY, LEAF_SIZE, RECOVERY_KEY, USER_KEY
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 SIZE_LIMIT = 1_000_000  # entries of a log that is read whole
 OK, NOTE, WRONG = "ok", "note", "wrong"
@@ -128,7 +131,7 @@ class LogAudit:
             subjects = await self._replay(log, head, subjects)
             keys = {*log.keys, *await self._keys_of(log, subjects)}
             for subject in subjects:
-                lines += _lines(log, subject, keys)
+                lines += await self._apart(_lines, log, subject, keys)
             if address is not None and not ours:
                 await self._compare(log, address, lines)
         except _Stop:
@@ -183,26 +186,8 @@ class LogAudit:
     # The steps.
 
     async def _subject(self, log: _Log, kind: str, name: str) -> _Subject:
-        """What the log says at once about a subject: every entry proved by itself."""
-        answer = await log.history(kind, name)
-        head = key_log.read_head(answer.get("head"), log.domain)
-        if not any(head.statement.signed_by(key) for key in log.keys):
-            raise log.stop(f"the head of the log is not signed by a key of {log.domain} that is believed here")
-        proof = answer.get("label")
-        if not isinstance(proof, bytes) or len(proof) != PROOF_SIZE:
-            raise Malformed("no proof of the label")
-        label = key_log.proved_label(head.vrf, kind, name, proof)
-        entries = []
-        for each in _listed(answer.get("entries"), HISTORY_LIMIT):
-            number, octets, path = _listed(each, 3, 3)
-            entry = key_log.read_entry(number, octets)
-            if entry.leaf.label != label:
-                raise Malformed(f"entry {entry.number} is about somebody else")
-            key_log.check_included(entry, key_log.hashes(path), head)
-            entries.append(entry)
-        signed = user_keys.KIND if kind == USER_KEY else domain_keys.KIND
-        statements = [Statement.decode(key_log.plain(each), signed) for each in _listed(answer.get("statements"), HISTORY_LIMIT)]
-        return _Subject(kind, name, label, tuple(entries), tuple(statements))
+        """What the log says at once about a subject."""
+        return await self._apart(_read_subject, log, kind, name, await log.history(kind, name))
 
     async def _head(self, log: _Log, ours: bool) -> Head:
         """The head that the audit is about."""
@@ -236,8 +221,9 @@ class LogAudit:
             raise log.stop(f"the log has more than {SIZE_LIMIT} entries, which is more than is read")
         reader = Reader({each.label: each.kind for each in subjects})
         while reader.size < head.size:
-            leaves = await log.leaves(reader.size, min(LEAVES_LIMIT, head.size - reader.size))
-            if not leaves or not all(isinstance(each, bytes) and len(each) == LEAF_SIZE for each in leaves):
+            came = await log.leaves(reader.size, min(LEAVES_LIMIT, head.size - reader.size))
+            leaves = [each for each in came if isinstance(each, bytes) and len(each) == LEAF_SIZE]
+            if not leaves or len(leaves) < len(came):
                 raise Malformed(f"entry {reader.size} is missing")
             await self._apart(_add, reader, leaves)
         reader.finish(head)
@@ -275,8 +261,9 @@ class LogAudit:
         if found:
             log.say(WRONG, f"{len(found)} times other entries were shown under the same name: mailxctl key evidence {log.domain}")
 
-    def _apart(self, call: Callable[..., None], *args: Any) -> "Deferred[None]":
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), call, *args)
+    def _apart(self, call: Callable[P, T], *args: P.args, **options: P.kwargs) -> "Deferred[T]":
+        """Signatures and hashes of many entries are for a thread."""
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), call, *args, **options)
 
 
 def parse_name(text: str) -> tuple[str, Address | None]:
@@ -287,6 +274,28 @@ def parse_name(text: str) -> tuple[str, Address | None]:
     if not address.domain:
         raise AddressError("an address without a domain")
     return address.domain, address
+
+
+def _read_subject(log: _Log, kind: str, name: str, answer: Mapping[str, Any]) -> _Subject:
+    """What an answer says about a subject, every entry proved by itself. Raises _Stop, Malformed."""
+    head = key_log.read_head(answer.get("head"), log.domain)
+    if not any(head.statement.signed_by(key) for key in log.keys):
+        raise log.stop(f"the head of the log is not signed by a key of {log.domain} that is believed here")
+    proof = answer.get("label")
+    if not isinstance(proof, bytes) or len(proof) != PROOF_SIZE:
+        raise Malformed("no proof of the label")
+    label = key_log.proved_label(head.vrf, kind, name, proof)
+    entries = []
+    for each in _listed(answer.get("entries"), HISTORY_LIMIT):
+        number, octets, path = _listed(each, 3, 3)
+        entry = key_log.read_entry(number, octets)
+        if entry.leaf.label != label:
+            raise Malformed(f"entry {entry.number} is about somebody else")
+        key_log.check_included(entry, key_log.hashes(path), head)
+        entries.append(entry)
+    signed = user_keys.KIND if kind == USER_KEY else domain_keys.KIND
+    statements = [Statement.decode(key_log.plain(each), signed) for each in _listed(answer.get("statements"), HISTORY_LIMIT)]
+    return _Subject(kind, name, label, tuple(entries), tuple(statements))
 
 
 def _add(reader: Reader, leaves: Sequence[bytes]) -> None:
