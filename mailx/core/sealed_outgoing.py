@@ -68,6 +68,8 @@ class SealedOutgoing:
 
     async def parts(self, envelope: Envelope, findings: Findings) -> Sequence[Part]:
         """``envelope``, which leaves, in the forms in which it does. Raises Refused; then nothing was kept."""
+        if envelope.forwarding is not None or (envelope.sender is None and not envelope.origin.ours):
+            return self._readable(envelope, envelope.recipients, NOT_OURS)  # strangers' mail has nobody looked up
         keys, failed = await self._keys(envelope)
         if not keys and not any([self._known(canonical_domain(address.domain)) for address in envelope.recipients]):
             return [Part(envelope)]
