@@ -129,7 +129,7 @@ class Peers:
     # What others ask.
 
     def known(self, domain: str) -> bool:
-        """Whether mail for ``domain`` is meant for federation: it is pinned, or was found and that still holds. Memory only."""
+        """Whether mail for ``domain`` is meant for federation: it is pinned, was found lately, or DNS says so. Memory only."""
         domain = canonical_domain(domain)
         return domain in self._static or self._meant.get(domain, 0) > self._now()
 
@@ -169,7 +169,7 @@ class Peers:
         domain = canonical_domain(domain)
         if self.limits(domain).blocked:
             raise Refused(Reply(550, "5.7.1", "This server does not exchange mail with your domain"), "blocked peer")
-        if self.known(domain):
+        if domain in self._static or (await self._current(domain)).mailx:
             return await self._keys(domain, presented, True)
         # Anybody can connect in the name of any domain: that keeps neither the places nor the rows of domains that mail is sent to.
         if self._strangers >= STRANGERS:
@@ -457,7 +457,7 @@ class Peers:
     def _remember(self, known: Known, cached: bool = True) -> None:
         if cached:
             self._cache.put(known.domain, known)
-        meant = max(known.pinned_until, known.until if known.mailx and not known.absent else 0)
+        meant = max(known.pinned_until, known.until if known.mailx and not known.absent else 0, known.expires if known.evidence else 0)
         if meant > self._now():
             self._meant[known.domain] = meant
         else:
