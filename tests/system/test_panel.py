@@ -74,6 +74,7 @@ def furnish(server: Server, client: Client) -> None:
     server.ctl("alias", "add", "everybody@example.test", "you@example.test")
     server.ctl("dkim", "create", "example.test")
     server.ctl("suppression", "add", "gone@example.net")
+    server.ctl("peer", "set", "peer.example", "--per-minute", "50")
     client.post("/admins", {"name": "bob", "password": "a horse of bob", "again": "a horse of bob"})
     client.post("/keys", {"name": "reader", "scope": ["read"]})
     place = {"name": "Reports", "host": "mail.example.net", "port": "993", "timeout": "5", "verify": "yes"}
