@@ -103,7 +103,8 @@ WEBHOOK_CALLS = Counter("mailx_webhook_calls", "Calls answered by the webhook re
 ADMIN_LOGINS = Counter("mailx_admin_logins", "Logins of administrators.", ["outcome"], registry=REGISTRY)
 API_REQUESTS = Counter("mailx_admin_api_requests", "Requests to the admin API over HTTP.", ["status"], registry=REGISTRY)
 
-# Other MailX servers. outcome of looks: mailx, none, refused, unsure, of keys: found, none, refused, regress, failed; verdict: rotation, recovery, unannounced.
+# Other MailX servers. outcome of looks: mailx, none, refused, unsure; of keys: found, none, refused, regress, failed.
+# verdict: rotation, recovery, unannounced.
 PEER_LOOKS = Counter("mailx_peer_looks", "Times that a MailX server was looked for.", ["outcome"], registry=REGISTRY)
 REMOTE_KEYS = Counter("mailx_remote_keys", "Users elsewhere whose keys were asked for.", ["outcome"], registry=REGISTRY)
 PEER_KEYS = Counter("mailx_peer_keys", "Keys of other domains that changed, by what came of it.", ["verdict"], registry=REGISTRY)
