@@ -25,6 +25,7 @@ REFUSED_WORDS = {
     **{30: b"decache", 31: b"uncache"},
 }
 VOCABULARY = {**WORDS, **REFUSED_WORDS}
+TURN = 2048  # tokens that are read at once: about two milliseconds
 _SMALL = tuple(bytes((number,)) for number in range(128))
 _PIECE = 4096  # octets; smaller pieces of a string are joined at once
 _LARGEST_INT = 2**31 - 1  # beyond it numbers are "long"
@@ -68,6 +69,7 @@ class Reader:
         self._items = 0  # announced so far in this expression
         self._octets = 0  # of this expression, those of strings as soon as they are announced
         self._rest = b""  # the beginning of a token whose end has not come
+        self._later = b""  # what is not looked at yet
         self._parts: list[bytes] = []  # of a string whose end has not come
         self._lacks = 0  # octets of it
         self._complete: Expression = b""
@@ -75,11 +77,18 @@ class Reader:
     @property
     def within(self) -> bool:
         """Whether an expression has begun and its end has not come."""
-        return bool(self._lists or self._lacks or self._rest)
+        return bool(self._lists or self._lacks or self._rest or self._later)
+
+    @property
+    def more(self) -> bool:
+        """Whether there is more to read without more octets: ``feed`` again, at another turn of the reactor."""
+        return bool(self._later)
 
     def feed(self, data: bytes) -> Iterator[tuple[Expression, int]]:
-        """The expressions that are complete with ``data``, each with its size in octets."""
-        if self._lacks:
+        """The expressions that are complete with ``data``, each with its size in octets. At most TURN tokens are read at once."""
+        if self._later:
+            data, self._later = self._later + data, b""
+        elif self._lacks:
             if len(data) < self._lacks:
                 self._lacks -= len(data)
                 self._keep(data)
@@ -104,8 +113,12 @@ class Reader:
 
     def _tokens(self, data: bytes) -> Iterator[tuple[Expression, int]]:
         at, end = 0, len(data)
-        digits = self.limits.digits
+        digits, left = self.limits.digits, TURN
         while at < end:
+            if not left:
+                self._later = data[at:]
+                return
+            left -= 1
             value, shift, begin = 0, 0, at
             octet = data[at]
             while octet < 0x80:

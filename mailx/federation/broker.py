@@ -10,6 +10,7 @@ nothing is decoded; what comes early is kept, and more than EARLY octets of it a
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from twisted.internet import protocol
@@ -23,7 +24,7 @@ from mailx.federation.service import Fields, Plain
 from mailx.mail.printable import printable
 from mailx.mail.reply import Reply
 
-EARLY = 256 * 1024  # octets that may come before the peer is proved: the transport is paused, but one reading may be under way
+EARLY = 256 * 1024  # octets that may come while the transport is paused: one reading may be under way
 VERSION = 6
 _IDENTIFIER = 2**53  # of calls; no connection lives that long
 _WORD = 64  # octets of the name of an object or method
@@ -54,6 +55,9 @@ class Party(Protocol):
     def refused(self, identifier: int, reply: Reply, retry_after: int) -> None:
         """The peer refused our call."""
 
+    def busy(self, go_on: Callable[[], None]) -> None:
+        """More has come than is read at once: ``go_on`` is to be called at another turn, and nothing received until then."""
+
     def violated(self, reason: str) -> None:
         """The peer broke the rules; nothing more is read."""
 
@@ -67,6 +71,7 @@ class Broker(protocol.Protocol):
     def __init__(self, client: bool, party: Party | None = None) -> None:
         self.party = party
         self.octets_read = 0
+        self._busy = False
         self.expressions = 0  # that have come whole
         self._client = client
         self._reader = Reader(FIRST)
@@ -95,8 +100,7 @@ class Broker(protocol.Protocol):
             self.wire.write(_DIALECTS)
         early, self._early, self._early_octets = self._early, [], 0
         for data in early:
-            if not self._ended:
-                self._read(data)
+            self._take(data)
 
     def trust(self, limits: BananaLimits) -> None:
         """The peer has said hello: larger expressions may come."""
@@ -110,13 +114,23 @@ class Broker(protocol.Protocol):
     # What comes
 
     def dataReceived(self, data: bytes) -> None:
+        self.octets_read += len(data)
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
         if self._ended:
             return
-        self.octets_read += len(data)
-        if self._begun:
+        if self._begun and not self._busy:
             self._read(data)
         else:
             self._keep(data)
+
+    def _go_on(self) -> None:
+        """Read what was left."""
+        self._busy = False
+        kept, self._early, self._early_octets = self._early, [], 0
+        if not self._ended:
+            self._read(b"".join(kept))
 
     def _read(self, data: bytes) -> None:
         try:
@@ -127,11 +141,15 @@ class Broker(protocol.Protocol):
                     return
         except Violation as trouble:
             self._violation(str(trouble))
+        else:
+            if self._reader.more:
+                self._busy = True
+                self._party.busy(self._go_on)
 
     def _keep(self, data: bytes) -> None:
         self._early_octets += len(data)
         if self._early_octets > EARLY:
-            self._violation("too much was sent before the certificates were checked")
+            self._violation("too much was sent while nothing is read")
         else:
             self._early.append(data)
 

@@ -244,6 +244,9 @@ class _Parting:
     def refused(self, identifier: int, reply: Reply, retry_after: int) -> None:
         self._give_up()
 
+    def busy(self, go_on: Callable[[], None]) -> None:
+        self._give_up()
+
     def violated(self, reason: str) -> None:
         self._give_up()
 

@@ -101,6 +101,7 @@ class Link:
         self._within: tuple[int, float] | None = None  # which expression of the peer's has not ended, and since when that is known
         self._holds = 0  # reasons not to read
         self._parting: Any = None
+        self._turn: Any = None
         self._watch: Any = reactor.callLater(self._pace, self._look)
 
     # The channel
@@ -270,6 +271,14 @@ class Link:
         self._heard = self._reactor.seconds()
         self._calls.refused(identifier, reply, retry_after)
 
+    def busy(self, go_on: Callable[[], None]) -> None:
+        self.hold_reading()
+        self._turn = self._reactor.callLater(0, self._next_turn, go_on)
+
+    def _next_turn(self, go_on: Callable[[], None]) -> None:
+        go_on()
+        self.resume_reading()
+
     def violated(self, reason: str) -> None:
         self._note(PROTOCOL, reason)
         self.goodbye(Reply(554, "5.5.2", f"Not what is spoken here: {reason}"))
@@ -315,7 +324,7 @@ class Link:
         if self._closed:
             return
         self._closed = True
-        for timer in (self._watch, self._parting):
+        for timer in (self._watch, self._parting, self._turn):
             if timer is not None and timer.active():
                 timer.cancel()
         if self._greeted:

@@ -327,6 +327,9 @@ class _TurnedAway:
     def refused(self, identifier: int, reply: Reply, retry_after: int) -> None:
         self._arrival.abort()
 
+    def busy(self, go_on: Callable[[], None]) -> None:
+        self._arrival.abort()
+
     def violated(self, reason: str) -> None:
         self._arrival.abort()
 

@@ -9,6 +9,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from attrs import frozen
@@ -23,6 +24,7 @@ from mailx.federation.load import Load
 from mailx.federation.service import Service
 
 LIMITS = LinkLimits()
+RECORD = 16384  # octets that arrive at once, as with TLS
 CALLING_KEY, ANSWERING_KEY = b"c" * 32, b"a" * 32
 
 
@@ -85,7 +87,8 @@ class Transport:
             return
         self.wire.octets[self.end] += len(data)
         other = self.wire.ends[1 - self.end]
-        self.wire.put(lambda: self._arrive(other, data))
+        for at in range(0, len(data), RECORD):
+            self.wire.put(partial(self._arrive, other, data[at : at + RECORD]))
 
     def writeSequence(self, pieces: Iterable[bytes]) -> None:
         self.write(b"".join(pieces))

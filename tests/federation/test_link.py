@@ -229,6 +229,31 @@ class Ends(TestCase):
         self.assertEqual(sorted(self.ended), ["answering", "calling"])
 
 
+class Slices(TestCase):
+    """What is cheap to send and dear to read is read in turns."""
+
+    async def test_many_small_tokens(self) -> None:
+        echo, clock = Echo(), Clock()
+        pair = await channels([echo], reactor=clock)
+        said = {"a": [[] for _ in range(3000)]}
+        calls = [Deferred.fromCoroutine(pair.calling.call("echo", "echo", said)) for _ in range(3)]
+        for call in calls:
+            self.assertNoResult(call)
+        clock.advance(0)
+        for call in calls:
+            self.assertEqual(self.successResultOf(call), said)
+        self.assertEqual(await pair.calling.call("echo", "echo", {}), {})
+
+    async def test_an_end_in_between(self) -> None:
+        clock = Clock()
+        pair = await channels([Echo()], reactor=clock)
+        call = Deferred.fromCoroutine(pair.calling.call("echo", "echo", {"a": [[] for _ in range(3000)]}))
+        self.assertNoResult(call)
+        pair.wire.cut()
+        self.failureResultOf(call, ChannelLost)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+
 class Loads(TestCase):
     """What calls under way may hold in memory."""
 
