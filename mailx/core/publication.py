@@ -3,7 +3,7 @@
 A document is signed when it is asked for and kept for a day, or until something in it changes.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import evolve
 
@@ -11,7 +11,7 @@ from mailx.core.settings import Settings
 from mailx.identity import vrf
 from mailx.identity.documents import VALID_SECONDS, ServerDocument, Servers, record_text
 from mailx.identity.domain_keys import HISTORY_LIMIT, DomainKey
-from mailx.identity.encoding import JSON, b64
+from mailx.identity.encoding import b64
 from mailx.identity.statements import Signer, Statement
 
 AGAIN_SECONDS = 86400  # well before its end, so that copies kept elsewhere stay good
@@ -24,11 +24,6 @@ class Publication:
         self._settings = settings
         self._capabilities = frozenset(capabilities)
         self._signed: dict[str, tuple[ServerDocument, Statement]] = {}
-        self._log: Callable[[str], Mapping[str, JSON]] = lambda domain: {}
-
-    def log_with(self, call: Callable[[str], Mapping[str, JSON]]) -> None:
-        """``call(domain)`` gives more about the key log of the domain, besides the key of its labels."""
-        self._log = call
 
     @property
     def servers(self) -> Servers:
@@ -53,7 +48,7 @@ class Publication:
             self._settings.current.federation.message_size,
             now,
             now + VALID_SECONDS,
-            {"vrf": b64(vrf.public(log_secret)), **self._log(domain)} if log_secret else None,
+            {"vrf": b64(vrf.public(log_secret))} if log_secret else None,
         )
         held = self._signed.get(domain)
         if held is not None and held[0].issued <= now < held[0].issued + AGAIN_SECONDS:

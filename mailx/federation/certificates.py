@@ -69,11 +69,6 @@ class Issued:
     renew: float
     expires: float
 
-    @property
-    def pem(self) -> bytes:
-        """The chain as PEM."""
-        return b"".join(x509.load_der_x509_certificate(each).public_bytes(Encoding.PEM) for each in self.chain)
-
 
 @frozen
 class Claim:
