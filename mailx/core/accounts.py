@@ -330,10 +330,7 @@ class Accounts:
         return User(id, wanted, role, ACTIVE, self._settings.quota if quota is None else quota, 0, login.guid)
 
     async def set_password(self, address: str | Address, password: str) -> None:
-        """Replace the password. Sessions, remembered logins and throttling of the old one end.
-
-        That of an account sealed here opens its mail: only ``SealedAccounts.set_password`` can replace it.
-        """
+        """Replace the password; sessions and throttling of the old one end. Of a sealed account only ``SealedAccounts`` does it."""
         user = (await self.find(address)).user
         if user.sealed == SERVER:
             raise DirectoryError("in_use", f"the mail of {user.address} is sealed under its password", LOST_WITHOUT)
