@@ -9,6 +9,7 @@ from resource import getpagesize
 from time import time
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
+from cryptography.x509 import load_der_x509_certificate
 from nacl.signing import SigningKey
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -54,7 +55,7 @@ class Attacks(SynchronousTestCase):
         if issued is not None:
             private = load_der_private_key(issued.private, None).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             file = Path(self.mktemp())
-            file.write_bytes(private + issued.pem)
+            file.write_bytes(private + b"".join(load_der_x509_certificate(each).public_bytes(Encoding.PEM) for each in issued.chain))
             context.load_cert_chain(file)
         return context
 
