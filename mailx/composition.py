@@ -105,6 +105,7 @@ async def open_post(ground: Ground, progress: Progress, reactor: Any, parts: Asy
         reactor,
         local=accounts.local,
         progress=progress,
+        step=identity.spans.step,
     )
     parts.push_async_callback(queue.stop)
     rerouting = Rerouting(queue, couriers, store, cipher, config, reactor)

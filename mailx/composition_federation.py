@@ -293,7 +293,6 @@ def _peer_server(
         former=identity.domain_keys.former,
         hosts=hosts,
         counting=identity.counting,
-        accepting=identity.spans.accepting,
     )
     parts.callback(delivery.stop)
     methods = LogMethods(key_log=identity.key_log, gossip=identity.gossip).methods

@@ -312,6 +312,7 @@ class MailX(MultiService):
             outgoing=seals.outgoing,
             arrivals=seals.arrivals,
             keyring=ground.owners.keyring,
+            accepting=ground.identity.spans.accepting,
         )
 
     def _failed(self, failure: Failure) -> None:

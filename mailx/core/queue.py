@@ -31,6 +31,7 @@ from mailx.core.routes import HERE, Routes, Way, lane_of
 from mailx.core.sending import Sending
 from mailx.core.settling import Accept, IReports, Settling
 from mailx.core.shipments import RECIPIENTS, Shipment, Waiter, wait
+from mailx.core.spans import Step, untraced
 from mailx.core.timeline import Timeline
 from mailx.core.timetable import Timetable
 from mailx.core.turns import Turns
@@ -83,10 +84,11 @@ class Queue:
         now: Callable[[], float] = time.time,
         local: Callable[[str], bool] = lambda domain: False,
         progress: Progress | None = None,
+        step: Step = untraced,
     ) -> None:
         """``couriers`` by the name of their relay, "" carries directly; ``now`` is the time of day, ``local`` knows our domains.
 
-        ``progress`` hears what becomes of each recipient.
+        ``progress`` hears what becomes of each recipient; ``step`` is :meth:`mailx.core.spans.Spans.step`.
         """
         self._home = Homecoming(blobs, partial(deferToThreadPool, reactor, reactor.getThreadPool()))
         self._routes = routes
@@ -108,7 +110,7 @@ class Queue:
         loading, ending = Loading(store, cipher, blobs, reactor), settings.shutdown_seconds
         carriers = {**couriers, HERE: self._home}
         self._sending = Sending(
-            store, loading, carriers, routes, parcels, self._key, lanes, settling, timetable, reactor, self._node, now, ending, local
+            store, loading, carriers, routes, parcels, self._key, lanes, settling, timetable, reactor, self._node, now, ending, local, step
         )
         self._budget = Budget(_MESSAGES, _OCTETS)
         self._running = False

@@ -33,6 +33,7 @@ from mailx.core.progress import Progress
 from mailx.core.receivers import UNKNOWN, Reached, Receivers
 from mailx.core.router import Router
 from mailx.core.sealing import Sealed, Sealing
+from mailx.core.spans import Span, Step, untraced
 from mailx.core.srs import SRS
 from mailx.core.storing import Storing, prepared
 from mailx.core.timeline import Timeline
@@ -93,12 +94,14 @@ class Reception:
         outgoing: Parts | None = None,
         arrivals: Owns | None = None,
         keyring: Keyring | None = None,
+        accepting: Step = untraced,
     ) -> None:
         """Sizes are in octets, see the settings of store and accounts; ``hostname`` makes missing Message-IDs.
 
         Without a ``queue`` no mail leaves; without ``srs`` forwarded mail keeps its sender. ``tracing`` turns on the
         debug lines of every quota check and update. ``progress`` hears what mailboxes took. ``first_contact`` chooses mailboxes,
         ``outgoing`` and ``arrivals`` seal what leaves and what arrives; ``keyring`` has the keys of owners who are here.
+        ``accepting`` is :meth:`mailx.core.spans.Spans.accepting`.
         """
         self._store = store
         self._cipher = cipher
@@ -108,7 +111,7 @@ class Reception:
         self._receivers = Receivers(Router(directory, srs), at_rcpt, queue is not None, reactor)
         self._queue = queue
         self._srs = srs
-        self._places, self._parts, self._owns = first_contact, outgoing, arrivals
+        self._places, self._parts, self._owns, self._accepting = first_contact, outgoing, arrivals, accepting
         self._bounces: Bounces | None = None
         self._waits: Callable[[int], None] = lambda account: None
         self._reactor = reactor
@@ -178,6 +181,7 @@ class Reception:
         settling: Settlement | None = None,
         call: Posted | None = None,
         transfer: Transfer | None = None,
+        parent: str = "",
     ) -> Mapping[Address, Reply]:
         """Store the message for every recipient; the reply for each. Returns after COMMIT and fsync.
 
@@ -186,14 +190,31 @@ class Reception:
         an account that became full meanwhile is still served beside one that is not.
         Refused by policies, Unavailable and a full disk are raised in either case. ``settling`` is written in the same transaction, if the
         message is; so is the record of ``call``, unless it repeats an earlier one: then nothing is stored, and ``call.entered`` is that.
-        So are the records of ``transfer``; Met is raised, and nothing stored, if a recipient has one already.
+        So are the records of ``transfer``; Met is raised, and nothing stored, if a recipient has one already. ``parent`` is the
+        traceparent of the server that brings the message.
         """
+        origin = envelope.origin
+        with self._accepting(envelope.id, parent, protocol=origin.protocol, size=envelope.message.size) as span:
+            if origin.domain:
+                span.note(peer=origin.domain)
+            return await self._accept(envelope, each, settling, call, transfer, span)
+
+    async def _accept(
+        self,
+        envelope: Envelope,
+        each: bool,
+        settling: Settlement | None,
+        call: Posted | None,
+        transfer: Transfer | None,
+        span: Span,
+    ) -> Mapping[Address, Reply]:
         started = self._reactor.seconds()
         findings, forms = Findings(), Forms([Form(envelope.message)])
         try:
             await self._gathering.turn()
             await self._check(envelope, findings)
             reached = await self._receivers.of(envelope)
+            span.note(here=len(reached.users), elsewhere=len(reached.onward))
             if reached.refused and not each:
                 raise Refused(CHANGED if reached.recipients else next(iter(reached.refused.values())))
             if not reached.recipients:

@@ -7,7 +7,7 @@ not open is held for somebody to look at. What would leave another way by now, f
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from math import inf
 from random import random
@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailx.core import metrics
+from mailx.core.attempting import tried
 from mailx.core.bounces import Report
 from mailx.core.courier import Attempt, ICourier
 from mailx.core.lanes import Health, Lane, Lanes, Slot
@@ -27,6 +28,7 @@ from mailx.core.parcels import Parcels, Past
 from mailx.core.routes import HERE, Routes, Way
 from mailx.core.settling import Settling
 from mailx.core.shipments import BROKEN, INTERRUPTED, RECIPIENTS, SPARED, UNSAID, Shipment, Waiter, limited_for, wait
+from mailx.core.spans import Step, untraced
 from mailx.core.timetable import ROUND, Timetable
 from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope
@@ -70,6 +72,7 @@ class Sending:
         now: Callable[[], float],
         shutdown: float,
         local: Callable[[str], bool],
+        step: Step = untraced,
     ) -> None:
         """``key`` hashes a lane's name; ``local`` knows our domains.
 
@@ -81,7 +84,7 @@ class Sending:
         self._routes = routes
         self._parcels = parcels
         self._key = key
-        self._local = local
+        self._local, self._step = local, step
         self._lanes = lanes
         self._settling = settling
         self._timetable = timetable
@@ -320,7 +323,7 @@ class Sending:
         """What the courier brings; None: it was broken off by the end of the server, and nobody knows."""
         envelope = evolve(shipment.envelope, recipients=tuple(recipients), wishes=shipment.wishes, dispatch=shipment.guid)
         trying: Deferred[Mapping[Address, Attempt]] = Deferred.fromCoroutine(
-            _awaited(courier.deliver(envelope, recipients, shipment.way.destination))
+            tried(self._step, shipment, courier.deliver(envelope, recipients, shipment.way.destination))
         )
         self._trying[id(slot)] = trying
         try:
@@ -485,7 +488,3 @@ class Sending:
     def _leave_behind(self) -> None:
         log.error("Attempts that were broken off have not ended; they are left behind", event="queue.left_behind", count=self._busy)
         self._tell_none()
-
-
-async def _awaited(answer: Awaitable[Mapping[Address, Attempt]]) -> Mapping[Address, Attempt]:
-    return await answer

@@ -2,14 +2,16 @@
 
 The trace of a message follows from its envelope's id, so nothing is kept of it while the message waits in the queue: accepting it is
 the root, each attempt to pass it on a child. Another MailX server hears by a ``traceparent`` (W3C Trace Context) which trace the
-message belongs to. Spans hold ids, times, sizes, states and domains; never an address or a word of a message. They are posted by a
-thread of the exporter's own; what it cannot post is dropped, and mail never waits for it.
+message belongs to; which of its messages belong to other servers' traces it remembers for the last ones only, in memory. Spans hold
+ids, times, sizes, states and domains; never an address or a word of a message. They are posted by a thread of the exporter's own;
+what it cannot post is dropped, and mail never waits for it.
 """
 
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -20,6 +22,7 @@ from twisted.logger import Logger
 
 from mailx import __version__
 from mailx.config_federation import Traces
+from mailx.mail.reply import Refused
 
 log = Logger()
 
@@ -27,6 +30,7 @@ _PARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\Z")
 _SAMPLED = 1
 _POST_SECONDS = 2.0  # that one posting may take, with what is tried again
 _FLUSH_SECONDS = 2.0  # that spans have to leave when the server stops
+_JOINED = 10000  # messages of other servers' traces that are remembered, for those that are passed on
 
 
 class Unusable(Exception):
@@ -57,7 +61,14 @@ class _Untraced:
         pass
 
 
+Step = Callable[..., AbstractContextManager[Span]]  # Spans.step; Spans.accepting
 UNTRACED: Span = _Untraced()
+_NOTHING: AbstractContextManager[Span] = nullcontext(UNTRACED)
+
+
+def untraced(*args: object, **facts: object) -> AbstractContextManager[Span]:
+    """Stands for a step where nothing is traced."""
+    return _NOTHING
 
 
 @frozen
@@ -82,10 +93,11 @@ class Spans:
     """Makes spans and has them posted; without ``settings.endpoint`` it does nothing, at no cost."""
 
     def __init__(self, settings: Traces, hostname: str, exporter: Any = None) -> None:
-        """``exporter`` takes the spans in place of the endpoint's. Raises Unusable when the libraries are not installed."""
+        """``exporter`` takes the spans in place of the endpoint's. Raises Unusable, such as when the libraries are not installed."""
         self._percent = settings.percent
         self._tracer: Any = None
         self._provider: Any = None
+        self._joined: OrderedDict[str, int] = OrderedDict()  # envelope to trace
         if settings.endpoint or exporter is not None:
             self._open(settings.endpoint, hostname, exporter)
 
@@ -99,15 +111,17 @@ class Spans:
                 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
                 exporter = OTLPSpanExporter(endpoint=endpoint, timeout=_POST_SECONDS)
+            who = Resource.create({"service.name": "mailx", "service.version": __version__, "host.name": hostname})
+            ids: Any = _Ids()
+            self._provider = TracerProvider(resource=who, id_generator=ids, shutdown_on_exit=False)
+            self._provider.add_span_processor(BatchSpanProcessor(exporter))
         except ImportError as error:
+            missing = error.name or "opentelemetry"
             raise Unusable(
-                f"[traces] traces.endpoint = {endpoint!r}: {error.name or 'opentelemetry'} is not installed: "
-                "install mailx[traces], or leave the setting empty"
+                f"[traces] endpoint is set, but {missing} is not installed: install mailx[traces], or empty the setting"
             ) from None
-        who = Resource.create({"service.name": "mailx", "service.version": __version__, "host.name": hostname})
-        ids: Any = _Ids()
-        self._provider = TracerProvider(resource=who, id_generator=ids, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        except Exception as error:  # the library also reads variables of the environment, OTEL_...
+            raise Unusable(f"[traces] spans cannot be posted; look at endpoint and at variables OTEL_...: {error}") from None
         self._tracer = self._provider.get_tracer("mailx")
         library = logging.getLogger("opentelemetry")
         if not any(isinstance(each, _Told) for each in library.handlers):
@@ -120,29 +134,43 @@ class Spans:
         if provider is not None:
             await deferToThread(_close, provider)
 
-    @contextmanager
-    def accepting(self, id: str, parent: str = "", **facts: str | int | float | bool) -> Iterator[Span]:
+    def accepting(self, id: str, parent: str = "", **facts: str | int | float | bool) -> AbstractContextManager[Span]:
         """The message of envelope ``id`` is being accepted; ``parent`` is the traceparent of the server that brings it."""
+        if self._tracer is None:
+            return _NOTHING
+        if (under := _under_way.get()) is not None and under.id == id:  # its domain has become one of ours, and an attempt brings it home
+            return self.step("accept", id, **facts)
         found = _PARENT.match(parent)
-        if self._tracer is None or not (int(found[3], 16) & _SAMPLED if found else self._chosen(id)):
-            yield UNTRACED
-            return
-        own = _Wanted(_trace_of(id), _root_of(id))
-        with self._span("accept", own, None if found is None else (int(found[1], 16), int(found[2], 16)), facts) as span:
-            yield span
+        if found is not None and int(found[1], 16) and int(found[2], 16):
+            if not int(found[3], 16) & _SAMPLED:
+                return _NOTHING
+            trace, above = int(found[1], 16), int(found[2], 16)
+            self._joined[id] = trace
+            if len(self._joined) > _JOINED:
+                self._joined.popitem(last=False)
+            return self._span("accept", id, _Wanted(trace, _root_of(id)), (trace, above), facts)
+        if not self._chosen(id):
+            return _NOTHING
+        return self._span("accept", id, _Wanted(_trace_of(id), _root_of(id)), None, facts)
 
-    @contextmanager
-    def step(self, name: str, id: str, **facts: str | int | float | bool) -> Iterator[Span]:
-        """A later step of the message of envelope ``id``: an attempt to pass it on."""
-        if self._tracer is None or not self._chosen(id):
-            yield UNTRACED
-            return
-        with self._span(name, None, (_trace_of(id), _root_of(id)), facts) as span:
-            yield span
+    def step(self, name: str, id: str, **facts: str | int | float | bool) -> AbstractContextManager[Span]:
+        """A later step of the message of envelope ``id``: a part of the step that is under way, else a child of its acceptance."""
+        if self._tracer is None:
+            return _NOTHING
+        under, joined = _under_way.get(), self._joined.get(id)
+        if joined is None and not self._chosen(id):
+            return _NOTHING
+        parent = (joined or _trace_of(id), _root_of(id)) if under is None or under.id != id else (under.trace, under.span)
+        return self._span(name, id, None, parent, facts)
 
     @contextmanager
     def _span(
-        self, name: str, own: "_Wanted | None", parent: tuple[int, int] | None, facts: dict[str, str | int | float | bool]
+        self,
+        name: str,
+        id: str,
+        own: "_Wanted | None",
+        parent: tuple[int, int] | None,
+        facts: dict[str, str | int | float | bool],
     ) -> Iterator[Span]:
         from opentelemetry.context import Context
         from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, set_span_in_context
@@ -157,13 +185,18 @@ class Spans:
         finally:
             _wanted.reset(token)
         traced = _Traced(span)
-        traced.note(**facts)
+        traced.note(message_id=id, **facts)
+        before = _under_way.get()
+        if own is None:
+            made = span.get_span_context()
+            _under_way.set(_UnderWay(id, made.trace_id, made.span_id))
         try:
             yield traced
         except BaseException as error:
-            traced.fail(type(error).__name__)
+            traced.fail(str(error.reply.code) if isinstance(error, Refused) else type(error).__name__)
             raise
         finally:
+            _under_way.set(before)
             span.end()
 
     def _chosen(self, id: str) -> bool:
@@ -179,7 +212,17 @@ class _Wanted:
     span: int
 
 
+@frozen
+class _UnderWay:
+    """The step that runs, of the message of envelope ``id``."""
+
+    id: str
+    trace: int
+    span: int
+
+
 _wanted: ContextVar[_Wanted | None] = ContextVar("mailx_span", default=None)
+_under_way: ContextVar[_UnderWay | None] = ContextVar("mailx_step", default=None)
 
 
 def _close(provider: Any) -> None:

@@ -6,7 +6,6 @@ another way. A transfer whose answer is lost is asked after over another channel
 """
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
 from time import time
 from typing import Any, Protocol
@@ -20,7 +19,7 @@ from mailx.core.choosing import Carried
 from mailx.core.courier import FEDERATED, SEALED, Attempt
 from mailx.core.metrics import FEDERATION_MESSAGES
 from mailx.core.peer import Peer
-from mailx.core.spans import UNTRACED, Span
+from mailx.core.spans import Step, untraced
 from mailx.core.transfers import Transfers
 from mailx.federation import proof
 from mailx.federation.channel import Channel, ChannelFailure, PeerRefused, Unreachable
@@ -82,7 +81,7 @@ class PeerCourier:
         hostname: str,
         former: Callable[[str], Sequence[Signer]] = lambda domain: (),
         counting: Counts | None = None,
-        step: Callable[..., AbstractContextManager[Span]] = lambda *args, **facts: nullcontext(UNTRACED),
+        step: Step = untraced,
         now: Callable[[], float] = time,
     ) -> None:
         """``local`` knows our domains, ``domains`` lists them; ``signer`` gives the key of one,

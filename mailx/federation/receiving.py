@@ -7,7 +7,6 @@ acknowledgement. Failure is Refused with the reply for the peer; whoever proves 
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from hashlib import sha256
 from time import time
@@ -48,7 +47,6 @@ CLOCKS = 86400  # seconds that the clocks of two servers may differ, far less th
 _IN_THREAD = 16384  # octets of header fields that are looked through in a thread
 
 Hosts = Callable[[str], Awaitable[Collection[str]]]  # the names of a domain's servers
-Spanned = Callable[..., AbstractContextManager[Any]]  # mailx.core.spans.Spans.accepting
 
 
 class Admission(Protocol):
@@ -96,7 +94,6 @@ class Delivery:
         former: Callable[[str], Sequence[Signer]] = lambda domain: (),
         counting: Counts | None = None,
         hosts: Hosts | None = None,
-        accepting: Spanned = lambda *args, **facts: nullcontext(),
         now: Callable[[], float] = time,
     ) -> None:
         """``signer`` gives the key of a domain of ours, ``former`` those before that are good still; ``port`` is where peers come
@@ -104,7 +101,7 @@ class Delivery:
         """
         self._reception, self._transfers, self._signer, self._trust, self._reactor = reception, transfers, signer, trust, reactor
         self._hostname, self._settings, self._port, self._admission, self._hosts = hostname, settings, port, admission, hosts
-        self._counting, self._accepting, self._now, self._former = counting, accepting, now, former
+        self._counting, self._now, self._former = counting, now, former
         self._threads: Threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         self._uploads = Uploads(reactor)
         self._turns: dict[Key, _Turn] = {}
@@ -335,8 +332,7 @@ class Delivery:
     ) -> Mapping[Address, Reply]:
         wishes = {recipient: manifest.wishes[recipient] for recipient in recipients if recipient in manifest.wishes}
         envelope = Envelope(id, manifest.sender, tuple(recipients), message, origin, demands=manifest.demands, wishes=wishes)
-        with self._accepting(id, manifest.trace, peer=origin.domain, size=manifest.size):
-            return await self._reception.accept(envelope, each=True, transfer=transfer)
+        return await self._reception.accept(envelope, each=True, transfer=transfer, parent=manifest.trace)
 
     def _answer(self, channel: Channel, id: bytes, replies: Mapping[Address, Reply], taken: Mapping[Address, Taken]) -> Fields:
         if not taken:

@@ -1,15 +1,18 @@
 """Spans: which trace a step belongs to, and what is posted of it."""
 
 import socket
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
+from unittest.mock import patch
 
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from twisted.trial.unittest import TestCase
 
 from mailx.config_federation import Traces
-from mailx.core.spans import UNTRACED, Spans
+from mailx.core.spans import UNTRACED, Spans, Unusable
+from mailx.mail.reply import Refused, Reply
 
 
 class Trace(TestCase):
@@ -34,7 +37,7 @@ class Trace(TestCase):
         self.assertIsNone(accepted.parent)
         self.assertEqual(transfer.parent.span_id, accepted.context.span_id)
         self.assertEqual(received.parent.span_id, transfer.context.span_id)
-        self.assertEqual(dict(accepted.attributes), {"mailx.size": 12})
+        self.assertEqual(dict(accepted.attributes), {"mailx.message_id": "0123456789abcdef", "mailx.size": 12})
 
     async def test_messages_have_traces_of_their_own(self) -> None:
         exporter = InMemorySpanExporter()
@@ -54,14 +57,71 @@ class Trace(TestCase):
         self.assertEqual(span.status.description, "ValueError")
         self.assertNotIn("secret", span.to_json())
 
+    async def test_a_refusal_is_marked_by_its_code(self) -> None:
+        exporter = InMemorySpanExporter()
+        spans = Spans(Traces(), "a.test", exporter)
+        with self.assertRaises(Refused), spans.accepting("1" * 16):
+            raise Refused(Reply(550, "5.1.1", "No such user: ada@example.org"))
+        span = (await self.finished(spans, exporter))["mailx.accept"]
+        self.assertEqual(span.status.description, "550")
+        self.assertNotIn("ada", span.to_json())
+
+    async def test_a_step_within_a_step(self) -> None:
+        exporter = InMemorySpanExporter()
+        spans = Spans(Traces(), "a.test", exporter)
+        with spans.step("attempt", "1" * 16), spans.step("federate", "1" * 16):
+            pass
+        with spans.step("attempt", "2" * 16), spans.accepting("2" * 16):  # mail that comes home
+            pass
+        await spans.stop()
+        found: dict[str, dict[str, Any]] = {}
+        for span in exporter.get_finished_spans():
+            found.setdefault(str(span.attributes["mailx.message_id"]), {})[span.name] = span
+        one, other = found["1" * 16], found["2" * 16]
+        self.assertEqual(one["mailx.federate"].parent.span_id, one["mailx.attempt"].context.span_id)
+        self.assertEqual(other["mailx.accept"].parent.span_id, other["mailx.attempt"].context.span_id)
+        self.assertEqual(len({span.context.span_id for each in found.values() for span in each.values()}), 4)
+
+    async def test_what_is_passed_on_stays_in_the_trace_that_it_came_with(self) -> None:
+        exporter = InMemorySpanExporter()
+        spans = Spans(Traces(percent=0), "b.test", exporter)
+        trace = "0af7651916cd43dd8448eb211c80319c"
+        with spans.accepting("1" * 16, f"00-{trace}-b7ad6b7169203331-01"):
+            pass
+        with spans.step("attempt", "1" * 16):
+            pass
+        found = await self.finished(spans, exporter)
+        self.assertEqual({f"{span.context.trace_id:032x}" for span in found.values()}, {trace})
+        self.assertEqual(found["mailx.attempt"].parent.span_id, found["mailx.accept"].context.span_id)
+
+    async def test_who_does_not_want_it_traced(self) -> None:
+        exporter = InMemorySpanExporter()
+        spans = Spans(Traces(), "b.test", exporter)
+        with spans.accepting("1" * 16, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00") as span:
+            self.assertIs(span, UNTRACED)
+        self.assertEqual(await self.finished(spans, exporter), {})
+
     async def test_what_claims_to_be_a_parent_and_is_none_is_ignored(self) -> None:
         exporter = InMemorySpanExporter()
         spans = Spans(Traces(), "a.test", exporter)
-        for parent in ("00-zz-1-01", "00-" + "0" * 600, "\r\n", "01-" + "1" * 32 + "-" + "1" * 16 + "-01"):
+        for parent in (
+            "00-" + "0" * 32 + "-" + "1" * 16 + "-01",
+            "00-" + "1" * 32 + "-" + "0" * 16 + "-01",
+            "00-zz-1-01",
+            "00-" + "0" * 600,
+            "\r\n",
+            "01-" + "1" * 32 + "-" + "1" * 16 + "-01",
+        ):
             with spans.accepting("1" * 16, parent):
                 pass
         await spans.stop()
         self.assertTrue(all(span.parent is None for span in exporter.get_finished_spans()))
+
+    def test_what_cannot_be_used_is_said(self) -> None:
+        with patch.dict(sys.modules, {"opentelemetry.exporter.otlp.proto.http.trace_exporter": None}):
+            error = self.assertRaises(Unusable, Spans, Traces(endpoint="http://ada:secret@127.0.0.1/"), "a.test")
+        self.assertIn("install mailx[traces]", str(error))
+        self.assertNotIn("secret", str(error))
 
     def test_nothing_is_traced_without_an_endpoint(self) -> None:
         with Spans(Traces(), "a.test").accepting("1" * 16) as span:
