@@ -201,7 +201,7 @@ class MailX(MultiService):
             task.start()
             parts.callback(task.stop)
 
-        records = Records(settings, post.signing, resolver, tls.certificate_for)
+        records = Records(settings, post.signing, resolver, tls.certificate_for, identity.domain_keys.record)
         administration = administer(ground, indexer, post, records, people, after, acquaintance, reactor)
         house = House(settings, store, cipher, accounts, reception, templates, alerts, records, tls, administration)
         self._open_edges(
