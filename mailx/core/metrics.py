@@ -103,18 +103,29 @@ WEBHOOK_CALLS = Counter("mailx_webhook_calls", "Calls answered by the webhook re
 ADMIN_LOGINS = Counter("mailx_admin_logins", "Logins of administrators.", ["outcome"], registry=REGISTRY)
 API_REQUESTS = Counter("mailx_admin_api_requests", "Requests to the admin API over HTTP.", ["status"], registry=REGISTRY)
 
-# Other MailX servers. outcome of looks: mailx, none, refused, unsure; of keys: found, none, refused, regress, failed.
-# verdict: rotation, recovery, unannounced.
+# Other MailX servers. source: static, found. outcome of looks: mailx, none, refused, unsure; of keys: found, none, refused, regress,
+# failed. verdict: rotation, recovery, unannounced.
 PEER_LOOKS = Counter("mailx_peer_looks", "Times that a MailX server was looked for.", ["outcome"], registry=REGISTRY)
 REMOTE_KEYS = Counter("mailx_remote_keys", "Users elsewhere whose keys were asked for.", ["outcome"], registry=REGISTRY)
+PEERS = Gauge("mailx_peers", "Domains whose mail is meant for federation, as far as memory knows.", ["source"], registry=REGISTRY)
 PEER_KEYS = Counter("mailx_peer_keys", "Keys of other domains that changed, by what came of it.", ["verdict"], registry=REGISTRY)
 
-# Federation. reason: tls, certificate, domain, blocked, limit, protocol, stalled, version; direction: in, out.
+# Federation. reason: tls, certificate, domain, blocked, limit, protocol, stalled, version, transfer; of no channel: unreached, unproved;
+# direction: in, out. Seconds: out from the first word about a message to the answer, in from the whole message to the answer.
 FEDERATION_REFUSED = Counter("mailx_federation_refused", "Peers refused, and refusals by peers.", ["reason"], registry=REGISTRY)
 FEDERATION_CHANNELS = Counter("mailx_federation_channels", "Channels opened.", ["direction"], registry=REGISTRY)
 FEDERATION_OPEN = Gauge("mailx_federation_channels_open", "Channels open now.", ["direction"], registry=REGISTRY)
 FEDERATION_MESSAGES = Counter(  # outcome: taken, repeated, refused, unproved, limited; failed, uncertain (out)
     "mailx_federation_messages", "Messages from and to other MailX servers.", ["direction", "outcome"], registry=REGISTRY
+)
+FEDERATION_NO_CHANNEL = Counter(
+    "mailx_federation_no_channel", "Times that no server of a domain could be used.", ["reason"], registry=REGISTRY
+)
+FEDERATION_SECONDS = Histogram(
+    "mailx_federation_seconds", "Time that a transfer took to its answer.", ["direction"], buckets=_SECONDS, registry=REGISTRY
+)
+FEDERATION_MESSAGE_OCTETS = Counter(
+    "mailx_federation_message_octets", "Octets of messages that were taken.", ["direction"], registry=REGISTRY
 )
 FEDERATION_OCTETS = Gauge("mailx_federation_calls_octets", "Octets of calls of peers that are not answered yet.", registry=REGISTRY)
 

@@ -20,7 +20,7 @@ from mailx.core import peer_keys, peer_looks
 from mailx.core.alerts import PEER_KEY, Alerts
 from mailx.core.cache import Cache
 from mailx.core.content import Threads
-from mailx.core.metrics import PEER_KEYS, PEER_LOOKS
+from mailx.core.metrics import PEER_KEYS, PEER_LOOKS, PEERS
 from mailx.core.peer import MAILX, NEVER, NONE, REFUSED, STATIC, Discoverer, Found, Known, Peer, PeerSettings, Step, Undecided
 from mailx.core.peer_book import PeerBook
 from mailx.core.settings import Settings
@@ -109,6 +109,8 @@ class Peers:
         self._own = await self._book.settings()
         for known in await self._book.all():
             self._remember(known, cached=False)
+        PEERS.labels("static").set_function(lambda: len(self._static))
+        PEERS.labels("found").set_function(lambda: len(self._meant))
         self._refreshing.start(REFRESH, now=False).addErrback(
             lambda failure: log.failure("What is known of peers is no longer kept current", failure, event="peer.failed")
         )

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from mailx.core.choosing import Carried
 from mailx.core.courier import FEDERATED, SEALED, Attempt
-from mailx.core.metrics import FEDERATION_MESSAGES
+from mailx.core.metrics import FEDERATION_MESSAGE_OCTETS, FEDERATION_MESSAGES, FEDERATION_SECONDS
 from mailx.core.peer import Peer
 from mailx.core.spans import Step, untraced
 from mailx.core.transfers import Transfers
@@ -106,8 +106,12 @@ class PeerCourier:
             return Carried(dict.fromkeys(recipients, Attempt(TOO_LARGE)))
         with self._step("federate", envelope.id, peer=peer.domain, size=len(content)) as span:
             manifest = await self._manifest(envelope, recipients, content, local, peer.domain)
+            began = self._reactor.seconds()
             carried = await self._tried(evolve(manifest, trace=span.traceparent), content, peer)
-            if not carried.done:
+            if carried.done:
+                FEDERATION_MESSAGE_OCTETS.labels("out").inc(len(content))
+                FEDERATION_SECONDS.labels("out").observe(self._reactor.seconds() - began)
+            else:
                 span.fail("not taken")
             if self._counting is not None and not carried.unreached:
                 amounts = {"sent": 1, "sent_octets": len(content)} if carried.done else {"failed": 1}

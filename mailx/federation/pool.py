@@ -11,6 +11,7 @@ from typing import Protocol
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
+from mailx.core.metrics import FEDERATION_NO_CHANNEL
 from mailx.core.peer import STATIC, Peer
 from mailx.federation.channel import Channel, Unreachable
 
@@ -108,6 +109,7 @@ class Pool:
 
     def _failed(self, failure: object, line: _Open, peer: Peer, key: _Line) -> None:
         error = getattr(failure, "value", None)
+        FEDERATION_NO_CHANNEL.labels("unproved" if isinstance(error, Unreachable) and error.security else "unreached").inc()
         if line.channels and not self._stopped:
             return  # those who wait have their turn over the others
         waiting, line.waiting = line.waiting, deque()

@@ -17,7 +17,7 @@ from twisted.internet.defer import DeferredLock
 from twisted.internet.threads import deferToThreadPool
 
 from mailx.core.content import TOO_LARGE, Content, Threads
-from mailx.core.metrics import FEDERATION_MESSAGES
+from mailx.core.metrics import FEDERATION_MESSAGE_OCTETS, FEDERATION_MESSAGES, FEDERATION_SECONDS
 from mailx.core.reception import OK, Reception
 from mailx.core.trace import received
 from mailx.core.transfers import Met, Transfer, Transfers
@@ -289,7 +289,7 @@ class Delivery:
         self, channel: Channel, manifest: Manifest, id: str, origin: Origin, content: Callable[[], Awaitable[Message]]
     ) -> Fields:
         """Store it for those who have not taken it yet; what became of each."""
-        key = key_of(channel, manifest.id)
+        key, began = key_of(channel, manifest.id), self._reactor.seconds()
         transfer = self._transfers.transfer(channel.local, channel.remote, manifest.id, manifest.digest, manifest.size)
         turn = self._turns.setdefault(key, _Turn(DeferredLock()))
         waited = turn.users > 0
@@ -319,6 +319,8 @@ class Delivery:
         fresh = {recipient: transfer.taken for recipient, reply in replies.items() if reply.done}
         if fresh:
             self._count(channel, received=1, received_octets=manifest.size)
+            FEDERATION_MESSAGE_OCTETS.labels("in").inc(manifest.size)
+            FEDERATION_SECONDS.labels("in").observe(self._reactor.seconds() - began)
         else:
             if not taken:
                 self._count(channel, refused=1)
