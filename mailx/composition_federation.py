@@ -9,13 +9,14 @@ from collections.abc import Collection, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.application.service import IService
 from twisted.internet.threads import deferToThreadPool
 
 from mailx.composition import Ground
+from mailx.config_federation import Federation
 from mailx.core.accounts import Accounts
 from mailx.core.alerts import Alerts
 from mailx.core.block_lists import BlockLists
@@ -58,6 +59,9 @@ from mailx.mail.address import Address
 from mailx.ops.certificates import Certificates
 from mailx.store import Store
 from mailx.store.cipher import Cipher
+
+if TYPE_CHECKING:
+    from mailx.federation.receiving import Delivery
 
 _CAPABILITIES = ("seal", "log")
 _CONNECT_SECONDS = 5.0  # that mail for the smart host waits to learn whether its domain has a MailX server
@@ -127,24 +131,8 @@ async def open_identity(
 ) -> Identity:
     """When the directory is loaded. Raises Unavailable."""
     config = settings.current
-    publication = Publication(settings, _CAPABILITIES)
-    domain_keys = DomainKeys(store, SealedKeystore(cipher), accounts, publication, reactor)
-    await domain_keys.load()
-    domain_keys.start()
-    parts.push_async_callback(domain_keys.stop)
-    user_keys = UserKeys(store, accounts, domain_keys, reactor)
-    await user_keys.load()
-    user_keys.start()
-    parts.push_async_callback(user_keys.stop)
-    fetcher = DocumentFetcher(resolver, settings, reactor)
-    threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-    discovery = Discovery(resolver, fetcher, settings, reactor)
-    peers = Peers(store, cipher, settings, reactor, discoverer=discovery, local=accounts.local, threads=threads)
-    await peers.load()
-    parts.callback(peers.stop)
-    counting = PeerCounting(store, peers.hash, reactor)
-    counting.start()
-    parts.push_async_callback(counting.stop)
+    domain_keys, user_keys = await _open_keys(settings, store, cipher, accounts, reactor, parts)
+    peers, counting = await _open_peers(settings, store, cipher, accounts, resolver, reactor, parts)
     transfers = Transfers(store, cipher, reactor)
     transfers.start()
     parts.callback(transfers.stop)
@@ -157,14 +145,80 @@ async def open_identity(
 
     gossip = LogGossip(key_log=key_log, witness=witness, believed=believed, source=source, share=lambda: settings.current.federation.gossip)
     parts.push_async_callback(gossip.stop)
-    federation = config.federation
-    limits = LinkLimits(
-        timeout=federation.timeout,
-        idle=federation.idle_seconds,
-        calls=2 * federation.transfers + 8,
-        message_size=federation.message_size,
+    certificates, limits = PeerCertificates(domain_keys.signer, time), _limits(config.federation)
+    pool = _open_pool(settings, domain_keys, peers, certificates, limits, gossip, resolver, reactor, parts)
+    source.asking = asking = ChannelAsking(pool, peers, domain_keys.domains)
+    remote_keys = RemoteKeys(store, cipher, peers, reactor, asking=asking)
+
+    async def used(address: Address) -> list[Statement]:
+        return [each.statement for each in await remote_keys.history(address)]
+
+    spans = Spans(config.traces, config.server.hostname)
+    parts.push_async_callback(spans.stop)
+    return Identity(
+        settings=settings,
+        accounts=accounts,
+        domain_keys=domain_keys,
+        user_keys=user_keys,
+        peers=peers,
+        counting=counting,
+        control=PeerControl(peers, counting),
+        remote_keys=remote_keys,
+        key_log=key_log,
+        witness=witness,
+        gossip=gossip,
+        audits=LogAudit(key_log=key_log, witness=witness, believed=believed, source=source, reactor=reactor, used=used),
+        transfers=transfers,
+        certificates=certificates,
+        buckets=Buckets(lambda: settings.current.federation, peers.limits, reactor.seconds),
+        limits=limits,
+        pool=pool,
+        spans=spans,
     )
-    certificates = PeerCertificates(domain_keys.signer, time)
+
+
+async def _open_keys(
+    settings: Settings, store: Store, cipher: Cipher, accounts: Accounts, reactor: Any, parts: AsyncExitStack
+) -> tuple[DomainKeys, UserKeys]:
+    """Our own: of our domains, and of our users."""
+    domain_keys = DomainKeys(store, SealedKeystore(cipher), accounts, Publication(settings, _CAPABILITIES), reactor)
+    await domain_keys.load()
+    domain_keys.start()
+    parts.push_async_callback(domain_keys.stop)
+    user_keys = UserKeys(store, accounts, domain_keys, reactor)
+    await user_keys.load()
+    user_keys.start()
+    parts.push_async_callback(user_keys.stop)
+    return domain_keys, user_keys
+
+
+async def _open_peers(
+    settings: Settings, store: Store, cipher: Cipher, accounts: Accounts, resolver: Resolver, reactor: Any, parts: AsyncExitStack
+) -> tuple[Peers, PeerCounting]:
+    """Other servers: how they are found, and what becomes of the mail between them and us."""
+    threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+    discovery = Discovery(resolver, DocumentFetcher(resolver, settings, reactor), settings, reactor)
+    peers = Peers(store, cipher, settings, reactor, discoverer=discovery, local=accounts.local, threads=threads)
+    await peers.load()
+    parts.callback(peers.stop)
+    counting = PeerCounting(store, peers.hash, reactor)
+    counting.start()
+    parts.push_async_callback(counting.stop)
+    return peers, counting
+
+
+def _open_pool(
+    settings: Settings,
+    domain_keys: DomainKeys,
+    peers: Peers,
+    certificates: PeerCertificates,
+    limits: LinkLimits,
+    gossip: LogGossip,
+    resolver: Resolver,
+    reactor: Any,
+    parts: AsyncExitStack,
+) -> Pool:
+    """The channels that we open."""
     connector = Connector(
         trust=peers,
         identities=certificates,
@@ -177,33 +231,15 @@ async def open_identity(
     )
     pool = Pool(connector, lambda: settings.current.federation.transfers)
     parts.callback(pool.stop)
-    source.asking = asking = ChannelAsking(pool, peers, domain_keys.domains)
-    spans = Spans(config.traces, config.server.hostname)
-    parts.push_async_callback(spans.stop)
-    remote_keys = RemoteKeys(store, cipher, peers, reactor, asking=asking)
+    return pool
 
-    async def used(address: Address) -> list[Statement]:
-        return [each.statement for each in await remote_keys.history(address)]
 
-    return Identity(
-        settings,
-        accounts,
-        domain_keys,
-        user_keys,
-        peers,
-        counting,
-        PeerControl(peers, counting),
-        remote_keys,
-        key_log,
-        witness,
-        gossip,
-        LogAudit(key_log=key_log, witness=witness, believed=believed, source=source, reactor=reactor, used=used),
-        transfers,
-        certificates,
-        Buckets(lambda: settings.current.federation, peers.limits, reactor.seconds),
-        limits,
-        pool,
-        spans,
+def _limits(federation: Federation) -> LinkLimits:
+    return LinkLimits(
+        timeout=federation.timeout,
+        idle=federation.idle_seconds,
+        calls=2 * federation.transfers + 8,
+        message_size=federation.message_size,
     )
 
 
@@ -264,46 +300,29 @@ def federation_edges(
 def _peer_server(
     identity: Identity, acquaintance: Acquaintance, reception: Reception, queue: Queue, reactor: Any, parts: AsyncExitStack
 ) -> IService:
+    """The federation port: what other servers connect to, and which services they find there."""
     from mailx.core.waking import Waking
     from mailx.federation.contact_calls import ContactCalls
     from mailx.federation.contact_service import ContactService
     from mailx.federation.discovery_service import DiscoveryService
     from mailx.federation.listener import PeerListener
     from mailx.federation.log_methods import LogMethods
-    from mailx.federation.receiving import Delivery
     from mailx.federation.server import PeerServer
 
     config = identity.settings.current
     federation = config.federation
-
-    async def hosts(domain: str) -> set[str]:
-        peer = await identity.peers.find(domain)
-        return set() if peer is None else {host for host, _ in peer.servers}
-
-    delivery = Delivery(
-        reception,
-        identity.transfers,
-        identity.domain_keys.signer,
-        identity.peers,
-        reactor,
-        hostname=config.server.hostname,
-        settings=lambda: identity.settings.current.federation,
-        port=federation.port,
-        admission=identity.buckets,
-        former=identity.domain_keys.former,
-        hosts=hosts,
-        counting=identity.counting,
-    )
-    parts.callback(delivery.stop)
     methods = LogMethods(key_log=identity.key_log, gossip=identity.gossip).methods
-    discovery = DiscoveryService(identity.domain_keys, identity.user_keys, reactor, separator=config.accounts.separator, more=methods)
-    contact = ContactService(identity.peers, acquaintance.contacts, reactor)
+    services = (
+        _delivery(identity, reception, reactor, parts),
+        DiscoveryService(identity.domain_keys, identity.user_keys, reactor, separator=config.accounts.separator, more=methods),
+        ContactService(identity.peers, acquaintance.contacts, reactor),
+    )
     calls = ContactCalls(identity.peers, identity.pool, reactor)
     parts.callback(calls.stop)
     identity.domain_keys.on_change(calls.announce)
     acquaintance.contacts.on_block(calls.tell)
     listener = PeerListener(
-        services={service.name: service for service in (delivery, discovery, contact)},
+        services={service.name: service for service in services},
         trust=identity.peers,
         identities=identity.certificates,
         buckets=identity.buckets,
@@ -316,3 +335,30 @@ def _peer_server(
     identity.peers.on_distrust(listener.drop)
     server: IService = PeerServer(listener, config.server.interface, federation.port, federation.shutdown_seconds, reactor)
     return server
+
+
+def _delivery(identity: Identity, reception: Reception, reactor: Any, parts: AsyncExitStack) -> "Delivery":
+    """The service that takes messages."""
+    from mailx.federation.receiving import Delivery
+
+    async def hosts(domain: str) -> set[str]:
+        peer = await identity.peers.find(domain)
+        return set() if peer is None else {host for host, _ in peer.servers}
+
+    config = identity.settings.current
+    delivery = Delivery(
+        reception,
+        identity.transfers,
+        identity.domain_keys.signer,
+        identity.peers,
+        reactor,
+        hostname=config.server.hostname,
+        settings=lambda: identity.settings.current.federation,
+        port=config.federation.port,
+        admission=identity.buckets,
+        former=identity.domain_keys.former,
+        hosts=hosts,
+        counting=identity.counting,
+    )
+    parts.callback(delivery.stop)
+    return delivery
