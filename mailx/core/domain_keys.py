@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from mailx.core import audit
 from mailx.core.accounts import Accounts, DirectoryError
-from mailx.core.keystore import DomainSigner, KeyLost, SealedKeystore
+from mailx.core.keystore import DomainSigner, KeyLost, Keystore
 from mailx.core.publication import Publication
 from mailx.core.users import domain_name
 from mailx.identity import domain_keys, key_log, recovery_keys
@@ -83,7 +83,7 @@ class DomainKeys:
     def __init__(
         self,
         store: Store,
-        keystore: SealedKeystore,
+        keystore: Keystore,
         accounts: Accounts,
         publication: Publication,
         reactor: Any,

@@ -34,7 +34,7 @@ class DomainSigner(Protocol):
 
 
 class Keystore(Protocol):
-    """Makes, keeps and opens domain keys."""
+    """Makes and opens domain keys, and seals the secrets of their logs."""
 
     def make(self, domain: str) -> tuple[DomainSigner, bytes]:
         """A new key, and what the database keeps of it."""
@@ -47,6 +47,12 @@ class Keystore(Protocol):
 
     def export(self, domain: str, public: bytes, kept: bytes) -> bytes:
         """Its seed, for a backup; raises KeyLost where keys cannot be taken out."""
+
+    def seal_secret(self, domain: str, secret: bytes) -> bytes:
+        """What the database keeps of a domain's log secret."""
+
+    def open_secret(self, domain: str, kept: bytes) -> bytes:
+        """The log secret; raises KeyLost."""
 
 
 class Sealed(SeedSigner):
@@ -89,11 +95,9 @@ class SealedKeystore:
         return opened[1:]
 
     def seal_secret(self, domain: str, secret: bytes) -> bytes:
-        """What the database keeps of a domain's log secret."""
         return self._cipher.seal(_SECRET_PURPOSE, domain.encode("ascii"), secret)
 
     def open_secret(self, domain: str, kept: bytes) -> bytes:
-        """The log secret; raises KeyLost."""
         try:
             return self._cipher.open(_SECRET_PURPOSE, domain.encode("ascii"), kept)
         except CipherError as error:

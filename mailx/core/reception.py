@@ -70,7 +70,14 @@ _INBOXES = 10000  # accounts for which the hash of INBOX is kept
 
 
 class Reception:
-    """The one way in."""
+    """The one way in.
+
+    Sizes are in octets, see the settings of store and accounts; ``hostname`` makes missing Message-IDs. Without a ``queue``
+    no mail leaves; without ``srs`` forwarded mail keeps its sender. ``tracing`` turns on the debug lines of every quota check
+    and update. ``progress`` hears what mailboxes took. ``first_contact`` chooses mailboxes, ``outgoing`` and ``arrivals`` seal
+    what leaves and what arrives; ``keyring`` has the keys of owners who are here. ``accepting`` is
+    :meth:`mailx.core.spans.Spans.accepting`.
+    """
 
     def __init__(
         self,
@@ -96,13 +103,6 @@ class Reception:
         keyring: Keyring | None = None,
         accepting: Step = untraced,
     ) -> None:
-        """Sizes are in octets, see the settings of store and accounts; ``hostname`` makes missing Message-IDs.
-
-        Without a ``queue`` no mail leaves; without ``srs`` forwarded mail keeps its sender. ``tracing`` turns on the
-        debug lines of every quota check and update. ``progress`` hears what mailboxes took. ``first_contact`` chooses mailboxes,
-        ``outgoing`` and ``arrivals`` seal what leaves and what arrives; ``keyring`` has the keys of owners who are here.
-        ``accepting`` is :meth:`mailx.core.spans.Spans.accepting`.
-        """
         self._store = store
         self._cipher = cipher
         self._blobs = blobs

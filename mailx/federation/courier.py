@@ -38,7 +38,6 @@ log = Logger()
 UNREACHED = Reply(451, "4.4.1", "The MailX server of the domain is not reached")
 UNCERTAIN = Reply(451, "4.4.2", "The answer of the other server was lost; the message is sent again and stored once")
 TOO_LARGE = Reply(552, "5.3.4", "Message is larger than the other server takes")
-LIMITED = "4.7.1"  # with a time: the peer wants fewer messages, and nothing is wrong
 
 _TRIES = 3  # channels that one attempt uses
 _ASKED = 30  # times that a transfer is asked after that the other side is still storing

@@ -81,10 +81,6 @@ class Head:
     vrf: bytes  # the key that labels are proved with
     statement: Statement
 
-    def continues(self, other: "Head") -> bool:
-        """Whether it is the same log at the same size."""
-        return (self.epoch, self.size, self.root) == (other.epoch, other.size, other.root)
-
 
 def make_head(signers: Sequence[Signer], domain: str, epoch: int, size: int, root: bytes, key: bytes, time: int) -> Head:
     """The signed head of a log; ``key`` is the public key of its VRF."""

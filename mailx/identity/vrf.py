@@ -19,10 +19,8 @@ from nacl.bindings import (
     crypto_sign_seed_keypair,
 )
 
-SECRET_SIZE = 32
 PUBLIC_SIZE = 32
 PROOF_SIZE = 80
-OUTPUT_SIZE = 64
 
 _SUITE = b"\x03"
 _POINT = 32

@@ -103,7 +103,7 @@ SHAPES: dict[str, Shape] = {
 SCOPES: dict[str, str] = {
     name: READ if method == "GET" else f"{RESOURCES[name.partition('.')[0]].SCOPE}:write" for _, method, name in ROUTES
 }
-_MAP = Map([Rule(path, endpoint=name, methods=[method]) for path, method, name in ROUTES])
+_URLS = Map([Rule(path, endpoint=name, methods=[method]) for path, method, name in ROUTES]).bind("localhost")
 
 
 class Administration:
@@ -159,12 +159,11 @@ class Administration:
             "contacts": ContactBook(contacts),
             "blocklists": ServerBlocks(block_lists),
         }
-        self._urls = _MAP.bind("localhost")
 
     async def answer(self, method: str, path: str, parameters: Mapping[str, str], body: JSON, actor: Actor = MAILXCTL) -> tuple[int, JSON]:
         """Route one request and perform it; never raises."""
         try:
-            name, names = self._urls.match(path, method)
+            name, names = _URLS.match(path, method)
         except HTTPException as error:
             return unroutable(error)
         return await self.perform(name, names, parameters, body, actor)
@@ -172,13 +171,13 @@ class Administration:
     def scope(self, method: str, path: str) -> str:
         """The scope that an API key needs for that; "" where there is nothing that could be asked for."""
         try:
-            return SCOPES[self._urls.match(path, method)[0]]
+            return SCOPES[_URLS.match(path, method)[0]]
         except HTTPException:
             return ""
 
     def methods(self, path: str) -> tuple[str, ...]:
         """The methods that a path has."""
-        return tuple(sorted(self._urls.allowed_methods(path)))
+        return tuple(sorted(_URLS.allowed_methods(path)))
 
     def description(self) -> JSON:
         """The API in OpenAPI 3.1."""
