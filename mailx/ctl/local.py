@@ -1,8 +1,8 @@
 """The admin API without a server: this process opens the database, under the lock that a server would hold."""
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -93,14 +93,8 @@ class LocalClient:
 
     async def _open(self) -> None:
         config = self._config
-        kind, _, path = config.store.url.partition(":")
-        try:
-            if kind == "sqlite":
-                self._store = await sqlite.open_store(path, config.store.readers, reactor)
-            else:
-                from mailx.store import postgres
-
-                self._store = await postgres.open_store(config.store.url, config.store.password, config.store.readers, reactor)
+        with self._explained():
+            await self._open_store()
             cipher = Cipher(await keys.load_or_create(config.server.secret_file, self._store))
             self._store = Recording(self._store, cipher)
             accounts = Accounts(self._store, cipher, config.accounts, self._passwords, reactor)
@@ -114,13 +108,6 @@ class LocalClient:
             await domain_keys.load()
             self._user_keys = UserKeys(self._store, accounts, domain_keys, reactor)
             await self._user_keys.load()
-        except sqlite.StoreInUse as error:
-            remedy = f"If a server holds it that does not answer on {config.admin.socket}, name its configuration with --config."
-            raise Unopened(str(error).partition(":")[0], remedy) from error
-        except (SchemaError, keys.KeysError) as error:
-            raise Unopened(str(error), "See the section on keys and upgrades of the documentation.") from error
-        except Unavailable as error:
-            raise Unopened(f"the database cannot be opened: {error.reason}", "Look at its files, or at the PostgreSQL server.") from error
         try:
             self._resolver = Resolver(config.dns, reactor)
         except ValueError as error:
@@ -150,6 +137,29 @@ class LocalClient:
             # Only a running server knows which certificate it shows.
             records=Records(settings, signing, self._resolver, lambda name: None, domain_keys.record),
         )
+
+    async def _open_store(self) -> None:
+        settings = self._config.store
+        kind, _, path = settings.url.partition(":")
+        if kind == "sqlite":
+            self._store = await sqlite.open_store(path, settings.readers, reactor)
+        else:
+            from mailx.store import postgres
+
+            self._store = await postgres.open_store(settings.url, settings.password, settings.readers, reactor)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What keeps the database shut, in words for people; raises Unopened."""
+        try:
+            yield
+        except sqlite.StoreInUse as error:
+            remedy = f"If a server holds it that does not answer on {self._config.admin.socket}, name its configuration with --config."
+            raise Unopened(str(error).partition(":")[0], remedy) from error
+        except (SchemaError, keys.KeysError) as error:
+            raise Unopened(str(error), "See the section on keys and upgrades of the documentation.") from error
+        except Unavailable as error:
+            raise Unopened(f"the database cannot be opened: {error.reason}", "Look at its files, or at the PostgreSQL server.") from error
 
     async def _block_lists(self, cipher: Cipher, accounts: Accounts, settings: Settings, resolver: Resolver) -> BlockLists:
         fetcher = ListFetcher(resolver, settings.current.contacts.list_networks, reactor)
