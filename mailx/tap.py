@@ -197,9 +197,7 @@ class MailX(MultiService):
         people.admins.alerts = alerts = await open_alerts(settings, store, cipher, post, reception, after, tls, reactor, parts)
         identity.alert_with(alerts)
         templates = await open_templates(settings, store, cipher, reactor, parts)
-        for task in (Delay(reactor), Census(accounts, reactor)):
-            task.start()
-            parts.callback(task.stop)
+        self._measure(accounts)
 
         records = Records(settings, post.signing, resolver, tls.certificate_for, identity.domain_keys.record)
         administration = administer(ground, indexer, post, records, people, after, acquaintance, reactor)
@@ -234,6 +232,11 @@ class MailX(MultiService):
         await post.start(reception)
         after.start()
         return post, reception, after, acquaintance
+
+    def _measure(self, accounts: Accounts) -> None:
+        for task in (Delay(self._reactor), Census(accounts, self._reactor)):
+            task.start()
+            self._parts.callback(task.stop)
 
     def _open_edges(self, *every: IService) -> None:
         edges = MultiService()
@@ -280,7 +283,7 @@ class MailX(MultiService):
         if self._config.store.url.startswith("sqlite:"):
             index_store = await _open_index_store(Path(self._config.server.data) / "index.db", self._reactor)
             self._parts.push_async_callback(index_store.close)
-        index = Index(index_store, cipher)
+        index = Index(index_store, cipher, ground.owners.keyring)
         indexer = Indexer(store, index_store, index, cipher, ground.blobs, self._reactor)
         indexer.start()
         self._parts.push_async_callback(indexer.stop)
