@@ -99,7 +99,7 @@ class Sites:
             if proof.attestation is None:
                 return Believed(keys=keys)
             good = [each for each in self.history(proof.attestation.address) if each.signed_by(keys)]
-            return Believed(signers=[each.signing for each in user_keys.accepted(good, int(time()))])
+            return Believed(signers={each.signing: each.holder for each in reversed(user_keys.accepted(good, int(time())))})
         except NotFound:
             return Believed()
 

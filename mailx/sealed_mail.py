@@ -11,6 +11,7 @@ has no keys, nothing is sealed for the others either. The commands work on files
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from time import time
@@ -98,7 +99,7 @@ def unseal(source: Source, keys: UserKeyFile, sites: Sites | None) -> Found:
     verdict = judged(looked.opened, looked.head, believed, [own])
     if looked.altered:
         verdict = Verdict(FAIL, "its content is not what was signed", author_of(looked.head))
-    before, skipped, fields = framed(looked, verdict, own, _without_results)
+    before, skipped, fields = framed(looked, verdict, own, _without_results, partial(headers.unclaimed, hostname=own))
     return Found(verdict, inner(source, keys.privates, before + fields, skipped))
 
 

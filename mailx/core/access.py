@@ -127,8 +127,7 @@ class Access:
         mac = self._mac(claim.name, password)
         user = await self._recall(claim, mac)
         if user is not None:
-            await self._unlock(claim, user, password)
-            return self._admit(claim, user)
+            return self._admit(claim, await self._unlock(claim, user, password))
         waiting = self._running.get(mac)
         if waiting is not None:
             # A client that opens several connections at once asks the same question: one answer does for all, at one price.
@@ -161,10 +160,10 @@ class Access:
             raise self._undecided(claim, "busy") from None
         return await self._judge(claim, good, password)
 
-    async def _unlock(self, claim: Claim, user: User, password: str) -> None:
-        """Open the keys of a sealed account; raises LoginRefused when that cannot be done now."""
+    async def _unlock(self, claim: Claim, user: User, password: str) -> User:
+        """Open the keys of a sealed account; raises LoginRefused when that cannot be done now, or the account changed meanwhile."""
         if user.sealed != SERVER or self._sealed is None:
-            return
+            return user
         try:
             opened = await self._sealed.open(user, password, claim.found)
         except Unavailable:
@@ -173,6 +172,8 @@ class Access:
             raise self._undecided(claim, "busy") from None
         if not opened:
             raise self._undecided(claim, "keys")
+        claim.user = user
+        return await self.confirm(claim, user)
 
     def hold(self, account: int) -> None:
         """A session of the account is open: to be told of each, that its mail can be read for so long."""
@@ -255,7 +256,7 @@ class Access:
         if current.sealed == SERVER:
             if not password:
                 raise self._refused(claim, False)  # a proof of the password opens nothing
-            await self._unlock(claim, current, password)
+            current = await self._unlock(claim, current, password)
         if claim.found is not None and self._app_passwords is not None:
             self._app_passwords.note_used(claim.found.id)
         if claim.charge is not None:

@@ -48,7 +48,7 @@ class ClientKeys:
         audit.note(target=str(user.address), before={"sealed": user.sealed}, after={"sealed": CLIENT})
         attestation = await self._users.bind(user.id, wanted.sealing, wanted.signing, CLIENT)
         if user.sealed != CLIENT:  # not before: mail would be refused for want of a key
-            await self._accounts.change(rows.set_sealed, user.id, CLIENT)
+            await self._accounts.change(rows.set_client_held, user.id, True)
         log.info("Account sealed", event="account.sealed", user_id=user.id, email=str(user.address), holder=CLIENT)
         return attestation
 
@@ -58,7 +58,7 @@ class ClientKeys:
         if user.sealed != CLIENT:
             raise DirectoryError("not_found", f"{user.address} holds no keys of its own", "`mailxctl user seal` shows who does.")
         audit.note(target=str(user.address), before={"sealed": CLIENT}, after={"sealed": ""})
-        await self._accounts.change(rows.set_sealed, user.id, "")
+        await self._accounts.change(rows.set_client_held, user.id, False)
         with audit.apart():
             await self._users.revoke(user.id)
         log.info("Account opened", event="account.opened", user_id=user.id, email=str(user.address))

@@ -4,7 +4,6 @@ It goes on in the background while the account's keys are in memory, and keeps t
 cuts short goes on at the owner's next login. Each message is one transaction, and every message can be read at any time.
 """
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -15,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailx.core.content import Threads
+from mailx.core.index import Index
 from mailx.core.keyring import Keyring
 from mailx.core.sealed_accounts import SealedAccounts
 from mailx.core.sealing import identifiers
@@ -41,7 +41,7 @@ Made = tuple[Converted, BlobFile | None]
 
 
 class Conversion:
-    """Converts accounts: ``start`` once, ``stop`` before the store closes. ``drop_index`` forgets an account's part of the index."""
+    """Converts accounts: ``start`` once, ``stop`` before the store closes. ``index`` is the search index, if there is one."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Conversion:
         reactor: Any,
         *,
         file_above: int,
-        drop_index: Callable[[int], Awaitable[None]] | None = None,
+        index: Index | None = None,
         settle: float = _SETTLE,
     ) -> None:
         self._store = store
@@ -65,7 +65,7 @@ class Conversion:
         self._threads = threads
         self._reactor = reactor
         self._file_above = file_above
-        self._drop_index = drop_index
+        self._index = index
         self._settle = settle
         self._running: dict[int, Deferred[None]] = {}
         self._sleeping: set[Deferred[None]] = set()
@@ -113,10 +113,12 @@ class Conversion:
             keys = await self._store.read(account_keys.one, account)
             if keys is None or keys.state not in (SEALING, OPENING):
                 return
-            if keys.state == SEALING and self._drop_index is not None:
-                await self._drop_index(account)
+            if keys.state == SEALING and self._index is not None:
+                await self._index.drop(account)
             ended = await (self._seal(account, keys.position) if keys.state == SEALING else self._open(account, keys.position))
             if ended:
+                if self._index is not None:
+                    self._index.turned(account)
                 log.info("Older mail of an account was converted", event="account.converted", user_id=account, state=keys.state)
         log.warn(
             "Older mail of an account is not converted yet: some of it cannot be read", event="account.conversion_unended", user_id=account
@@ -131,8 +133,8 @@ class Conversion:
             return False
         while await self._store.write(sealed_mail.forget_hashes, account, HASH_SIZE):
             await self._sleep(_PAUSE)
-        if self._drop_index is not None:
-            await self._drop_index(account)
+        if self._index is not None:
+            await self._index.drop(account)
         if self._stopped or self._keyring.vault(account) is None:
             return False
         return await self._store.write(partial(account_keys.turn, of=(SEALING,)), account, SEALED)
@@ -173,7 +175,9 @@ class Conversion:
             log.error("A message was not converted: {reason}", event="account.not_converted", user_id=account, reason=str(error))
             return 0
         converted, file = made
-        done, replaced = await self._store.write(sealed_mail.convert, account, converted)
+        done, replaced = False, None
+        if self._keyring.vault(account) is vault:  # else its keys may have been given up
+            done, replaced = await self._store.write(sealed_mail.convert, account, converted)
         if not done and file is not None:
             await self._threads(file.discard)
         if replaced is not None:

@@ -47,13 +47,11 @@ def incoming(fields: bytes, hostname: str = "") -> bytes:
     lowered = fields.lower()
     if b"return-path" in lowered:
         fields = _RETURN_PATH.sub(b"", fields)
-    if hostname and b"authentication-results" in lowered:
-        fields = _without_claims(fields, hostname)
-    return fields
+    return unclaimed(fields, hostname) if hostname and b"authentication-results" in lowered else fields
 
 
-def _without_claims(fields: bytes, hostname: str) -> bytes:
-    """``fields`` without what is said in the name of this server; bounded, for it runs in the reactor's thread."""
+def unclaimed(fields: bytes, hostname: str) -> bytes:
+    """``fields`` without every Authentication-Results in the name of ``hostname``; bounded, for it runs in the reactor's thread."""
     ours = re.compile(re.escape(hostname.lower().encode()) + rb"\.?(?![a-z0-9_.-])")
     kept: list[bytes] = []
     position = 0

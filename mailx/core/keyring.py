@@ -68,10 +68,6 @@ class Keyring:
     _opened: list[Callable[[int], "Deferred[None] | None"]] = field(init=False, factory=list)
     _closed: list[Callable[[int], None]] = field(init=False, factory=list)
 
-    def seconds(self) -> float:
-        """The time by the clock that forgets."""
-        return float(self._reactor.seconds())
-
     def get(self, account: int) -> AccountKeys | None:
         """The keys of an account; None: its owner is not logged in, or it has none."""
         held = self._open.get(account)

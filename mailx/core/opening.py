@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailx.core import metrics
+from mailx.core import metrics, wrapping
 from mailx.core.accounts import Accounts
 from mailx.core.content import Threads
 from mailx.core.conversion import followed
@@ -24,7 +24,7 @@ from mailx.core.sealing import Sealed, vault_threads, vaulted
 from mailx.core.storing import Storing, prepared
 from mailx.mail.names import INBOX
 from mailx.mail.reply import Unavailable
-from mailx.store import Store, waiting
+from mailx.store import Store, account_keys, waiting
 from mailx.store.blobs import Blobs
 from mailx.store.cipher import Cipher, CipherError
 from mailx.store.delivery import Consignment, Outcome, Placed, Problem, Target
@@ -169,11 +169,15 @@ class Opening:
         own = {user.address.domain, *[name.rpartition("@")[2] for name in details.aliases]}
         after = 0
         while not self._stopped:
-            keys, vault = self._keyring.get(account), self._keyring.vault(account)
-            if keys is None or vault is None:
-                return
             rows = await self._store.read(waiting.some, account, after, _BATCH, _OCTETS)
-            if not rows:
+            stored = await self._store.read(account_keys.one, account) if rows else None
+            keys, vault = self._keyring.get(account), self._keyring.vault(account)
+            if stored is None or keys is None or vault is None:
+                return
+            if stored.sealing != wrapping.public_of(keys.sealing):
+                # Another server has exchanged the keys: what was sealed to the new ones would not open. The next login brings them.
+                log.info("The keys of an account were exchanged elsewhere", event="keyring.outdated", user_id=account)
+                self._accounts.revoke(account)
                 return
             after = rows[-1].id
             ready = []

@@ -16,8 +16,7 @@ from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from mailx.core import audit, wrapping
-from mailx.core.accounts import FRESH_SECONDS, Accounts
-from mailx.core.cache import Cache
+from mailx.core.accounts import Accounts
 from mailx.core.keyring import Keyring
 from mailx.core.passwords import PasswordError, Passwords
 from mailx.core.users import LOST_WITHOUT, SERVER, DirectoryError, User
@@ -29,8 +28,6 @@ from mailx.store.account_keys import OPENING, PASSWORD, RECOVERY, SEALED, SEALIN
 from mailx.store.cipher import Cipher
 
 log = Logger()
-
-_KNOWN = 20000  # public keys kept
 
 
 class Binding(Protocol):
@@ -63,9 +60,8 @@ class SealedAccounts:
         self._passwords = passwords
         self._keyring = keyring
         self._binding: Binding = binding or Nobody()
-        self._public: Cache[int, bytes] = Cache(_KNOWN, FRESH_SECONDS, keyring.seconds)
         self._opening: dict[int, DeferredLock] = {}
-        accounts.on_revocation(self._revoked)
+        accounts.on_revocation(keyring.drop)
 
     async def load(self) -> None:
         """Attest the keys of accounts whose sealing a crash cut short. Call once, when keys can be attested."""
@@ -74,20 +70,10 @@ class SealedAccounts:
             if keys is not None:
                 await (self._unbind(account) if keys.state == OPENING else self._try_to_bind(account))
 
-    def _revoked(self, account: int) -> None:
-        self._public.pop(account)
-        self._keyring.drop(account)
-
     async def public(self, account: int) -> bytes | None:
-        """The X25519 key to seal to; None if the account is not sealed here."""
-        known = self._public.get(account)
-        if known is None:
-            keys = await self._store.read(account_keys.one, account)
-            if keys is None:
-                return None
-            known = keys.sealing
-            self._public.put(account, known)
-        return known
+        """The X25519 key to seal to, never one that was given up meanwhile; None if the account is not sealed here."""
+        keys = await self._store.read(account_keys.one, account)
+        return None if keys is None else keys.sealing
 
     # Logins
 
@@ -96,17 +82,25 @@ class SealedAccounts:
 
         False if that does not open them, which is a fault of the store. Raises Busy, Unavailable.
         """
-        if self._keyring.get(user.id) is not None:
+        if await self._current(user.id):
             return True
         # A client that opens several connections at once pays for one.
         lock = self._opening.setdefault(user.id, DeferredLock())
         await lock.acquire()
         try:
-            return self._keyring.get(user.id) is not None or await self._open(user, password, found)
+            return await self._current(user.id) or await self._open(user, password, found)
         finally:
             lock.release()
             if not lock.locked:
                 self._opening.pop(user.id, None)
+
+    async def _current(self, account: int) -> bool:
+        """Whether the keys that are open are those of now: another server may have exchanged them."""
+        if self._keyring.get(account) is None:
+            return False
+        keys = await self._store.read(account_keys.one, account)
+        held = self._keyring.get(account)
+        return keys is None or (held is not None and keys.sealing == wrapping.public_of(held.sealing))
 
     async def _open(self, user: User, password: str, found: app_passwords.Found | None) -> bool:
         keys = await self._store.read(account_keys.one, user.id)
@@ -125,7 +119,9 @@ class SealedAccounts:
         if not keys.bound and keys.state != OPENING:
             with audit.apart():
                 await self._try_to_bind(user.id)
-        await self._keyring.put(opened)
+        now = await self._accounts.fresh(user.id)
+        if now is not None and now.active and now.credentials_version == user.credentials_version:
+            await self._keyring.put(opened)  # otherwise whoever logs in learns why
         return True
 
     async def _unwrapped(self, account: int, password: str, recovery: str) -> tuple[bytes, Wrap]:
@@ -215,12 +211,11 @@ class SealedAccounts:
         )
         if not await self._accounts.change(account_keys.exchange, keys, stored):
             raise DirectoryError("exists", f"the keys of {user.address} were changed meanwhile", "Try again.")
-        self._public.pop(user.id)
         log.info("Keys of an account renewed", event="account.keys_renewed", user_id=user.id, email=str(user.address))
         with audit.apart():
-            await self._try_to_bind(user.id)
-            if self._keyring.get(user.id) is not None:
+            if self._keyring.get(user.id) is not None:  # first: what comes from now on is sealed to them
                 await self._keyring.put(opened)
+            await self._try_to_bind(user.id)
 
     async def set_password(self, address: str | Address, new: str, *, old: str = "", recovery: str = "", lose: bool = False) -> str:
         """Give any account a new password. That of a sealed one needs the old password or the recovery code.
@@ -292,7 +287,6 @@ class SealedAccounts:
     async def _bind(self, account: int) -> None:
         keys = await self._store.read(account_keys.one, account)
         if keys is not None:
-            self._public.put(account, keys.sealing)
             await self._binding.bind(account, keys.sealing, keys.signing, SERVER)
             await self._store.write(account_keys.bound, account, True)
 

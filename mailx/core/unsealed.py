@@ -43,20 +43,25 @@ def look(source: Source, privates: Sequence[bytes]) -> Looked:
     return Looked(fields, opened, bytes(head[:HEAD]), altered)
 
 
-def framed(looked: Looked, verdict: Verdict, hostname: str, clean: Callable[[bytes], bytes]) -> tuple[bytes, int, bytes]:
+def framed(
+    looked: Looked, verdict: Verdict, hostname: str, clean: Callable[[bytes], bytes], carried: Callable[[bytes], bytes] | None = None
+) -> tuple[bytes, int, bytes]:
     """What stands before the inner message, how many octets of that are replaced, and by what.
 
-    The verdict stands in the name of ``hostname``. ``clean`` takes away what the inner fields say in names that they must not; they were
-    this server's own words only if the message was sealed when it arrived.
+    The verdict stands in the name of ``hostname``. ``clean`` takes away what the inner fields say in names that they must not.
+    What the carrying server wrote, outside, and inside if it sealed the message when it arrived, stays, or what ``carried`` leaves of it.
     """
-    before = trace(looked.fields) + verdict.field(hostname)
+    above = trace(looked.fields)
+    before = (above if carried is None else carried(above)) + verdict.field(hostname)
     head, end = looked.head, headers.end(looked.head)
     if end is None and looked.opened.size > len(head):
         return before, 0, b"\r\n"  # so many fields are no mail: it is shown as text, and nobody takes it for what this server says
     if not end and end is not None:
         return before, 0, headers.separator(head)
     if verdict.sealed == ARRIVAL:
-        return before, 0, b""
+        if carried is None:
+            return before, 0, b""
+        clean = carried
     end = len(head) if end is None else end
     return before, end, clean(head[:end])
 

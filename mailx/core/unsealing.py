@@ -86,7 +86,7 @@ class Belief:
             signers = await self._remote.signers(address, self._seconds())
             if not signers:  # they were revoked, or nobody answers
                 return Believed()
-        return Believed(signers=[each.signing for each in signers])
+        return Believed(signers={each.signing: each.holder for each in reversed(signers)})
 
 
 @frozen

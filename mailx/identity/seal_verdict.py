@@ -6,7 +6,7 @@ does; the message may still have been sealed by the recipient's own server when 
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from attrs import frozen
 
@@ -22,6 +22,7 @@ SENDER, SERVER, ARRIVAL = "sender", "server", "arrival"  # where it was sealed: 
 _METHOD = "mailx-seal"
 _TRACE = (b"return-path", b"received", b"received-spf", b"authentication-results", b"delivered-to")
 _FROM_LIMIT = 4096  # octets
+_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?\Z")
 
@@ -57,11 +58,11 @@ class Verdict:
 class Believed:
     """What is believed of those who vouch: ``keys`` of the proof's domain or, where a user does, the user's ``signers``.
 
-    None: they could not be had.
+    None: they could not be had. ``signers`` says who holds each key, as the domain attested it: the proof may claim anything.
     """
 
     keys: Collection[bytes] | None = None
-    signers: Collection[bytes] | None = None
+    signers: Mapping[bytes, str] | None = None
 
 
 def judged(opened: Opened, head: bytes, believed: Believed, own: Collection[str]) -> Verdict:
@@ -75,7 +76,7 @@ def judged(opened: Opened, head: bytes, believed: Believed, own: Collection[str]
     if proof.boxes != opened.boxes:
         return Verdict(FAIL, "the proof was made for others", author)
     key = DOMAIN if proof.attestation is None else USER
-    keys = believed.keys if proof.attestation is None else believed.signers
+    keys: Collection[bytes] | None = believed.keys if proof.attestation is None else believed.signers
     if keys is None:
         return Verdict(TEMPERROR, "the keys of who sealed it could not be had", author)
     if not _vouched(proof, keys):
@@ -88,8 +89,8 @@ def judged(opened: Opened, head: bytes, believed: Believed, own: Collection[str]
     if author is None or author.key != proof.sender.key:
         return Verdict(FAIL, "its author is not who sealed it", author, key)
     by_client = proof.by == CLIENT and proof.attestation is not None
-    end_to_end = by_client and proof.attestation is not None and proof.attestation.holder == HELD_BY_CLIENT
-    return Verdict(PASS, "", author, key, SENDER if by_client else SERVER, end_to_end)
+    held = proof.attestation is not None and (believed.signers or {}).get(proof.attestation.signing) == HELD_BY_CLIENT
+    return Verdict(PASS, "", author, key, SENDER if by_client else SERVER, by_client and held)
 
 
 def _vouched(proof: Proof, keys: Collection[bytes]) -> bool:
@@ -103,7 +104,10 @@ def _vouched(proof: Proof, keys: Collection[bytes]) -> bool:
 def author_of(head: bytes) -> Address | None:
     """The only address of the only From field in the header section that ``head`` begins with; None if it is not so clear."""
     end = head.find(b"\r\n\r\n")
-    values = [value for _, name, value in header.split(head, 0, len(head) if end < 0 else end + 2) if name.lower() == b"from"]
+    fields = head if end < 0 else head[: end + 2]
+    if _BARE.search(fields):
+        return None  # programs differ in where such lines end, so in what From says
+    values = [value for _, name, value in header.split(fields, 0, len(fields)) if name.lower() == b"from"]
     if len(values) != 1 or len(values[0]) > _FROM_LIMIT:
         return None
     entries = addresses.parse(header.unfold(values[0]))

@@ -78,6 +78,20 @@ def among(txn: Txn, wanted: Collection[int]) -> set[int]:
     return {id for (id,) in txn.all(sql, [*wanted])}
 
 
+def through(txn: Txn, wanted: Collection[int]) -> set[int]:
+    """Those of the accounts ``wanted`` all of whose mail is sealed: nothing comes to them the old way any more."""
+    if not wanted:
+        return set()
+    sql = f"SELECT account_id FROM account_keys WHERE state = ? AND account_id IN ({', '.join('?' * len(wanted))})"
+    return {id for (id,) in txn.all(sql, (SEALED, *wanted))}
+
+
+def every(txn: Txn, after: int, limit: int) -> list[int]:
+    """At most ``limit`` sealed accounts above ``after``, rising."""
+    rows = txn.all("SELECT account_id FROM account_keys WHERE account_id > ? ORDER BY account_id LIMIT ?", (after, limit))
+    return [id for (id,) in rows]
+
+
 def bound(txn: Txn, account: int, yes: bool) -> None:
     """Whether the keys are attested."""
     txn.execute("UPDATE account_keys SET bound = ? WHERE account_id = ?", (int(yes), account))

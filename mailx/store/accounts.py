@@ -172,6 +172,12 @@ def set_sealed(txn: Txn, id: int, mode: str) -> None:
     _update(txn, id, "UPDATE accounts SET sealed = ? WHERE id = ? AND state <> 'deleted'", (mode, id))
 
 
+def set_client_held(txn: Txn, id: int, yes: bool) -> None:
+    """The owner's own program opens the account's mail, or nothing is sealed any more; raises Missing, also for one that we hold."""
+    sql = "UPDATE accounts SET sealed = ? WHERE id = ? AND state <> 'deleted' AND sealed <> 'server'"
+    _update(txn, id, sql, ("client" if yes else "", id))
+
+
 def set_role(txn: Txn, id: int, role: str) -> None:
     """Set the role; raises Missing."""
     _update(txn, id, "UPDATE accounts SET role = ? WHERE id = ? AND state <> 'deleted'", (role, id))

@@ -130,6 +130,7 @@ class _Account:
     id: int
     quota: int | None
     used: int
+    sealed: str
     charged: int = 0
 
 
@@ -167,10 +168,13 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
     transferred = transfers.Register(txn, [each.transfer for each in consignments if each.transfer is not None])
     answers: list[Any] = []
     plans: list[_Plan] = []
-    keyless = account_keys.lacking(txn, {account for each in consignments for account in _sealed_for(each)})
+    keyless = account_keys.lacking(txn, {account for each in consignments for account in _takers(each, True)})
+    sealed = account_keys.through(txn, {box.account.id for box in boxes.values() if box.account.sealed == "server"})
     for consignment in consignments:
-        if keyless and not keyless.isdisjoint(_sealed_for(consignment)):  # they were sealed when that was made ready
-            answers.append(Unavailable("an account is sealed no more"))
+        if (keyless and not keyless.isdisjoint(_takers(consignment, True))) or (
+            sealed and not sealed.isdisjoint(_takers(consignment, False))
+        ):
+            answers.append(Unavailable("an account was sealed, or opened for good, since this was made ready"))
             continue
         outcomes, planned = _plan(consignment, boxes)
         answers.append(outcomes)
@@ -195,9 +199,9 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
     return answers
 
 
-def _sealed_for(consignment: Consignment) -> set[int]:
-    """The accounts for which something of it is sealed."""
-    return {target.account for one in consignment.deliveries if one.waiting or one.vault for target in one.targets}
+def _takers(consignment: Consignment, sealed: bool) -> set[int]:
+    """The accounts that take something of it that is sealed for them, or that is not."""
+    return {target.account for one in consignment.deliveries if (one.waiting or one.vault) is sealed for target in one.targets}
 
 
 def _kept(txn: Txn, plans: list[_Plan]) -> list[_Plan]:
@@ -266,11 +270,11 @@ def _boxes(txn: Txn, consignments: Iterable[Consignment]) -> dict[tuple[int, byt
     )
     accounts: dict[int, _Account] = {}
     boxes = {}
-    for place, id, uidvalidity, uidnext, modseq, quota, used in matching(txn, _BOX_COLUMNS, _BOXES, _LOCK, wanted):
+    for place, id, uidvalidity, uidnext, modseq, quota, used, sealed in matching(txn, _BOX_COLUMNS, _BOXES, _LOCK, wanted):
         account = wanted[place][0]
         owner = accounts.get(account)
         if owner is None:
-            owner = accounts[account] = _Account(account, quota, used)
+            owner = accounts[account] = _Account(account, quota, used, sealed)
         boxes[wanted[place]] = _Box(id, uidvalidity, uidnext, modseq, owner)
     return boxes
 
@@ -436,7 +440,7 @@ def _count(txn: Txn, boxes: Sequence[_Box], accounts: Iterable[_Account]) -> Non
     update(txn, _COUNT, rows)
 
 
-_BOX_COLUMNS = "m.id, m.uidvalidity, m.uidnext, m.modseq, a.quota, a.used"
+_BOX_COLUMNS = "m.id, m.uidvalidity, m.uidnext, m.modseq, a.quota, a.used, a.sealed"
 _BOXES = (
     "FROM wanted w CROSS JOIN mailboxes m JOIN accounts a ON a.id = m.account_id"
     " WHERE m.account_id = w.account AND m.hash = w.hash AND a.state <> 'deleted'"

@@ -214,6 +214,7 @@ class Logins(Case):
         user = await self.here.sealed_user()
         await self.here.login(user)
         await self.here.login(user)
+        await self.here.conversion.through(user.id)  # which looked whether there is anything to do
         self.here.world.access.release(user.id)
         self.assertIsNotNone(self.here.keyring.get(user.id))
         self.assertIsNone(self.here.keyring._open[user.id].ending)

@@ -127,10 +127,11 @@ class ProofTests(TestCase):
         return verdict.result, verdict.sealed, verdict.end_to_end
 
     def test_by_a_user(self) -> None:
-        good = Believed(signers=[ANN_KEY.public])
+        good = Believed(signers={ANN_KEY.public: "client"})
         self.assertEqual(self.judge(self.sender(user()), good), (PASS, "sender", True))
         self.assertEqual(self.judge(self.sender(user("server"), "server"), good), (PASS, "server", False))
-        self.assertEqual(self.judge(self.sender(user("server"), "client"), good), (PASS, "sender", False))
+        held = Believed(signers={ANN_KEY.public: "server"})
+        self.assertEqual(self.judge(self.sender(user("client"), "client"), held), (PASS, "sender", False))
 
     def test_by_a_domain(self) -> None:
         good = Believed(keys=[DOMAIN_KEY.public])
@@ -147,14 +148,14 @@ class ProofTests(TestCase):
     def test_unknown(self) -> None:
         self.assertEqual(self.judge(None, Believed())[0], NONE)
         self.assertEqual(self.judge(self.sender(user()), Believed())[0], TEMPERROR)
-        self.assertEqual(self.judge(self.sender(None), Believed(signers=[ANN_KEY.public]))[0], TEMPERROR)
+        self.assertEqual(self.judge(self.sender(None), Believed(signers={ANN_KEY.public: "client"}))[0], TEMPERROR)
 
     def test_pretended(self) -> None:
         other = SeedSigner(os.urandom(32)).public
-        self.assertEqual(self.judge(self.sender(user()), Believed(signers=[other]))[0], FAIL)
-        self.assertEqual(self.judge(self.sender(user()), Believed(signers=[]))[0], FAIL)
+        self.assertEqual(self.judge(self.sender(user()), Believed(signers={other: "client"}))[0], FAIL)
+        self.assertEqual(self.judge(self.sender(user()), Believed(signers={}))[0], FAIL)
         self.assertEqual(self.judge(self.sender(None), Believed(keys=[other]))[0], FAIL)
-        good = Believed(signers=[ANN_KEY.public])
+        good = Believed(signers={ANN_KEY.public: "client"})
         self.assertEqual(self.judge(self.sender(user()), good, MESSAGE.replace(b"ann@", b"boss@"))[0], FAIL)
         self.assertEqual(self.judge(self.sender(user(), address=Address.parse("boss@example.test")), good)[0], FAIL)
         self.assertEqual(self.judge(self.sender(user(), domain="other.example"), good)[0], FAIL)
@@ -171,7 +172,7 @@ class ProofTests(TestCase):
                 return proof
 
         again, _ = read(container(MESSAGE, [eve], Copied(ANN, "example.test", ANN_KEY, user(), "client")), eve)
-        self.assertEqual(judged(again, MESSAGE, Believed(signers=[ANN_KEY.public]), ()).result, FAIL)
+        self.assertEqual(judged(again, MESSAGE, Believed(signers={ANN_KEY.public: "client"}), ()).result, FAIL)
 
     def test_another_content_than_was_signed(self) -> None:
         (key,) = keys()
@@ -197,7 +198,7 @@ class ProofTests(TestCase):
     def test_the_field(self) -> None:
         (key,) = keys()
         found, _ = read(container(MESSAGE, [key], self.sender(user())), key)
-        field = judged(found, MESSAGE, Believed(signers=[ANN_KEY.public]), ()).field("mail.example.test")
+        field = judged(found, MESSAGE, Believed(signers={ANN_KEY.public: "client"}), ()).field("mail.example.test")
         wanted = b"mailx-seal=pass header.from=ann@example.test policy.key=user policy.sealed=sender policy.end-to-end=yes\r\n"
         self.assertEqual(field, b"Authentication-Results: mail.example.test;\r\n\t" + wanted)
 
