@@ -149,6 +149,7 @@ async def open_identity(
     pool = _open_pool(settings, domain_keys, peers, certificates, limits, gossip, resolver, reactor, parts)
     source.asking = asking = ChannelAsking(pool, peers, domain_keys.domains)
     remote_keys = RemoteKeys(store, cipher, peers, reactor, asking=asking)
+    peers.on_forget(remote_keys.forget)
 
     async def used(address: Address) -> list[Statement]:
         return [each.statement for each in await remote_keys.history(address)]

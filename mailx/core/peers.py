@@ -95,6 +95,7 @@ class Peers:
         self._own: Mapping[str, PeerSettings] = {}
         self._cache: Cache[str, Known] = Cache(MEMORY, FRESH, now)
         self._distrusting: list[Callable[[str], object]] = []
+        self._forgetting: list[Callable[[str], object]] = []
         self._strangers = 0  # looks for unknown domains in whose names somebody connects
         self._looking: dict[str, list[Deferred[Known]]] = {}
         self._alarmed: Cache[tuple[str, str], bool] = Cache(MEMORY, _ALARM_EVERY, now)
@@ -123,6 +124,10 @@ class Peers:
     def on_distrust(self, call: Callable[[str], object]) -> None:
         """``call(domain)`` when what a connection proved counts no more: the domain was blocked, or its keys were revoked."""
         self._distrusting.append(call)
+
+    def on_forget(self, call: Callable[[str], object]) -> None:
+        """``call(domain)`` when what was learnt of a domain is forgotten."""
+        self._forgetting.append(call)
 
     def _distrust(self, domain: str) -> None:
         for call in self._distrusting:
@@ -289,6 +294,8 @@ class Peers:
         was = await self._book.forget(domain)
         self._cache.pop(domain)
         self._meant.pop(domain, None)
+        for call in self._forgetting:
+            call(domain)
         return was
 
     # One domain.

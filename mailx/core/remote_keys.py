@@ -130,6 +130,10 @@ class RemoteKeys:
         except Unavailable:
             return ()
 
+    def forget(self, domain: str) -> None:
+        """What is kept of ``domain`` was removed from the store: memory knows nothing else."""
+        self._cache.clear()
+
     # One domain.
 
     async def _of_domain(

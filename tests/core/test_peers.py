@@ -31,6 +31,7 @@ class Static(PeersTestCase):
 
     async def test_follows_an_announced_key_and_keeps_it(self) -> None:
         await self.scene(peers=(StaticPeer(THERE, ("127.0.0.1",), key_text(KEYS[0].public)),))
+        self.clock.advance(DAY)
         await self.peers.announced(THERE, history(domain_keys.ROTATION)[1].statement)
         again = await self.opened()
         peer = await again.find(THERE)
@@ -254,6 +255,8 @@ class Changing(PeersTestCase):
             evolve(rotated.statement, body={**rotated.statement.body, "domain": "other.example"}),
         ):
             await self.assertFailure(ensureDeferred(self.peers.announced(THERE, statement)), Refused)
+        await self.assertFailure(ensureDeferred(self.peers.announced(THERE, rotated.statement)), Refused)  # of tomorrow
+        self.clock.advance(DAY)
         await self.peers.announced(THERE, rotated.statement)
         await self.peers.announced(THERE, rotated.statement)
         self.assertEqual((await (await self.opened()).find(THERE)).keys[0], KEYS[1].public)  # type: ignore[union-attr]
@@ -290,7 +293,10 @@ class Changing(PeersTestCase):
 
     async def test_forgotten(self) -> None:
         await self.scene()
+        forgotten: list[str] = []
+        self.peers.on_forget(forgotten.append)
         self.assertTrue(await self.peers.forget(THERE))
+        self.assertEqual(forgotten, [THERE])
         self.assertFalse(self.peers.known(THERE))
         thief = domain_keys.first(THERE, KEYS[4].public, START, KEYS[3])
         self.assertEqual(await self.again(found([thief])), (KEYS[3].public,))
@@ -334,10 +340,10 @@ class Nodes(PeersTestCase):
         """Another node looked a moment before the rotation, and writes after it."""
         await self.scene()
         other = await self.opened()
-        self.looks.answer = found(history())
+        self.looks.answer = found(history(at=START - DAY))
         await self.peers.find(THERE)
         await other.find(THERE)
-        await self.peers.announced(THERE, history(domain_keys.ROTATION)[1].statement)
+        await self.peers.announced(THERE, history(domain_keys.ROTATION, at=START - DAY)[1].statement)
         self.clock.advance(299)  # the other still has the old one in memory
         await other.discover(THERE)
         self.assertEqual((await other.state(THERE)).key, KEYS[1].public)

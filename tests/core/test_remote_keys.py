@@ -14,6 +14,7 @@ from mailx.identity import user_keys
 from mailx.identity.statements import SeedSigner
 from mailx.identity.user_keys import CLIENT, Attestation
 from mailx.mail.address import Address
+from mailx.store import peers as peer_rows
 from tests.scenery import world
 
 START = 1_700_000_000
@@ -115,6 +116,16 @@ class Keys(TestCase):
         self.assertEqual(await self.serial(), 2)
         self.assertEqual([each.serial for each in await self.keys.history(ADA)], [1, 2])
         self.assertEqual([each.serial for each in await self.keys.signers(ADA, 3)], [2, 1])
+
+    async def test_forgotten(self) -> None:
+        await self.scene()
+        self.domain.says = {str(ADA): encoded(attested(serial=2))}
+        self.assertEqual((await self.serial(), await self.serial(BOB)), (2, 0))
+        await self.world.store.write(peer_rows.forget, self.peers.hash("there.example"))
+        self.keys.forget("there.example")
+        self.domain.says = {str(ADA): encoded(attested(serial=1)), str(BOB): encoded(attested(BOB))}
+        self.assertEqual((await self.serial(), await self.serial(BOB)), (1, 1))
+        self.assertEqual(self.alerts.told, [])
 
     async def test_not_believed(self) -> None:
         for says in (
