@@ -5,7 +5,7 @@ in memory, are tried a few times, and are given up. Nothing is told to a domain 
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from attrs import evolve, frozen
@@ -47,6 +47,9 @@ class Peers(Protocol):
     async def every(self) -> Sequence[Any]: ...
 
     def pinned(self, known: Any) -> bool: ...
+
+    @property
+    def static(self) -> Collection[str]: ...
 
 
 class Channels(Protocol):
@@ -91,9 +94,10 @@ class ContactCalls:
         self._run(Deferred.fromCoroutine(self._announce(domain, statement)))
 
     async def _announce(self, domain: str, statement: bytes) -> None:
-        for known in await self._peers.every():
-            if self._peers.pinned(known):
-                self._add(_Call(domain, known.domain, "announce", {"statement": statement}))
+        # A server that the configuration names is likely to have us in its own, where no discovery finds the new key.
+        pinned = [known.domain for known in await self._peers.every() if self._peers.pinned(known)]
+        for remote in dict.fromkeys((*pinned, *self._peers.static)):
+            self._add(_Call(domain, remote, "announce", {"statement": statement}))
 
     def tell(self, account: Address, senders: Sequence[str], blocked: bool) -> None:
         """``account`` of ours blocks ``senders``, or no longer."""

@@ -103,6 +103,7 @@ class Line:
 
     channel: Channel | None
     domains: tuple[str, ...] = ("b.example",)
+    static: tuple[str, ...] = ()
     blocked: bool = False
     leased: list[tuple[str, str]] = Factory(list)
     released: int = 0
@@ -157,6 +158,12 @@ class CallsTests(Base):
         calls.announce("a.example", key)  # type: ignore[arg-type]
         self.assertEqual(self.listener.keys, [("a.example", statement)])
         self.assertEqual(self.line.leased, [("a.example", "b.example")])
+
+    async def test_those_that_the_configuration_names_hear_of_a_new_key_before_mail_went_there(self) -> None:
+        calls = await self.calls(domains=("unpinned.example", "b.example"), static=("unpinned.example", "b.example"))
+        statement = signed("domain-key", {"domain": "a.example"}, SeedSigner(b"s" * 32))
+        calls.announce("a.example", type("Key", (), {"statement": statement}))  # type: ignore[arg-type]
+        self.assertEqual(self.line.leased, [("a.example", "b.example"), ("a.example", "unpinned.example")])
 
     async def test_what_fails_is_tried_again_and_given_up(self) -> None:
         calls = await self.calls()
