@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from attrs import evolve
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from mailx.core import metrics
 from mailx.core.forms import Part
@@ -104,7 +104,10 @@ class SealedOutgoing:
         told = tuple([address for address in recipients if self._known(canonical_domain(address.domain))])
         if told:
             metrics.SEALED.labels("unsealed").inc(len(told))
-            log.warn("Mail to a MailX server was not sealed: {reason}", event="sealing.unsealed", reason=reason, message_id=envelope.id)
+            level = LogLevel.info if reason == NO_KEY else LogLevel.warn  # accounts without keys are the ordinary case
+            log.emit(
+                level, "Mail to a MailX server was not sealed: {reason}", event="sealing.unsealed", reason=reason, message_id=envelope.id
+            )
         return [Part(_to(envelope, recipients), "", reason if told else "", told)]
 
     async def _sealed(self, envelope: Envelope, head: bytes, author: Address, keys: Mapping[Address, Attestation]) -> list[Part]:
