@@ -17,6 +17,12 @@ _LIMITS = {
     "connections": "connections",
 }
 
+_STATES = {
+    "none": ": it has no MailX server, its mail goes by SMTP",
+    "unknown": ": it was not looked for yet",
+    "blocked": ": its server is refused, and mail to it bounces",
+}
+
 _COUNTED = {"refused": "refused", "delayed": "told to come later", "failed": "attempts failed", "violations": "violations"}
 
 
@@ -82,7 +88,11 @@ def discover(session: Session, domain: str) -> None:
 @click.option("--per-hour", metavar="N", help="Messages an hour; 0: no limit.")
 @click.option("--burst", metavar="N", help="Messages at once.")
 @click.option("--connections", metavar="N", help="Connections.")
-@click.option("--fallback", type=click.Choice(("unpinned", "never", _DEFAULT)), help="When its mail may go by SMTP.")
+@click.option(
+    "--fallback",
+    type=click.Choice(("unpinned", "never", _DEFAULT)),
+    help="When its mail may go by SMTP: never, or unless federation reached it lately.",
+)
 @pass_session
 def set_(session: Session, /, domain: str, fallback: str | None, **limits: str | None) -> None:
     """Set limits of DOMAIN; `default` for a value is what the configuration says."""
@@ -139,8 +149,9 @@ def unblock(session: Session, domain: str) -> None:
 def _lines(one: Any) -> list[str]:
     """Everything about one domain."""
     figures, own = one["figures"], one["settings"]
-    lines = [f"{one['domain']}: {one['state']}{', from the configuration' if one['static'] else ''}"]
-    if one["trouble"]:
+    state = one["state"] + (f": {one['trouble']}" if one["trouble"] and one["state"] == "trouble" else _STATES.get(one["state"], ""))
+    lines = [f"{one['domain']}: {state}{', from the configuration' if one['static'] else ''}"]
+    if one["trouble"] and one["state"] != "trouble":
         lines.append(f"trouble: {one['trouble']}")
     if one["key"]:
         lines += [

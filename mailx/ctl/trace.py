@@ -34,7 +34,7 @@ _WORDS = (
     ("report", "report {}"),
     ("attempts", "attempt {}"),
     ("next", "next attempt {}"),
-    ("reason", "because of {}"),
+    ("reason", "reason: {}"),
 )
 _OWN_LINE = ("reply", "checks", "verdicts")
 _INDENT = " " * 28

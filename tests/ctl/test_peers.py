@@ -59,7 +59,7 @@ class PeerCommands(Base):
         output = await self.run_command(
             "peer", "set", THERE, "--per-minute", "default", "--connections", "default", "--fallback", "default"
         )
-        self.assertEqual(output.strip(), f"{THERE}: unknown")
+        self.assertEqual(output.strip(), f"{THERE}: unknown: it was not looked for yet")
         for arguments in ((), ("--burst", "many"), ("--burst", "0")):
             self.assertEqual((await self.fail_with("peer", "set", THERE, *arguments))["code"], "invalid")
 
