@@ -36,7 +36,7 @@ _WORTH_KEEPING = 1 << 20  # larger messages are made anew
 _IN_THREAD = 16384  # octets whose From field is looked for in a thread
 
 _RETURN_PATH = b"return-path:"
-_Key = tuple[str, bool, Forwarding | None]  # envelope, whether it may have eight bits, who seals it
+_Key = tuple[str, bytes, int, bool, Forwarding | None]  # envelope, which form of it, whether it may have eight bits, who seals it
 
 
 class Outgoing:
@@ -67,7 +67,8 @@ class Outgoing:
         content = self.plain(envelope, eight_bit)
         if content is not None:
             return content
-        key = (envelope.id, eight_bit or not envelope.message.eight_bit, envelope.forwarding)
+        # One envelope may leave in several forms, readable and sealed: each is a dispatch, or was made of one when it was delivered.
+        key = (envelope.id, envelope.dispatch, envelope.form, eight_bit or not envelope.message.eight_bit, envelope.forwarding)
         kept = self._kept.get(key)
         if kept is not None:
             self._kept.move_to_end(key)
@@ -78,7 +79,7 @@ class Outgoing:
             waiters.append(waiter)
         else:
             self._waiting[key] = [waiter]
-            Deferred.fromCoroutine(self._make(envelope, key[1])).addBoth(self._made, key)
+            Deferred.fromCoroutine(self._make(envelope, key[3])).addBoth(self._made, key)
         return await waiter
 
     def _made(self, result: "bytes | Failure", key: _Key) -> None:

@@ -107,3 +107,4 @@ class Envelope:
     wishes: Mapping[Address, Wish] = field(default=Factory(dict), kw_only=True)  # of those recipients that have some
     forwarding: Forwarding | None = field(default=None, kw_only=True)
     dispatch: bytes = field(default=b"", kw_only=True)  # what the queue calls the message at each attempt, of one that leaves
+    form: int = field(default=0, kw_only=True)  # which of the forms that were made of a dispatch when it was delivered

@@ -93,6 +93,16 @@ class Rendering(TestCase):
             self.assertTrue(made.endswith(PLAIN))
             self.assertEqual(verify(made), [True, True])
 
+    async def test_each_form_of_a_message(self) -> None:
+        """One that is sealed for some is not sent to the others, nor the readable one to those for whom it was sealed."""
+        envelope = self.envelope(PLAIN, dispatch=b"1")
+        content = PLAIN.replace(b"Hello", b"Sealed")
+        sealed = evolve(envelope, message=Message(content, len(content)), dispatch=b"2")
+        late = evolve(sealed, dispatch=b"1", form=1)
+        for _ in range(2):  # while they are made, and when they are kept
+            made = await gatherResults([Deferred.fromCoroutine(self.outgoing.render(each, True)) for each in (envelope, sealed, late)])
+            self.assertEqual([b"Sealed" in each for each in made], [False, True, True])
+
     async def test_dated_by_the_time_of_day(self) -> None:
         """Not by the event loop's clock, which goes its own way when that of the system is put right."""
         self.patch(self.outgoing, "_now", lambda: 1_800_000_000.5)
