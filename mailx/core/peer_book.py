@@ -38,8 +38,8 @@ class PeerBook:
         """What is kept of the domain."""
         return await self._store.read(_get, self._cipher, self.hash(domain))
 
-    async def put(self, known: Known) -> bool:
-        """Keep it; False if what is kept is newer."""
+    async def put(self, known: Known) -> int | None:
+        """Keep it; until when it is pinned, or None if what is kept is newer."""
         return await self._store.write(rows.put, self._sealed(known), int(self._now()))
 
     async def pin(self, domain: str, until: int) -> bool:
@@ -64,9 +64,11 @@ class PeerBook:
         """What was written at ``since`` or later, at most a slice of it."""
         return await self._store.read(_changed, self._cipher, since)
 
-    async def prune(self, unseen: int) -> None:
-        """Remove what says nothing any more; ``unseen``: when keys must have been seen to be kept."""
-        while await self._store.write(rows.prune, int(self._now()), unseen, _PRUNED) == _PRUNED:
+    async def prune(self, unseen: int, most: int) -> None:
+        """Remove what says nothing any more; ``unseen``: when keys must have been seen to be kept; ``most``: unpinned servers that are."""
+        now = int(self._now())
+        unseen = max(unseen, await self._store.read(rows.surplus, now, most))
+        while await self._store.write(rows.prune, now, unseen, _PRUNED) == _PRUNED:
             pass
 
     async def settings(self) -> dict[str, PeerSettings]:

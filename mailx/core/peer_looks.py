@@ -28,7 +28,8 @@ def without(known: Known, found: Found, now: int) -> Known:
     if found.outcome == NONE:
         again = AGAIN if known.pinned_until > now else max(found.ttl, AGAIN)
         return evolve(known, absent=True, trouble="", evidence=False, expires=now + again)
-    return evolve(known, absent=False, trouble=found.reason, evidence=found.evidence, expires=now + AGAIN)
+    evidence = found.evidence or known.evidence  # silence does not undo what DNS said
+    return evolve(known, absent=False, trouble=found.reason, evidence=evidence, expires=now + AGAIN)
 
 
 def followed(known: Known, found: Found, now: int) -> tuple[str, Known, Step]:

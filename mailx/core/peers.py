@@ -17,11 +17,12 @@ from twisted.logger import Logger
 from mailx.config import endpoint
 from mailx.config_setting import seconds as duration
 from mailx.core import peer_keys, peer_looks
-from mailx.core.alerts import PEER_KEY, Alerts
+from mailx.core.alerts import Alerts
 from mailx.core.cache import Cache
 from mailx.core.content import Threads
 from mailx.core.metrics import PEER_KEYS, PEER_LOOKS, PEERS
 from mailx.core.peer import MAILX, NEVER, NONE, REFUSED, STATIC, Discoverer, Found, Known, Peer, PeerSettings, Step, Undecided
+from mailx.core.peer_alarms import ANNOUNCEMENT, CONNECTION, DISCOVERY, PeerAlarms
 from mailx.core.peer_book import PeerBook
 from mailx.core.settings import Settings
 from mailx.core.users import DirectoryError, canonical_domain, domain_name
@@ -39,23 +40,14 @@ MEMORY = 5000  # domains whose whole entry is in memory
 FRESH = 300.0  # seconds after which the store is asked again
 SOON = 60  # seconds before a key that was shown is looked for again
 WAITING_LIMIT = 2000  # looks under way at once
-STRANGERS = 8  # of them for domains that nobody here writes to; less than discovery does at a time
+STRANGERS = 8  # of them because somebody connects, for domains that are not pinned; less than discovery does at a time
+NEW_STRANGERS = 1000  # servers that are written down in an hour because they connect
+UNPINNED_MOST = 20_000  # servers that are kept though no mail goes to them
 REFRESH = 30.0  # seconds after which what other servers on the database wrote is seen
 KEYS_DAYS = 400  # that the keys of a server that is not seen any more are kept
 _DOES_NOT_FOLLOW = Reply(550, "5.7.5", "The announced key does not follow from the one that is known")
-_REMEDY = "If the new key is theirs, which its administrators can tell by another way: mailxctl peer forget {domain}"
-_ALARMS = {
-    "discovery": "{domain} shows another key, and neither the key that was known nor its recovery key announced it. It is not believed; "
-    "mail to and from its new server waits. " + _REMEDY,
-    "announcement": "The server of {domain} announced a key that does not follow from the one that was known. It is not believed. "
-    + _REMEDY,
-    "connection": "A connection with {domain} showed another key than the one that is known, and nobody announced it. It was refused. "
-    + _REMEDY,
-}
 _FEW = 4  # keys that take less than a millisecond
-_ALARM_EVERY = 3600.0  # seconds
-_PRUNE_EVERY = 3600
-_DAY = 86400
+_HOUR, _DAY = 3600, 86400
 
 
 class IChannel(Protocol):
@@ -96,10 +88,12 @@ class Peers:
         self._cache: Cache[str, Known] = Cache(MEMORY, FRESH, now)
         self._distrusting: list[Callable[[str], object]] = []
         self._forgetting: list[Callable[[str], object]] = []
-        self._strangers = 0  # looks for unknown domains in whose names somebody connects
+        self._strangers = 0  # looks for domains in whose names somebody connects
+        self._new = (0.0, 0)  # when an hour began, and how many of these were written down in it
+        self._shown: Cache[str, bool] = Cache(MEMORY, SOON, now)  # domains looked for again because of a key that was shown
         self._looking: dict[str, list[Deferred[Known]]] = {}
-        self._alarmed: Cache[tuple[str, str], bool] = Cache(MEMORY, _ALARM_EVERY, now)
-        self._prune_after = now() + _PRUNE_EVERY
+        self._alarms = PeerAlarms(now)
+        self._prune_after = now() + _HOUR
         self._refreshing = LoopingCall(lambda: Deferred.fromCoroutine(self.refresh()))
         self._refreshing.clock = reactor
 
@@ -167,20 +161,26 @@ class Peers:
             if known.pinned_until > self._now():
                 raise self._undecided(known, "looking for servers is switched off")
             return None
-        if known.expires <= self._now():
+        if self._due(known):
             known = await self._look(domain, seconds, known, durable)
         return self._answer(known)
+
+    def _due(self, known: Known) -> bool:
+        """Whether it is time to look again. What was noted by a clock that was ahead counts no more."""
+        return not self._now() < known.expires <= self._now() + _DAY
 
     async def keys(self, domain: str, presented: bytes) -> tuple[bytes, ...]:
         """The domain keys believed now; with one ``presented`` that is unknown they are looked for again. Raises Refused."""
         domain = canonical_domain(domain)
         if self.limits(domain).blocked:
             raise Refused(Reply(550, "5.7.1", "This server does not exchange mail with your domain"), "blocked peer")
-        if domain in self._static or (await self._current(domain)).mailx:
+        known = await self._current(domain)
+        expected = not self._due(known) and presented in known.keys(self._now())
+        if domain in self._static or self.pinned(known) or expected:
             return await self._keys(domain, presented, True)
         # Anybody can connect in the name of any domain: that keeps neither the places nor the rows of domains that mail is sent to.
         if self._strangers >= STRANGERS:
-            raise self._undecided(Known(domain), "too many unknown domains connect")
+            raise self._undecided(known, "too many unknown domains connect")
         self._strangers += 1
         try:
             return await self._keys(domain, presented, False)
@@ -192,11 +192,13 @@ class Peers:
         if peer is None or presented in peer.keys:
             return () if peer is None else peer.keys
         if peer.source != STATIC:
-            if peer.verified > self._now() - SOON:
+            now = self._now()
+            if now - SOON < peer.verified <= now or self._shown.get(domain):
                 return peer.keys
+            self._shown.put(domain, True)
             peer = self._answer(await self._look(domain, None, await self._current(domain), durable))
         if peer is not None and presented not in peer.keys:
-            self._alarm(domain, "connection")
+            self._alarms.tell(self.alerts, domain, CONNECTION)
         return () if peer is None else peer.keys
 
     async def reached(self, channel: IChannel) -> None:
@@ -210,8 +212,9 @@ class Peers:
         if known.pinned_until >= now + seconds - _DAY:
             return
         until = now + seconds
-        if known.mailx:
-            await self._book.pin(domain, until)
+        pinned = known.mailx and await self._book.pin(domain, until)
+        known = self._cache.get(domain) or known  # which may have changed meanwhile
+        if pinned:
             self._remember(evolve(known, pinned_until=max(until, known.pinned_until)))
             return
         await self._keep(evolve(self.fixed(known), mailx=True, key=known.key or channel.key, verified=now, pinned_until=until))
@@ -230,7 +233,7 @@ class Peers:
         if verdict == peer_keys.UNANNOUNCED and await self._missed(known, new):
             return
         if verdict == peer_keys.UNANNOUNCED:
-            self._alarm(known.domain, "announcement")
+            self._alarms.tell(self.alerts, known.domain, ANNOUNCEMENT)
             raise Refused(_DOES_NOT_FOLLOW, "announced key")
         if verdict != peer_keys.SAME or not known.history:
             await self._keep(evolve(known, mailx=True, key=new.key, history=history))
@@ -366,7 +369,7 @@ class Peers:
         fixed = self._static.get(known.domain)
         if fixed is None:
             return known
-        if any(fixed.key in (key.key, key.previous) for key, _ in known.history):
+        if peer_keys.leads(fixed.key, known, int(self._now())):
             return evolve(known, mailx=True, source=STATIC, servers=fixed.servers, absent=False, trouble="")
         return evolve(fixed, verified=known.verified, pinned_until=known.pinned_until)
 
@@ -413,6 +416,8 @@ class Peers:
 
     async def _look_now(self, domain: str, known: Known, durable: bool = True, anew: bool = False) -> tuple[Known, tuple[Step, ...]]:
         """What is known after a look, and its steps."""
+        if self._several:  # another node may have followed a key, or been told to forget
+            known = await self._book.get(domain) or (known if not known.mailx else Known(domain))
         if self._discoverer is None:
             found = Found(NONE, ttl=peer_looks.AGAIN)
         else:
@@ -431,12 +436,22 @@ class Peers:
             verdict, following, step = peer_looks.followed(known, found, now)
         else:
             verdict, following, step = await self._threads(peer_looks.followed, known, found, now)
-        following = await self._keep(following)
+        if durable or known.mailx or self._may_note(now):
+            following = await self._keep(following)
+        else:
+            self._remember(following)
         if verdict == peer_keys.UNANNOUNCED:
-            self._alarm(domain, "discovery")
+            self._alarms.tell(self.alerts, domain, DISCOVERY)
         elif verdict in (peer_keys.ROTATION, peer_keys.RECOVERY):
             self._changed(domain, verdict)
         return following, (*found.steps, step)
+
+    def _may_note(self, now: float) -> bool:
+        """Whether one more server that nobody here writes to is written down: whoever has a domain can make any number below it."""
+        began, count = self._new
+        began, count = (began, count) if began <= now < began + _HOUR else (now, 0)
+        self._new = began, count + 1
+        return count < NEW_STRANGERS
 
     def _changed(self, domain: str, verdict: str) -> None:
         PEER_KEYS.labels(verdict).inc()
@@ -444,22 +459,16 @@ class Peers:
         if verdict == peer_keys.RECOVERY:
             self._distrust(domain)
 
-    def _alarm(self, domain: str, where: str) -> None:
-        """A key of ``domain`` was shown that does not follow from the one that is believed. Told now and then, for anybody may show one."""
-        PEER_KEYS.labels(peer_keys.UNANNOUNCED).inc()
-        if self._alarmed.get((domain, where)) is not None:
-            return
-        self._alarmed.put((domain, where), True)
-        log.warn("A peer shows a key that nobody announced", event="peer.key_refused", domain=domain, where=where)
-        if self.alerts is not None:
-            self.alerts.tell(PEER_KEY, domain, _ALARMS[where].format(domain=domain))
-
     # Memory and store.
 
     async def _keep(self, known: Known) -> Known:
         """Keep it durably; what is newer in the store counts instead. Raises Unavailable."""
-        if not await self._book.put(known):
+        known = evolve(known, history=peer_keys.shortened(known.history, int(self._now())))
+        pinned = await self._book.put(known)
+        if pinned is None:
             known = await self._book.get(known.domain) or known
+        else:  # it may have been pinned while it was looked for
+            known = evolve(known, pinned_until=pinned)
         self._remember(known)
         return known
 
@@ -481,8 +490,8 @@ class Peers:
                 for known in await self._book.changed(now - 3 * int(REFRESH)):
                     self._remember(known)
             if now >= self._prune_after:
-                self._prune_after = now + _PRUNE_EVERY
-                await self._book.prune(now - KEYS_DAYS * _DAY)
+                self._prune_after = now + _HOUR
+                await self._book.prune(now - KEYS_DAYS * _DAY, UNPINNED_MOST)
                 every = await self._book.all()
                 self._meant = {}
                 for known in every:

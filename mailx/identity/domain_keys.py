@@ -118,13 +118,11 @@ def follows(old: DomainKey, new: DomainKey, recoveries: Collection[bytes] = ()) 
 
     ``recoveries`` are recovery keys believed besides that of ``old`` (see :func:`recoveries`).
     """
-    if new.domain != old.domain or new.serial <= old.serial or new.created < old.created:
+    if new.domain != old.domain or new.serial <= old.serial:
         return UNANNOUNCED
-    believed = {old.recovery, *recoveries}
-    permitted = any(new.statement.signed_by(key) for key in believed)
-    if new.reason == RECOVERY:
-        return RECOVERY if permitted else UNANNOUNCED
-    if new.serial != old.serial + 1 or new.previous != old.key or not new.statement.signed_by(old.key):
+    if new.reason == RECOVERY:  # whenever it was made: a thief may have announced something later since
+        return RECOVERY if any(new.statement.signed_by(key) for key in {old.recovery, *recoveries}) else UNANNOUNCED
+    if new.created < old.created or new.serial != old.serial + 1 or new.previous != old.key or not new.statement.signed_by(old.key):
         return UNANNOUNCED
     if new.reason == ROTATION:
         return ROTATION if new.recovery == old.recovery and new.key != old.key else UNANNOUNCED
@@ -140,7 +138,7 @@ def chain(history: Sequence[Statement | DomainKey], now: int | None = None) -> t
     if not 1 <= len(history) <= HISTORY_LIMIT:
         raise Malformed(f"not 1 to {HISTORY_LIMIT} keys")
     keys = tuple(each if isinstance(each, DomainKey) else DomainKey.of(each) for each in history)
-    if now is not None and keys[-1].created > now + SKEW:
+    if now is not None and max(key.created for key in keys) > now + SKEW:
         raise Malformed("a key of the future")
     standing = _standing({}, keys[0], keys[0].created)
     for earlier, later in pairwise(keys):
@@ -156,18 +154,32 @@ def succession(known: DomainKey, history: Sequence[DomainKey], believed: Collect
     SAME: nothing new. ROTATION or RECOVERY: the last of ``history`` is to be believed from now on. UNANNOUNCED: it is not.
     ``believed``: recovery keys that are good besides that of ``known``.
     """
-    digests = [key.statement.digest for key in history]
-    if digests[-1] == known.statement.digest:
+    if history[-1].statement.digest == known.statement.digest:
         return SAME
-    if known.statement.digest in digests:
-        later = history[digests.index(known.statement.digest) + 1 :]
-    elif any(key.reason == RECOVERY and follows(known, key, believed) == RECOVERY for key in history):
-        return RECOVERY  # from another line than the one known; what comes after that statement was proved by chain()
-    elif follows(known, history[0], believed) == UNANNOUNCED:
+    later = succeeding(known, history, believed)
+    if not later:
         return UNANNOUNCED
-    else:
-        later = history
     return RECOVERY if any(key.reason == RECOVERY for key in later) else ROTATION
+
+
+def succeeding(known: DomainKey, history: Sequence[DomainKey], believed: Collection[bytes] = ()) -> tuple[DomainKey, ...]:
+    """Those of a proved ``history`` that are to be believed after ``known``, up to its last; none if that does not follow.
+
+    chain() proves a history by itself alone: anybody can put a beginning of his own, with his own recovery key, before a recovery
+    that the owner made. So each step is judged again, from what the peer believes.
+    """
+    digests = [key.statement.digest for key in history]
+    if known.statement.digest in digests:
+        later = tuple(history[digests.index(known.statement.digest) + 1 :])
+    else:  # a shortened history, or a recovery from another line than the one known
+        places = (place for place, key in enumerate(history) if place == 0 or key.reason == RECOVERY)
+        later = next((tuple(history[place:]) for place in places if follows(known, history[place], believed) != UNANNOUNCED), ())
+    standing: _Standing = dict.fromkeys([*believed, known.recovery])
+    for earlier, key in pairwise((known, *later)):
+        if follows(earlier, key, _good(standing, key.created)) == UNANNOUNCED:
+            return ()
+        standing = _standing(standing, key, key.created)
+    return later
 
 
 def recoveries(seen: Sequence[tuple[DomainKey, int]], now: int) -> tuple[bytes, ...]:
@@ -189,8 +201,10 @@ def _standing(before: _Standing, key: DomainKey, moment: int) -> _Standing:
     eldest = next(iter(good), None)
     if eldest is not None and key.statement.signed_by(eldest):  # the owner's own hand: nothing else counts any more
         return {key.recovery: None}
-    after: _Standing = {each: moment + RECOVERY_DELAY if until is None else until for each, until in good.items() if each != key.recovery}
-    after[key.recovery] = None
+    after: _Standing = {each: moment + RECOVERY_DELAY if until is None else until for each, until in good.items()}
+    after[key.recovery] = (
+        None  # one that stood there before keeps its place: by being named again it must not become younger than a thief's
+    )
     return after
 
 
@@ -202,7 +216,7 @@ def valid(history: Sequence[DomainKey], now: int) -> tuple[bytes, ...]:
     """The keys that are good at ``now``, the current one first: those before it that were rotated out within OVERLAP."""
     good = [history[-1].key]
     for later, earlier in zip(reversed(history[1:]), reversed(history[:-1]), strict=True):
-        if later.reason == RECOVERY or later.created + OVERLAP <= now:
+        if later.reason == RECOVERY or later.previous != earlier.key or later.created + OVERLAP <= now:
             break
         if earlier.key not in good:
             good.append(earlier.key)

@@ -40,18 +40,17 @@ def get(txn: Txn, hash: bytes) -> PeerRow | None:
     return None if row is None else _peer(*row)
 
 
-def put(txn: Txn, row: PeerRow, now: int) -> bool:
-    """Keep what was found, except an older key in place of a newer one (False). The pin stays, or grows."""
-    return bool(
-        txn.execute(
-            f"INSERT INTO peers ({_COLUMNS}, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (hash) DO UPDATE SET sealed = excluded.sealed, mailx = excluded.mailx, serial = excluded.serial,"
-            " verified = excluded.verified, expires = excluded.expires, changed = excluded.changed,"
-            " pinned_until = CASE WHEN excluded.pinned_until > peers.pinned_until THEN excluded.pinned_until ELSE peers.pinned_until END"
-            " WHERE excluded.serial >= peers.serial",
-            (row.hash, row.sealed, int(row.mailx), row.serial, row.verified, row.expires, row.pinned_until, now),
-        )
+def put(txn: Txn, row: PeerRow, now: int) -> int | None:
+    """Keep what was found, except an older key in place of a newer one (None). The pin stays, or grows; returned is until when."""
+    kept = txn.one(
+        f"INSERT INTO peers ({_COLUMNS}, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (hash) DO UPDATE SET sealed = excluded.sealed, mailx = excluded.mailx, serial = excluded.serial,"
+        " verified = excluded.verified, expires = excluded.expires, changed = excluded.changed,"
+        " pinned_until = CASE WHEN excluded.pinned_until > peers.pinned_until THEN excluded.pinned_until ELSE peers.pinned_until END"
+        " WHERE excluded.serial >= peers.serial RETURNING pinned_until",
+        (row.hash, row.sealed, int(row.mailx), row.serial, row.verified, row.expires, row.pinned_until, now),
     )
+    return None if kept is None else int(kept[0])
 
 
 def pin(txn: Txn, hash: bytes, until: int, now: int) -> bool:
@@ -88,6 +87,12 @@ def prune(txn: Txn, now: int, unseen: int, limit: int) -> int:
         " WHERE (mailx = 0 AND expires <= ? AND pinned_until <= ?) OR (mailx = 1 AND verified <= ? AND pinned_until <= ?) LIMIT ?)",
         (now, now, unseen, now, limit),
     )
+
+
+def surplus(txn: Txn, now: int, most: int) -> int:
+    """When the latest was seen of the servers that are not pinned, but for the ``most`` seen last; 0: there are no more."""
+    row = txn.one("SELECT verified FROM peers WHERE mailx = 1 AND pinned_until <= ? ORDER BY verified DESC LIMIT 1 OFFSET ?", (now, most))
+    return 0 if row is None else int(row[0])
 
 
 def settings(txn: Txn) -> Sequence[SettingsRow]:

@@ -86,5 +86,5 @@ class Histories(SynchronousTestCase):
             self.assertEqual(peer_keys.judged(bare, found(every), START + 10 * DAY)[0], verdict)
         stranger = Known(THERE, True, HTTPS, THIEF.public)
         self.assertEqual(peer_keys.judged(stranger, found(every), START + 10 * DAY), (peer_keys.UNANNOUNCED, ()))
-        self.assertEqual(peer_keys.announced(Known(THERE, True, HTTPS, every[0].key), every[1], START)[0], peer_keys.ROTATION)
-        self.assertEqual(peer_keys.announced(stranger, every[1], START)[0], peer_keys.UNANNOUNCED)
+        self.assertEqual(peer_keys.announced(Known(THERE, True, HTTPS, every[0].key), every[1], START + DAY)[0], peer_keys.ROTATION)
+        self.assertEqual(peer_keys.announced(stranger, every[1], START + DAY)[0], peer_keys.UNANNOUNCED)
