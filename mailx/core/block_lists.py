@@ -26,9 +26,9 @@ from mailx.core import audit, metrics
 from mailx.core.accounts import Accounts, Block
 from mailx.core.content import Threads
 from mailx.core.list_fetch import NotFetched
-from mailx.core.posting import target
 from mailx.core.settings import Settings
 from mailx.core.shared_lists import NoList, SharedText, read
+from mailx.core.urls import target
 from mailx.core.users import DirectoryError, block_pattern, block_patterns
 from mailx.identity.encoding import Malformed, key_from_text, key_text
 from mailx.mail.address import Address

@@ -14,7 +14,7 @@ from attrs import define, frozen
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from mailx.core.posting import target
+from mailx.core.urls import target
 from mailx.mail.reply import Unavailable
 from mailx.store import Store, calls
 from mailx.store.calls import BOUNCED, DEFERRED, DELIVERED, QUEUED, STATES

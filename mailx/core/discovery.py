@@ -15,9 +15,9 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from mailx.core.peer import DNSSEC, HTTPS, MAILX, NONE, REFUSED, UNSURE, Found, Step
-from mailx.core.posting import permitted
 from mailx.core.resolver import DNSFailure, Resolver
 from mailx.core.settings import Settings
+from mailx.core.urls import permitted
 from mailx.identity import domain_keys
 from mailx.identity.documents import Record, ServerDocument, Servers, is_record, parse_record, server_text
 from mailx.identity.encoding import Malformed, key_text

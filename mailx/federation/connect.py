@@ -17,13 +17,13 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from mailx.core.posting import permitted
 from mailx.core.resolver import DNSFailure
+from mailx.core.urls import permitted
 from mailx.federation.certificates import Untrusted
 from mailx.federation.channel import Channel, Greeter, Trust, Unreachable
 from mailx.federation.handshake import Calling, Contexts, Identities, Shaken, prove
 from mailx.federation.link import PARTING, Link, LinkLimits, Proved
-from mailx.federation.refusals import BLOCKED, CERTIFICATE, DOMAIN, TLS, OnRefusal, Refusal, note
+from mailx.federation.refusals import BLOCKED, CERTIFICATE, DOMAIN, TLS, Notes, OnRefusal, Refusal
 from mailx.mail.networks import is_address
 from mailx.mail.reply import Refused, Reply
 
@@ -61,11 +61,11 @@ class Connector:
         greeter: Greeter | None = None,
         capabilities: frozenset[str] = frozenset(),
         seconds: Callable[[], float] = time,
-        on_refusal: OnRefusal = note,
+        on_refusal: OnRefusal | None = None,
     ) -> None:
         self._trust, self._resolver, self._networks, self._limits = trust, resolver, networks, limits
         self._reactor, self._greeter, self._capabilities = reactor, greeter, capabilities
-        self._seconds, self._refused = seconds, on_refusal
+        self._seconds, self._refused = seconds, on_refusal or Notes(reactor.seconds)
         self._contexts = [Contexts(each, server=False) for each in (identities, former) if each is not None]
 
     async def connect(self, local: str, remote: str, servers: Sequence[tuple[str, int]], anywhere: bool = False) -> Channel:

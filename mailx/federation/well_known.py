@@ -1,8 +1,7 @@
 """The documents of other domains, fetched over HTTPS: certificates verified, addresses checked, size, time and redirects bounded.
 
-Every name on the way is looked up by this server's own resolver, and the connection goes to the address that was checked.
-Addresses that are not of the public Internet are refused unless they lie in ``federation.networks``. Failure is
-:class:`NotFetched` in words of our own.
+:mod:`mailx.core.urls` says where each URL on the way may lead; networks that are not of the public Internet must be in
+``federation.networks``. Failure is :class:`NotFetched` in words of our own.
 """
 
 from collections.abc import Callable
@@ -10,22 +9,18 @@ from functools import partial
 from typing import Any
 from urllib.parse import urljoin
 
-from OpenSSL import SSL
-from service_identity import VerificationError
 from twisted.internet._sslverify import IOpenSSLTrustRoot
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed, NoRouteError
-from twisted.internet.interfaces import IProtocol, IProtocolFactory
-from twisted.internet.ssl import optionsForClientTLS, platformTrust
-from twisted.web.client import RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.ssl import platformTrust
 from zope.interface import implementer
 
 from mailx.core.discovery import ABSENT, FAILED, OK, NotFetched
-from mailx.core.http_exchange import Answer, Exchange, TooLarge, addresses_of, first_connection
+from mailx.core.http_exchange import Answer, Exchange, Failed, TooLarge, Trouble
 from mailx.core.peer import REFUSED, Step
-from mailx.core.posting import URL_LIMIT, Target, permitted, target
-from mailx.core.resolver import DNSFailure, Resolver
+from mailx.core.resolver import Resolver
 from mailx.core.settings import Settings
+from mailx.core.urls import URL_LIMIT, Target, connection, target
 from mailx.identity.documents import DOCUMENT_LIMIT, PATH
 
 TIMEOUT = 15.0  # seconds for all of it
@@ -33,6 +28,12 @@ REDIRECTS = 3
 _PORT = 443
 _REDIRECT = (301, 302, 303, 307, 308)
 _GONE = (404, 410)
+_OUTCOMES = {  # FAILED: it may be otherwise later
+    Trouble.NO_ADDRESS: ABSENT,
+    Trouble.FORBIDDEN: REFUSED,
+    Trouble.NO_CERTIFICATE: REFUSED,
+    Trouble.TLS: REFUSED,
+}
 _KINDS = (
     "application/json",
     "application/octet-stream",
@@ -85,7 +86,8 @@ class WellKnown:
 
     async def _asked(self, to: Target) -> bytes | str:
         """The document, or where it is said to be. Raises NotFetched."""
-        exchange = Exchange(self._reactor, partial(self._connect, to), DOCUMENT_LIMIT)
+        networks = self._settings.current.federation.networks
+        exchange = Exchange(self._reactor, partial(connection, to, networks, self._trust, self._resolver, self._reactor), DOCUMENT_LIMIT)
         try:
             answer = await exchange.ask("GET", to.url, {"Accept": "application/json"})
             if answer.status in _REDIRECT:
@@ -99,33 +101,10 @@ class WellKnown:
             return await exchange.body(answer)
         except TooLarge:
             raise NotFetched(REFUSED, f"the document is larger than {DOCUMENT_LIMIT} octets") from None
-        except (ResponseFailed, RequestGenerationFailed, RequestTransmissionFailed) as error:
-            causes = [failure.value for failure in error.reasons]
-            if any(isinstance(cause, CancelledError) for cause in causes):
-                raise CancelledError from None
-            if any(isinstance(cause, SSL.Error | VerificationError) for cause in causes):
-                raise NotFetched(REFUSED, "the certificate or TLS is not in order") from None
-            raise NotFetched(FAILED, "the connection broke without an answer") from None
-        except DNSFailure:
-            raise NotFetched(FAILED, "its name cannot be looked up now") from None
-        except (ConnectError, ConnectionClosed, NoRouteError, OSError):
-            raise NotFetched(FAILED, "no connection") from None
+        except Failed as error:
+            raise NotFetched(_OUTCOMES.get(error.trouble, FAILED), str(error)) from None
         finally:
             exchange.end()
-
-    async def _connect(self, to: Target, factory: IProtocolFactory) -> IProtocol:
-        """A connection to the first checked address of ``to`` that answers."""
-        try:
-            options = optionsForClientTLS(to.host, self._trust)
-        except ValueError:
-            raise NotFetched(REFUSED, "no certificate can have its name") from None
-        networks = self._settings.current.federation.networks
-        found = await addresses_of(to.host, to.literal, self._resolver, self._reactor)
-        good = [each for each in found if permitted(each, networks)]
-        if not good:
-            outcome = REFUSED if found else ABSENT
-            raise NotFetched(outcome, "its address is not of the public Internet" if found else "its name has no address")
-        return await first_connection(good, to.port, factory, options, self._reactor)
 
 
 def _location(answer: Answer) -> str:

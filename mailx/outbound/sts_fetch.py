@@ -6,16 +6,13 @@ Names are looked up by this server's own resolver. Failure is :class:`NotFetched
 from functools import partial
 from typing import Any
 
-from OpenSSL import SSL
-from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed, NoRouteError
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
-from twisted.internet.ssl import optionsForClientTLS, platformTrust
-from twisted.web.client import ResponseFailed
+from twisted.internet.ssl import platformTrust
 
-from mailx.core.http_exchange import Exchange, TooLarge, first_connection
-from mailx.core.resolver import DNSFailure, Resolver
+from mailx.core.http_exchange import Exchange, Failed, TooLarge, Trouble, first_connection, verified
+from mailx.core.resolver import Resolver
 from mailx.outbound.mx import reachable
 from mailx.outbound.sts import FETCH_ERROR, INVALID, WEBPKI_INVALID, NotFetched
 
@@ -37,7 +34,7 @@ class Fetcher:
     async def fetch(self, domain: str) -> str:
         """The text at the well-known place of ``domain`` (A-labels); raises NotFetched."""
         host = f"mta-sts.{domain}"
-        exchange = Exchange(self._reactor, partial(self.connect, host, self._port), OCTETS_LIMIT)
+        exchange = Exchange(self._reactor, partial(self._connect, host), OCTETS_LIMIT)
         running = Deferred.fromCoroutine(self._get(host, exchange))
         running.addTimeout(TIMEOUT, self._reactor)
         try:
@@ -59,19 +56,12 @@ class Fetcher:
             raise NotFetched(INVALID, "too large") from None
         except UnicodeDecodeError:
             raise NotFetched(INVALID, "not UTF-8") from None
-        except ResponseFailed as error:
-            causes = [failure.value for failure in error.reasons]
-            if any(isinstance(cause, SSL.Error | VerificationError) for cause in causes):
-                raise NotFetched(WEBPKI_INVALID, "the certificate or TLS") from None
-            raise NotFetched(FETCH_ERROR, "no response") from None
-        except (ConnectError, ConnectionClosed, DNSFailure, NoRouteError, OSError) as error:
-            raise NotFetched(FETCH_ERROR, type(error).__name__) from None
+        except Failed as error:
+            tls = error.trouble in (Trouble.TLS, Trouble.NO_CERTIFICATE)
+            raise NotFetched(WEBPKI_INVALID if tls else FETCH_ERROR, str(error)) from None
 
-    async def connect(self, host: str, port: int, factory: IProtocolFactory) -> IProtocol:
-        """A connection to ``host`` by the first of its addresses that answers; raises ConnectError, DNSFailure, NotFetched."""
-        try:
-            options = optionsForClientTLS(host, self._trust)
-        except ValueError:  # IDNA knows no such name
-            raise NotFetched(WEBPKI_INVALID, "no certificate can have this name") from None
+    async def _connect(self, host: str, factory: IProtocolFactory) -> IProtocol:
+        """A connection to ``host`` by the first of its addresses that answers."""
+        tls = verified(host, self._trust)
         addresses = [each for each in await self._resolver.addresses(host) if reachable(each, self._loopback)]
-        return await first_connection(addresses, port, factory, options, self._reactor)
+        return await first_connection(addresses, self._port, factory, tls, self._reactor)

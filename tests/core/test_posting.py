@@ -1,4 +1,4 @@
-"""Posting to URLs that others chose: where it may go, what it verifies, what bounds it."""
+"""Posting to URLs that others chose: where it goes, what it verifies, what bounds it."""
 
 import hmac
 import json
@@ -6,8 +6,6 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.internet import reactor as _reactor
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
@@ -18,7 +16,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from mailx.core import posting as module
-from mailx.core.posting import NotPosted, Posting, permitted, signed, target
+from mailx.core.posting import NotPosted, Posting, signed
 from mailx.core.settings import Settings
 from tests import dns
 from tests.outbound.servers import Issued, issue, root
@@ -29,123 +27,8 @@ reactor: Any = _reactor
 LOOPBACK = ("127.0.0.0/8",)
 
 
-class Targets(SynchronousTestCase):
-    """URLs."""
-
-    def test_good(self) -> None:
-        for url, expected in (
-            ("https://app.example.org/hook?a=b", ("https", "app.example.org", 443, "https://app.example.org/hook?a=b")),
-            ("http://App.Example.ORG", ("http", "app.example.org", 80, "http://app.example.org/")),
-            ("https://app.example.org.:8443/x", ("https", "app.example.org", 8443, "https://app.example.org.:8443/x")),
-            ("http://192.0.2.7:81/", ("http", "192.0.2.7", 81, "http://192.0.2.7:81/")),
-            ("http://[2001:DB8::1]:81/", ("http", "2001:db8::1", 81, "http://[2001:db8::1]:81/")),
-            ("https://xn--bcher-kva.example/", ("https", "xn--bcher-kva.example", 443, "https://xn--bcher-kva.example/")),
-        ):
-            to = target(url)
-            self.assertEqual((to.scheme, to.host, to.port, to.url), expected)
-
-    def test_bad(self) -> None:
-        for url in (
-            "",
-            "app.example.org",
-            "//app.example.org/",
-            "ftp://app.example.org/",
-            "file:///etc/passwd",
-            "gopher://app.example.org/",
-            "javascript:alert(1)",
-            "http://",
-            "http:///x",
-            "http://user@app.example.org/",
-            "http://user:password@app.example.org/",
-            "http://app.example.org:0/",
-            "http://app.example.org:65536/",
-            "http://app.example.org:x/",
-            "http://app.example.org:/",
-            "http://app.example.org/#fragment",
-            "http://app.example.org/a b",
-            "http://app.example.org/\r\nX-Injected: yes",
-            "http://app.example.org/\t",
-            "http://app.example.org\\@evil.example/",
-            "http://bücher.example/",
-            "http://a..b/",
-            "http://-a.example/",
-            "http://2130706433/",
-            "http://0x7f.1/",
-            "http://127.1/",
-            "http://017700000001/",
-            "http://1.2.3.4.5/",
-            "http://[::1",
-            "http://[::1%25eth0]/",
-            "http://[fe80::1%eth0]/",
-            "http://[v1.x]/",
-            "http://app.example.org/" + "x" * 2000,
-            "http://" + "a" * 64 + ".example/",
-        ):
-            with self.assertRaises(ValueError, msg=url):
-                target(url)
-
-    @given(st.text(max_size=60))
-    def test_any_text(self, text: str) -> None:
-        for url in (text, f"http://{text}", f"https://{text}/x", f"http://a.example/{text}"):
-            try:
-                to = target(url)
-            except ValueError:
-                continue
-            self.assertTrue(to.url.isascii() and to.url.isprintable() and " " not in to.url)
-            self.assertTrue(1 <= to.port <= 65535)
-
-
-class Addresses(SynchronousTestCase):
-    """Which addresses one may post to."""
-
-    def test_refused(self) -> None:
-        for address in (
-            "0.0.0.0",
-            "0.1.2.3",
-            "10.0.0.1",
-            "100.64.0.1",
-            "100.100.100.200",
-            "127.0.0.1",
-            "127.255.255.255",
-            "168.63.129.16",
-            "169.254.169.254",
-            "172.16.0.1",
-            "172.31.255.255",
-            "192.0.0.192",
-            "192.0.2.1",
-            "192.168.1.1",
-            "198.18.0.1",
-            "224.0.0.1",
-            "240.0.0.1",
-            "255.255.255.255",
-            "::",
-            "::1",
-            "::ffff:127.0.0.1",
-            "::ffff:8.8.8.8",
-            "::127.0.0.1",
-            "64:ff9b::7f00:1",
-            "64:ff9b:1::1",
-            "100::1",
-            "2001::1",
-            "2001:db8::1",
-            "2002:7f00:1::",
-            "3fff::1",
-            "5f00::1",
-            "fc00::1",
-            "fd00:ec2::254",
-            "fe80::1",
-            "fec0::1",
-            "ff02::1",
-        ):
-            self.assertFalse(permitted(address), address)
-
-    def test_permitted(self) -> None:
-        for address in ("8.8.8.8", "100.63.255.255", "172.32.0.1", "192.0.1.1", "2606:4700::1", "2a00::1"):
-            self.assertTrue(permitted(address), address)
-        self.assertTrue(permitted("10.1.2.3", ("10.1.0.0/16",)))
-        self.assertFalse(permitted("10.2.2.3", ("10.1.0.0/16", "fd00::/8")))
-        self.assertTrue(permitted("fd00::1", ("10.1.0.0/16", "fd00::/8")))
-        self.assertFalse(permitted("::ffff:10.1.2.3", ("10.1.0.0/16",)))
+class Signatures(SynchronousTestCase):
+    """What is posted is signed."""
 
     def test_signed(self) -> None:
         fields = signed("X-TransLife", "secret", b'{"a":1}', 1_771_652_110)
@@ -244,8 +127,8 @@ class Posts(TestCase):
         refused = "the address is not one that may be posted to"
         for host in ("hook.example.org", "mixed.example.org", "six.example.org", "localhost", "a.localhost", "127.0.0.1", "[::1]"):
             self.assertEqual(await self.reason(posting, f"http://{host}:{port}/"), refused, host)
-        self.assertEqual(await self.reason(posting, f"http://empty.example.org:{port}/"), "the name has no address")
-        self.assertEqual(await self.reason(posting, f"http://nowhere.example:{port}/"), "the name has no address")
+        self.assertEqual(await self.reason(posting, f"http://empty.example.org:{port}/"), "its name has no address")
+        self.assertEqual(await self.reason(posting, f"http://nowhere.example:{port}/"), "its name has no address")
         self.assertIn("the URL is wrong", await self.reason(posting, "http://2130706433/"))
 
     async def test_redirects_are_not_followed(self) -> None:
@@ -307,7 +190,7 @@ class Posts(TestCase):
         zone = {("hook.example.org", "A"): ["127.0.0.1"], ("broken.example.org", "A"): dns.SERVFAIL}
         posting, _ = await self.served(lambda request: b"", zone=zone)
         self.assertEqual(await self.reason(posting, "http://hook.example.org:1/"), "no connection")
-        self.assertEqual(await self.reason(posting, "http://broken.example.org:1/"), "the name cannot be looked up now")
+        self.assertEqual(await self.reason(posting, "http://broken.example.org:1/"), "its name cannot be looked up now")
 
     async def test_an_answer_that_changes(self) -> None:
         posting, port = await self.served(lambda request: b"", networks=("127.0.0.1/32",))

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from mailx.core.posting import target
+from mailx.core.urls import target
 from mailx.mail import compose
 from mailx.mail.address import Address, AddressError
 from mailx.mail.compose import Attachment, ComposeError
