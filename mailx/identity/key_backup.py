@@ -67,10 +67,11 @@ def open_file(data: bytes, passphrase: str) -> tuple[SavedKeys, ...]:
     passes, memory = integer(kdf, "passes", 1), integer(kdf, "memory", 8192)
     if kdf.get("name") != "argon2id" or passes > _PASSES_LIMIT or memory > _MEMORY_LIMIT:
         raise Malformed("this is no backup of keys that this version reads")
+    nonce = unb64(file.get("nonce"), _NONCE)
     key = _key(passphrase, unb64(kdf.get("salt"), _SALT), passes, memory)
     try:
-        content = xchacha_decrypt(sealed, canonical(file), unb64(file.get("nonce"), _NONCE), key)
-    except CryptoError:
+        content = xchacha_decrypt(sealed, canonical(file), nonce, key)
+    except (CryptoError, ValueError):  # the latter: shorter than its tag
         raise Malformed("the passphrase is another one, or the file was damaged") from None
     listed = mapping(parse(content, FILE_LIMIT), "the content").get("domains")
     if not isinstance(listed, list) or len(listed) > _DOMAINS_LIMIT:
