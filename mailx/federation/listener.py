@@ -25,7 +25,7 @@ from mailx.federation.channel import Channel, Greeter, Trust
 from mailx.federation.handshake import Answering, Identities, Shaken, asked, prove
 from mailx.federation.link import PARTING, Link, LinkLimits, Proved
 from mailx.federation.load import Load
-from mailx.federation.refusals import BLOCKED, CERTIFICATE, DOMAIN, LIMIT, STALLED, TLS, OnRefusal, Refusal, note
+from mailx.federation.refusals import BLOCKED, CERTIFICATE, DOMAIN, LIMIT, STALLED, TLS, Notes, OnRefusal, Refusal
 from mailx.federation.service import Service
 from mailx.federation.serving import RETRY
 from mailx.mail.reply import Refused, Reply
@@ -57,12 +57,12 @@ class PeerListener(Factory):
         greeter: Greeter | None = None,
         capabilities: frozenset[str] = frozenset(),
         seconds: Callable[[], float] = time,
-        on_refusal: OnRefusal = note,
+        on_refusal: OnRefusal | None = None,
     ) -> None:
         self.sessions: set[Arrival] = set()
         self.services, self.trust, self.buckets, self.limits = services, trust, buckets, limits
         self.greeter, self.capabilities, self.reactor = greeter, capabilities, reactor
-        self.seconds, self.refused = seconds, on_refusal
+        self.seconds, self.refused = seconds, on_refusal or Notes(reactor.seconds)
         self.load = Load()
         FEDERATION_OCTETS.set_function(lambda: self.load.octets)
         self._answering = Answering(identities)
