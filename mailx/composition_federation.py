@@ -20,7 +20,7 @@ from mailx.config_federation import Federation
 from mailx.core.accounts import Accounts
 from mailx.core.alerts import Alerts
 from mailx.core.block_lists import BlockLists
-from mailx.core.choosing import Choosing
+from mailx.core.choosing import Choosing, LateSealing
 from mailx.core.contacts import Contacts
 from mailx.core.discovery import Discovery
 from mailx.core.domain_keys import DomainKeys
@@ -89,6 +89,7 @@ class Identity:
     limits: LinkLimits
     pool: Pool
     spans: Spans
+    late: LateSealing
 
     @property
     def federates(self) -> bool:
@@ -119,7 +120,7 @@ class Identity:
             counting=self.counting,
             step=self.spans.step,
         )
-        return Choosing(self.peers, courier, other, seconds=seconds)
+        return Choosing(self.peers, courier, other, seconds=seconds, late=self.late)
 
     def choosing_at_smarthost(self, other: Any, outgoing: Outgoing, reactor: Any) -> Any:
         """The same for the courier of the smart host, whose mail may be for any domain."""
@@ -175,6 +176,7 @@ async def open_identity(
         limits=limits,
         pool=pool,
         spans=spans,
+        late=LateSealing(partial(deferToThreadPool, reactor, reactor.getThreadPool())),
     )
 
 

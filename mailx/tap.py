@@ -292,6 +292,7 @@ class MailX(MultiService):
 
     def _open_reception(self, ground: Ground, post: Post, acquaintance: Acquaintance) -> Reception:
         config, reactor, seals = self._config, self._reactor, sealing(ground, self._reactor)
+        ground.identity.late.seals = seals.outgoing
         sweep = Sweep(ground.store, ground.blobs, reactor)
         sweep.start()
         self._parts.push_async_callback(sweep.stop)

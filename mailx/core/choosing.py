@@ -13,7 +13,9 @@ from attrs import evolve, frozen
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from mailx.core.content import Threads
 from mailx.core.courier import Attempt, ICourier
+from mailx.core.forms import Part
 from mailx.core.peer import UNPINNED, Peer, Undecided
 from mailx.core.users import canonical_domain
 from mailx.mail.address import Address
@@ -47,6 +49,13 @@ class Carrier(Protocol):
         """None: it cannot go that way, whatever the state of the other server."""
 
 
+class Seals(Protocol):
+    """:class:`mailx.core.sealed_outgoing.SealedOutgoing`."""
+
+    async def late(self, envelope: Envelope) -> Sequence[Part]:
+        """Raises Refused."""
+
+
 class Finds(Protocol):
     """:class:`mailx.core.peers.Peers`."""
 
@@ -54,17 +63,63 @@ class Finds(Protocol):
         """Raises Refused; Undecided says whether another way may be taken."""
 
 
+class LateSealing:
+    """Seals what could not be sealed when it was accepted. ``seals`` is given when there is one."""
+
+    def __init__(self, threads: Threads) -> None:
+        self.seals: Seals | None = None
+        self._threads = threads
+
+    async def forms(self, envelope: Envelope) -> Sequence[Envelope]:
+        """``envelope``, or what takes its place. Raises Refused."""
+        parts = () if self.seals is None else await self.seals.late(envelope)
+        return [part.envelope for part in parts] or [envelope]
+
+    async def discard(self, forms: Sequence[Envelope]) -> None:
+        """Remove the files of those that were made here."""
+        for one in forms:
+            content = one.message.content
+            if one.form and not isinstance(content, bytes):
+                try:
+                    await self._threads(content.discard)
+                except OSError:
+                    log.failure("A file was not removed", event="sealing.file_not_removed")  # the sweep finds it
+
+
 @implementer(ICourier)
 class Choosing:
     """Stands in the place of ``other``, which carries what federation does not. ``seconds``: how long looking for a server may take."""
 
     def __init__(
-        self, peers: Finds, federation: Carrier, other: Any, *, seconds: float | None = None, now: Callable[[], float] = time
+        self,
+        peers: Finds,
+        federation: Carrier,
+        other: Any,
+        *,
+        seconds: float | None = None,
+        late: LateSealing | None = None,
+        now: Callable[[], float] = time,
     ) -> None:
         self._peers, self._federation, self._other, self._seconds, self._now = peers, federation, other, seconds, now
+        self._late = late
 
     async def deliver(self, envelope: Envelope, recipients: Sequence[Address], destination: str) -> Mapping[Address, Attempt]:
         """Each recipient the way of its domain; ``destination`` may be a relay, for recipients of several."""
+        if self._late is None:
+            return await self._delivered(envelope, recipients, destination)
+        try:
+            forms = await self._late.forms(evolve(envelope, recipients=tuple(recipients)))
+        except Refused as refused:  # sealed it could be, so it does not go as it is
+            return dict.fromkeys(recipients, Attempt(refused.reply))
+        found: dict[Address, Attempt] = {}
+        try:
+            for one in forms:  # under one name, so they go one after the other
+                found.update(await self._delivered(one, one.recipients, destination))
+        finally:
+            await self._late.discard(forms)
+        return found
+
+    async def _delivered(self, envelope: Envelope, recipients: Sequence[Address], destination: str) -> Mapping[Address, Attempt]:
         domains: dict[str, list[Address]] = {}
         for recipient in recipients:
             domains.setdefault(canonical_domain(recipient.domain), []).append(recipient)

@@ -1,9 +1,9 @@
 """Sealing what leaves: recipients elsewhere whose keys are known get a form that only they open, the rest what came.
 
 It is done when the message is accepted, so that nothing readable of it lies in the queue, if the keys are found in time; what could not
-be sealed then may be tried again when it is delivered. Nothing is left readable silently: each part says how it was
-sealed, or why it was not. One sealed message goes to one destination, in two at most: to those whom the message names, and to those whom
-it does not, who must not learn of each other.
+be sealed then is sealed when it is delivered, if they are known by then (``late``). Nothing is left readable silently: each part
+says how it was sealed, or why it was not. One sealed message goes to one destination, in two at most: to those whom the message names,
+and to those whom it does not, who must not learn of each other.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -68,10 +68,10 @@ class SealedOutgoing:
 
     async def parts(self, envelope: Envelope, findings: Findings) -> Sequence[Part]:
         """``envelope``, which leaves, in the forms in which it does. Raises Refused; then nothing was kept."""
-        if envelope.forwarding is not None or (envelope.sender is None and not envelope.origin.ours):
-            return self._readable(envelope, envelope.recipients, NOT_OURS)  # strangers' mail has nobody looked up
+        if _of_strangers(envelope):
+            return self._readable(envelope, envelope.recipients, NOT_OURS)  # nobody is looked up for it
         keys, failed = await self._keys(envelope)
-        if not keys and not any([self._known(canonical_domain(address.domain)) for address in envelope.recipients]):
+        if not keys and not self._any_known(envelope):
             return [Part(envelope)]
         head = await self._making.head(envelope.message)
         if is_sealed(head):
@@ -79,13 +79,29 @@ class SealedOutgoing:
         author = author_of(head)
         if author is None or not self._local(author.domain):
             return self._readable(envelope, envelope.recipients, NOT_OURS)
-        try:
-            sealed = await self._sealed(envelope, head, author, keys) if keys else []
-        except Malformed:  # what a domain attested is no key, which must not unseal what goes to the others
-            keys = {address: key for address, key in keys.items() if sealing.usable(key.sealing)}
-            sealed = await self._sealed(envelope, head, author, keys) if keys else []
-        readable = [address for address in envelope.recipients if address not in keys]
+        sealed, readable = await self._sealed(envelope, head, author, keys)
         return [*sealed, *self._readable(envelope, readable, NO_ANSWER if failed else NO_KEY)]
+
+    async def late(self, envelope: Envelope) -> Sequence[Part]:
+        """``envelope``, which is being delivered, in forms sealed for those whose keys are known by now; empty: for nobody.
+
+        Raises Refused; then nothing was kept.
+        """
+        if _of_strangers(envelope) or not self._any_known(envelope):
+            return ()
+        head = await self._making.head(envelope.message)
+        author = None if is_sealed(head) else author_of(head)
+        if author is None or not self._local(author.domain):
+            return ()
+        keys, _ = await self._keys(envelope)
+        sealed, readable = await self._sealed(envelope, head, author, keys)
+        if not sealed:
+            return ()
+        forms = [evolve(part, envelope=evolve(part.envelope, form=number)) for number, part in enumerate(sealed, 1)]
+        return [*forms, Part(_to(envelope, readable))] if readable else forms
+
+    def _any_known(self, envelope: Envelope) -> bool:
+        return any([self._known(canonical_domain(address.domain)) for address in envelope.recipients])
 
     async def _keys(self, envelope: Envelope) -> tuple[Mapping[Address, Attestation], bool]:
         """The keys that are found in time, and whether looking failed."""
@@ -110,7 +126,18 @@ class SealedOutgoing:
             )
         return [Part(_to(envelope, recipients), "", reason if told else "", told)]
 
-    async def _sealed(self, envelope: Envelope, head: bytes, author: Address, keys: Mapping[Address, Attestation]) -> list[Part]:
+    async def _sealed(
+        self, envelope: Envelope, head: bytes, author: Address, keys: Mapping[Address, Attestation]
+    ) -> tuple[list[Part], list[Address]]:
+        """The parts for those who have ``keys``, and who has none."""
+        try:
+            sealed = await self._parts(envelope, head, author, keys) if keys else []
+        except Malformed:  # what a domain attested is no key, which must not unseal what goes to the others
+            keys = {address: key for address, key in keys.items() if sealing.usable(key.sealing)}
+            sealed = await self._parts(envelope, head, author, keys) if keys else []
+        return sealed, [address for address in envelope.recipients if address not in keys]
+
+    async def _parts(self, envelope: Envelope, head: bytes, author: Address, keys: Mapping[Address, Attestation]) -> list[Part]:
         """A part for each destination, and there for those whom the message names and those whom it does not."""
         named = named_in(head)
         groups: dict[tuple[str, bool], list[Address]] = {}
@@ -141,6 +168,10 @@ def named_in(head: bytes) -> frozenset[str]:
                 if entry.mailbox and entry.host:
                     found.add(f"{entry.mailbox.decode('utf-8', 'replace')}@{entry.host.decode('utf-8', 'replace')}".lower())
     return frozenset(found)
+
+
+def _of_strangers(envelope: Envelope) -> bool:
+    return envelope.forwarding is not None or (envelope.sender is None and not envelope.origin.ours)
 
 
 def _to(envelope: Envelope, recipients: Sequence[Address]) -> Envelope:

@@ -1,16 +1,24 @@
 import os
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from nacl.public import PrivateKey
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
 from twisted.trial.unittest import TestCase
 
+from mailx.core.choosing import Choosing, LateSealing
+from mailx.core.courier import Attempt, ICourier
 from mailx.core.keyring import AccountKeys, AccountSigner
 from mailx.core.sealed_outgoing import NO_ANSWER, NO_KEY, NOT_OURS
 from mailx.identity.seal_verdict import author_of
 from mailx.identity.sealed_message import is_sealed
-from mailx.mail.reply import Refused
+from mailx.mail.address import Address
+from mailx.mail.envelope import Envelope, Origin
+from mailx.mail.message import Message, Spooled
+from mailx.mail.reply import Refused, Unavailable
 from tests.core.sealed_scene import PEER_KEY, Scene, scene
 
 SECRET = (
@@ -18,6 +26,21 @@ SECRET = (
     b"Subject: Plan\r\n\r\nThe plan\r\n"
 )
 FROM_BOB = SECRET.replace(b"Me <me@example.test>", b"bob@peer.example").replace(b"To: bob@peer.example", b"To: ann@example.test")
+
+
+class Noted:
+    """A courier that notes what it is given; no domain has a server, as far as it is asked."""
+
+    def __init__(self, courier: ICourier) -> None:
+        self._courier = courier
+        self.envelopes: list[Envelope] = []
+
+    async def find(self, domain: str, seconds: float | None = None) -> None:
+        return None
+
+    async def deliver(self, envelope: Envelope, recipients: Sequence[Address], destination: str) -> Mapping[Address, Attempt]:
+        self.envelopes.append(envelope)
+        return await self._courier.deliver(envelope, recipients, destination)
 
 
 class _Case(TestCase):
@@ -106,6 +129,61 @@ class OutgoingTests(_Case):
         self.assertEqual(await self.left(), [SECRET])
         self.assertEqual((await self.here.notes(id))["unsealed"], [{"reason": NO_ANSWER, "recipients": ["bob@peer.example"]}])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    async def late(self, content: "bytes | Spooled", *recipients: str) -> Mapping[Address, Attempt]:
+        """An attempt of a message that could not be sealed when it was accepted."""
+        late = LateSealing(partial(deferToThreadPool, self.here.ring.world.reactor, self.here.ring.world.reactor.getThreadPool()))
+        late.seals = self.here.outgoing
+        self.noted = Noted(self.here.courier)
+        choosing = Choosing(self.noted, self.noted, self.noted, late=late)  # type: ignore[arg-type]
+        to = tuple(map(Address.parse, recipients))
+        message = Message(content, len(content) if isinstance(content, bytes) else content.size)
+        origin = Origin("ESMTPSA", "c", account=self.here.user.id)
+        envelope = Envelope("e" * 16, Address.parse("me@example.test"), to, message, origin, dispatch=b"d" * 16)
+        return await choosing.deliver(envelope, to, "peer.example")
+
+    async def test_keys_that_are_known_when_it_is_delivered(self) -> None:
+        bob, dan = self.peer("bob@peer.example", "dan@peer.example")
+        attempts = await self.late(SECRET, "bob@peer.example", "cid@peer.example", "dan@peer.example")
+        self.assertEqual(len(attempts), 3)
+        sent = dict(zip([recipients for _, _, recipients in self.here.courier.tried], await self.left(3), strict=True))
+        self.assertEqual(sent["cid@peer.example",], SECRET)
+        for name, private in (("bob", bob), ("dan", dan)):  # dan is not named: his is another
+            found, text = await self.here.unsealed(sent[f"{name}@peer.example",], private)
+            self.assertEqual((found.verdict.result, text.endswith(SECRET)), ("pass", True))
+        self.assertNotIn(b"dan@", sent["bob@peer.example",])
+        self.assertEqual([each.dispatch for each in self.noted.envelopes], [b"d" * 16] * 3)
+        self.assertEqual(len({each.form for each in self.noted.envelopes}), 3)
+
+    async def test_a_large_one_when_it_is_delivered(self) -> None:
+        (bob,) = self.peer("bob@peer.example")
+        world = self.here.ring.world
+        made = self.here.reception.content(world.origin(), b"", 1 << 30, False)
+        content = SECRET + b"much text\r\n" * 100_000
+        if (wait := made.write(content)) is not None:
+            await wait
+        spooled = (await made.finish()).content
+        assert not isinstance(spooled, bytes)
+        await self.late(spooled, "bob@peer.example")
+        (sent,) = await self.left()
+        self.assertTrue((await self.here.unsealed(sent, bob))[1].endswith(content))
+        spooled.discard()
+        self.assertEqual(world.files(), [])
+
+    async def test_not_left_readable_when_it_cannot_be_sealed_now(self) -> None:
+        self.peer("bob@peer.example")
+
+        async def fails(*_: object) -> list[Message]:
+            raise Unavailable("no room")
+
+        self.patch(self.here.outgoing._making, "made", fails)
+        (attempt,) = (await self.late(SECRET, "bob@peer.example")).values()
+        self.assertTrue(attempt.reply.temporary)
+        self.assertEqual(self.here.courier.tried, [])
+
+    async def test_nobody_is_asked_for_ordinary_mail_when_it_is_delivered(self) -> None:
+        await self.late(SECRET, "dan@plain.example")
+        self.assertEqual((await self.left(), self.here.remote.asked), ([SECRET], []))
 
     async def test_a_key_that_is_none_does_not_unseal_the_others(self) -> None:
         (bob,) = self.peer("bob@peer.example")
