@@ -7,6 +7,7 @@ line that says why.
 
 import atexit
 import gc
+import linecache
 import os
 import signal
 import sys
@@ -65,7 +66,7 @@ from mailx.ops.clock import steady
 from mailx.ops.health import Health
 from mailx.ops.logs import observer
 from mailx.ops.metrics import Census, Delay
-from mailx.ops.process import forbid_core_dumps, raise_open_files
+from mailx.ops.process import forbid_core_dumps, raise_open_files, release_memory
 from mailx.ops.sockets import BoundPorts, PortTaken
 from mailx.ops.welcome import first_account, notice
 from mailx.store.blobs import Blobs, ForeignFiles
@@ -151,6 +152,7 @@ class MailX(MultiService):
         # A busy writer thread hands the interpreter back to the event loop ten times sooner than by default.
         sys.setswitchinterval(0.0005)
         steady(self._ports.reactor)
+        linecache.clearcache()  # of what is imported so far: what follows takes its place
         os.umask(0o077)
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
         self._opening = Deferred.fromCoroutine(self._open())
@@ -398,7 +400,9 @@ def _web_edges(
 
 def _collect_less() -> None:
     """What start-up made stays: collections, which hold up the event loop, need not look at it again, nor at the rest so often."""
+    linecache.clearcache()  # where attrs keeps the source of the methods that it makes, for debuggers
     gc.collect()
+    release_memory()
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS, 20, 20)
 

@@ -1,5 +1,6 @@
-"""The limits of the process itself: how many files it may open, and that it leaves no core dump."""
+"""The process itself: how many files it may open, that it leaves no core dump, what memory it gives back."""
 
+import ctypes
 import resource
 
 
@@ -14,3 +15,11 @@ def raise_open_files() -> int:
 def forbid_core_dumps() -> None:
     """A crash must not write the keys and the mail that memory holds to the disk in the clear."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def release_memory() -> None:
+    """Give back to the system what start-up took and let go again, where the C library knows how (glibc)."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        pass  # another C library: it stays with the process
