@@ -78,7 +78,7 @@ def open_conversion(ground: Ground, index: Index, reactor: Any, parts: AsyncExit
         _threads(reactor),
         reactor,
         file_above=ground.settings.current.store.file_above,
-        drop_index=index.drop,
+        index=index,
     )
     conversion.start()
     parts.push_async_callback(conversion.stop)

@@ -11,14 +11,15 @@ from mailx.mail.summary import Summary
 from mailx.mail.text import searchable
 from mailx.mail.words import words
 from mailx.store.cipher import CipherError
-from mailx.store.messages import open_content, open_summary
+from mailx.store.messages import Sealer, open_content, open_summary
 from mailx.store.postings import STRETCH, Draft
-from mailx.store.segments import Sealed, sealed
+from mailx.store.segments import Sealed, mark, sealed
 from mailx.store.unindexed import Unindexed
 
 if TYPE_CHECKING:
     from mailx.store.blobs import Blobs
     from mailx.store.cipher import Cipher
+    from mailx.store.vault import Vault
 
 TEXT_LIMIT = 2 * 1024 * 1024  # characters of one message
 _OCTETS_LIMIT = 2 * TEXT_LIMIT  # of its text parts as they came
@@ -27,8 +28,10 @@ _OCTETS_LIMIT = 2 * TEXT_LIMIT  # of its text parts as they came
 class Batch:
     """Segments in the making. Used by one thread at a time."""
 
-    def __init__(self, cipher: "Cipher", blobs: "Blobs") -> None:
-        self._cipher = cipher
+    def __init__(self, cipher: "Cipher", blobs: "Blobs", vault: "Vault | None" = None) -> None:
+        """``vault`` opens the messages and seals the segments, if all of them are of one sealed account."""
+        self._sealer: Sealer = vault or cipher
+        self._vault = vault
         self._blobs = blobs
         self._last: dict[int, int] = {}  # the highest number given to a document of each account
         self._drafts: dict[tuple[int, int], Draft] = {}  # by account and stretch
@@ -53,7 +56,8 @@ class Batch:
         """The segments, ready to be stored."""
         made = []
         for (account, stretch), draft in self._drafts.items():
-            made.append(sealed(self._cipher, account, stretch * STRETCH + max(draft.documents), draft))
+            vault = b"" if self._vault is None else mark(self._vault, account)
+            made.append(sealed(self._sealer, account, stretch * STRETCH + max(draft.documents), draft, vault))
         return made
 
     def _add(self, account: int, message_id: int, found: set[bytes]) -> None:
@@ -67,13 +71,14 @@ class Batch:
 
     def _words(self, message: Unindexed) -> set[bytes] | None:
         try:
-            sections = list(Summary(open_summary(self._cipher, message.guid, message.summary)).sections())
+            sections = list(Summary(open_summary(self._sealer, message.guid, message.summary)).sections())
             if sum(part.body_end - part.body_start for part in sections if part.mime_type.startswith("text/")) > _OCTETS_LIMIT:
                 return None  # not even decoded
             if message.content is not None:
-                content = open_content(self._cipher, message.guid, message.content)
+                content = open_content(self._sealer, message.guid, message.content)
             elif message.file is not None:
-                content = self._blobs.read(message.file)
+                vault = self._vault
+                content = self._blobs.read(message.file) if vault is None else vault.read(self._blobs, message.file, message.guid)
             else:
                 return None
         except (CipherError, OSError):  # damaged, or swept since

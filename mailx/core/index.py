@@ -1,15 +1,16 @@
 """Searching with the index: which messages of an account surely lack a search string, without opening any.
 
 The index names what need not be looked at, and nothing else: messages that it does not know are looked at, and so are
-those whose words fit. When the index fails, everything is looked at. It is fed by :mod:`mailx.core.indexer`.
+those whose words fit. When the index fails, everything is looked at. It is fed by :mod:`mailx.core.indexer`. Segments of a sealed
+account open while its owner is here, and are forgotten with its keys.
 """
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
@@ -18,36 +19,44 @@ from mailx.mail.words import patterns
 from mailx.store import Store, Txn, segments
 from mailx.store.cipher import CipherError
 from mailx.store.postings import Damaged, Segment
-from mailx.store.segments import Overtaken
+from mailx.store.segments import Overtaken, Place
 
 if TYPE_CHECKING:
+    from mailx.core.keyring import Keyring
     from mailx.store.cipher import Cipher
+    from mailx.store.vault import Vault
 
 log = Logger()
 
 _CACHE = 32 * 1024 * 1024  # octets of opened segments kept
 _DROPPED = 50  # segments removed by one job
 
-T = TypeVar("T")
+_Key = tuple[int, int, str]  # account, segment, which half of it
 
 
 class Index:
     """Searches the index in ``store``, which holds nothing else or shares the database of mail."""
 
-    def __init__(self, store: Store, cipher: "Cipher") -> None:
+    def __init__(self, store: Store, cipher: "Cipher", keyring: "Keyring | None" = None) -> None:
+        """``keyring`` has the keys of sealed accounts whose owners are here."""
         self._store = store
         self._cipher = cipher
+        self.keyring = keyring
         self.opened = Opened(_CACHE)
         self.trusted = False  # until the indexer has seen that it is one of this database
         self.damaged: Callable[[], Any] = lambda: None  # called when a segment does not open
+        self.turned: Callable[[int], Any] = lambda account: None  # to be called when the mail of an account was sealed, or opened
+        if keyring is not None:
+            keyring.on_close(self.opened.close)
 
     async def without(self, account: int, needle: str) -> set[int]:
         """Ids of messages of ``account`` that do not contain ``needle`` (folded); never all, as some may not be indexed yet."""
         wanted = patterns(needle)
         if not wanted or not self.trusted:
             return set()
+        vault = self.vault(account)
         try:
-            lacking: set[int] = await self._store.read(self._without, account, wanted)
+            lacking: set[int] = await self._store.read(self._without, account, wanted, vault)
         except (CipherError, Damaged) as error:
             log.error("The search index is damaged: {reason}", event="index.damaged", reason=str(error))
             self.damaged()
@@ -55,63 +64,72 @@ class Index:
             pass  # the store has said why in the log
         else:
             return lacking
+        finally:
+            if vault is not None and self.vault(account) is None:
+                self.opened.close(account)  # what a thread has opened since the keys were forgotten
         return set()
 
-    async def drop(self, account: int) -> None:
-        """Forget everything of an account: its mail is sealed, and searches look into it. Raises Unavailable."""
-        while ids := await self._store.write(segments.forget, account, _DROPPED):
-            self.opened.forget(ids)
+    def vault(self, account: int) -> "Vault | None":
+        """What opens the segments of a sealed account; None: its owner is not here, or it is none."""
+        return None if self.keyring is None else self.keyring.vault(account)
 
-    def _without(self, txn: Txn, account: int, wanted: tuple[bytes, ...]) -> set[int]:
+    async def drop(self, account: int) -> None:
+        """Forget everything of an account: searches look into its mail. Raises Unavailable."""
+        while await self._store.write(segments.forget, account, _DROPPED):
+            pass
+        self.opened.close(account)
+
+    def _without(self, txn: Txn, account: int, wanted: tuple[bytes, ...], vault: "Vault | None") -> set[int]:
         """Runs in a reader's thread."""
         lacking: set[int] = set()
         for place in segments.places(txn, account):
-            segment = self.opened.words(place.id, partial(segments.open_words, txn, self._cipher, place.id))
+            sealer = segments.opener(self._cipher, vault, place)
+            if sealer is None:
+                continue
+            segment = self.opened.words(place, partial(segments.open_words, txn, sealer, place.id))
             if segment is not None:
-                postings = partial(segments.open_postings, txn, self._cipher, place.id)
-                lacking.update(segment.without(wanted, partial(self.opened.postings, place.id, postings)))
+                postings = partial(segments.open_postings, txn, sealer, place.id)
+                lacking.update(segment.without(wanted, partial(self.opened.postings, place, postings)))
         return lacking
 
 
 class Opened:
-    """Opened segments by id, the least recently used forgotten first. May be used from any thread."""
+    """Opened segments, the least recently used forgotten first. May be used from any thread."""
 
     def __init__(self, limit: int) -> None:
         """At most ``limit`` octets are kept."""
         self._limit = limit
         self._octets = 0
-        self._held: OrderedDict[tuple[int, str], tuple[Any, int]] = OrderedDict()
+        self._held: OrderedDict[_Key, tuple[Any, int]] = OrderedDict()
         self._lock = Lock()
 
-    def forget(self, ids: Iterable[int]) -> None:
-        """Keep nothing of these segments."""
+    def close(self, account: int) -> None:
+        """Keep nothing of an account."""
         with self._lock:
-            for key in [(id, kind) for id in ids for kind in ("words", "postings")]:
-                held = self._held.pop(key, None)
-                if held is not None:
-                    self._octets -= held[1]
+            for key in [key for key in self._held if key[0] == account]:
+                self._octets -= self._held.pop(key)[1]
 
     @property
     def octets(self) -> int:
         """What is kept, about."""
         return self._octets
 
-    def words(self, id: int, read: Callable[[], Segment | None]) -> Segment | None:
-        segment: Segment | None = self._get((id, "words"))
+    def words(self, place: Place, read: Callable[[], Segment | None]) -> Segment | None:
+        segment: Segment | None = self._get((place.account, place.id, "words"))
         if segment is None:
             segment = read()
             if segment is not None:
-                self._put((id, "words"), segment, segment.octets)
+                self._put((place.account, place.id, "words"), segment, segment.octets)
         return segment
 
-    def postings(self, id: int, read: "Callable[[], array[int]]") -> "array[int]":
-        postings: array[int] | None = self._get((id, "postings"))
+    def postings(self, place: Place, read: "Callable[[], array[int]]") -> "array[int]":
+        postings: array[int] | None = self._get((place.account, place.id, "postings"))
         if postings is None:
             postings = read()
-            self._put((id, "postings"), postings, 2 * len(postings))
+            self._put((place.account, place.id, "postings"), postings, 2 * len(postings))
         return postings
 
-    def _get(self, key: tuple[int, str]) -> Any:
+    def _get(self, key: _Key) -> Any:
         with self._lock:
             held = self._held.get(key)
             if held is None:
@@ -119,7 +137,7 @@ class Opened:
             self._held.move_to_end(key)
             return held[0]
 
-    def _put(self, key: tuple[int, str], value: Any, octets: int) -> None:
+    def _put(self, key: _Key, value: Any, octets: int) -> None:
         with self._lock:
             if key in self._held:
                 return

@@ -3,11 +3,13 @@
 It follows the ids of messages. The segments of a batch and how far it has come are one transaction, so that a crash costs
 at most a batch of work. While mail comes in fast it waits, but never lets a message wait for longer than PATIENCE before
 it goes on in spite of the load. Small segments are merged into larger ones, and what was deleted is forgotten in
-passes some time after. Failure of a store is logged and tried again; an index that does not open is built anew.
+passes some time after. Failure of a store is logged and tried again; an index that does not open is built anew. Sealed accounts
+are indexed one by one when nothing else is to be done (:mod:`mailx.core.indexing_apart`).
 """
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -22,6 +24,7 @@ from twisted.python.threadpool import ThreadPool
 from mailx.core import metrics
 from mailx.core.batch import Batch
 from mailx.core.index import Index
+from mailx.core.indexing_apart import BATCH, SLICE, SLICE_OCTETS, WEIGHT, Apart
 from mailx.core.merging import Merging
 from mailx.mail.mailbox import Change
 from mailx.mail.reply import Unavailable
@@ -42,10 +45,7 @@ FORGET_AFTER = 600.0  # seconds from a deletion to the pass that forgets it
 _DELAY = 0.5  # seconds after a delivery: what comes together is indexed together
 _BUSY = 150  # messages a second; when more come in, they come first
 _PAUSE = 0.25  # seconds between two looks while it is busy
-_BATCH = 512  # messages of one transaction
-_WEIGHT = 400_000  # words of all of them together; no more are taken then
-_SLICE = 32  # messages read and cut into words at a time
-_SLICE_OCTETS = 512 * 1024  # of contents in the database, read at a time
+_OPENED = 2.0  # seconds after a login: its session comes first
 _RETRY = 10.0  # seconds after a failure
 _CLEARED = 50  # segments removed by one job
 
@@ -59,6 +59,7 @@ class Status:
     segments: int
     documents: int
     octets: int  # on disk
+    waiting: int  # messages of sealed accounts whose owners are away: indexed when they log in
 
 
 class Indexer:
@@ -84,7 +85,9 @@ class Indexer:
         self._patience = patience
         self._forget_after = forget_after
         self._pool = ThreadPool(0, 1, "indexer")
-        self._merging = Merging(store, index_store, cipher, self._threads, self._spare)
+        self._merging = Merging(store, index_store, cipher, index.vault, self._threads, self._spare)
+        self._apart = Apart(store, index_store, index, cipher, blobs, self._merging, self._threads, self._spare)
+        self._position = 0  # as this node has left it
         self._samples: deque[tuple[float, int]] = deque()  # when which head was first seen, of what is not yet indexed
         self._due: IDelayedCall | None = None
         self._sleeping: Deferred[None] | None = None
@@ -95,6 +98,9 @@ class Indexer:
         self._forget_at: float | None = None
         self._shrunk: set[int] | None = None  # mailboxes that messages were deleted from; None: any, as before the start
         index.damaged = self.rebuild
+        index.turned = partial(self._look_at, 0)
+        if index.keyring is not None:
+            index.keyring.on_open(partial(self._look_at, _OPENED))
 
     def start(self) -> None:
         """Catch up, then follow."""
@@ -126,15 +132,16 @@ class Indexer:
         state = await self._index_store.read(segments.state)
         head = await self._store.read(unindexed.head)
         size = await self._index_store.read(segments.size)
+        here, away = await self._apart.left()
         self._sample(head, state.position)
-        return Status(max(0, head - state.position), self._waiting(), size.segments, size.documents, size.octets)
+        return Status(max(0, head - state.position) + here, self._waiting(), size.segments, size.documents, size.octets, away)
 
     async def caught_up(self) -> None:
         """Returns when nothing is to be done; for tests and tools."""
         while not self._stopped:
             state = await self._index_store.read(segments.state)
             head = await self._store.read(unindexed.head)
-            idle = self._running is None and not self._rebuild
+            idle = self._running is None and not self._rebuild and not self._apart.due
             if idle and head <= state.position and (self._forget_at is None or self._forget_at > self._reactor.seconds()):
                 return
             self._wake(0)
@@ -149,6 +156,11 @@ class Indexer:
                 self._wake(self._forget_after)
         if change.added or change.partial:
             self._wake(_DELAY)
+
+    def _look_at(self, delay: float, account: int) -> None:
+        """There may be something to do for an account that is followed by itself."""
+        self._apart.due.add(account)
+        self._wake(delay)
 
     def _wake(self, delay: float) -> None:
         """Go on in ``delay`` seconds, or sooner if that is already settled."""
@@ -179,7 +191,9 @@ class Indexer:
     async def _run(self) -> None:
         try:
             await self._check()
-            await self._follow()
+            position = await self._follow()
+            if not await self._apart.run(position, self._interrupted):
+                self._wake(_DELAY)
             await self._forget()
         except Overtaken:
             self._wake(_DELAY)
@@ -194,8 +208,9 @@ class Indexer:
     async def _check(self) -> None:
         """An index that is not of this database (a backup was put back) would hide messages: it is built anew."""
         state: State = await self._index_store.read(segments.state)
-        if not self._index.trusted and state.position > 0:
-            if not await self._store.read(unindexed.belongs, state.position, state.anchor):
+        if not self._index.trusted:
+            await self._apart.resume()
+            if state.position > 0 and not await self._store.read(unindexed.belongs, state.position, state.anchor):
                 log.warn("The search index belongs to another state of the database", event="index.foreign")
                 self._rebuild = True
         if self._rebuild:
@@ -208,15 +223,17 @@ class Indexer:
                 await self._spare()
         self._index.trusted = not self._stopped
 
-    async def _follow(self) -> None:
-        """Index until nothing is left."""
+    async def _follow(self) -> int:
+        """Index until nothing is left; the id up to which everything was looked at."""
         state: State = await self._index_store.read(segments.state)
+        if state.position != self._position:
+            self._apart.look_around()
         seen, at = state.position, self._reactor.seconds()
         while not self._stopped and not self._rebuild:
             head = await self._store.read(unindexed.head)
             self._sample(head, state.position)
             if head <= state.position:
-                return
+                break
             now = self._reactor.seconds()
             arrived, seconds = head - max(seen, state.position), now - at
             seen, at = head, now
@@ -226,16 +243,19 @@ class Indexer:
             state, full = await self._batch(state)
             if not full:
                 self._wake(_DELAY)  # what comes meanwhile is one batch
-                return
+                break
+        self._position = state.position
+        return state.position
 
     async def _batch(self, state: State) -> tuple[State, bool]:
         """Index some messages after ``state``; the state after them, and whether there may be more."""
         batch = Batch(self._cipher, self._blobs)
         position, taken = state.position, 0
-        while not (full := taken >= _BATCH or batch.weight >= _WEIGHT) and not self._stopped:
-            messages = await self._store.read(unindexed.after, position, _SLICE, _SLICE_OCTETS)
+        while not (full := taken >= BATCH or batch.weight >= WEIGHT) and not self._stopped:
+            messages = await self._store.read(unindexed.after, position, SLICE, SLICE_OCTETS)
             if not messages:
                 break
+            self._apart.passed(messages)
             unknown = batch.unknown(messages)
             numbers = await self._index_store.read(segments.last_numbers, unknown) if unknown else {}
             await self._threads(batch.add, messages, numbers, unknown)
@@ -265,6 +285,9 @@ class Indexer:
         except BaseException:
             self._shrunk, self._forget_at = None, self._reactor.seconds() + self._forget_after
             raise
+        await self._apart.look_at_locked()
+        if self._apart.due:
+            self._wake(_DELAY)
         if count:
             log.info("Deleted messages left the search index", event="index.forgotten", count=count)
 

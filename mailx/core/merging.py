@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mailx.store import Store, segments, unindexed
+from mailx.store.messages import Sealer
 from mailx.store.segments import Place
 
 if TYPE_CHECKING:
     from mailx.store.cipher import Cipher
+    from mailx.store.vault import Vault
 
 FAN = 8
 FINAL = 512  # documents; segments of as many are never merged
@@ -24,10 +26,10 @@ Threads = Callable[..., Awaitable[Any]]
 
 def plan(places: Sequence[Place]) -> list[Place]:
     """Which segments of one account to merge now; empty when they are few enough."""
-    groups: dict[tuple[int, int], list[Place]] = {}
+    groups: dict[tuple[int, int, bytes], list[Place]] = {}
     for place in places:
         if place.documents < FINAL:
-            groups.setdefault((place.stretch, _tier(place.documents)), []).append(place)
+            groups.setdefault((place.stretch, _tier(place.documents), place.vault), []).append(place)
     for group in groups.values():
         if len(group) >= FAN:
             documents = 0
@@ -49,10 +51,21 @@ def _tier(documents: int) -> int:
 class Merging:
     """Merges and cleans. Work is done by ``threads``, ``spare`` gives way between two steps."""
 
-    def __init__(self, store: Store, index_store: Store, cipher: "Cipher", threads: Threads, spare: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        index_store: Store,
+        cipher: "Cipher",
+        vault: "Callable[[int], Vault | None]",
+        threads: Threads,
+        spare: Callable[[], Awaitable[None]],
+    ) -> None:
+        """``vault`` has what opens the segments of a sealed account while its owner is here."""
         self._store = store
         self._index_store = index_store
         self._cipher = cipher
+        self._vault = vault
+        self.locked: set[int] = set()  # accounts that were not cleaned because their owners are not here
         self._threads = threads
         self._spare = spare
 
@@ -60,7 +73,8 @@ class Merging:
         """Merge while there is something to merge. Raises Unavailable, Overtaken, CipherError, Damaged."""
         for account in await self._index_store.read(segments.crowded, accounts, FAN) if accounts else ():
             while not stopped() and (chosen := plan(await self._index_store.read(segments.places, account))):
-                await self._rewrite(chosen, ())
+                if not await self._rewrite(chosen, ()):
+                    break
                 await self._spare()
 
     async def forget(self, mailboxes: Sequence[int] | None, stopped: Callable[[], bool]) -> int:
@@ -71,14 +85,15 @@ class Merging:
         if mailboxes is not None:
             owners = await self._store.read(unindexed.owners, mailboxes) if mailboxes else {}
             if len(owners) == len(mailboxes):
-                return await self._clean_accounts(sorted(set(owners.values())), stopped)
+                return await self.clean(sorted(set(owners.values())), stopped)
         count = account = 0
         while found := await self._index_store.read(segments.accounts, account, _ACCOUNTS):
-            count += await self._clean_accounts(found, stopped)
+            count += await self.clean(found, stopped)
             account = found[-1]
         return count
 
-    async def _clean_accounts(self, accounts: Sequence[int], stopped: Callable[[], bool]) -> int:
+    async def clean(self, accounts: Sequence[int], stopped: Callable[[], bool]) -> int:
+        """Take deleted messages of ``accounts`` out of their segments; how many there were. Raises what ``tidy`` raises."""
         count = 0
         for account in accounts:
             for place in await self._index_store.read(segments.places, account):
@@ -88,7 +103,11 @@ class Merging:
         return count
 
     async def _clean(self, place: Place) -> int:
-        segment = await self._index_store.read(segments.open_words, self._cipher, place.id)
+        sealer = self._opener(place)
+        if sealer is None:
+            self.locked.add(place.account)
+            return 0
+        segment = await self._index_store.read(segments.open_words, sealer, place.id)
         if segment is None:
             return 0
         gone = set(segment.ids)
@@ -99,9 +118,16 @@ class Merging:
         await self._spare()
         return len(gone)
 
-    async def _rewrite(self, places: Sequence[Place], gone: set[int] | tuple[()]) -> None:
+    async def _rewrite(self, places: Sequence[Place], gone: set[int] | tuple[()]) -> bool:
+        """One segment in place of those at ``places``; False if they do not open now."""
+        sealer = self._opener(places[0])
+        if sealer is None:
+            return False
         ids = [place.id for place in places]
-        parts = await self._index_store.read(segments.opened, self._cipher, ids)
-        last = max(place.last for place in places)
-        made = await self._threads(segments.merged, self._cipher, places[0].account, last, parts, gone)
+        parts = await self._index_store.read(segments.opened, sealer, ids)
+        made = await self._threads(segments.merged, sealer, places, parts, gone)
         await self._index_store.write(segments.replace, ids, [] if made is None else [made])
+        return True
+
+    def _opener(self, place: Place) -> Sealer | None:
+        return segments.opener(self._cipher, self._vault(place.account), place)

@@ -17,7 +17,10 @@ def status(session: Session) -> None:
     """Show how far the index has come, and how large it is."""
     answer = session.call("GET", "/v1/index")
     behind = f"{answer['behind']} messages behind, for {answer['seconds']} s" if answer["behind"] else "up to date"
-    session.say(answer, f"The search index is {behind}: {answer['documents']} messages in {output.size(answer['octets'])}.")
+    text = f"The search index is {behind}: {answer['documents']} messages in {output.size(answer['octets'])}."
+    if answer["waiting"]:
+        text += f"\n{answer['waiting']} messages of sealed accounts wait until their owners log in."
+    session.say(answer, text)
 
 
 @index.command()

@@ -1,7 +1,7 @@
 """Segments of the search index in their database: jobs that read, add, merge and forget them.
 
-The sealed octets are bound to their account and to a random guid of the segment. A value that does not open raises
-CipherError or Damaged: the index is to be rebuilt.
+The sealed octets are bound to their account and to a random guid of the segment. Those of a sealed account are sealed under its
+vault key inside the server's own encryption. A value that does not open raises CipherError or Damaged: the index is to be rebuilt.
 """
 
 import os
@@ -14,6 +14,7 @@ from mailx.store import Txn
 from mailx.store.erasing import erasing
 from mailx.store.messages import Sealer, scope
 from mailx.store.postings import STRETCH, Draft, Segment, merge, unpack_postings
+from mailx.store.vault import Vault
 
 _WORDS = b"index words"
 _POSTINGS = b"index postings"
@@ -51,6 +52,7 @@ class Place:
     account: int
     last: int
     documents: int
+    vault: bytes = b""  # as ``mark``; empty: no vault key seals it
 
     @property
     def stretch(self) -> int:
@@ -67,10 +69,23 @@ class Sealed:
     guid: bytes
     words: bytes
     postings: bytes
+    vault: bytes
 
 
-def sealed(cipher: Sealer, account: int, last: int, draft: Draft) -> Sealed:
-    """``draft``, whose last document has the number ``last``, ready to be stored."""
+def mark(vault: Vault, account: int) -> bytes:
+    """By which a segment of the account tells that it is sealed under this vault key, and under no other."""
+    return vault.hash(b"index", scope(account), b"")
+
+
+def opener(cipher: Sealer, vault: Vault | None, place: Place) -> Sealer | None:
+    """What opens the segment at ``place``; None if that takes another key than that of ``vault``."""
+    if not place.vault:
+        return cipher
+    return vault if vault is not None and mark(vault, place.account) == place.vault else None
+
+
+def sealed(cipher: Sealer, account: int, last: int, draft: Draft, vault: bytes = b"") -> Sealed:
+    """``draft``, whose last document has the number ``last``, ready to be stored. ``vault``: the mark of ``cipher``, if it is one."""
     guid = os.urandom(16)
     context = scope(account) + guid
     words, postings = draft.packed()
@@ -81,6 +96,7 @@ def sealed(cipher: Sealer, account: int, last: int, draft: Draft) -> Sealed:
         guid,
         cipher.seal_bulk(_WORDS, context, words),
         cipher.seal_bulk(_POSTINGS, context, postings),
+        vault,
     )
 
 
@@ -102,19 +118,20 @@ def add(txn: Txn, before: State, after: State, segments: Sequence[Sealed]) -> No
     )
     if not moved:
         raise Overtaken
-    _insert(txn, segments)
+    insert(txn, segments)
 
 
 def replace(txn: Txn, old: Collection[int], new: Sequence[Sealed]) -> None:
     """Exchange the segments ``old`` for ``new``; raises Overtaken."""
     if txn.execute(f"DELETE FROM index_segments WHERE id IN ({_marks(old)})", [*old]) != len(old):
         raise Overtaken
-    _insert(txn, new)
+    insert(txn, new)
 
 
 def condemn(txn: Txn) -> None:
     """Everything in the index is worthless: ``clear`` must follow, even if the program ends before it could."""
     txn.execute("UPDATE index_state SET position = ?, anchor = ? WHERE id = 1", (CLEARING, b""))
+    txn.execute("DELETE FROM index_accounts")
 
 
 def clear(txn: Txn, limit: int) -> bool:
@@ -135,8 +152,8 @@ def last_numbers(txn: Txn, accounts: Collection[int]) -> dict[int, int]:
 
 def places(txn: Txn, account: int) -> list[Place]:
     """The segments of an account, older ones first."""
-    rows = txn.all("SELECT id, account_id, last, documents FROM index_segments WHERE account_id = ? ORDER BY last", (account,))
-    return [Place(*row) for row in rows]
+    rows = txn.all("SELECT id, account_id, last, documents, vault FROM index_segments WHERE account_id = ? ORDER BY last", (account,))
+    return [Place(id, account, last, documents, bytes(vault)) for id, account, last, documents, vault in rows]
 
 
 def crowded(txn: Txn, accounts: Collection[int], least: int) -> list[int]:
@@ -146,7 +163,8 @@ def crowded(txn: Txn, accounts: Collection[int], least: int) -> list[int]:
 
 
 def forget(txn: Txn, account: int, limit: int) -> list[int]:
-    """Remove at most ``limit`` segments of an account for good; their ids."""
+    """Remove at most ``limit`` segments of an account for good, and how far it was followed; the ids of the segments."""
+    txn.execute("DELETE FROM index_accounts WHERE account_id = ?", (account,))
     rows = txn.all("SELECT id FROM index_segments WHERE account_id = ? LIMIT ?", (account, limit))
     with erasing(txn):
         for row in rows:
@@ -185,16 +203,18 @@ def opened(txn: Txn, cipher: Sealer, ids: Sequence[int]) -> "list[tuple[Segment,
     return found
 
 
-def merged(cipher: Sealer, account: int, last: int, parts: "list[tuple[Segment, array[int]]]", gone: Collection[int]) -> Sealed | None:
-    """One segment for all of ``parts``, without the messages ``gone``; None when no document is left."""
+def merged(cipher: Sealer, places: Sequence[Place], parts: "list[tuple[Segment, array[int]]]", gone: Collection[int]) -> Sealed | None:
+    """One segment for all of ``parts``, which are at ``places``, without the messages ``gone``; None when no document is left."""
     draft = merge(parts, gone)
-    return sealed(cipher, account, last, draft) if draft.documents else None
+    last = max(place.last for place in places)
+    return sealed(cipher, places[0].account, last, draft, places[0].vault) if draft.documents else None
 
 
-def _insert(txn: Txn, segments: Sequence[Sealed]) -> None:
-    rows = [(one.account, one.last, one.documents, one.guid, one.words, one.postings) for one in segments]
+def insert(txn: Txn, segments: Sequence[Sealed]) -> None:
+    """Store ``segments``."""
+    rows = [(one.account, one.last, one.documents, one.guid, one.words, one.postings, one.vault) for one in segments]
     if rows:
-        txn.insert_many("INSERT INTO index_segments (account_id, last, documents, guid, words, postings) VALUES ?", rows)
+        txn.insert_many("INSERT INTO index_segments (account_id, last, documents, guid, words, postings, vault) VALUES ?", rows)
 
 
 def _marks(values: Collection[int]) -> str:

@@ -75,6 +75,12 @@ def some(txn: Txn, account: int, after: int, limit: int, octets: int) -> list[Wa
     ]
 
 
+def total(txn: Txn) -> int:
+    """How many messages wait for all accounts together."""
+    row = txn.one("SELECT count(*) FROM waiting")
+    return 0 if row is None else int(row[0])
+
+
 def count(txn: Txn, account: int) -> tuple[int, int]:
     """How many messages wait for an account, and their octets."""
     row = txn.one("SELECT count(*), coalesce(sum(size), 0) FROM waiting WHERE account_id = ?", (account,))

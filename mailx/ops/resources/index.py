@@ -4,7 +4,7 @@ from mailx.core.indexer import Indexer
 from mailx.ops.resources.query import JSON, Query, running
 from mailx.ops.resources.shape import COUNT, NOTHING, record, shaped
 
-_STATUS = record({**dict.fromkeys(("behind", "segments", "documents", "octets"), COUNT), "seconds": {"type": "number"}})
+_STATUS = record({**dict.fromkeys(("behind", "waiting", "segments", "documents", "octets"), COUNT), "seconds": {"type": "number"}})
 
 
 class SearchIndex:
@@ -25,6 +25,7 @@ class SearchIndex:
         status = await self._running().status()
         return {
             "behind": status.behind,
+            "waiting": status.waiting,
             "seconds": round(status.seconds, 1),
             "segments": status.segments,
             "documents": status.documents,
