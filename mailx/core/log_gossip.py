@@ -14,7 +14,7 @@ from random import SystemRandom
 from time import time
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -35,6 +35,8 @@ _KNOWN_LIMIT = 1000  # heads among which the other side's hashes are looked for
 _EVERY = 3600  # seconds between two questions to one domain
 _ASKED_LIMIT = 10000
 _RUNNING_LIMIT = 50  # greetings that are looked at; further ones are looked at when the peer connects again
+_RUNNING_EACH = 4  # of one domain, lest its stalling keeps us from looking at others
+_TOLD_FRESH = 60.0  # seconds that the heads which others are told stay in memory
 
 
 class Talk(Protocol):
@@ -90,7 +92,9 @@ class LogGossip:
         self._share = share
         self._now = now
         self._asked: dict[str, float] = {}  # domain to when it was asked about others; the oldest first
-        self._running: set[Deferred[None]] = set()
+        self._running: dict[Deferred[None], str] = {}  # and whose greeting it is
+        self._known: tuple[float, list[Head]] = (-_TOLD_FRESH, [])
+        self._reading = DeferredLock()
         self._stopped = False
 
     async def stop(self) -> None:
@@ -109,14 +113,15 @@ class LogGossip:
 
     async def greeted(self, channel: Talk, fields: Mapping[str, Any]) -> None:
         """The other side's greeting; it is looked at after this has returned."""
-        if self._stopped or len(self._running) >= _RUNNING_LIMIT:
+        running_each = list(self._running.values()).count(channel.remote)
+        if self._stopped or len(self._running) >= _RUNNING_LIMIT or running_each >= _RUNNING_EACH:
             return
         running = Deferred.fromCoroutine(self.heard(channel, fields))
-        self._running.add(running)
+        self._running[running] = channel.remote
         running.addBoth(self._ended, running)
 
     def _ended(self, result: object, running: Deferred[None]) -> None:
-        self._running.discard(running)
+        self._running.pop(running, None)
         if isinstance(result, Failure) and not self._stopped:
             if (unavailable := result.check(Unavailable)) is not None:
                 log.info("What was shown of a key log was not looked at", event="key_log.delayed", reason=unavailable.__name__)
@@ -220,11 +225,18 @@ class LogGossip:
         if not self._share() or len(salt) != SALT_SIZE:
             return []
         wanted = frozenset(names)
-        found: list[bytes] = []
-        for each in await self._witness.all(_KNOWN_LIMIT):
-            if name_hash(salt, each.head.domain) in wanted and each.head.domain != remote:
-                found.append(key_log.octets(each.head.statement))
-        return found[:NAMES_LIMIT]
+        found = [each for each in await self._heads() if name_hash(salt, each.domain) in wanted and each.domain != remote]
+        return [key_log.octets(each.statement) for each in found[:NAMES_LIMIT]]
+
+    async def _heads(self) -> list[Head]:
+        """Those that we know, as they were not long ago: reading them is dear, and anybody may ask at any time. Raises Unavailable."""
+        await self._reading.acquire()
+        try:
+            if not 0 <= self._now() - self._known[0] < _TOLD_FRESH:
+                self._known = self._now(), [each.head for each in await self._witness.all(_KNOWN_LIMIT)]
+            return self._known[1]
+        finally:
+            self._reading.release()
 
 
 def name_hash(salt: bytes, domain: str) -> bytes:
