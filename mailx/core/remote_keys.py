@@ -37,6 +37,8 @@ FRESH = 3600  # seconds until the domain is asked again for keys that it atteste
 FRESH_NONE = 600  # the same, where it had none
 STALE = 7 * 86400  # seconds that keys are used while the domain cannot be asked
 AT_ONCE = 50  # addresses that are asked for by one call
+REST = 30.0  # seconds for which a domain that did not answer is not asked again; twice as long each time
+LONGEST_REST = 600.0
 STATEMENT_LIMIT = 8192  # octets of one
 _MEMORY = 10000
 _GRACE = 0.5  # seconds beyond those that were given, for what is under way to end by itself
@@ -98,13 +100,22 @@ class RemoteKeys:
         self._now = now
         self._cache: Cache[str, _Kept] = Cache(_MEMORY, FRESH, now)
         self._prune_after = now() + _PRUNE_EVERY
+        self._rests: Cache[str, tuple[float, float]] = Cache(_MEMORY, 2 * LONGEST_REST, now)  # until when, and how long
 
-    async def find(self, addresses: Sequence[Address], seconds: float, sender: str = "") -> Mapping[Address, Attestation]:
-        """The keys of those that have some, found within ``seconds``. ``sender``: our domain that asks. Never raises."""
+    async def find(
+        self, addresses: Sequence[Address], seconds: float, sender: str = "", anew: bool = False
+    ) -> Mapping[Address, Attestation]:
+        """The keys of those that have some, found within ``seconds``. ``sender``: our domain that asks. Never raises.
+
+        A domain that did not answer lately is not waited for; with ``anew`` it is.
+        """
         by_domain: dict[str, list[Address]] = defaultdict(list)
         for address in dict.fromkeys(addresses):
             by_domain[canonical_domain(address.domain)].append(address)
         found: dict[Address, Attestation] = {}
+        if anew:
+            for domain in by_domain:
+                self._rests.pop(domain)
         looking = [Deferred.fromCoroutine(self._of_domain(domain, some, seconds, sender, found)) for domain, some in by_domain.items()]
         all_of_them: Deferred[Any] = gatherResults(looking, consumeErrors=True)
         all_of_them.addTimeout(seconds + _GRACE, self._reactor)
@@ -188,11 +199,17 @@ class RemoteKeys:
         """What the domain says, an answer for each address; raises Failed."""
         if self.asking is None or seconds <= 0:
             raise Failed("no time left" if self.asking else "federation is off")
+        until, rest = self._rests.get(peer.domain) or (0.0, REST / 2)
+        if until > self._now():
+            raise Failed("it did not answer lately")
         fields = {"addresses": [address.key for address in addresses]}
         try:
             told = await self.asking.ask(sender, peer.domain, "discovery", "keys", fields, seconds)
         except Exception as error:
+            rest = min(2 * rest, LONGEST_REST)
+            self._rests.put(peer.domain, (self._now() + rest, rest))
             raise Failed(type(error).__name__) from None
+        self._rests.pop(peer.domain)
         answers = told.get("keys")
         if not isinstance(answers, list) or len(answers) != len(addresses):
             raise Failed("not an answer to what was asked")

@@ -42,7 +42,9 @@ _NAMED_IN = (b"to", b"cc", b"resent-to", b"resent-cc")
 class RemoteKeys(Protocol):
     """What this needs of ``core.remote_keys.RemoteKeys``."""
 
-    async def find(self, addresses: Sequence[Address], seconds: float, sender: str = "") -> Mapping[Address, Attestation]: ...
+    async def find(
+        self, addresses: Sequence[Address], seconds: float, sender: str = "", anew: bool = False
+    ) -> Mapping[Address, Attestation]: ...
 
 
 class SealedOutgoing:
@@ -93,7 +95,7 @@ class SealedOutgoing:
         author = None if is_sealed(head) else author_of(head)
         if author is None or not self._local(author.domain):
             return ()
-        keys, _ = await self._keys(envelope)
+        keys, _ = await self._keys(envelope, anew=True)  # as the server is about to be connected to
         sealed, readable = await self._sealed(envelope, head, author, keys)
         if not sealed:
             return ()
@@ -103,11 +105,11 @@ class SealedOutgoing:
     def _any_known(self, envelope: Envelope) -> bool:
         return any([self._known(canonical_domain(address.domain)) for address in envelope.recipients])
 
-    async def _keys(self, envelope: Envelope) -> tuple[Mapping[Address, Attestation], bool]:
+    async def _keys(self, envelope: Envelope, anew: bool = False) -> tuple[Mapping[Address, Attestation], bool]:
         """The keys that are found in time, and whether looking failed."""
         try:
             sender = canonical_domain(envelope.sender.domain) if envelope.sender is not None else ""
-            found = await self._remote.find(envelope.recipients, self._seconds(), sender if self._local(sender) else "")
+            found = await self._remote.find(envelope.recipients, self._seconds(), sender if self._local(sender) else "", anew)
         except Exception:
             log.failure("Keys of recipients were not looked up", event="sealing.lookup_failed")
             return {}, True

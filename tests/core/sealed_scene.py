@@ -33,6 +33,7 @@ from mailx.mail.message import Message
 from mailx.store import accounts as account_rows
 from tests.core.keys import Ring, ring
 from tests.core.mail_out import Courier
+from tests.scenery import World
 
 PEER_KEY = SeedSigner(bytes(range(5, 37)))
 
@@ -48,7 +49,9 @@ class Remote:
     def add(self, address: str, sealing: bytes, signing: bytes = bytes(32), holder: str = "client") -> None:
         self.known[address] = user_keys.attested(Address.parse(address), sealing, signing, 1, 1_790_000_000, holder, PEER_KEY)
 
-    async def find(self, addresses: Sequence[Address], seconds: float, sender: str = "") -> Mapping[Address, Attestation]:
+    async def find(
+        self, addresses: Sequence[Address], seconds: float, sender: str = "", anew: bool = False
+    ) -> Mapping[Address, Attestation]:
         self.asked.append(tuple(str(each) for each in addresses))
         if self.fails:
             raise RuntimeError("no answer")
@@ -143,28 +146,23 @@ class Scene:
         return found, b"".join(found.pieces())
 
 
+class NoReports:
+    """Nobody hears of failures."""
+
+    async def envelope(self, *_: Any, **__: Any) -> None:
+        return None
+
+
 async def scene(case: TestCase, **sections: Any) -> Scene:
     """A scene with the account me@example.test; mail leaves at once."""
     made = await ring(case, **sections)
     world = made.world
     config, reactor = world.config, world.reactor
     threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-    timeline = Timeline(world.store, world.cipher, reactor, 30)
     courier, remote, mailx = Reading(), Remote(), {"peer.example"}
+    queue, timeline = _mail_out(world, courier)
     keyring = Keyring(world.cipher, reactor, 60.0)
     held = SealedAccounts(world.store, world.cipher, world.accounts, world.passwords, keyring, made.users)
-    queue = Queue(
-        world.store,
-        world.cipher,
-        world.blobs,
-        {"": courier},
-        Routes(config.outbound, config.queue),
-        config.queue,
-        config.outbound,
-        timeline,
-        reactor,
-        local=world.accounts.local,
-    )
     making, sealers = Making(world.blobs, threads), Sealers(made.domains, made.users, keyring)
     outgoing = SealedOutgoing(remote, sealers, making, local=world.accounts.local, known=mailx.__contains__, seconds=lambda: 3)
     arrivals = SealedArrivals(made.users, held, sealers, making, world.blobs, threads, local=world.accounts.local)
@@ -187,13 +185,7 @@ async def scene(case: TestCase, **sections: Any) -> Scene:
     belief = Belief(made.domains, made.users, remote, Trust(), local=world.accounts.local, seconds=lambda: 3)
     unsealing = Unsealing(belief, "mail.example.test", threads)
 
-    async def no_report(*_: Any, **__: Any) -> None:
-        return None
-
-    class Reports:
-        envelope = staticmethod(no_report)
-
-    await queue.start(Reports(), reception.accept)  # type: ignore[arg-type]
+    await queue.start(NoReports(), reception.accept)  # type: ignore[arg-type]
 
     async def stop() -> None:
         keyring.stop()
@@ -203,3 +195,21 @@ async def scene(case: TestCase, **sections: Any) -> Scene:
     case.addCleanup(lambda: Deferred.fromCoroutine(stop()))
     user = await world.user("me@example.test")
     return Scene(made, remote, held, courier, queue, reception, timeline, unsealing, arrivals, outgoing, user, mailx, keyring)
+
+
+def _mail_out(world: World, courier: Courier) -> tuple[Queue, Timeline]:
+    config = world.config
+    timeline = Timeline(world.store, world.cipher, world.reactor, 30)
+    queue = Queue(
+        world.store,
+        world.cipher,
+        world.blobs,
+        {"": courier},
+        Routes(config.outbound, config.queue),
+        config.queue,
+        config.outbound,
+        timeline,
+        world.reactor,
+        local=world.accounts.local,
+    )
+    return queue, timeline

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from mailx.core.peer import HTTPS, Peer, Undecided
-from mailx.core.remote_keys import AT_ONCE, FRESH, FRESH_NONE, STALE, RemoteKeys, encoded
+from mailx.core.remote_keys import AT_ONCE, FRESH, FRESH_NONE, LONGEST_REST, REST, STALE, RemoteKeys, encoded
 from mailx.identity import user_keys
 from mailx.identity.statements import SeedSigner
 from mailx.identity.user_keys import CLIENT, Attestation
@@ -116,6 +116,26 @@ class Keys(TestCase):
         self.assertEqual(await self.serial(), 2)
         self.assertEqual([each.serial for each in await self.keys.history(ADA)], [1, 2])
         self.assertEqual([each.serial for each in await self.keys.signers(ADA, 3)], [2, 1])
+
+    async def test_one_that_does_not_answer_is_not_waited_for_each_time(self) -> None:
+        """Its network drops what is sent there: mail for it is accepted without waiting, except once in a while."""
+        await self.scene()
+        self.domain.fails = RuntimeError("no answer")
+        for _ in range(360):  # a message every ten seconds, for an hour
+            await self.serial()
+            self.clock.advance(10)
+        self.assertLess(len(self.domain.asked), 12)
+        self.domain.fails = None
+        self.domain.says = {str(ADA): encoded(attested())}
+        found = await self.keys.find([ADA], 3, anew=True)  # what is being delivered is sealed if it can be
+        self.assertEqual(list(found), [ADA])
+        self.assertEqual(await self.serial(BOB), 0)
+        self.domain.fails = RuntimeError("no answer")
+        asked = len(self.domain.asked)
+        for seconds in (FRESH, REST - 1, 1, 2 * REST - 1, 1, LONGEST_REST):
+            self.clock.advance(seconds)
+            self.assertEqual(await self.serial(), 1)
+        self.assertEqual(len(self.domain.asked), asked + 4)
 
     async def test_forgotten(self) -> None:
         await self.scene()
