@@ -43,6 +43,8 @@ class Logs(SynchronousTestCase):
         finding = audit(one, "b.test")
         self.assertEqual([each["kind"] for each in finding["entries"]], ["domain-key", "recovery-key"])
         self.assertEqual(finding["entries"][0]["key"], key_of(two))
+        self.assertIn(f"Recovery key (public half): {finding['entries'][1]['key']}\n", two.ctl("key", "show", "b.test"))
+        self.assertIn("mailxctl key audit", one.ctl("key", "show", two.account, expect=None))
         two.ctl("key", "recovery", "--unproved", "b.test")
         self.assertEqual(audit(one, "b.test")["size"], finding["size"] + 2)
         self.assertEqual((logs(one)["b.test"]["ours"], logs(two)["b.test"]["ours"]), (False, True))

@@ -7,9 +7,8 @@ from mailx.core.log_witness import LogWitness
 from mailx.identity.encoding import b64
 from mailx.identity.key_log import Head
 from mailx.identity.statements import Statement
-from mailx.identity.user_keys import KIND as USER_KIND
 from mailx.mail.address import AddressError
-from mailx.mail.log_leaf import KINDS
+from mailx.mail.log_leaf import KINDS, RECOVERY_KEY, USER_KEY
 from mailx.ops.resources.query import JSON, Query, moment, running
 from mailx.ops.resources.shape import COUNT, FLAG, TEXT, TIME, list_of, one_of, optional, record, shaped
 
@@ -120,15 +119,15 @@ def _shown(finding: Finding) -> JSON:
                 "revoked": line.entry.leaf.revoked,
                 "time": moment(line.entry.leaf.time),
                 "digest": b64(line.entry.leaf.digest),
-                **_keys(line.statement),
+                **_keys(line.entry.leaf.kind, line.statement),
             }
             for line in finding.lines
         ],
     }
 
 
-def _keys(statement: Statement | None) -> dict[str, JSON]:
-    """What the statement of an entry binds."""
+def _keys(kind: str, statement: Statement | None) -> dict[str, JSON]:
+    """What the statement of an entry of that ``kind`` binds."""
     body = {} if statement is None else statement.body
-    signing = body.get("signing") if statement is not None and statement.kind == USER_KIND else body.get("key")
-    return {"key": signing, "sealing": body.get("sealing"), "reason": body.get("reason")}
+    name = {USER_KEY: "signing", RECOVERY_KEY: "recovery"}.get(kind, "key")
+    return {"key": body.get(name), "sealing": body.get("sealing"), "reason": body.get("reason")}

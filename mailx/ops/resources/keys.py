@@ -3,7 +3,7 @@
 from mailx.core.domain_keys import DomainKeys
 from mailx.core.key_backup import KeyBackup
 from mailx.core.user_keys import Attestation, UserKeys
-from mailx.core.users import domain_name, parse
+from mailx.core.users import DirectoryError, canonical_domain, domain_name, parse
 from mailx.identity import domain_keys
 from mailx.identity.domain_keys import DomainKey
 from mailx.identity.encoding import key_text
@@ -95,8 +95,12 @@ class DomainKeyring:
     async def user(self, query: Query) -> JSON:
         address = parse(query.path["address"])
         users = running(self._users, "no keys can be opened here")
+        history = await users.history(address)
+        if not history and canonical_domain(address.domain) not in self._keys.domains():
+            text = f"{address.domain} is not a domain of this server"
+            raise DirectoryError("not_found", text, f"`mailxctl key audit {address}` shows keys elsewhere, and proves them.")
         current = await users.of(address)
-        return {"keys": [_attested(each, each == current) for each in await users.history(address)]}
+        return {"keys": [_attested(each, each == current) for each in history]}
 
     @shaped(
         "Back up the keys of all domains, sealed under a passphrase.",
