@@ -9,49 +9,21 @@ import re
 import sqlite3
 from collections.abc import Callable
 from html import unescape
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 from typing import Any
 
 import pyotp
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailx.identity.encoding import b64, key_text
-from mailx.identity.statements import SeedSigner
 from mailx.web.panel.pages import PAGES
 from tests.system.administrator import NAME, PASSWORD, Client, Page
 from tests.system.daemon import wait
+from tests.system.lists import shared_list
 from tests.system.server import Server
 from tests.system.test_panel import SETTINGS, post_call
 
 # Every change has its secret, which no row may tell.
 SECRETS = ("first secret", "second secret", "third secret", "fourth secret", "fifth secret", "sixth secret", PASSWORD)
 USER, DOMAIN = "you@example.test", "example.test"
-
-
-def serve(case: SynchronousTestCase, content: bytes) -> str:
-    """A URL at which ``content`` is to be had until the test ends."""
-
-    class Page(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Page)
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-
-    def close() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    case.addCleanup(close)
-    return f"http://127.0.0.1:{server.server_port}/block.txt"
 
 
 class EveryChange(SynchronousTestCase):
@@ -184,9 +156,7 @@ class EveryChange(SynchronousTestCase):
     def block_lists(self) -> None:
         self.change("/blocklists/block", {"sender": "@spam.example"})
         self.change("/blocklists/unblock", {"sender": "@spam.example"})
-        signer, text = SeedSigner(b"l" * 32), b"# mailx-serial: 1\nspam.example\n"
-        signature = b64(signer.sign(b"mailx-1 block-list\n" + text)).encode()
-        shared = {"url": serve(self, text + b"# mailx-signature: " + signature + b"\n"), "key": key_text(signer.public)}
+        shared = dict(zip(("url", "key"), shared_list(self, "spam.example"), strict=True))
         shown = self.change("/blocklists/preview", shared, expect=(200,)).text
         self.change("/blocklists/add", {**shared, "digest": re.findall(r'name="digest" value="(\w+)"', shown)[0]})
         number = self.hidden("/blocklists", "/blocklists/remove", "id")

@@ -89,7 +89,7 @@ class Hostile(SynchronousTestCase):
         self.server.start()
         self.client = Client(self, self.server)
         self.client.set_up(self.server)
-        furnish(self.server, self.client)
+        furnish(self, self.server, self.client)
         crawler = Crawler(self.client)
         crawler.run()
         self.forms: dict[tuple[str, str], Found] = {}

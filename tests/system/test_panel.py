@@ -23,6 +23,7 @@ from mailx.web.panel.page import Route
 from mailx.web.panel.pages import PAGES
 from tests.system.administrator import PASSWORD, Administrator, Client
 from tests.system.browser import PAGE_LIMIT, PHONE
+from tests.system.lists import shared_list
 from tests.system.server import PATIENCE, Server
 
 SECRET = "a secret that two programs share"
@@ -30,8 +31,19 @@ SETTINGS = {
     "webhook.secret": f'"{SECRET}"',
     "webhook.sender_domain": '"localhost.test"',
     "outbound.loopback": "true",
+    "contacts.list_networks": '["127.0.0.1"]',
     "dns.timeout": "1",
 }
+SEALED, SEALED_PASSWORD = "sealed@example.test", "a horse that opens it"
+# What is looked at besides one address of each route: the same pages with something else on them.
+MORE = (
+    f"/accounts/{SEALED}",
+    f"/accounts/{SEALED}/secrets",
+    f"/accounts/{SEALED}/contacts",
+    f"/accounts/{SEALED}/contacts?trust=requested",
+    f"/accounts/{SEALED}/contacts?trust=blocked",
+    "/peers/blocked.example",
+)
 UNLINKED = {"/queue/changes/<id>"}  # shown while a change of very many entries goes on
 
 # Stops at every element that the Tab key reaches, and tells those that do not show that they have the focus.
@@ -67,14 +79,31 @@ def post_call(server: Server, **fields: str) -> Any:
     return answer
 
 
-def furnish(server: Server, client: Client) -> None:
+def befriend(case: TestCase, server: Server) -> None:
+    """A sealed account with contacts of every kind, other servers, and block lists."""
+    server.ctl("user", "add", SEALED, "--password-stdin", given=f"{SEALED_PASSWORD}\n")
+    server.ctl("contact", "settings", SEALED, "--requests", "all", "--notices", "on")
+    server.ctl("contact", "accept", SEALED, "friend@example.org")
+    server.ctl("contact", "block", SEALED, "@spam.example")
+    with server.mx() as stranger:
+        stranger.sendmail("stranger@example.net", [SEALED], "From: stranger@example.net\r\nSubject: May I?\r\n\r\nHello.\r\n")
+    server.ctl("user", "seal", SEALED, "server", "--password-stdin", given=f"{SEALED_PASSWORD}\n")
+    server.ctl("user", "app-password", "add", SEALED, "phone", "--password-stdin", given=f"{SEALED_PASSWORD}\n")
+    server.ctl("peer", "set", "peer.example", "--per-minute", "50")
+    server.ctl("peer", "block", "blocked.example")
+    server.ctl("blocklist", "add", "@nobody.example")
+    url, key = shared_list(case, "spam.example", "ada@lists.example")
+    server.ctl("blocklist", "add", url, "--key", key, "--yes")
+
+
+def furnish(case: TestCase, server: Server, client: Client) -> None:
     """Something for every page to show."""
     server.ctl("domain", "add", "example.test")
     server.ctl("user", "add", "you@example.test", "--generate")
     server.ctl("alias", "add", "everybody@example.test", "you@example.test")
     server.ctl("dkim", "create", "example.test")
     server.ctl("suppression", "add", "gone@example.net")
-    server.ctl("peer", "set", "peer.example", "--per-minute", "50")
+    befriend(case, server)
     client.post("/admins", {"name": "bob", "password": "a horse of bob", "again": "a horse of bob"})
     client.post("/keys", {"name": "reader", "scope": ["read"]})
     place = {"name": "Reports", "host": "mail.example.net", "port": "993", "timeout": "5", "verify": "yes"}
@@ -134,7 +163,7 @@ class Stage:
         self.server.start()
         self.client = Client(lasting, self.server)
         self.client.set_up(self.server)
-        furnish(self.server, self.client)
+        furnish(lasting, self.server, self.client)
         self.crawler = Crawler(self.client)
         self.crawler.run()
 
@@ -163,8 +192,45 @@ class EveryPage(SynchronousTestCase):
         for route, path in sorted(self.crawler.found.items()):
             if self.client.get(path).headers["Content-Type"].startswith("text/html"):
                 problems += self.look(browser, route, path)
+        for path in MORE:
+            problems += self.look(browser, path, path)
         self.report(problems)
         browser.check()
+
+    def test_answers(self) -> None:
+        """What a form answers with a page of its own, and what is shown only there, is as fit as the pages that links lead to."""
+        browser = Administrator(self, self.server)
+        browser.log_in()
+        browser.go("/peers")
+        browser.fill(domain="nowhere.example")
+        problems = [*self.answer(browser, "Look", "peers-look")]
+        browser.go("/blocklists")
+        url, key = shared_list(self, "another.example")
+        browser.fill(url=url, key=key)
+        problems += self.answer(browser, "Look at it", "blocklists-preview")
+        browser.go(f"/accounts/{SEALED}/secrets")
+        browser.page.fill("#recovery-password", SEALED_PASSWORD)
+        problems += self.answer(browser, "Make a new recovery code", "recovery-code")
+        browser.go(f"/accounts/{SEALED}/secrets")
+        browser.page.fill("input[name=name]:visible", "laptop")
+        browser.page.fill("#app-password", SEALED_PASSWORD)
+        problems += self.answer(browser, "Make an app password", "app-password")
+        self.report(problems)
+        browser.check()
+
+    def answer(self, browser: Administrator, label: str, name: str) -> Iterator[str]:
+        """Press the button, and look at what comes of it."""
+        browser.press(label)
+        browser.shoot(f"{name}-light")
+        yield from browser.violations()
+        browser.page.emulate_media(color_scheme="dark")
+        yield from (f"dark {each}" for each in browser.violations())
+        browser.page.set_viewport_size({"width": PHONE, "height": 800})
+        if browser.overflow() > 0:
+            yield f"{name}: {browser.overflow()} pixels too wide for a phone"
+        browser.shoot(f"{name}-dark-phone")
+        browser.page.emulate_media(color_scheme="light")
+        browser.page.set_viewport_size({"width": 1280, "height": 800})
 
     def report(self, problems: list[str]) -> None:
         """Fail with all of them, if there are any."""
