@@ -274,6 +274,7 @@ def panel(house: House, post: Post, people: People, after: Aftermath, ground: Gr
         block_lists=acquaintance.block_lists,
         sealed_accounts=ground.owners.sealed,
         app_passwords=ground.owners.app_passwords,
+        client_keys=ground.owners.client_keys,
     )
     api = API(house.administration, people.api_keys)
     service: IService = PanelService(Panel(every, api=api), house.settings.current.panel, house.certificates, reactor)

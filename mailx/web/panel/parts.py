@@ -15,6 +15,7 @@ from mailx.core.audit import Log
 from mailx.core.block_lists import BlockLists
 from mailx.core.callbacks import Callbacks
 from mailx.core.calls import Calls
+from mailx.core.client_keys import ClientKeys
 from mailx.core.contacts import Contacts
 from mailx.core.delivery_log import DeliveryLog
 from mailx.core.domain_keys import DomainKeys
@@ -123,4 +124,5 @@ class Parts:
     contacts: Contacts | None = None
     block_lists: BlockLists | None = None
     sealed_accounts: SealedAccounts | None = None
+    client_keys: ClientKeys | None = None
     app_passwords: AppPasswords | None = None

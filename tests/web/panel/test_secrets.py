@@ -1,9 +1,14 @@
 """The page about what opens an account, and the password form of one that is sealed."""
 
 import re
+from time import time
 from typing import Any
 
+from mailx.core.client_keys import ClientKeys
 from mailx.core.sasl import LoginRefused
+from mailx.identity.encoding import canonical
+from mailx.identity.enrolment import requested
+from mailx.identity.user_key_file import UserKeyFile
 from mailx.web.panel.pages.accounts import Accounts
 from mailx.web.panel.pages.secrets import Secrets
 from tests.core.owners_scene import ADDRESS, PASSWORD, owners
@@ -18,7 +23,8 @@ class OfAnAccount(PagesTest):
 
     async def setUp(self) -> None:
         self.here = await owners(self)
-        parts = {"sealed_accounts": self.here.sealed, "app_passwords": self.here.apps}
+        clients = ClientKeys(self.here.world.accounts, self.here.ring.users)
+        parts = {"sealed_accounts": self.here.sealed, "app_passwords": self.here.apps, "client_keys": clients}
         self.scene = await scene_of(self, pages=[Accounts, Secrets], in_world=self.here.world, parts=parts)
         self.user = await self.here.world.user(ADDRESS)
 
@@ -55,6 +61,26 @@ class OfAnAccount(PagesTest):
         await self.done(f"{PATH}/secrets/unseal", password="newer")
         await self.here.conversion.through(self.user.id)
         self.assertEqual((await self.here.now(self.user)).sealed, "")
+
+    async def test_by_the_recovery_code(self) -> None:
+        code = self.secret(await self.post(f"{PATH}/secrets/seal", password=PASSWORD))
+        await self.wrong(f"{PATH}/secrets/unseal", "sealed under its password")
+        await self.done(f"{PATH}/secrets/unseal", recovery=code)
+        await self.here.conversion.through(self.user.id)
+        self.assertEqual((await self.here.now(self.user)).sealed, "")
+
+    async def test_the_owners_own_program(self) -> None:
+        keys = UserKeyFile.fresh(self.user.address)
+        request = canonical(requested(keys.address, keys.public, keys.signer, int(time())).encode()).decode()
+        await self.wrong(f"{PATH}/secrets/enrol", "not what mailx-open", request="{")
+        await self.wrong(f"{PATH}/secrets/enrol", "no request to enrol", request="{}")
+        await self.done(f"{PATH}/secrets/enrol", request=request)
+        self.assertEqual((await self.here.now(self.user)).sealed, "client")
+        self.assertIn("own program holds", (await self.get(f"{PATH}/secrets")).text)
+        await self.done(f"{PATH}/secrets/off")
+        self.assertEqual((await self.here.now(self.user)).sealed, "")
+        self.assertIsNone(await self.here.ring.users.of(self.user.address))
+        self.assertIn("Not sealed", (await self.get(f"{PATH}/secrets")).text)
 
     async def test_app_passwords(self) -> None:
         text = self.secret(await self.post(f"{PATH}/secrets/app-password", name="<b>phone</b>", password=""))

@@ -5,10 +5,13 @@ account's own password, which the administrator has from its owner or has not.
 """
 
 from mailx.core.app_passwords import AppPasswords
+from mailx.core.client_keys import ClientKeys
 from mailx.core.sealed_accounts import SealedAccounts
 from mailx.core.users import CLIENT, SERVER, DirectoryError
+from mailx.identity.encoding import Malformed, parse
+from mailx.identity.enrolment import LIMIT
 from mailx.web.panel.links import to
-from mailx.web.panel.page import Page, Redirect, View, Visit, change, show
+from mailx.web.panel.page import FormError, Page, Redirect, View, Visit, change, show
 
 _NOT_HERE = "This server keeps no keys of accounts."
 
@@ -42,8 +45,26 @@ class Secrets(Page):
     @change("/accounts/<address>/secrets/unseal", action="user.seal")
     async def unseal(self, visit: Visit) -> Redirect:
         address = visit.path["address"]
-        await self._sealed.open_for_good(address, visit.form.exact("password", limit=1000))
+        password, recovery = (visit.form.exact(name, limit=1000) for name in ("password", "recovery"))
+        await self._sealed.open_for_good(address, password, recovery)
         return Redirect(to("accounts", address, "secrets"), f"The mail of {address} is being opened for good.")
+
+    @change("/accounts/<address>/secrets/enrol", action="user.seal")
+    async def enrol(self, visit: Visit) -> Redirect:
+        """The owner's own program will open the mail: its request is pasted here."""
+        address = visit.path["address"]
+        try:
+            request = parse(visit.form.needed("request", LIMIT).encode(), LIMIT)
+        except Malformed:
+            raise FormError({"request": "This is not what mailx-open --request prints."}) from None
+        await self._clients.enrol(address, request)
+        return Redirect(to("accounts", address, "secrets"), f"The mail of {address} is sealed for its owner’s own program now.")
+
+    @change("/accounts/<address>/secrets/off", action="user.seal")
+    async def off(self, visit: Visit) -> Redirect:
+        address = visit.path["address"]
+        await self._clients.off(address)
+        return Redirect(to("accounts", address, "secrets"), f"Nothing more is sealed for {address}.")
 
     @change("/accounts/<address>/secrets/recovery", action="user.recovery_code")
     async def recovery(self, visit: Visit) -> View:
@@ -68,6 +89,12 @@ class Secrets(Page):
         if self.parts.sealed_accounts is None:
             raise DirectoryError("not_found", _NOT_HERE)
         return self.parts.sealed_accounts
+
+    @property
+    def _clients(self) -> ClientKeys:
+        if self.parts.client_keys is None:
+            raise DirectoryError("not_found", _NOT_HERE)
+        return self.parts.client_keys
 
     @property
     def _apps(self) -> AppPasswords:
