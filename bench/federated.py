@@ -30,7 +30,7 @@ key = "{key}"
 
 def server(directory: Path, domain: str, users: int, attempts: int = 20, federation: str = "") -> MailX:
     """One that is not started, and knows nobody. ``attempts``: transfers to one domain at a time."""
-    return MailX(directory, users=users, domain=domain, settings=SETTINGS.format(attempts=attempts, federation=federation), federation=True)
+    return MailX(directory, users=users, domain=domain, settings=SETTINGS.format(attempts=attempts, federation=federation))
 
 
 def acquaint(servers: Sequence[MailX], attempts: int = 20, federation: str = "", ways: dict[tuple[str, str], int] | None = None) -> None:

@@ -65,20 +65,17 @@ class MailX:
         interface: str = "127.0.0.1",
         resolver: str = NO_RESOLVER,
         smtp_port: int = 0,
-        federation: bool = False,
     ) -> None:
         """``settings`` are further tables of the configuration; ``interface`` is the loopback address that it listens on.
 
         ``resolver`` is the name server; by default nobody answers there, so that nothing is asked elsewhere.
-        ``smtp_port`` is that of its MX, 0: a free one. With ``federation`` other MailX servers may connect.
+        ``smtp_port`` is that of its MX, 0: a free one.
         """
         self.directory = directory
         self.users = users
         self.domain, self.interface, self.resolver = domain, interface, resolver
-        self.ports = {
-            name: free_port() for name in ("smtp", "submission", "submissions", "lmtp", "imap", "imaps", "webhook", "panel", "health")
-        }
-        self.ports["federation"] = free_port() if federation else 0
+        mail = ("smtp", "submission", "submissions", "lmtp", "imap", "imaps")
+        self.ports = {name: free_port() for name in (*mail, "webhook", "panel", "health", "federation", "public")}
         self.smtp_port = self.ports["smtp"] = smtp_port or self.ports["smtp"]
         self.imap_port = self.ports["imap"]
         self.process: subprocess.Popen[bytes] | None = None
@@ -128,7 +125,7 @@ servers = ["{self.resolver}"]
         command = [str(BIN / "twistd"), "-n", "--pidfile=", "mailx", "--config", "mailx.toml"]
         # By the environment, so that ``settings`` may have tables of these names.
         ports = {f"MAILX_{name.upper()}__PORT": str(self.ports[name]) for name in ("webhook", "panel")}
-        ports.update(MAILX_FEDERATION__PORT=str(self.ports["federation"]), MAILX_FEDERATION__HTTPS_PORT="0")
+        ports.update(MAILX_FEDERATION__PORT=str(self.ports["federation"]), MAILX_FEDERATION__HTTPS_PORT=str(self.ports["public"]))
         with open(self.directory / "twistd.log", "ab") as log:
             self.process = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=log, env={**os.environ, **ports})
         wait_for_port(self.ports["imaps"], process=self.process, address=self.interface)
