@@ -254,7 +254,8 @@ class DomainKeys:
 
     async def _recover(self, domain: str, recovery: SeedSigner, lost: bool) -> DomainKey:
         keys, now = self._existing(domain), int(self._now())
-        known = recovery.public in keys.recoveries(now)
+        good = keys.recoveries(now)
+        known = recovery.public in good
         if not known and not lost:
             raise DirectoryError(
                 "invalid",
@@ -263,7 +264,7 @@ class DomainKeys:
             )
         fresh, kept = self._keystore.make(domain)
         if known:
-            key = domain_keys.recovered(keys.current, recovery, fresh, now)
+            key = domain_keys.recovered(keys.current, recovery, fresh, now, eldest=recovery.public == good[0])
             await self._add(keys, key, kept, recovery=key.recovery != keys.current.recovery, erased=[each.serial for each in keys.history])
         else:
             key = domain_keys.begun_again(domain, recovery, fresh, now)

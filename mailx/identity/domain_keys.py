@@ -10,10 +10,10 @@ has the right to bring it in: the key before it, or the recovery key, which lies
 A thief who holds the domain key must not be able to lock the owner out: only the recovery key changes the recovery key
 at once. The domain key alone may announce another (reason ``recovery-key``), and then the one before stays good for
 ``RECOVERY_DELAY`` beside it. Serials of recoveries jump (to the time, if nothing else is known), so that the owner's one
-overtakes any rotations of a thief's.
+overtakes any rotations of a thief's; a recovery by a key that an elder one is still good beside does not jump.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -95,9 +95,12 @@ def rotated(old: DomainKey, signer: Signer, new: Signer, now: int) -> DomainKey:
     return _made(old.domain, new.public, old.serial + 1, max(now, old.created), old.key, old.recovery, ROTATION, (new, signer))
 
 
-def recovered(old: DomainKey, recovery: Signer, new: Signer, now: int, following: bytes | None = None) -> DomainKey:
-    """``new`` brought in by the recovery key, which ``following`` replaces if given; ``old`` is worth nothing any more."""
-    serial = max((old.serial // RECOVERY_STEP + 1) * RECOVERY_STEP, now)
+def recovered(old: DomainKey, recovery: Signer, new: Signer, now: int, following: bytes | None = None, *, eldest: bool = True) -> DomainKey:
+    """``new`` brought in by the recovery key, which ``following`` replaces if given; ``old`` is worth nothing any more.
+
+    ``eldest``: no recovery key that was good before this one is good still.
+    """
+    serial = max((old.serial // RECOVERY_STEP + 1) * RECOVERY_STEP, now) if eldest else old.serial + 1
     after = recovery.public if following is None else following
     return _made(old.domain, new.public, serial, max(now, old.created), old.key, after, RECOVERY, (new, recovery))
 
@@ -113,11 +116,19 @@ def recovery_changed(old: DomainKey, signer: Signer, following: bytes, now: int,
     return _made(old.domain, old.key, old.serial + 1, max(now, old.created), old.key, following, RECOVERY_KEY, signers)
 
 
-def follows(old: DomainKey, new: DomainKey, recoveries: Collection[bytes] = ()) -> str:
+def follows(old: DomainKey, new: DomainKey, recoveries: Sequence[bytes] = ()) -> str:
     """ROTATION, RECOVERY or UNANNOUNCED: what gives ``new`` the right to come after ``old``.
 
-    ``recoveries`` are recovery keys believed besides that of ``old`` (see :func:`recoveries`).
+    ``recoveries`` are recovery keys believed besides that of ``old``, the eldest first (see :func:`recoveries`).
     """
+    verdict = _led(old, new, recoveries)
+    if verdict == RECOVERY and new.serial > old.serial + 1 and not new.statement.signed_by(next(iter(recoveries), old.recovery)):
+        return UNANNOUNCED  # a thief's recovery key beside the owner's must not take the serials that the owner's recovery could have
+    return verdict
+
+
+def _led(old: DomainKey, new: DomainKey, recoveries: Sequence[bytes]) -> str:
+    """What leads from ``old`` to ``new``, whichever of the recovery keys it is."""
     if new.domain != old.domain or new.serial <= old.serial:
         return UNANNOUNCED
     if new.reason == RECOVERY:  # whenever it was made: a thief may have announced something later since
@@ -142,17 +153,17 @@ def chain(history: Sequence[Statement | DomainKey], now: int | None = None) -> t
         raise Malformed("a key of the future")
     standing = _standing({}, keys[0], keys[0].created)
     for earlier, later in pairwise(keys):
-        if follows(earlier, later, _good(standing, later.created)) == UNANNOUNCED:
+        if _led(earlier, later, _good(standing, later.created)) == UNANNOUNCED:
             raise Malformed("a key that neither the one before nor the recovery key announced")
         standing = _standing(standing, later, later.created)
     return keys
 
 
-def succession(known: DomainKey, history: Sequence[DomainKey], believed: Collection[bytes] = ()) -> str:
+def succession(known: DomainKey, history: Sequence[DomainKey], believed: Sequence[bytes] = ()) -> str:
     """What a peer that knows ``known`` makes of a domain whose proved ``history`` (see :func:`chain`) it reads now.
 
     SAME: nothing new. ROTATION or RECOVERY: the last of ``history`` is to be believed from now on. UNANNOUNCED: it is not.
-    ``believed``: recovery keys that are good besides that of ``known``.
+    ``believed``: recovery keys that are good besides that of ``known``, the eldest first.
     """
     if history[-1].statement.digest == known.statement.digest:
         return SAME
@@ -162,7 +173,7 @@ def succession(known: DomainKey, history: Sequence[DomainKey], believed: Collect
     return RECOVERY if any(key.reason == RECOVERY for key in later) else ROTATION
 
 
-def succeeding(known: DomainKey, history: Sequence[DomainKey], believed: Collection[bytes] = ()) -> tuple[DomainKey, ...]:
+def succeeding(known: DomainKey, history: Sequence[DomainKey], believed: Sequence[bytes] = ()) -> tuple[DomainKey, ...]:
     """Those of a proved ``history`` that are to be believed after ``known``, up to its last; none if that does not follow.
 
     chain() proves a history by itself alone: anybody can put a beginning of his own, with his own recovery key, before a recovery
@@ -176,9 +187,9 @@ def succeeding(known: DomainKey, history: Sequence[DomainKey], believed: Collect
         later = next((tuple(history[place:]) for place in places if follows(known, history[place], believed) != UNANNOUNCED), ())
     standing: _Standing = dict.fromkeys([*believed, known.recovery])
     for earlier, key in pairwise((known, *later)):
-        if follows(earlier, key, _good(standing, key.created)) == UNANNOUNCED:
+        if follows(earlier, key, _good(standing, 0)) == UNANNOUNCED:
             return ()
-        standing = _standing(standing, key, key.created)
+        standing = _standing(standing, key, 0)  # all at one moment: the peer sees them now, whatever dates a thief wrote into them
     return later
 
 

@@ -14,7 +14,7 @@ from mailx.core.publication import AGAIN_SECONDS
 from mailx.core.users import DirectoryError
 from mailx.identity import key_backup, recovery_keys
 from mailx.identity.documents import ServerDocument, parse_record
-from mailx.identity.domain_keys import OVERLAP, RECOVERY, ROTATION, DomainKey, chain, succession
+from mailx.identity.domain_keys import OVERLAP, RECOVERY, RECOVERY_DELAY, RECOVERY_STEP, ROTATION, DomainKey, chain, succession
 from mailx.mail.log_leaf import DOMAIN_KEY, RECOVERY_KEY, Leaf
 from mailx.store import Txn
 from mailx.store import key_log as log_rows
@@ -251,6 +251,15 @@ class Recovering(Refusing):
         await keys.domains.recover(DOMAIN, first)  # it was a thief who changed it: the owner's counts
         self.assertEqual(keys.domains.overview(DOMAIN).recoveries, (recovery_keys.read(first).public,))
         await self.refused(keys.domains.recover(DOMAIN, text), "invalid")
+
+    async def test_beside_an_elder_recovery_key_a_recovery_takes_one_serial(self) -> None:
+        keys = await ring(self)
+        fresh = await keys.domains.change_recovery(DOMAIN)
+        key = await keys.domains.recover(DOMAIN, fresh)
+        self.assertEqual((key.serial, keys.domains.valid(DOMAIN)), (3, (key.key,)))
+        chain(keys.domains.history(DOMAIN))
+        keys.now += RECOVERY_DELAY
+        self.assertGreaterEqual((await keys.domains.recover(DOMAIN, fresh)).serial, RECOVERY_STEP)
 
     async def test_a_server_set_up_anew_takes_the_domain_back(self) -> None:
         lost = await ring(self)

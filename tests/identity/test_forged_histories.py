@@ -20,7 +20,7 @@ from mailx.identity.domain_keys import (
     rotated,
     succession,
 )
-from mailx.identity.statements import SeedSigner
+from mailx.identity.statements import SeedSigner, signed
 from tests.identity.signers import signer
 
 NOW = 1_800_000_000
@@ -118,6 +118,34 @@ class WithTheDomainKey(SynchronousTestCase):
     def test_nor_does_a_date_of_the_future(self) -> None:
         here = known(FIRST)
         self.assertEqual(peer_keys.announced(here, rotated(FIRST, K1, T, NOW + 400 * DAY), NOW), (UNANNOUNCED, here.history))
+
+    def test_nor_does_the_highest_serial(self) -> None:
+        """A recovery key that is good beside the owner's may recover, and must leave the owner's recovery a higher serial."""
+        far = 2**53 - 1
+        for made in (NOW, NOW - 40 * DAY):  # dates of long ago, by which the owner's recovery key would be over
+            begun = first("example.org", R.public, NOW - 50 * DAY, K1)
+            stolen = recovery_changed(begun, K1, U.public, made)
+            false = {**recovered(stolen, U, T, made + 31 * DAY if made < NOW else NOW).statement.body, "serial": far}
+            outrun = DomainKey.of(signed("domain-key", false, T, U))
+            here = known(begun)
+            self.assertEqual(peer_keys.judged(here, found([begun, stolen, outrun]), NOW), (UNANNOUNCED, here.history))
+            here = self.follow(here, stolen, NOW)
+            self.assertEqual(peer_keys.announced(here, outrun, NOW), (UNANNOUNCED, here.history))
+            beside = recovered(stolen, U, T, NOW, eldest=False)
+            self.assertEqual((beside.serial, peer_keys.judged(here, found([begun, stolen, beside]), NOW)[0]), (3, RECOVERY))
+            verdict, history = peer_keys.announced(here, beside, NOW)
+            self.assertEqual(verdict, RECOVERY)
+            here = evolve(here, key=beside.key, history=history)
+            ours = recovered(begun, R, K2, NOW + 60)
+            self.assertEqual(peer_keys.judged(here, found([begun, ours]), NOW + 3600)[0], RECOVERY)
+
+    def test_behind_the_owners_recovery_it_is_the_same(self) -> None:
+        ours = recovered(FIRST, R, K2, NOW)
+        stolen = recovery_changed(ours, K2, U.public, NOW)
+        outrun = recovered(stolen, U, T, NOW + 1)
+        self.assertGreater(outrun.serial, stolen.serial + 1)
+        self.assertEqual(succession(FIRST, (FIRST, ours, stolen, outrun), (R.public,)), UNANNOUNCED)
+        self.assertEqual(succession(FIRST, (FIRST, ours, stolen), (R.public,)), RECOVERY)
 
     def test_nor_do_very_many_keys(self) -> None:
         here, holder = known(FIRST), K1
