@@ -123,7 +123,7 @@ def sealing(ground: Ground, reactor: Any) -> Seals:
     """For reception."""
     identity, owners, threads, local = ground.identity, ground.owners, _threads(reactor), ground.accounts.local
     making = Making(ground.blobs, threads)
-    sealers = Sealers(identity.domain_keys, identity.user_keys, owners.keyring)
+    sealers = Sealers(identity.domain_keys, identity.user_keys, ground.accounts, owners.keyring)
     outgoing = SealedOutgoing(
         identity.remote_keys,
         sealers,

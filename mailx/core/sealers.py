@@ -1,4 +1,7 @@
-"""Who vouches for what this server seals: the sender's own key while it is open here, else the key of a domain of ours."""
+"""Who vouches for what this server seals: the sender's own key while it is open here, else the key of a domain of ours.
+
+Nobody vouches for an author as whom the account that submitted the message may not send: it is sealed all the same.
+"""
 
 from typing import Protocol
 
@@ -28,16 +31,25 @@ class Attested(Protocol):
     async def of(self, address: Address) -> Attestation | None: ...
 
 
+class Speaking(Protocol):
+    """What this needs of ``core.accounts.Accounts``."""
+
+    async def may_send_as(self, account_id: int, address: Address | None) -> bool: ...
+
+
 class Sealers:
     """Finds who vouches."""
 
-    def __init__(self, domains: DomainSigners, users: Attested, keyring: Keyring | None = None) -> None:
+    def __init__(self, domains: DomainSigners, users: Attested, accounts: Speaking, keyring: Keyring | None = None) -> None:
         self._domains = domains
+        self._accounts = accounts
         self._users = users
         self._keyring = keyring
 
     async def sender(self, author: Address, account: int | None) -> Sender | None:
-        """Who vouches for a message by ``author``, an address of ours, that ``account`` submitted; None: nobody can."""
+        """Who vouches for a message by ``author``, an address of ours, that ``account`` submitted; None: nobody can. Raises Unavailable."""
+        if account is not None and not await self._accounts.may_send_as(account, author):
+            return None
         keys = None if self._keyring is None or account is None else self._keyring.get(account)
         if keys is not None:
             try:

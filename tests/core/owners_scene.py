@@ -138,7 +138,7 @@ def _made(made: Ring) -> Owners:
     apps = AppPasswords(store, cipher, world.accounts, sealed)
     world.access = Access(world.accounts, config.accounts, world.passwords, reactor, sealed=sealed, app_passwords=apps, keyring=keyring)
     world.mailboxes = Mailboxes(store, cipher, world.blobs, Changes(store), reactor, config.accounts.quota, keyring)
-    making, sealers = Making(world.blobs, threads), Sealers(made.domains, made.users, keyring)
+    making, sealers = Making(world.blobs, threads), Sealers(made.domains, made.users, world.accounts, keyring)
     world.reception = Reception(
         store,
         cipher,

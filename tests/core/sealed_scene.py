@@ -163,7 +163,7 @@ async def scene(case: TestCase, **sections: Any) -> Scene:
     queue, timeline = _mail_out(world, courier)
     keyring = Keyring(world.cipher, reactor, 60.0)
     held = SealedAccounts(world.store, world.cipher, world.accounts, world.passwords, keyring, made.users)
-    making, sealers = Making(world.blobs, threads), Sealers(made.domains, made.users, keyring)
+    making, sealers = Making(world.blobs, threads), Sealers(made.domains, made.users, world.accounts, keyring)
     outgoing = SealedOutgoing(remote, sealers, making, local=world.accounts.local, known=mailx.__contains__, seconds=lambda: 3)
     arrivals = SealedArrivals(made.users, held, sealers, making, world.blobs, threads, local=world.accounts.local)
     reception = Reception(

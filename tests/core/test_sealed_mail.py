@@ -220,6 +220,21 @@ class OutgoingTests(_Case):
         found, _ = await self.here.unsealed((await self.left())[0], bob)
         self.assertEqual((found.verdict.result, found.verdict.key, found.verdict.end_to_end), ("pass", "user", False))
 
+    async def test_in_the_name_of_somebody_else(self) -> None:
+        """A customer who writes another's address into From is not vouched for, neither there nor here."""
+        (bob,) = self.peer("bob@peer.example")
+        await self.here.ring.world.accounts.add_domain("customer.test")
+        await self.here.ring.domains.ensure("customer.test")
+        for boss in ("boss@customer.test", "boss@example.test"):
+            self.here.courier.contents.clear()
+            await self.here.ring.world.user(boss)
+            user, ann = await self.here.client_held(f"ann@{boss.partition('@')[2]}")
+            await self.here.send(SECRET.replace(b"me@example.test", boss.encode()), "bob@peer.example", str(user.address))
+            (content,) = await self.left()
+            self.assertEqual((await self.here.unsealed(content, bob))[0].verdict.result, "none")
+            (stored,) = await self.here.ring.world.contents(user)
+            self.assertEqual((await self.here.unsealed(stored, ann))[0].verdict.result, "none")
+
     async def test_a_large_one_from_file_to_file(self) -> None:
         (bob,) = self.peer("bob@peer.example")
         large = SECRET + os.urandom(3_000_000).hex().encode()
