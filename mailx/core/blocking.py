@@ -9,7 +9,7 @@ from typing import Protocol
 
 from mailx.core import metrics
 from mailx.core.accounts import Accounts, User
-from mailx.core.contact_identity import author
+from mailx.core.contact_identity import claimed
 from mailx.core.content import Threads
 from mailx.core.policy import Findings, Policy
 from mailx.mail.address import Address
@@ -51,7 +51,7 @@ class Blocking(Policy):
         """The author, where the envelope names somebody else."""
         if self._lists is None or self._threads is None or envelope.origin.ours or not self._lists.active:
             return None
-        if self._lists.blocks(await author(envelope.message, self._threads)):
+        if any(map(self._lists.blocks, await claimed(envelope.message, self._threads))):
             metrics.BLOCKED.labels("server").inc()
             return BLOCKED
         return None

@@ -4,7 +4,8 @@ The author is the one address in From. A message with several, with none, or wit
 has no author: nobody is believed to have written it, so it is a stranger's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from mailx.core.author import authors
 from mailx.core.content import Threads
@@ -17,12 +18,36 @@ from mailx.mail.header import unfold
 from mailx.mail.message import Message
 
 _HEAD = 65536  # octets of a message in which its From is looked for
+_CLAIMS = 10  # addresses in From that are compared with blocks
+_OCTETS = 4096  # of a From field in which they are looked for
 
 
 async def author(message: Message, threads: Threads) -> Address | None:
     """The author of ``message``; what lies in a file is read by ``threads``."""
+    return author_in(await _head(message, threads))
+
+
+async def claimed(message: Message, threads: Threads) -> tuple[Address, ...]:
+    """Everybody whom some reader may take for the author of ``message``: who is blocked does not come in beside another name."""
+    head = await _head(message, threads)
+    found = author_in(head)
+    return (found,) if found is not None else tuple(_claimed_in(head))
+
+
+async def _head(message: Message, threads: Threads) -> bytes:
     content = message.content
-    return author_in(content[:_HEAD] if isinstance(content, bytes) else await threads(content.read, _HEAD))
+    return content[:_HEAD] if isinstance(content, bytes) else await threads(content.read, _HEAD)
+
+
+def _claimed_in(head: bytes) -> Iterator[Address]:
+    mail = Mail(head)
+    entries = (entry for place in mail.places.get(b"from", ())[:_CLAIMS] for entry in parse(unfold(mail.fields[place][2][:_OCTETS])))
+    pairs = ((entry.mailbox, entry.host) for entry in entries if entry.mailbox and entry.host)
+    for mailbox, host in islice(pairs, _CLAIMS):
+        try:
+            yield Address.parse(str(Address(mailbox.decode("utf-8"), host.decode("utf-8"))))
+        except (AddressError, UnicodeDecodeError):
+            continue
 
 
 def author_in(head: bytes) -> Address | None:

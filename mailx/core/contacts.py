@@ -47,6 +47,7 @@ _DECIDED = 200  # people decided of by one job
 _WAITING = 20_000  # people that wait for the store at most
 _DELAY = 1.0  # seconds after which requests are written
 _AGAIN = 30.0  # until the store is tried again
+_ROOM_EVERY = 200  # people of one account that are noted before its oldest make room
 
 
 @frozen
@@ -76,6 +77,7 @@ class Contacts:
         self._preferences: Cache[int, Preferences] = Cache(_CACHED, _FRESH, reactor.seconds)
         self._accepted: Cache[tuple[int, int, str], bool] = Cache(_CACHED, _FRESH, reactor.seconds)
         self._written: Cache[tuple[int, int, str], bool] = Cache(_CACHED, _WRITTEN, reactor.seconds)
+        self._since: Cache[int, int] = Cache(_CACHED, _WRITTEN, reactor.seconds)  # people of each account noted since it made room
         self._changes: dict[int, int] = {}  # of each account: what was cached before the last one is not found any more
         self._waiting: dict[tuple[int, str], Noted] = {}
         self._due: IDelayedCall | None = None
@@ -140,9 +142,7 @@ class Contacts:
     async def _write(self, account: int, recipients: Sequence[Address]) -> None:
         change = self._changes.get(account, 0)
         for start in range(0, len(recipients), _SLICE):
-            noted = [
-                Noted(account, text, ACCEPTED, int(self._now())) for text in self._unknown(account, recipients[start : start + _SLICE])
-            ]
+            noted = [self._noted(account, text, ACCEPTED) for text in self._unknown(account, recipients[start : start + _SLICE])]
             try:
                 if noted:
                     with audit.apart():
@@ -157,7 +157,13 @@ class Contacts:
 
     def requested(self, account: int, address: Address) -> None:
         """A stranger's mail waits in Requests. Written soon; what a crash loses is noted with their next message."""
-        self._later([Noted(account, _text(address), REQUESTED, int(self._now()))], _DELAY)
+        self._later([self._noted(account, _text(address), REQUESTED)], _DELAY)
+
+    def _noted(self, account: int, text: str, trust: str) -> Noted:
+        since = self._since.get(account)
+        full = since is None or since >= _ROOM_EVERY
+        self._since.put(account, 1 if since is None or full else since + 1)
+        return Noted(account, text, trust, int(self._now()), full)
 
     def _later(self, noted: Sequence[Noted], delay: float) -> None:
         for one in noted:

@@ -20,7 +20,7 @@ from mailx.core import metrics
 from mailx.core.accounts import Accounts, User
 from mailx.core.answered import OCTETS, answered
 from mailx.core.blocking import BLOCKED
-from mailx.core.contact_identity import author, proved
+from mailx.core.contact_identity import author, claimed, proved
 from mailx.core.contacts import Contacts
 from mailx.core.content import Threads
 from mailx.core.mailboxes import Mailboxes
@@ -77,9 +77,10 @@ class FirstContact:
         await turns.spare()
         written = await author(envelope.message, self._threads)
         blocked = []
+        claims = await claimed(envelope.message, self._threads) if blocking else ()
         for id in blocking:
             await turns.spare()
-            if await self._accounts.blocked(id, written):
+            if any([await self._accounts.blocked(id, one) for one in claims]):
                 blocked.append(id)
         if blocked:
             await self._refuse(envelope, users, blocked)

@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from mailx.config import endpoint
 from mailx.config_setting import seconds as duration
 from mailx.core import peer_keys, peer_looks
 from mailx.core.alerts import Alerts
@@ -24,10 +23,11 @@ from mailx.core.metrics import PEER_KEYS, PEER_LOOKS, PEERS
 from mailx.core.peer import MAILX, NEVER, NONE, REFUSED, STATIC, Discoverer, Found, Known, Peer, PeerSettings, Step, Undecided
 from mailx.core.peer_alarms import ANNOUNCEMENT, CONNECTION, DISCOVERY, PeerAlarms
 from mailx.core.peer_book import PeerBook
+from mailx.core.peer_static import read_static
 from mailx.core.settings import Settings
-from mailx.core.users import DirectoryError, canonical_domain, domain_name
+from mailx.core.users import canonical_domain
 from mailx.identity.domain_keys import DomainKey
-from mailx.identity.encoding import Malformed, key_from_text
+from mailx.identity.encoding import Malformed
 from mailx.identity.statements import Statement
 from mailx.mail.reply import Refused, Reply, Unavailable
 from mailx.store import Store
@@ -35,7 +35,6 @@ from mailx.store.cipher import Cipher
 
 log = Logger()
 
-PORT = 2590  # where a server listens that names no port
 MEMORY = 5000  # domains whose whole entry is in memory
 FRESH = 300.0  # seconds after which the store is asked again
 SOON = 60  # seconds before a key that was shown is looked for again
@@ -133,6 +132,11 @@ class Peers:
         """Whether mail for ``domain`` is meant for federation: it is pinned, was found lately, or DNS says so. Memory only."""
         domain = canonical_domain(domain)
         return domain in self._static or self._meant.get(domain, 0) > self._now()
+
+    def absent(self, domain: str) -> bool:
+        """Whether it is known to have no MailX server, so that nobody need be asked. Memory only."""
+        known = None if domain in self._static else self._cache.get(domain)
+        return known is not None and known.absent and not self.pinned(known) and not self._due(known)
 
     def limits(self, domain: str) -> PeerSettings:
         """What an administrator set for ``domain``. Memory only."""
@@ -353,16 +357,7 @@ class Peers:
     # Static peers.
 
     def _read_static(self) -> None:
-        found = {}
-        for each in self._settings.current.federation.peers:
-            try:
-                domain, key = domain_name(each.domain), key_from_text(each.key)
-            except (DirectoryError, Malformed) as error:
-                log.error("A static peer cannot be used", event="peer.static", domain=each.domain, reason=str(error))
-                continue
-            servers = tuple(endpoint(host, PORT) for host in each.hosts)
-            found[domain] = Known(domain, True, STATIC, key, servers=servers)
-        self._static = found
+        self._static = read_static(self._settings.current.federation)
 
     def fixed(self, known: Known) -> Known:
         """``known`` as the configuration fixes it, with keys that followed from the fixed one."""

@@ -67,6 +67,8 @@ class IPeers(Protocol):
 
     def hash(self, domain: str) -> bytes: ...
 
+    def absent(self, domain: str) -> bool: ...
+
 
 @frozen
 class _Kept:
@@ -111,7 +113,11 @@ class RemoteKeys:
         """
         by_domain: dict[str, list[Address]] = defaultdict(list)
         for address in dict.fromkeys(addresses):
-            by_domain[canonical_domain(address.domain)].append(address)
+            domain = canonical_domain(address.domain)
+            if not self._peers.absent(domain):
+                by_domain[domain].append(address)
+        if not by_domain:
+            return {}
         found: dict[Address, Attestation] = {}
         if anew:
             for domain in by_domain:

@@ -53,6 +53,7 @@ class Noted:
     address: str  # stored spelling
     trust: str
     now: int
+    room: bool = True  # whether the account's oldest make room now: counting them costs, so it is done now and then
 
 
 @frozen
@@ -115,7 +116,7 @@ def note(txn: Txn, calls: list[Any]) -> list[Any]:
         values = [(account, hash, sealed, trust, now, now, account) for account, hash, sealed, wanted, now in rows if wanted == trust]
         if values:
             txn.executemany(_INSERT + otherwise, values)
-    for account in sorted({one.account for one in people.values()}):
+    for account in sorted({one.account for _, noted in calls for one in noted if one.room}):
         _make_room(txn, account)
     return [None] * len(calls)
 
@@ -150,10 +151,10 @@ def _make_room(txn: Txn, account_id: int) -> None:
 
 def accept(txn: Txn, cipher: Cipher, account_id: int, address: str, now: int) -> bool:
     """Let ``address`` write to the account: its mail goes to INBOX, and its block is lifted; whether it had one. Raises Full."""
-    row = txn.one("SELECT count(*) FROM contacts WHERE account_id = ? AND chosen = 1", (account_id,))
+    hash, sealed = _sealed(cipher, account_id, address)
+    row = txn.one("SELECT count(*) FROM contacts WHERE account_id = ? AND chosen = 1 AND hash <> ?", (account_id, hash))
     if row is not None and row[0] >= CHOSEN_LIMIT:
         raise Full
-    hash, sealed = _sealed(cipher, account_id, address)
     lifted = bool(_unblock(txn, cipher, account_id, address))
     txn.execute(
         "INSERT INTO contacts (account_id, hash, sealed, trust, chosen, refuses, first_seen, changed) VALUES (?, ?, ?, ?, 1, 0, ?, ?)"

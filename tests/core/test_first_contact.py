@@ -2,9 +2,11 @@
 
 from twisted.trial.unittest import TestCase
 
+from mailx.core import contacts
 from mailx.core.contacts import ACCEPTED, BLOCKED, REQUESTED, UNKNOWN
 from mailx.mail.envelope import GENERATED, WEBHOOK
 from mailx.mail.mailbox import Flag
+from mailx.store import contacts as rows
 from tests.core.contacts_scene import Scene, scene
 
 BLOCKED_REPLY = "550 5.7.1 Sender not accepted by recipient"
@@ -150,6 +152,18 @@ class WrittenTo(Base):
         await self.here.submit(ME, user=other, sender="other@example.test")
         self.assertEqual(await self.here.where(), {"INBOX": 1})
 
+    async def test_the_oldest_make_room_now_and_then(self) -> None:
+        """Counting twenty thousand for each message would cost more than the message."""
+        await self.begin()
+        self.patch(rows, "WRITTEN_LIMIT", 3)
+        self.patch(contacts, "_ROOM_EVERY", 5)
+        for number in range(11):
+            noting = self.here.contacts.wrote(self.here.user.id, [Address.parse(f"r{number}@example.org")])
+            assert noting is not None
+            await noting
+            left = len(await self.here.contacts.list(ME, ACCEPTED))
+            self.assertEqual(left, number + 1 if number < 5 else number - 2 if number < 10 else 3)
+
     async def test_an_automatic_answer_makes_no_contact(self) -> None:
         await self.begin()
         await self.here.world.user("other@example.test")
@@ -229,6 +243,21 @@ class Blocked(Base):
         self.assertEqual(await self.here.refused(self.here.bring("ada@example.org", sender="bounce-1@list.example")), BLOCKED_REPLY)
         self.assertEqual(await self.here.refused(self.here.bring("ada@example.org", sender="")), BLOCKED_REPLY)
         self.assertEqual(await self.here.where(), {})
+
+    async def test_nor_does_another_name_beside_it_help(self) -> None:
+        await self.begin()
+        await self.here.contacts.block(ME, "ada@example.org")
+        await self.here.lists.block("@spam.example")
+        for blocked in ("ada@example.org", "x@spam.example"):
+            for author in (
+                f"eve@example.net, Me <{blocked}>",
+                f"eve@example.net\r\nFrom: {blocked}",
+                f"Friends: eve@example.net, {blocked.upper()};",
+                f"{blocked} <{blocked}>, <eve@example.net>",
+            ):
+                self.assertEqual(await self.here.refused(self.here.bring(author, sender="eve@example.net")), BLOCKED_REPLY, author)
+        await self.here.bring("eve@example.net, joe@example.net", sender="eve@example.net")
+        self.assertEqual(await self.here.where(), {"INBOX": 1})
 
     async def test_a_blocked_author_among_others_lies_in_spam(self) -> None:
         await self.begin()

@@ -51,6 +51,21 @@ class Looking(PeersTestCase):
         await self.peers.find(THERE)
         self.assertEqual(len(self.looks.asked), 2)
 
+    async def test_what_has_none_need_not_be_asked(self) -> None:
+        await self.scene()
+        self.assertFalse(self.peers.absent(THERE))
+        await self.peers.find(THERE)
+        self.assertTrue(self.peers.absent(THERE))
+        self.clock.advance(3601)
+        self.assertFalse(self.peers.absent(THERE))
+        self.looks.answer = found(history())
+        await self.peers.find(THERE)
+        await self.peers.reached(Channel(THERE, KEYS[0].public))
+        self.looks.answer = Found(NONE, ttl=3600)
+        self.clock.advance(3601)
+        await self.undecided()
+        self.assertFalse(self.peers.absent(THERE))
+
     async def test_a_server_is_remembered_over_a_restart(self) -> None:
         await self.scene()
         self.looks.answer = found(history())

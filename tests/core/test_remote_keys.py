@@ -37,6 +37,9 @@ class Peers:
     def hash(self, domain: str) -> bytes:
         return domain.encode()
 
+    def absent(self, domain: str) -> bool:
+        return False
+
     async def find(self, domain: str, seconds: float | None = None) -> Peer | None:
         if isinstance(self.peer, Exception):
             raise self.peer

@@ -45,9 +45,17 @@ class ContactsTests(TestCase):
         self.assertEqual(set(await self.known(REQUESTED)), {"r3@x.example", "r4@x.example", "r5@x.example"})
         self.assertEqual(set(await self.known(ACCEPTED)), {"chosen@x.example", "w4@x.example", "w5@x.example"})
 
+    async def test_room_is_made_now_and_then(self) -> None:
+        self.patch(contacts, "WRITTEN_LIMIT", 2)
+        for number in range(6):
+            noted = [Noted(self.id, f"w{number}@x.example", ACCEPTED, 5, room=number == 4)]
+            await self.store.write(contacts.note, (self.cipher, noted))
+        self.assertEqual(set(await self.known()), {"w3@x.example", "w4@x.example", "w5@x.example"})
+
     async def test_chosen_ones_are_bounded(self) -> None:
         self.patch(contacts, "CHOSEN_LIMIT", 1)
-        await self.store.write(contacts.accept, self.cipher, self.id, "a@x.example", 1)
+        for _ in range(2):  # once more is nothing more
+            await self.store.write(contacts.accept, self.cipher, self.id, "a@x.example", 1)
         with self.assertRaises(contacts.Full):
             await self.store.write(contacts.accept, self.cipher, self.id, "b@x.example", 1)
         await self.store.write(contacts.block, self.cipher, self.id, "b@x.example", 1)
