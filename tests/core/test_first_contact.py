@@ -4,6 +4,7 @@ from twisted.trial.unittest import TestCase
 
 from mailx.core import contacts
 from mailx.core.contacts import ACCEPTED, BLOCKED, REQUESTED, UNKNOWN
+from mailx.mail.address import Address
 from mailx.mail.envelope import GENERATED, WEBHOOK
 from mailx.mail.mailbox import Flag
 from mailx.store import contacts as rows
