@@ -107,4 +107,4 @@ class SealedArrivals:
         """Who vouches: for mail of our own accounts as for what leaves, else the domain of the account that takes it."""
         if envelope.origin.ours and self._local(author.domain):
             return await self._sealers.sender(author, envelope.origin.account), SERVER
-        return self._sealers.domain(author, user.address.domain), ARRIVAL
+        return self._sealers.receiver(author, user.address.domain), ARRIVAL

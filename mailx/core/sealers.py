@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from mailx.core.keyring import Keyring
 from mailx.core.users import canonical_domain
-from mailx.identity.sealing import SERVER, Sender
+from mailx.identity.sealing import RECEIVER, SERVER, Sender
 from mailx.identity.statements import Signer
 from mailx.identity.user_keys import Attestation
 from mailx.mail.address import Address
@@ -58,12 +58,15 @@ class Sealers:
                 attestation = None
             if attestation is not None and attestation.address.key == author.key and attestation.signing == keys.signing.public:
                 return Sender(author, canonical_domain(author.domain), keys.signing, attestation, SERVER)
-        return self.domain(author, author.domain)
+        return self._of(author, author.domain, SERVER)
 
-    def domain(self, author: Address, domain: str) -> Sender | None:
-        """One of our domains vouches for a message by ``author``, which may be a stranger whose mail arrived readable."""
+    def receiver(self, author: Address, domain: str) -> Sender | None:
+        """One of our domains says that it received a message by ``author`` readable, and nothing of who that is."""
+        return self._of(author, domain, RECEIVER)
+
+    def _of(self, author: Address, domain: str, by: str) -> Sender | None:
         name = canonical_domain(domain)
         try:
-            return Sender(author, name, self._domains.signer(name), None, SERVER)
+            return Sender(author, name, self._domains.signer(name), None, by)
         except KeyError:
             return None

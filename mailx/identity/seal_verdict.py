@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 
 from attrs import frozen
 
-from mailx.identity.sealing import CLIENT, Opened, Proof
+from mailx.identity.sealing import CLIENT, RECEIVER, Opened, Proof
 from mailx.identity.user_keys import CLIENT as HELD_BY_CLIENT
 from mailx.mail import addresses, header
 from mailx.mail.address import Address, AddressError
@@ -81,8 +81,7 @@ def judged(opened: Opened, head: bytes, believed: Believed, own: Collection[str]
         return Verdict(TEMPERROR, "the keys of who sealed it could not be had", author)
     if not _vouched(proof, keys):
         return Verdict(FAIL, "no valid key vouches for it", author, key)
-    vouching = domain_of(proof.sender)
-    if vouching != proof.domain:
+    if proof.by == RECEIVER or domain_of(proof.sender) != proof.domain:
         if proof.domain in own and proof.attestation is None:
             return Verdict(NONE, "sealed when it arrived", author, "", ARRIVAL)
         return Verdict(FAIL, "another domain than the author's vouches for it", author, key)

@@ -27,7 +27,7 @@ VERSION = 1
 BOXES = 256  # of one container at most
 CHUNK = 65536  # octets of plain text in every chunk but the last
 KIND = "sealed-mail"
-CLIENT, SERVER = "client", "server"  # who sealed it: the sender's own program, or the sender's server
+CLIENT, SERVER, RECEIVER = "client", "server", "receiver"  # who sealed it: the sender's own program, the sender's server, the recipient's
 
 _MAGIC = b"MXS\1"
 _HEAD = Struct(">4sH32s")  # magic with version, number of boxes, commitment to the content key
@@ -58,7 +58,7 @@ class Proof:
     content: bytes  # SHA-256
     boxes: bytes  # SHA-256 of the head of the container
     created: int  # seconds since 1970
-    by: str  # CLIENT or SERVER
+    by: str  # CLIENT, SERVER or RECEIVER
     statement: Statement = field(repr=False, eq=False)
     attestation: Attestation | None = None  # of the user whose key signed; None: the key of ``domain`` did
 
@@ -75,7 +75,7 @@ class Proof:
             raise Malformed("sender is no address") from None
         attested = members.get("attestation")
         by = text(body, "by", 16)
-        if by not in (CLIENT, SERVER):
+        if by not in (CLIENT, SERVER, RECEIVER):
             raise Malformed("sealed by nobody that is known")
         return cls(
             sender,

@@ -310,6 +310,16 @@ class ArrivalTests(_Case):
         self.assertNotIn(b"dmarc=pass", text)
         self.assertEqual(found.size, len(text))
 
+    async def test_a_stranger_in_the_name_of_the_recipients_domain(self) -> None:
+        """That our domain sealed it when it arrived does not make it come from our domain."""
+        ann, private = await self.here.client_held("ann@example.test")
+        boss = FROM_BOB.replace(b"bob@peer.example", b"boss@example.test")
+        for sender in ("x@plain.example", "boss@example.test"):
+            await self.here.send(boss, "ann@example.test", account=None, sender=sender)
+            stored = (await self.here.ring.world.contents(ann))[-1]
+            found, _ = await self.here.unsealed(stored, private)
+            self.assertEqual((found.verdict.result, found.verdict.sealed), ("none", "arrival"))
+
     async def test_server_held_waits(self) -> None:
         bea, private = await self.here.server_held("bea@example.test")
         told: list[int] = []
