@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from attrs import evolve, frozen
 from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 
 from mailx.core.peer import DNSSEC, HTTPS, MAILX, NONE, REFUSED, UNSURE, Found, Step
 from mailx.core.resolver import DNSFailure, Resolver
@@ -22,8 +21,6 @@ from mailx.identity import domain_keys
 from mailx.identity.documents import Record, ServerDocument, Servers, is_record, parse_record, server_text
 from mailx.identity.encoding import Malformed, key_text
 from mailx.mail.networks import is_address
-
-log = Logger()
 
 LABEL = "_mailx"
 TTL_LEAST, TTL_MOST = 300, 86400  # seconds that an answer is kept, whatever DNS says

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from attrs import define, field, frozen
-from nacl.signing import SigningKey
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailx.core import metrics
+from mailx.identity.statements import SeedSigner
 from mailx.store.cipher import Cipher
 from mailx.store.vault import Vault
 
@@ -25,17 +25,12 @@ T = TypeVar("T")
 ENTERING = 5.0  # seconds that a login has to become a session, where logins are not remembered
 
 
-class AccountSigner:
-    """Signs for an account; satisfies :class:`mailx.identity.statements.Signer`."""
+class AccountSigner(SeedSigner):
+    """Signs for an account. The seed is kept, so that the keys can be wrapped again."""
 
     def __init__(self, seed: bytes) -> None:
+        super().__init__(seed)
         self.seed = seed
-        self._key = SigningKey(seed)
-        self.public = bytes(self._key.verify_key)
-
-    def sign(self, data: bytes) -> bytes:
-        """The Ed25519 signature of ``data``."""
-        return self._key.sign(data).signature
 
 
 @frozen(repr=False)

@@ -22,7 +22,7 @@ from mailx.core.peer import Peer
 from mailx.core.users import canonical_domain
 from mailx.identity import user_keys
 from mailx.identity.domain_keys import SKEW
-from mailx.identity.encoding import Malformed, canonical, parse
+from mailx.identity.encoding import Malformed, parse
 from mailx.identity.user_keys import HISTORY_LIMIT, Attestation
 from mailx.mail.address import Address
 from mailx.mail.reply import Refused, Unavailable
@@ -320,11 +320,6 @@ def _regress(old: Attestation | None, new: Attestation | None) -> str:
     if new.serial == old.serial and new.statement.digest != old.statement.digest:
         return f"two different statements {new.serial}"
     return ""
-
-
-def encoded(attestation: Attestation | None) -> bytes | None:
-    """An attestation as the discovery service gives it."""
-    return None if attestation is None else canonical(attestation.statement.encode())
 
 
 def _get(txn: Txn, cipher: Cipher, hash: bytes) -> _Kept | None:

@@ -5,8 +5,6 @@ Nobody vouches for an author as whom the account that submitted the message may 
 
 from typing import Protocol
 
-from twisted.logger import Logger
-
 from mailx.core.keyring import Keyring
 from mailx.core.users import canonical_domain
 from mailx.identity.sealing import RECEIVER, SERVER, Sender
@@ -14,8 +12,6 @@ from mailx.identity.statements import Signer
 from mailx.identity.user_keys import Attestation
 from mailx.mail.address import Address
 from mailx.mail.reply import Unavailable
-
-log = Logger()
 
 
 class DomainSigners(Protocol):

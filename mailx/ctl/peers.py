@@ -99,7 +99,7 @@ def set_(session: Session, /, domain: str, fallback: str | None, **limits: str |
     changes: dict[str, Any] = {}
     for name, value in limits.items():
         if value is not None:
-            changes[name] = _number(session, name, value)
+            changes[name] = _number(session, value)
     if fallback is not None:
         changes["fallback"] = "" if fallback == _DEFAULT else fallback
     if not changes:
@@ -108,7 +108,7 @@ def set_(session: Session, /, domain: str, fallback: str | None, **limits: str |
     session.say(answer, *_lines(answer))
 
 
-def _number(session: Session, name: str, value: str) -> int | None:
+def _number(session: Session, value: str) -> int | None:
     if value == _DEFAULT:
         return None
     if not value.isascii() or not value.isdigit() or len(value) > 9:

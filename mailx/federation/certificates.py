@@ -10,7 +10,7 @@ Failure of a peer's chain is :class:`Untrusted`, whose reason may be told to bot
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn, Protocol, TypeVar
+from typing import NoReturn, TypeVar
 
 from attrs import field, frozen
 from cryptography import x509
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID, SignatureAlgorithmOID
 
 from mailx.identity.domain_keys import SKEW
-from mailx.identity.statements import is_domain
+from mailx.identity.statements import Signer, is_domain
 
 T = TypeVar("T", bound=x509.ExtensionType)
 
@@ -39,15 +39,6 @@ _KNOWN = {
     ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
     ExtensionOID.NAME_CONSTRAINTS,
 }
-
-
-class Signer(Protocol):
-    """A domain key, wherever it is kept."""
-
-    @property
-    def public(self) -> bytes: ...
-
-    def sign(self, data: bytes) -> bytes: ...
 
 
 class Untrusted(Exception):

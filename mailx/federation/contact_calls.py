@@ -32,13 +32,6 @@ AT_ONCE = 4
 LIMIT = 5000  # calls that wait
 
 
-class Known(Protocol):
-    """One domain of :class:`mailx.core.peers.Peers`."""
-
-    @property
-    def domain(self) -> str: ...
-
-
 class Peers(Protocol):
     """:class:`mailx.core.peers.Peers`."""
 

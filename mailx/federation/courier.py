@@ -13,7 +13,6 @@ from typing import Any, Protocol
 from attrs import evolve
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 
 from mailx.core.choosing import Carried
 from mailx.core.courier import FEDERATED, SEALED, Attempt
@@ -32,8 +31,6 @@ from mailx.identity.transfers import Manifest
 from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope
 from mailx.mail.reply import Refused, Reply, Unavailable
-
-log = Logger()
 
 UNREACHED = Reply(451, "4.4.1", "The MailX server of the domain is not reached")
 UNCERTAIN = Reply(451, "4.4.2", "The answer of the other server was lost; the message is sent again and stored once")

@@ -94,7 +94,7 @@ class Pool:
         room = line.connecting * self._transfers()
         if len(line.waiting) > room and len(line.channels) + line.connecting < CHANNELS:
             line.connecting += 1
-            Deferred.fromCoroutine(self._open(key, line, peer)).addErrback(self._failed, line, peer, key)
+            Deferred.fromCoroutine(self._open(key, line, peer)).addErrback(self._failed, line, key)
 
     async def _open(self, key: _Line, line: _Open, peer: Peer) -> None:
         try:
@@ -107,7 +107,7 @@ class Pool:
             channel.close()
         self._serve(line)
 
-    def _failed(self, failure: object, line: _Open, peer: Peer, key: _Line) -> None:
+    def _failed(self, failure: object, line: _Open, key: _Line) -> None:
         error = getattr(failure, "value", None)
         FEDERATION_NO_CHANNEL.labels("unproved" if isinstance(error, Unreachable) and error.security else "unreached").inc()
         if line.channels and not self._stopped:

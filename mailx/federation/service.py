@@ -94,11 +94,3 @@ def items(fields: Fields, name: str, most: int, default: list[Plain] | None = No
 def texts(fields: Fields, name: str, most: int, each: int, default: list[Plain] | None = None) -> tuple[str, ...]:
     """At most ``most`` texts of at most ``each`` characters."""
     return tuple(text({name: value}, name, each) for value in items(fields, name, most, default))
-
-
-def group(fields: Fields, name: str, default: dict[str, Plain] | None = None) -> dict[str, Plain]:
-    """Fields within a field."""
-    value = fields.get(name, default)
-    if not isinstance(value, dict):
-        raise malformed(name)
-    return value

@@ -11,7 +11,7 @@ from typing import Protocol
 from mailx.federation.service import Fields, Plain, items, malformed, number, octets, text
 from mailx.identity.transfers import LIMIT, RECIPIENTS
 from mailx.mail.address import Address, AddressError
-from mailx.mail.reply import Refused, Reply
+from mailx.mail.reply import Reply
 
 SERVICE = "delivery"
 
@@ -62,8 +62,3 @@ def address(written: str) -> Address:
         return Address.parse(written)
     except AddressError:
         raise malformed("address") from None
-
-
-def later(reply: Reply) -> Refused:
-    """A refusal for now, whatever the peer's own code was."""
-    return Refused(reply if reply.temporary else Reply(451, "4.4.0", reply.text))

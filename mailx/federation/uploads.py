@@ -31,6 +31,7 @@ Key = tuple[str, str, bytes]  # our domain, theirs, the transfer's id
 
 
 def key_of(channel: Channel, id: bytes) -> Key:
+    """What tells the message from all others, over whichever channel of its sender it comes."""
     return channel.local, channel.remote, id
 
 

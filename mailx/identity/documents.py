@@ -122,11 +122,6 @@ class Record:
     servers: Servers
 
 
-def record(document: ServerDocument) -> str:
-    """The text of the TXT record that goes with ``document``."""
-    return record_text(document.key, document.servers)
-
-
 def record_text(key: bytes, servers: Sequence[tuple[str, int]]) -> str:
     """The text of a TXT record."""
     return f"{_RECORD}; key={key_text(key)}; servers={','.join(server_text(host, port) for host, port in servers)}"

@@ -23,7 +23,6 @@ from mailx.identity.statements import Signer, Statement, domain_name, integer, m
 from mailx.identity.user_keys import Attestation
 from mailx.mail.address import Address, AddressError
 
-VERSION = 1
 BOXES = 256  # of one container at most
 CHUNK = 65536  # octets of plain text in every chunk but the last
 KIND = "sealed-mail"

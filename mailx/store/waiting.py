@@ -81,12 +81,6 @@ def total(txn: Txn) -> int:
     return 0 if row is None else int(row[0])
 
 
-def count(txn: Txn, account: int) -> tuple[int, int]:
-    """How many messages wait for an account, and their octets."""
-    row = txn.one("SELECT count(*), coalesce(sum(size), 0) FROM waiting WHERE account_id = ?", (account,))
-    return (0, 0) if row is None else (int(row[0]), int(row[1]))
-
-
 def who(txn: Txn, accounts: Sequence[int]) -> list[int]:
     """Those of ``accounts`` for which something waits."""
     found: list[int] = []

@@ -9,8 +9,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from mailx.core.peer import HTTPS, Peer, Undecided
-from mailx.core.remote_keys import AT_ONCE, FRESH, FRESH_NONE, LONGEST_REST, REST, STALE, RemoteKeys, encoded
+from mailx.core.remote_keys import AT_ONCE, FRESH, FRESH_NONE, LONGEST_REST, REST, STALE, RemoteKeys
 from mailx.identity import user_keys
+from mailx.identity.encoding import canonical
 from mailx.identity.statements import SeedSigner
 from mailx.identity.user_keys import CLIENT, Attestation
 from mailx.mail.address import Address
@@ -26,6 +27,11 @@ PEER = Peer("there.example", (KEY.public,), (("mx.there.example", 2590),), HTTPS
 
 def attested(address: Address = ADA, serial: int = 1, key: SeedSigner = KEY, at: int = START, **more: Any) -> Attestation:
     return user_keys.attested(address, bytes([serial]) * 32, OTHER.public, serial, at, CLIENT, key, **more)
+
+
+def encoded(attestation: Attestation) -> bytes:
+    """As the discovery service gives it."""
+    return canonical(attestation.statement.encode())
 
 
 @define

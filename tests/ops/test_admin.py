@@ -103,7 +103,8 @@ class Socket(Base):
 class Resources(Base):
     async def test_domains(self) -> None:
         await self.open()
-        self.assertEqual(await self.ask("POST", "/v1/domains", {"name": "Example.NET"}), (200, {"name": "example.net", "recovery_key": None}))
+        made = await self.ask("POST", "/v1/domains", {"name": "Example.NET"})
+        self.assertEqual(made, (200, {"name": "example.net", "recovery_key": None}))
         status, answer = await self.ask("GET", "/v1/domains")
         self.assertEqual([each["name"] for each in answer["domains"]], ["example.net", "example.test"])
         self.assertEqual(await self.ask("DELETE", "/v1/domains/example.net"), (200, {}))

@@ -9,8 +9,6 @@ from binascii import Error as Base64Error
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
-from twisted.logger import Logger
-
 from mailx.core import audit
 from mailx.core.access import Access, LoginRefused
 from mailx.core.accounts import DirectoryError
@@ -23,8 +21,6 @@ from mailx.mail.address import Address, AddressError
 from mailx.mail.envelope import Origin, new_id
 from mailx.web.public.part import Declined, Names, Route, json_answer
 from mailx.web.requests import Answer, Asked
-
-log = Logger()
 
 RULE = "/identity/<address>"
 FRESH = 300  # seconds that caches may keep somebody's keys

@@ -10,7 +10,6 @@ from mailx.core.key_backup import KeyBackup
 from mailx.core.user_keys import UserKeys
 from mailx.core.users import DirectoryError, domain_name, parse
 from mailx.identity import domain_keys
-from mailx.identity.domain_keys import DomainKey
 from mailx.identity.encoding import key_text
 from mailx.identity.key_backup import PASSPHRASE_LEAST
 from mailx.identity.user_keys import sealing_text
@@ -135,10 +134,6 @@ class DomainKeyPages(Page):
             (each, sealing_text(each.sealing), key_text(each.signing), each == current) for each in reversed(await users.history(address))
         ]
         return View("user_keys.html", {"address": str(address), "keys": keys}, title=f"Keys of {address}")
-
-
-def _row(one: Overview, key: DomainKey) -> tuple[str, DomainKey, bool, int | None, str]:
-    return key_text(key.key), key, key.key in one.valid, one.ends.get(key.serial), _REASONS[key.reason]
 
 
 def made(domain: str, text: str) -> View:
