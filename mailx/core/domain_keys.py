@@ -177,7 +177,7 @@ class DomainKeys:
 
     def record(self, domain: str) -> str:
         """The text of the domain's TXT record; empty when it takes no mail by federation."""
-        return self._publication.record(domain, self.keys(domain).current.key)
+        return self._publication.record(self.keys(domain).current.key)
 
     def overview(self, domain: str) -> Overview:
         """Raises DirectoryError."""
@@ -212,8 +212,8 @@ class DomainKeys:
     async def ensure_all(self) -> dict[str, str]:
         """The same for every domain without a key; returns the texts of the recovery keys by domain."""
         made = {}
-        for domain, (serial, _) in sorted((await self._store.read(rows.latest)).items()):
-            if not serial and (text := await self.ensure(domain)) is not None:
+        for domain, current in sorted((await self._store.read(rows.latest)).items()):
+            if not current.serial and (text := await self.ensure(domain)) is not None:
                 made[domain] = text
         return made
 
@@ -248,7 +248,8 @@ class DomainKeys:
     async def recover(self, domain: str, recovery: str, lost: bool = False) -> DomainKey:
         """Replace the domain key at once by its recovery key; those before it are revoked. Raises DirectoryError.
 
-        ``lost``: this server does not have the history that the recovery key belongs to (it was set up anew), and begins again.
+        ``lost``: the history begins again. This server does not have the one that the recovery key belongs to (it was set up anew), or
+        others refuse the one here, since its clock was ahead.
         """
         return await self._alone(self._recover, domain_name(domain), _typed(recovery), lost)
 
@@ -263,11 +264,12 @@ class DomainKeys:
                 "`mailxctl key show` shows the public half of the right one. Give --lost if this server lost the domain's earlier keys.",
             )
         fresh, kept = self._keystore.make(domain)
-        if known:
+        if known and not lost:
             key = domain_keys.recovered(keys.current, recovery, fresh, now, eldest=recovery.public == good[0])
             await self._add(keys, key, kept, recovery=key.recovery != keys.current.recovery, erased=[each.serial for each in keys.history])
         else:
-            key = domain_keys.begun_again(domain, recovery, fresh, now)
+            after = max((each.serial for each in keys.history if each.created <= now + domain_keys.SKEW), default=0)
+            key = domain_keys.begun_again(domain, recovery, fresh, now, after)
             audit.note(target=domain, before={"domain_key": key_text(keys.current.key)}, after={"domain_key": key_text(key.key)})
             new = _row(key, kept, keys.log_secret, recovery=True)
             await self._write(domain, rows.replace, domain, keys.current.serial, [new], None)
@@ -312,9 +314,16 @@ class DomainKeys:
         complete = held is not None and held.current.key in held.signers
         if theirs == ours and complete:
             return "same"
-        if ours[: len(theirs)] == theirs and complete:
+        older = ours[: len(theirs)] == theirs and theirs != ours
+        if older and complete:
             return "older"
-        if theirs[: len(ours)] != ours and not force and ours[: len(theirs)] != theirs:
+        if older and not force:
+            raise DirectoryError(
+                "in_use",
+                f"the keys of {domain} here are newer than the backup, though the last one does not open",
+                "Replace it with `mailxctl key recover`. With --force the older ones come back; servers that know the newer refuse them.",
+            )
+        if theirs[: len(ours)] != ours and not force:
             raise DirectoryError(
                 "in_use",
                 f"{domain} has other keys here than in the backup",
@@ -428,13 +437,16 @@ class DomainKeys:
             log.failure("Domain keys not read", failure=failure, event="keys.unavailable")
 
     async def _look_again(self) -> None:
-        latest = {domain: current for domain, current in (await self._store.read(rows.latest)).items() if current[0]}
+        latest = {domain: current for domain, current in (await self._store.read(rows.latest)).items() if current.serial}
         self._keys = {domain: keys for domain, keys in self._keys.items() if domain in latest}
         for domain, current in latest.items():
             held = self._keys.get(domain)
-            if held is None or (held.current.serial, held.current.key) != current:
+            changed = held is None or (held.current.serial, held.current.key) != (current.serial, current.public)
+            if (
+                held is None or changed or held.kept.get(current.public) != current.private
+            ):  # the last: one that did not open was brought back
                 await self._read(domain)
-                if held is not None:
+                if held is not None and changed:
                     self._tell(domain)
         await self._erase()
 
@@ -443,10 +455,12 @@ class DomainKeys:
         now = int(self._now())
         for domain, keys in list(self._keys.items()):
             good = domain_keys.valid(keys.history, now)
-            over = [key.serial for key in keys.history if key.key in keys.kept and key.key not in good]
+            over = [(key.serial, key.key) for key in keys.history if key.key in keys.kept and key.key not in good]
             if over:
                 await self._write(domain, rows.erase, domain, over)
-                log.info("Private halves of former domain keys erased", event="keys.erased", domain=domain, serials=over)
+                log.info(
+                    "Private halves of former domain keys erased", event="keys.erased", domain=domain, serials=[each for each, _ in over]
+                )
 
 
 def _by_domain(found: Iterable[Row]) -> dict[str, list[Row]]:

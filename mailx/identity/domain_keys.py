@@ -105,9 +105,13 @@ def recovered(old: DomainKey, recovery: Signer, new: Signer, now: int, following
     return _made(old.domain, new.public, serial, max(now, old.created), old.key, after, RECOVERY, (new, recovery))
 
 
-def begun_again(domain: str, recovery: Signer, new: Signer, now: int) -> DomainKey:
-    """``new`` brought in by the recovery key after every key before it was lost, and the memory of them too."""
-    return _made(domain, new.public, max(RECOVERY_STEP, now), now, None, recovery.public, RECOVERY, (new, recovery))
+def begun_again(domain: str, recovery: Signer, new: Signer, now: int, after: int = 0) -> DomainKey:
+    """``new`` brought in by the recovery key after every key before it was lost, and the memory of them too.
+
+    ``after``: the highest serial that others may know.
+    """
+    serial = max((after // RECOVERY_STEP + 1) * RECOVERY_STEP, now)
+    return _made(domain, new.public, serial, now, None, recovery.public, RECOVERY, (new, recovery))
 
 
 def recovery_changed(old: DomainKey, signer: Signer, following: bytes, now: int, recovery: Signer | None = None) -> DomainKey:

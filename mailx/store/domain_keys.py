@@ -29,6 +29,15 @@ class KeyRow:
     leaves: tuple[Leaf, ...] = ()
 
 
+@frozen
+class Latest:
+    """The current key of a domain, as it is seen whether it changed."""
+
+    serial: int  # 0: there is none
+    public: bytes
+    private: bytes | None
+
+
 def every(txn: Txn, domain: str | None = None) -> tuple[list[Row], list[Row]]:
     """Of ``domain``, or of all local domains: (domain, statement, private) of each key, by serial, and (domain, sealed log secret)."""
     only, names = ("", ()) if domain is None else (" AND d.name = ?", (domain,))
@@ -39,13 +48,16 @@ def every(txn: Txn, domain: str | None = None) -> tuple[list[Row], list[Row]]:
     return keys, txn.all(f"SELECT s.domain, s.secret FROM domain_secrets s JOIN domains d ON d.name = s.domain{only}", names)
 
 
-def latest(txn: Txn) -> dict[str, tuple[int, bytes]]:
-    """(serial, public half) of the current key of each local domain; (0, b"") of one without a key."""
+def latest(txn: Txn) -> dict[str, Latest]:
+    """The current key of each local domain."""
     rows = txn.all(
-        "SELECT d.name, k.serial, k.public FROM domains d LEFT JOIN domain_keys k ON k.domain = d.name"
+        "SELECT d.name, k.serial, k.public, k.private FROM domains d LEFT JOIN domain_keys k ON k.domain = d.name"
         " AND k.serial = (SELECT max(o.serial) FROM domain_keys o WHERE o.domain = d.name)"
     )
-    return {str(name): (int(serial or 0), bytes(public or b"")) for name, serial, public in rows}
+    return {
+        str(name): Latest(int(serial or 0), bytes(public or b""), None if private is None else bytes(private))
+        for name, serial, public, private in rows
+    }
 
 
 def begin(txn: Txn, domain: str, key: KeyRow, secret: bytes) -> bool:
@@ -63,12 +75,14 @@ def add(txn: Txn, domain: str, after: int, key: KeyRow, erased: Sequence[int]) -
     lock(txn, domain)
     _expect(txn, domain, after)
     _insert(txn, domain, key)
-    _erase(txn, domain, erased)
+    for serial in erased:
+        txn.execute("UPDATE domain_keys SET private = NULL WHERE domain = ? AND serial = ?", (domain, serial))
 
 
-def erase(txn: Txn, domain: str, erased: Sequence[int]) -> None:
-    """Forget the private halves of the keys with these serials."""
-    _erase(txn, domain, erased)
+def erase(txn: Txn, domain: str, erased: Sequence[tuple[int, bytes]]) -> None:
+    """Forget the private halves of the keys with these serials and public halves; others may stand at the serials by now."""
+    for serial, public in erased:
+        txn.execute("UPDATE domain_keys SET private = NULL WHERE domain = ? AND serial = ? AND public = ?", (domain, serial, public))
 
 
 def replace(txn: Txn, domain: str, after: int, keys: Sequence[KeyRow], secret: bytes | None) -> None:
@@ -100,9 +114,4 @@ def _insert(txn: Txn, domain: str, key: KeyRow) -> None:
         key_log.append(txn, domain, leaf)
 
 
-def _erase(txn: Txn, domain: str, erased: Sequence[int]) -> None:
-    for serial in erased:
-        txn.execute("UPDATE domain_keys SET private = NULL WHERE domain = ? AND serial = ?", (domain, serial))
-
-
-__all__ = ["KeyRow", "Missing", "Overtaken", "add", "begin", "erase", "every", "latest", "replace"]
+__all__ = ["KeyRow", "Latest", "Missing", "Overtaken", "add", "begin", "erase", "every", "latest", "replace"]

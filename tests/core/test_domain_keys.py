@@ -15,6 +15,7 @@ from mailx.core.users import DirectoryError
 from mailx.identity import key_backup, recovery_keys
 from mailx.identity.documents import ServerDocument, parse_record
 from mailx.identity.domain_keys import OVERLAP, RECOVERY, RECOVERY_DELAY, RECOVERY_STEP, ROTATION, DomainKey, chain, succession
+from mailx.identity.encoding import Malformed
 from mailx.mail.log_leaf import DOMAIN_KEY, RECOVERY_KEY, Leaf
 from mailx.store import Txn
 from mailx.store import key_log as log_rows
@@ -252,6 +253,26 @@ class Recovering(Refusing):
         self.assertEqual(keys.domains.overview(DOMAIN).recoveries, (recovery_keys.read(first).public,))
         await self.refused(keys.domains.recover(DOMAIN, text), "invalid")
 
+    async def test_what_was_made_while_the_clock_was_ahead_is_left_behind(self) -> None:
+        """Others refuse a history with dates of the future; the recovery key begins another."""
+        keys = await ring(self)
+        known = keys.domains.keys(DOMAIN).current
+        keys.now += 365 * 86400
+        await keys.domains.rotate(DOMAIN)
+        keys.now -= 365 * 86400
+        published = keys.domains.published(DOMAIN)
+        assert published is not None
+        with self.assertRaises(Malformed):
+            ServerDocument.parse(published, DOMAIN, int(keys.now))
+        await keys.domains.recover(DOMAIN, keys.recovery, lost=True)
+        published = keys.domains.published(DOMAIN)
+        assert published is not None
+        document = ServerDocument.parse(published, DOMAIN, int(keys.now))
+        self.assertEqual(succession(known, document.history), RECOVERY)
+        before = keys.domains.keys(DOMAIN).current
+        again = await keys.domains.recover(DOMAIN, keys.recovery, lost=True)  # needlessly: it is followed all the same
+        self.assertEqual(succession(before, (again,)), RECOVERY)
+
     async def test_beside_an_elder_recovery_key_a_recovery_takes_one_serial(self) -> None:
         keys = await ring(self)
         fresh = await keys.domains.change_recovery(DOMAIN)
@@ -399,6 +420,45 @@ class BackingUp(Refusing):
         await self.refused(self.backup(other).backup(PASSPHRASE), "invalid")
         self.assertEqual(await self.backup(other).restore(file, PASSPHRASE), {DOMAIN: "new"})
         self.assertEqual(other.domains.signer(DOMAIN).public, keys.domains.signer(DOMAIN).public)
+
+    async def test_an_older_file_takes_nothing_back_because_the_key_here_does_not_open(self) -> None:
+        keys = await ring(self)
+        file, _ = await self.backup(keys).backup(PASSPHRASE)
+        await keys.domains.rotate(DOMAIN)
+
+        def damage(txn: Txn) -> None:
+            txn.execute("UPDATE domain_keys SET private = NULL")
+
+        await keys.world.store.write(damage)
+        other = await keys.again()
+        self.assertIn("are newer", (await self.backup(other).restore(file, PASSPHRASE))[DOMAIN])
+        self.assertEqual([key.serial for key in other.domains.history(DOMAIN)], [1, 2])
+        self.assertEqual(await self.backup(other).restore(file, PASSPHRASE, force=True), {DOMAIN: "new"})
+        self.assertEqual([key.serial for key in other.domains.history(DOMAIN)], [1])
+
+    async def test_what_was_brought_back_is_not_erased_for_what_stood_in_its_place(self) -> None:
+        keys = await ring(self)
+        file, _ = await self.backup(keys).backup(PASSPHRASE)
+        anew = await ring(self)
+        await anew.domains.rotate(DOMAIN)
+        other = await anew.again()  # which does not hear of what follows
+        self.assertEqual(await self.backup(anew).restore(file, PASSPHRASE, force=True), {DOMAIN: "new"})
+        other.now += OVERLAP + 86400
+        await other.domains._erase()
+        self.assertEqual((await anew.again()).domains.signer(DOMAIN).public, keys.domains.signer(DOMAIN).public)
+
+    async def test_another_server_on_the_database_takes_what_was_brought_back(self) -> None:
+        keys = await ring(self)
+        file, _ = await self.backup(keys).backup(PASSPHRASE)
+
+        def damage(txn: Txn) -> None:
+            txn.execute("UPDATE domain_keys SET private = NULL")
+
+        await keys.world.store.write(damage)
+        one, two = await keys.again(), await keys.again()
+        self.assertEqual(await self.backup(one).restore(file, PASSPHRASE), {DOMAIN: "new"})
+        await two.domains._look_again()
+        self.assertEqual(two.domains.signer(DOMAIN).public, keys.domains.signer(DOMAIN).public)
 
     async def test_wrong_files_and_passphrases_are_refused(self) -> None:
         keys = await ring(self)
