@@ -68,7 +68,7 @@ class OfContacts(Base):
 
     async def test_settings(self) -> None:
         await self.open()
-        self.assertIn("as the server says (first messages of strangers over federation)", (await self.get(PATH)).text)
+        self.assertIn("as configured: strangers’ mail by federation", (await self.get(PATH)).text)
         await self.done(f"{PATH}/settings", requests="all", notices="yes")
         wanted = await self.contacts.wanted(ME)
         self.assertEqual((wanted.requests, wanted.notices), ("all", True))

@@ -11,8 +11,8 @@ from mailx.web.panel.page import Page, Redirect, View, Visit, change, show
 PAGE = 50
 _DEFAULT = "default"
 _CHOICES = {
-    "federation": "first messages of strangers over federation",
-    "all": "first messages of all strangers",
+    "federation": "strangers’ mail by federation",
+    "all": "all strangers’ mail",
     "none": "nothing",
 }
 _TRUSTS = {"": "All", REQUESTED: "Requested", ACCEPTED: "Accepted", BLOCKED: "Blocked"}
@@ -42,7 +42,7 @@ class Contacts(Page):
             "trust": trust,
             "trusts": list(_TRUSTS.items()),
             "requests": wanted.requests or _DEFAULT,
-            "request_choices": [(_DEFAULT, f"as the server says ({_CHOICES[default]})"), *_CHOICES.items()],
+            "request_choices": [(_DEFAULT, f"as configured: {_CHOICES[default]}"), *_CHOICES.items()],
             "notices": wanted.notices,
             "newer": newest,
             "older": older,
