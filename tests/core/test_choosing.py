@@ -192,9 +192,9 @@ class Rests(TestCase):
             made.clock[0] += 1000
             await made.queue.ledger.retry(_all())
             await made.until(lambda number=number: len(made.courier.tried) >= number + 2)
+            await made.until(lambda: _idle(made))
             if (await made.queue.ledger.counts())["failed"]:
                 break
-            await made.until(lambda: _idle(made))
         self.assertEqual((await made.queue.ledger.counts())["failed"], 1)
         self.assertLess(len(made.courier.tried), 20)
 
