@@ -59,6 +59,6 @@ class Publication:
         self._signed[domain] = (wanted, statement)
         return statement
 
-    def record(self, domain: str, key: bytes) -> str:
-        """The text of the TXT record of ``domain``; empty when there is nothing to say."""
+    def record(self, key: bytes) -> str:
+        """The text of the TXT record of a domain with this key; empty when there is nothing to say."""
         return record_text(key, self.servers) if self.servers else ""
