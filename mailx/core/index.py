@@ -65,7 +65,7 @@ class Index:
         else:
             return lacking
         finally:
-            if vault is not None and self.vault(account) is None:
+            if vault is not None and self.vault(account) is not vault:
                 self.opened.close(account)  # what a thread has opened since the keys were forgotten
         return set()
 

@@ -160,8 +160,8 @@ class Apart:
         return row
 
     def _gone(self, account: int, vault: "Vault | None") -> bool:
-        """Whether the owner's key was forgotten meanwhile."""
-        return vault is not None and self._index.vault(account) is None
+        """Whether the owner's key was forgotten or exchanged meanwhile: its next opening makes the account due again."""
+        return vault is not None and self._index.vault(account) is not vault
 
 
 def _slices(found: Sequence[tuple[int, int]]) -> Iterator[list[int]]:

@@ -4,8 +4,10 @@ What lies on the disk is looked through after everything that the server's secre
 """
 
 import base64
+import json
 import quopri
 import sqlite3
+import time
 from imaplib import IMAP4, IMAP4_SSL
 from pathlib import Path
 
@@ -126,6 +128,39 @@ class Sealed(SynchronousTestCase):
         self.server.stop()
         self.assertEqual(self.found(), [])
 
+    def test_the_search_index_is_the_owners_alone(self) -> None:
+        password = self.server.password
+        self.seal()
+        self.server.stop()
+        with sqlite3.connect(self.server.directory / "var" / "mailx.db") as connection:  # as a minute later
+            connection.execute("UPDATE account_keys SET state = 'sealed'")
+        self.server.start()
+        self.server.send("one", KNOWN)
+        self.server.send("two", "nothing")
+        self.assertEqual(self.index()["waiting"], 2)
+        self.assertIn("2 messages of sealed accounts wait", self.server.ctl("index", "status"))
+        client = self.imap(password)
+        deadline = time.monotonic() + PATIENCE
+        while (status := self.index())["documents"] != 2 or status["behind"] or status["waiting"]:
+            self.assertLess(time.monotonic(), deadline, status)
+        client.select("INBOX")
+        self.assertEqual(client.search(None, "TEXT", KNOWN[3:15])[1], [b"1"])
+        client.logout()
+        self.server.send("three", KNOWN)
+        status = self.index()
+        self.assertEqual((status["documents"], status["behind"], status["waiting"]), (2, 0, 1))
+        self.server.kill()
+        self.assertEqual(self.found(), [])
+        with sqlite3.connect(self.server.directory / "var" / "index.db") as connection:
+            rows = connection.execute("SELECT length(vault), documents FROM index_segments").fetchall()
+        self.assertEqual({length for length, _ in rows}, {17})
+        self.assertEqual(sum(documents for _, documents in rows), 2)
+
+    def index(self) -> dict[str, int]:
+        """What ``mailxctl index status`` tells."""
+        status: dict[str, int] = json.loads(self.server.ctl("--json", "index", "status"))
+        return status
+
     def until_converted(self) -> None:
         """Older mail is sealed when the account says so; replaced files go when the server stops."""
         database = f"file:{self.server.directory / 'var' / 'mailx.db'}?mode=ro"
@@ -133,8 +168,6 @@ class Sealed(SynchronousTestCase):
         def left() -> int:
             with sqlite3.connect(database, uri=True) as connection:
                 return int(connection.execute("SELECT count(*) FROM messages WHERE vault = 0 AND refs > 0").fetchone()[0])
-
-        import time
 
         deadline = time.monotonic() + PATIENCE
         while left():
