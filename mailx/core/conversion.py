@@ -98,12 +98,21 @@ class Conversion:
         if account in self._running or self._stopped:
             return
         self._running[account] = Deferred()
-        self._keyring.hold(account)
-        Deferred.fromCoroutine(self._convert(account)).addErrback(_failed, account).addBoth(self._ended, account)
+        Deferred.fromCoroutine(self._begun(account)).addErrback(_failed, account).addBoth(self._ended, account)
 
     def _ended(self, _: object, account: int) -> None:
-        self._keyring.release(account)
         self._running.pop(account).callback(None)
+
+    async def _begun(self, account: int) -> None:
+        """Go on with a conversion, if one was begun: only then the keys are held, and let go when it is through."""
+        keys = await self._store.read(account_keys.one, account)
+        if keys is None or keys.state not in (SEALING, OPENING):
+            return
+        self._keyring.hold(account)
+        try:
+            await self._convert(account)
+        finally:
+            self._keyring.release(account)
 
     async def _convert(self, account: int) -> None:
         """Convert until nothing is left to do, whichever way it is to go by then."""

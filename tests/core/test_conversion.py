@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
+from twisted.internet.task import deferLater
+
 from mailx.mail.reply import Unavailable
 from tests.core.owners_scene import ADDRESS, PASSWORD
 from tests.core.test_sealed_accounts import Case, mail
@@ -144,6 +146,20 @@ class Converting(Case):
 
     async def test_attested_at_the_next_login(self) -> None:
         await self.test_attested_after_a_crash(by_login=True)
+
+
+class NotRemembered(Case):
+    """Where logins are not remembered, the keys end with the last session."""
+
+    options: ClassVar[dict[str, Any]] = {"accounts": {"login_cache": 0}}
+
+    async def test_a_login_has_time_to_become_a_session(self) -> None:
+        here = self.here
+        user = await here.sealed_user()
+        await here.world.access.login(ADDRESS, PASSWORD, here.world.origin(), "PLAIN")
+        await here.conversion.through(user.id)
+        await deferLater(here.world.reactor, 0.01)
+        self.assertIsNotNone(here.keyring.get(user.id))
 
 
 class Erasing(Case):
