@@ -25,7 +25,7 @@ from mailx.core.contacts import Contacts
 from mailx.core.content import Threads
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.policy import Findings
-from mailx.core.timeline import Timeline
+from mailx.core.timeline import Event, Timeline
 from mailx.core.turns import Turns
 from mailx.mail.address import Address
 from mailx.mail.envelope import FEDERATION, GENERATED, WEBHOOK, Envelope
@@ -139,7 +139,7 @@ class FirstContact:
         found: set[int] = set()
         for identifier in identifiers:
             for trace in await timeline.trace(identifier, _TRACES):
-                found.update(accounts & {each.facts.get("account") for each in trace.events if each.event == "accepted"})
+                found.update(accounts & {each.facts.get("account") for each in trace.events if _names(identifier, trace.envelope, each)})
             if found == accounts:
                 break
         return found
@@ -174,3 +174,9 @@ class FirstContact:
                 log.warn("No folder Requests could be made", event="contacts.no_folder", user_id=user.id, reason=error.code)
                 return error.code == "ALREADYEXISTS"
         return True
+
+
+def _names(identifier: str, envelope: str, event: Event) -> bool:
+    """Whether ``identifier`` names the message that ``event`` accepted. It may be an address, too, which the timeline finds as well."""
+    names = {envelope, event.facts.get("message_id")}
+    return event.event == "accepted" and identifier.lower() in {each.lower() for each in names if isinstance(each, str)}

@@ -224,7 +224,11 @@ class Answers(Base):
         await self.bring(report("forged@example.test"))
         await self.bring(report(f"{others}@example.test"))
         await self.bring("Nothing in it.\r\n")
-        self.assertEqual(await self.here.count("Requests"), before["Requests"] + 3)
+        await self.here.submit("other@example.test")
+        for address in (ME, "other@example.test"):  # by which mail is found as well
+            await self.bring(report(address))
+            await self.bring("I am away.\r\n", f"From: x@example.org\r\nIn-Reply-To: <{address}>\r\n\r\n")
+        self.assertEqual(await self.here.count("Requests"), before["Requests"] + 7)
 
 
 class Blocked(Base):
