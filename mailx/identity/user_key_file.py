@@ -1,33 +1,26 @@
 """The file in which the owner's program keeps a user's private keys, sealed under a passphrase.
 
-One JSON object; the key is made of the passphrase by Argon2id (RFC 9106) with the parameters that stand in it, and the content is
-sealed by XChaCha20-Poly1305 with everything else in the object as associated data. An empty passphrase leaves the keys to
-the protection of the file system. Beside the keys stand the domain keys that the program has seen, so that a change without
-announcement is noticed. Slow by design: half a second. Failure means :class:`Malformed`.
+Its form is that of :mod:`mailx.identity.passphrase_file`; an empty passphrase leaves the keys to the protection of the file
+system. Beside the keys stand the domain keys that the program has seen, so that a change without announcement is noticed.
+Failure means :class:`Malformed`.
 """
 
 import os
 from collections.abc import Mapping
 
 from attrs import evolve, field, frozen
-from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as xchacha_decrypt
-from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as xchacha_encrypt
 from nacl.bindings import crypto_scalarmult_base
-from nacl.exceptions import CryptoError
-from nacl.pwhash import argon2id
 
+from mailx.identity import passphrase_file
 from mailx.identity.domain_keys import DomainKey
-from mailx.identity.encoding import JSON, KEY_SIZE, Malformed, b64, canonical, parse, unb64
-from mailx.identity.statements import SeedSigner, integer, mapping, text
+from mailx.identity.encoding import JSON, KEY_SIZE, Malformed, b64, unb64
+from mailx.identity.statements import SeedSigner, mapping, text
 from mailx.identity.user_keys import Attestation
 from mailx.mail.address import Address, AddressError
 
 FORMAT = "mailx-user-keys-1"
 FILE_LIMIT = 1 << 20  # octets
 FORMER = 32  # earlier keys that are kept
-_PASSES, _MEMORY = argon2id.OPSLIMIT_MODERATE, argon2id.MEMLIMIT_MODERATE
-_PASSES_LIMIT, _MEMORY_LIMIT = 16, 1 << 30  # what a file may ask for
-_SALT, _NONCE = 16, 24
 
 
 @frozen
@@ -68,11 +61,6 @@ class UserKeyFile:
 
     def seal(self, passphrase: str) -> bytes:
         """The octets of the file; raises Malformed if they are too many."""
-        salt, nonce = os.urandom(_SALT), os.urandom(_NONCE)
-        kdf: dict[str, JSON] = {"name": "none"}
-        if passphrase:
-            kdf = {"name": "argon2id", "passes": _PASSES, "memory": _MEMORY, "salt": b64(salt)}
-        head: dict[str, JSON] = {"format": FORMAT, "address": str(self.address), "kdf": kdf, "nonce": b64(nonce)}
         content: dict[str, JSON] = {
             "sealing": b64(self.sealing),
             "signing": b64(self.signing),
@@ -80,8 +68,7 @@ class UserKeyFile:
             "attestation": None if self.attestation is None else self.attestation.statement.encode(),
             "known": {domain: key.statement.encode() for domain, key in self.known.items()},
         }
-        key = _key(passphrase, salt, _PASSES, _MEMORY) if passphrase else bytes(KEY_SIZE)
-        file = canonical({**head, "sealed": b64(xchacha_encrypt(canonical(content), canonical(head), nonce, key))}) + b"\n"
+        file = passphrase_file.write({"format": FORMAT, "address": str(self.address)}, content, passphrase)
         if len(file) > FILE_LIMIT:
             raise Malformed("too much for one file")
         return file
@@ -90,21 +77,7 @@ class UserKeyFile:
     def open(cls, data: bytes, passphrase: str) -> "UserKeyFile":
         """The file that ``seal`` wrote; raises Malformed."""
         file = _file(data)
-        sealed = unb64(file.get("sealed"))
-        head = {name: value for name, value in file.items() if name != "sealed"}
-        kdf = mapping(file.get("kdf"), "kdf")
-        key = bytes(KEY_SIZE)
-        if kdf.get("name") == "argon2id":
-            passes, memory = integer(kdf, "passes", 1), integer(kdf, "memory", 8192)
-            if passes > _PASSES_LIMIT or memory > _MEMORY_LIMIT:
-                raise Malformed("the file asks for more work than any program would")
-            key = _key(passphrase, unb64(kdf.get("salt"), _SALT), passes, memory)
-        elif kdf.get("name") != "none":
-            raise Malformed("a way to make keys that is not known")
-        try:
-            content = mapping(parse(xchacha_decrypt(sealed, canonical(head), unb64(file.get("nonce"), _NONCE), key)), "the content")
-        except (CryptoError, ValueError, TypeError):
-            raise Malformed("another passphrase, or a damaged file") from None
+        content = passphrase_file.read(file, passphrase, FILE_LIMIT)
         former, attested = content.get("former"), content.get("attestation")
         if not isinstance(former, list):
             raise Malformed("former is no list")
@@ -120,14 +93,11 @@ class UserKeyFile:
 
 def protected(data: bytes) -> bool:
     """Whether a file needs a passphrase; raises Malformed."""
-    return mapping(_file(data).get("kdf"), "kdf").get("name") != "none"
+    return passphrase_file.protected(_file(data))
 
 
 def _file(data: bytes) -> Mapping[str, JSON]:
-    file = mapping(parse(data, FILE_LIMIT), "the file")
-    if file.get("format") != FORMAT:
-        raise Malformed("not a file of a user's keys")
-    return file
+    return passphrase_file.head(data, FORMAT, FILE_LIMIT)
 
 
 def _address(file: Mapping[str, JSON]) -> Address:
@@ -135,7 +105,3 @@ def _address(file: Mapping[str, JSON]) -> Address:
         return Address.parse(text(file, "address", 320))
     except AddressError:
         raise Malformed("address is no address") from None
-
-
-def _key(passphrase: str, salt: bytes, passes: int, memory: int) -> bytes:
-    return argon2id.kdf(KEY_SIZE, passphrase.encode("utf-8", "surrogatepass"), salt, opslimit=passes, memlimit=memory)

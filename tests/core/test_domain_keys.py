@@ -12,7 +12,7 @@ from mailx.core.key_backup import KeyBackup
 from mailx.core.keystore import KeyLost, SealedKeystore
 from mailx.core.publication import AGAIN_SECONDS
 from mailx.core.users import DirectoryError
-from mailx.identity import key_backup, recovery_keys
+from mailx.identity import passphrase_file, recovery_keys
 from mailx.identity.documents import ServerDocument, parse_record
 from mailx.identity.domain_keys import OVERLAP, RECOVERY, RECOVERY_DELAY, RECOVERY_STEP, ROTATION, DomainKey, chain, succession
 from mailx.identity.encoding import Malformed
@@ -36,8 +36,8 @@ async def leaves(keys: Ring) -> list[Leaf]:
 
 def cheap(test: TestCase) -> None:
     """Passphrases need not be hard to guess here."""
-    test.patch(key_backup, "_PASSES", 1)
-    test.patch(key_backup, "_MEMORY", 8192)
+    test.patch(passphrase_file, "_PASSES", 1)
+    test.patch(passphrase_file, "_MEMORY", 8192)
 
 
 class Refusing(TestCase):

@@ -12,7 +12,7 @@ from mailx.core.key_backup import KeyBackup
 from mailx.core.keystore import SealedKeystore
 from mailx.core.publication import Publication
 from mailx.core.user_keys import SERVER, UserKeys
-from mailx.identity import key_backup, recovery_keys
+from mailx.identity import passphrase_file, recovery_keys
 from mailx.ops.admin import AdminService
 from mailx.ops.administration import Administration
 from tests.ctl.test_commands import Base
@@ -25,8 +25,8 @@ RECOVERY = re.compile(r"mailx-recovery-1(?:-[A-Z2-7]{4})+")
 
 class Keys(Base):
     async def open_keys(self) -> None:
-        self.patch(key_backup, "_PASSES", 1)
-        self.patch(key_backup, "_MEMORY", 8192)
+        self.patch(passphrase_file, "_PASSES", 1)
+        self.patch(passphrase_file, "_MEMORY", 8192)
         self.world = here = await world(self)
         self.directory = short_directory(self)
         self.socket = os.path.join(self.directory, "admin.sock")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailx.identity import key_backup, recovery_keys
+from mailx.identity import key_backup, passphrase_file, recovery_keys
 from mailx.identity.documents import (
     DOCUMENT_LIMIT,
     VALID_SECONDS,
@@ -150,8 +150,8 @@ class OnPaper(SynchronousTestCase):
 
 class Backups(SynchronousTestCase):
     def setUp(self) -> None:
-        self.patch(key_backup, "_PASSES", 1)
-        self.patch(key_backup, "_MEMORY", 8192)
+        self.patch(passphrase_file, "_PASSES", 1)
+        self.patch(passphrase_file, "_MEMORY", 8192)
         seed = bytes(range(32))
         own = key_backup.SeedSigner(seed)
         key = first("example.org", R.public, NOW, own)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailx.identity import key_backup
+from mailx.identity import passphrase_file
 from mailx.identity.domain_keys import first
 from mailx.identity.encoding import Malformed, b64
 from mailx.identity.key_backup import SavedKeys, open_file, seal
@@ -22,8 +22,8 @@ SAVED = SavedKeys("example.org", (first("example.org", signer("recovery").public
 
 class Files(SynchronousTestCase):
     def setUp(self) -> None:
-        self.patch(key_backup, "_PASSES", 1)
-        self.patch(key_backup, "_MEMORY", 8192)
+        self.patch(passphrase_file, "_PASSES", 1)
+        self.patch(passphrase_file, "_MEMORY", 8192)
         self.file = seal([SAVED], PASSPHRASE, 1_800_000_000)
 
     def refused(self, data: bytes, passphrase: str = PASSPHRASE) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from mailx.core.key_backup import KeyBackup
 from mailx.core.signing import Signing
 from mailx.core.user_keys import CLIENT
-from mailx.identity import key_backup, recovery_keys
+from mailx.identity import key_backup, passphrase_file, recovery_keys
 from mailx.identity.encoding import key_text
 from mailx.web.panel.pages.domain_keys import DomainKeyPages
 from mailx.web.panel.pages.domains import Domains
@@ -23,8 +23,8 @@ class Base(PagesTest):
     keys: Ring
 
     async def open(self) -> None:
-        self.patch(key_backup, "_PASSES", 1)
-        self.patch(key_backup, "_MEMORY", 8192)
+        self.patch(passphrase_file, "_PASSES", 1)
+        self.patch(passphrase_file, "_MEMORY", 8192)
         self.keys = made = await ring(self)
         backup = KeyBackup(made.domains, made.world.reactor)
         signing = Signing(made.world.store, made.world.cipher, made.world.accounts, made.world.reactor)
