@@ -191,6 +191,7 @@ class LogAudit:
 
     async def _head(self, log: _Log, ours: bool) -> Head:
         """The head that the audit is about."""
+        before = None if ours else await self._witness.kept(log.domain)
         value = await log.head()
         head = key_log.read_head(value, log.domain)
         if not any(head.statement.signed_by(key) for key in log.keys):
@@ -198,13 +199,14 @@ class LogAudit:
         if ours:
             log.say(OK, f"our log has {head.size} entries in epoch {head.epoch}")
             return head
-        before = await self._witness.kept(log.domain)
         verdict = await self._witness.seen(log.domain, value, log.keys, self._source.to("", log.domain))
         log.say(OK, f"the log has {head.size} entries in epoch {head.epoch}, signed by {log.domain}")
         if verdict == FORK:
             log.say(WRONG, "it does not continue the log that was seen here before: it was forked")
         elif verdict == LOST:
             log.say(WRONG, "it was restored, and entries that were seen here before are not certain to be in it")
+        elif before is not None and (head.epoch, head.size) < (before.head.epoch, before.head.size):
+            log.say(WRONG, f"it holds back entries: {before.head.size} in epoch {before.head.epoch} were seen here before")
         elif verdict == UNPROVED:
             log.say(WRONG, "it is not proved that it continues the log that was seen here before")
         elif before is None:

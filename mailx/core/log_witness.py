@@ -86,7 +86,7 @@ class LogWitness:
         self._now = now
         self._locks: dict[str, DeferredLock] = {}  # of domains whose heads are being looked at
         self._prune_after = now() + _PRUNE_EVERY
-        self._refused: dict[str, float] = {}  # domain to when it refused a proof first; the oldest first
+        self._refused: dict[str, tuple[float, Head]] = {}  # domain to when it refused a proof first, and of which head; the oldest first
 
     # What is kept.
 
@@ -143,12 +143,16 @@ class LogWitness:
         await lock.acquire()
         try:
             verdict = await self._judge(head, keys, ask)
+            if verdict == FORK:
+                self._refused.pop(domain, None)
+            elif verdict != UNPROVED and (refused := self._refused.get(domain)) is not None:
+                # That other heads are proved says nothing of this one: nobody gets away with a second log by showing the first.
+                if await self._judge(refused[1], keys, ask) != UNPROVED:
+                    self._refused.pop(domain, None)
         finally:
             lock.release()
             if not lock.locked:
                 self._locks.pop(domain, None)
-        if verdict not in (UNPROVED, SAME):
-            self._refused.pop(domain, None)
         KEY_LOG_HEADS.labels(verdict).inc()
         return verdict
 
@@ -158,24 +162,27 @@ class LogWitness:
             await self._keep(head)
             return NEW
         if head.epoch == kept.head.epoch:
-            return await self._same_epoch(kept, head, ask)
-        if head.epoch < kept.head.epoch:
-            return BEHIND  # from before a restore; its domain learns from what we show that we are further
-        return await self._later_epoch(kept.head, head, keys, ask)
+            return await self._same_epoch(kept, head, keys, ask)
+        if head.epoch > kept.head.epoch:
+            return await self._later_epoch(kept.head, head, keys, ask)
+        if head.time <= kept.head.time:
+            return BEHIND  # from before a restore: somebody has not heard of it yet
+        # Restored once more, and soon in an epoch after ours, for its domain learns from what we show that we are further.
+        return await self._unproved(kept.head, head, keys, Away("it is in an epoch before that which was seen", refused=True))
 
-    async def _same_epoch(self, kept: Kept, head: Head, ask: Ask | None) -> str:
+    async def _same_epoch(self, kept: Kept, head: Head, keys: Collection[bytes], ask: Ask | None) -> str:
         if head.size == kept.head.size:
             if head.root != kept.head.root:
-                return await self._fork(kept.head, head, "two roots of one size")
+                return await self._fork(kept.head, head, keys, "two roots of one size")
             if head.time >= kept.head.time + _REFRESH:
                 await self._keep(head)
             return SAME
         less, more = (kept.head, head) if kept.head.size < head.size else (head, kept.head)
         try:
             if not await _continues(less, more, ask):
-                return await self._fork(kept.head, head, "no continuation")
+                return await self._fork(kept.head, head, keys, "no continuation")
         except Away as error:
-            return await self._unproved(kept.head, head, error)
+            return await self._unproved(kept.head, head, keys, error)
         if more is not head:
             return BEHIND
         await self._keep(head)
@@ -188,9 +195,9 @@ class LogWitness:
                 raise Away("the epoch of the head is not declared", refused=True)
             common = min(each.kept for each in epochs)
             if kept.size <= common and not await _continues(kept, head, ask):
-                return await self._fork(kept, head, "no continuation in a later epoch", epochs)
+                return await self._fork(kept, head, keys, "no continuation in a later epoch", epochs)
         except Away as error:
-            return await self._unproved(kept, head, error)
+            return await self._unproved(kept, head, keys, error)
         first = epochs[0]
         if first.of == kept.epoch and first.size == kept.size and first.root != kept.root:
             await self._keep_evidence(kept, head, "the epoch follows another log", epochs)
@@ -209,30 +216,34 @@ class LogWitness:
         )
         return LOST
 
-    async def _unproved(self, kept: Head, head: Head, error: Away) -> str:
+    async def _unproved(self, kept: Head, head: Head, keys: Collection[bytes], error: Away) -> str:
         """Nothing changes, unless its server goes on refusing: one that was restored begins an epoch as soon as it meets somebody."""
         log.info("A head of a key log is not proved yet", event="key_log.unproved", domain=head.domain, size=head.size, reason=error.reason)
         if not error.refused:
             return UNPROVED
-        first = self._refused.setdefault(head.domain, self._now())
+        first, _ = self._refused.setdefault(head.domain, (self._now(), head))
         while len(self._refused) > _REFUSED_LIMIT:
             del self._refused[next(iter(self._refused))]
         if self._now() - first < _REFUSED_SECONDS:
             return UNPROVED
-        return await self._fork(kept, head, "its server does not prove that they belong together")
+        return await self._fork(kept, head, keys, "its server does not prove that they belong together")
 
-    async def _keep(self, head: Head) -> None:
+    async def _keep(self, head: Head, anew: bool = False) -> None:
+        """``anew``: in the place of all that was kept of the log."""
         guid = os.urandom(16)
         value = canonical({"domain": head.domain, "head": head.statement.encode()})
         sealed = self._cipher.seal(_HEAD_PURPOSE, guid, value)
         now = int(self._now())
-        await self._store.write(rows.keep, self._hash(head.domain), head.epoch, head.size, guid, sealed, now)
+        await self._store.write(rows.keep, self._hash(head.domain), head.epoch, head.size, guid, sealed, now, anew)
         if now >= self._prune_after:
             self._prune_after = now + _PRUNE_EVERY
             await self._store.write(rows.prune, now - KEPT_DAYS * 86400)
 
-    async def _fork(self, kept: Head, head: Head, reason: str, epochs: Sequence[Epoch] = ()) -> str:
+    async def _fork(self, kept: Head, head: Head, keys: Collection[bytes], reason: str, epochs: Sequence[Epoch] = ()) -> str:
+        """What was kept stays, unless no key that is believed now signed it: a thief's log must not keep us from seeing the owner's."""
         await self._keep_evidence(kept, head, reason, epochs)
+        if not any(kept.statement.signed_by(key) for key in keys):
+            await self._keep(head, anew=True)
         return FORK
 
     async def _keep_evidence(self, kept: Head, head: Head, reason: str, epochs: Sequence[Epoch] = ()) -> None:

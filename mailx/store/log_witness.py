@@ -12,11 +12,13 @@ def latest(txn: Txn, hash: bytes) -> Row | None:
     return txn.one("SELECT epoch, size, guid, sealed, seen FROM log_heads WHERE hash = ? ORDER BY epoch DESC LIMIT 1", (hash,))
 
 
-def keep(txn: Txn, hash: bytes, epoch: int, size: int, guid: bytes, sealed: bytes, now: int) -> bool:
+def keep(txn: Txn, hash: bytes, epoch: int, size: int, guid: bytes, sealed: bytes, now: int, anew: bool = False) -> bool:
     """Keep a head in the place of a smaller one of its epoch, or the same shown again; False if a larger one is there.
 
-    Heads of epochs long before it are dropped.
+    Heads of epochs long before it are dropped; ``anew``: all others of the log are.
     """
+    if anew:
+        txn.execute("DELETE FROM log_heads WHERE hash = ?", (hash,))
     kept = txn.execute(
         "INSERT INTO log_heads (hash, epoch, size, guid, sealed, seen) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hash, epoch) DO UPDATE"
         " SET size = excluded.size, guid = excluded.guid, sealed = excluded.sealed, seen = excluded.seen"

@@ -12,7 +12,7 @@ from mailx.identity.statements import SeedSigner, Statement
 from mailx.identity.user_keys import attested
 from mailx.mail.address import Address, AddressError
 from mailx.mail.log_leaf import USER_KEY
-from tests.core.log_scene import Server, Source, server
+from tests.core.log_scene import Server, Source, restored, server
 
 A, B = "a.example", "b.example"
 ADA = Address.parse("ada@b.example")
@@ -207,6 +207,26 @@ class Tampered(Case):
         text = self.wrong(await self.audit(a).audit(B, ADA))
         self.assertIn("it was forked", text)
         self.assertIn("mailxctl key evidence b.example", text)
+
+    async def test_it_shows_less_than_before(self) -> None:
+        """So a revocation would be hidden, or the last keys."""
+        a, b = await self.open()
+        await self.audit(a).audit(B, ADA)
+        less = await restored(self, b, 8, clock=lambda: self.now)
+        less.statements.update(b.statements)
+        finding = await self.audit(a).audit(B, ADA)
+        self.assertEqual([line.entry.leaf.serial for line in finding.lines], [1])
+        self.assertIn("holds back", self.wrong(finding))
+
+        proof = await b.log.consistency(B, 8, 11)
+        source = self.source(a, {})
+        ask = source.to("", B)
+
+        async def proving(method: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {"proof": b"".join(proof)} if method == "log_consistency" else await ask(method, fields)
+
+        source.to = lambda local, remote: proving
+        self.assertIn("holds back", self.wrong(await self.audit(a, source).audit(B, ADA)))  # also when it proves that it is the same log
 
     async def test_nonsense(self) -> None:
         for answer in ({}, {"head": 5}, {"leaves": "x"}, {"entries": [[1]], "head": None}):
