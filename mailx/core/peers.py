@@ -136,7 +136,7 @@ class Peers:
     def absent(self, domain: str) -> bool:
         """Whether it is known to have no MailX server, so that nobody need be asked. Memory only."""
         known = None if domain in self._static else self._cache.get(domain)
-        return known is not None and known.absent and not self.pinned(known) and not self._due(known)
+        return known is not None and known.absent and not self._bound(known) and not self._due(known)
 
     def limits(self, domain: str) -> PeerSettings:
         """What an administrator set for ``domain``. Memory only."""
@@ -322,9 +322,13 @@ class Peers:
             return self._peer(known)
         if not known.absent:
             raise self._undecided(known, known.trouble or "nothing is known of the domain")
-        if known.pinned_until > now:
-            raise self._undecided(known, "the domain was reached by federation lately and cannot be found there now")
+        if self._bound(known):
+            raise self._undecided(known, "the domain had a MailX server, and none can be found there now")
         return None
+
+    def _bound(self, known: Known) -> bool:
+        """Whether its mail goes no other way though it has no server now. Who answers for its DNS need not be the domain."""
+        return self.pinned(known) or (known.mailx and self._fallback(self.limits(known.domain)) == NEVER)
 
     def _peer(self, known: Known) -> Peer:
         own = self.limits(known.domain)

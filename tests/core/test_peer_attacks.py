@@ -80,6 +80,20 @@ class Downgrade(PeersTestCase):
         self.clock.advance(301)
         self.assertFalse((await self.undecided()).fallback)
 
+    async def test_a_forged_answer_that_there_is_none_does_not_undo_never(self) -> None:
+        for policy in ("never", "unpinned"):
+            await self.scene(fallback=policy)
+            self.looks.answer = found(history())
+            await self.peers.find(THERE)
+            self.clock.advance(3601)
+            self.looks.answer = Found(NONE, ttl=3600)
+            if policy == "unpinned":
+                self.assertIsNone(await self.peers.find(THERE))
+                self.assertTrue(self.peers.absent(THERE))
+            else:
+                self.assertFalse((await self.undecided()).fallback)
+                self.assertFalse(self.peers.absent(THERE))
+
 
 class Growth(PeersTestCase):
     async def test_whoever_has_a_domain_does_not_fill_the_store_with_those_below_it(self) -> None:
@@ -121,3 +135,36 @@ class Growth(PeersTestCase):
             await self.peers.announced(THERE, keys[-1].statement)
             holder = following
         self.assertLessEqual(len((await self.peers._current(THERE)).history), KEYS_KEPT)
+
+
+class Nodes(PeersTestCase):
+    async def test_what_one_node_forgot_another_does_not_bring_back(self) -> None:
+        await self.scene()
+        other = await self.opened()
+        other._several = True
+        self.looks.answer = found(history())
+        await self.peers.find(THERE)
+        await other.find(THERE)
+        self.assertTrue(await self.peers.forget(THERE))
+        anew = domain_keys.first(THERE, RECOVERY.public, START, KEYS[3])
+        self.looks.answer = found([anew])
+        await other.discover(THERE)
+        self.assertEqual((await self.peers.state(THERE)).key, KEYS[3].public)
+        self.assertEqual(self.alerts.told, [])
+
+    async def test_a_pin_of_what_another_node_forgot_is_durable(self) -> None:
+        await self.scene()
+        other = await self.opened()
+        self.looks.answer = found(history())
+        await other.find(THERE)
+        await self.peers.forget(THERE)
+        await other.reached(Channel(THERE, KEYS[0].public))
+        self.assertTrue((await (await self.opened()).state(THERE)).pinned_until)
+
+
+class PostgreSQLDowngrade(Downgrade):
+    engine = "postgresql"
+
+
+class PostgreSQLGrowth(Growth):
+    engine = "postgresql"
