@@ -20,9 +20,12 @@ from mailx.core.peer import UNPINNED, Peer, Undecided
 from mailx.core.users import canonical_domain
 from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope
+from mailx.mail.printable import printable
 from mailx.mail.reply import Refused, Reply
 
 log = Logger()
+
+_REASON = 300  # letters of a reason that go into a reply
 
 BLOCKED = Reply(550, "5.7.1", "This server exchanges no mail with that domain")
 NOT_OURS = Reply(550, "5.7.1", "The From field must be of the sender's own domain: mail to that domain goes by federation only")
@@ -153,7 +156,7 @@ class Choosing:
             log.info(
                 "Mail waits for its MailX server: {reason}", event="federation.undecided", message_id=envelope.id, reason=undecided.reason
             )
-            return dict.fromkeys(recipients, Attempt(undecided.reply, unreachable=True))
+            return dict.fromkeys(recipients, Attempt(_with_reason(undecided), unreachable=True))
         except Refused as refused:
             return dict.fromkeys(recipients, Attempt(refused.reply))
         if peer is None:
@@ -177,6 +180,11 @@ class Choosing:
 
     def _may_fall_back(self, peer: Peer) -> bool:
         return peer.fallback == UNPINNED and peer.pinned_until <= self._now()
+
+
+def _with_reason(undecided: Undecided) -> Reply:
+    """What the queue and a report say, so that they tell why mail waits."""
+    return evolve(undecided.reply, text=f"{undecided.reply.text}: {printable(undecided.reason)[:_REASON]}")
 
 
 def _alone(attempt: Attempt) -> Attempt:

@@ -27,7 +27,7 @@ class Undecided(Refused):
     """
 
     def __init__(self, reason: str, fallback: bool) -> None:
-        super().__init__(Reply(451, "4.4.0", "the MailX server of the domain cannot be told now"), reason)
+        super().__init__(Reply(451, "4.4.0", "The MailX server of the domain is not found"), reason)
         self.fallback = fallback
 
 

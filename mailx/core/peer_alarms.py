@@ -17,7 +17,10 @@ log = Logger()
 DISCOVERY, ANNOUNCEMENT, CONNECTION = "discovery", "announcement", "connection"  # where a key was shown
 _MEMORY = 5000
 _EVERY = 3600.0  # seconds
-_REMEDY = "If the new key is theirs, which its administrators can tell by another way: mailxctl peer forget {domain}"
+_REMEDY = (
+    "If the new key is theirs, which its administrators can tell by another way: mailxctl peer forget {domain}, or the new key in "
+    "federation.peers if the configuration names it."
+)
 _TEXTS = {
     DISCOVERY: "{domain} shows another key, and neither the key that was known nor its recovery key announced it. It is not believed; "
     "mail to and from its new server waits. " + _REMEDY,

@@ -34,14 +34,16 @@ class PeerShown:
 
     @property
     def state(self) -> str:
-        """blocked, trouble, pinned, known, none or unknown."""
+        """blocked, trouble, pinned, known, missing (its mail waits), none or unknown."""
         if self.settings.blocked:
             return "blocked"
         if self.known.trouble:
             return "trouble"
         if self.known.mailx and not self.known.absent:
             return "pinned" if self.pinned else "known"
-        return "none" if self.known.absent else "unknown"
+        if not self.known.absent:
+            return "unknown"
+        return "missing" if self.pinned else "none"
 
 
 class PeerControl:

@@ -18,11 +18,13 @@ _LIMITS = {
 }
 
 _STATES = {
-    "none": ": it has no MailX server, its mail goes by SMTP",
-    "unknown": ": it was not looked for yet",
-    "blocked": ": its server is refused, and mail to it bounces",
+    "none": "it has no MailX server, its mail goes by SMTP",
+    "missing": "it had a MailX server, which is not found; its mail waits",
+    "unknown": "it was not looked for yet",
+    "blocked": "its server is refused, and mail to it bounces",
 }
 
+_SOURCES = {"static": ", from the configuration", "https": ", proved by HTTPS", "dnssec": ", proved by DNSSEC"}
 _COUNTED = {"refused": "refused", "delayed": "told to come later", "failed": "attempts failed", "violations": "violations"}
 
 
@@ -149,13 +151,13 @@ def unblock(session: Session, domain: str) -> None:
 def _lines(one: Any) -> list[str]:
     """Everything about one domain."""
     figures, own = one["figures"], one["settings"]
-    state = one["state"] + (f": {one['trouble']}" if one["trouble"] and one["state"] == "trouble" else _STATES.get(one["state"], ""))
-    lines = [f"{one['domain']}: {state}{', from the configuration' if one['static'] else ''}"]
+    means = one["trouble"] if one["state"] == "trouble" else _STATES.get(one["state"], "")
+    lines = [f"{one['domain']}: {one['state']}{means and ': '}{means}{', from the configuration' if one['static'] else ''}"]
     if one["trouble"] and one["state"] != "trouble":
         lines.append(f"trouble: {one['trouble']}")
     if one["key"]:
         lines += [
-            f"key: {one['key']}" + (f" (by {one['source']})" if one["source"] else ""),
+            f"key: {one['key']}{_SOURCES.get(one['source'], '')}",
             f"servers: {', '.join(one['servers']) or '-'}",
         ]
     if one["verified"]:

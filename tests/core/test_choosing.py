@@ -104,6 +104,7 @@ class Ways(TestCase):
             attempt = (await self.deliver(ONE))[ONE]
             self.assertEqual(attempt == TAKEN, fallback)
             self.assertEqual(attempt.unreachable, not fallback)
+            self.assertEqual("DNS is away" in attempt.reply.text, not fallback)
         self.finds.answers["mailx.test"] = Unavailable("the store is away")
         self.assertEqual((await self.deliver(ONE))[ONE].reply.code, 451)
 

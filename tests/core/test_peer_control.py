@@ -35,6 +35,8 @@ class Control(PeersTestCase):
         self.looks.answer = found(history())
         shown, steps = await self.it.discover(THERE)
         self.assertEqual((shown.state, steps[-1].text), ("pinned", "the key is the one that was known"))
+        self.looks.answer = Found("none")
+        self.assertEqual([(await self.it.discover(name))[0].state for name in (THERE, "new.example")], ["missing", "none"])
 
     async def test_listed(self) -> None:
         await self.opened_control(peers=(StaticPeer("static.example", ("127.0.0.1",), key_text(KEYS[1].public)),))

@@ -12,12 +12,13 @@ from mailx.web.panel.page import FormError, Page, Redirect, View, Visit, change,
 
 PAGE = 50
 
-_BADGES = {"pinned": "good", "known": "good", "blocked": "bad", "trouble": "warn"}
+_BADGES = {"pinned": "good", "known": "good", "blocked": "bad", "trouble": "warn", "missing": "warn"}
 _WORDS = {
     "pinned": "reached: mail goes by federation only",
     "known": "found",
     "blocked": "blocked",
     "trouble": "trouble",
+    "missing": "not found: its mail waits",
     "none": "no MailX server",
     "unknown": "not looked for yet",
 }
