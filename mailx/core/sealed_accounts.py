@@ -29,6 +29,8 @@ from mailx.store.cipher import Cipher
 
 log = Logger()
 
+_OWNERS = "Give the one that the owner has: it opens the account's key."
+
 
 class Binding(Protocol):
     """What attests the public keys of accounts: :class:`mailx.core.user_keys.UserKeys`."""
@@ -229,7 +231,7 @@ class SealedAccounts:
         if not old and not recovery and lose:
             return await self._renew(user, new)
         try:
-            key, was = await self._proved(user, old, recovery)
+            key, was = await self._proved(user, old, recovery, LOST_WITHOUT)
         except DirectoryError:
             if not lose:
                 raise
@@ -274,15 +276,15 @@ class SealedAccounts:
             raise DirectoryError("not_found", f"{user.address} is not sealed by this server", "`mailxctl user show` tells.")
         return user, keys
 
-    async def _proved(self, user: User, password: str, recovery: str) -> tuple[bytes, Wrap]:
+    async def _proved(self, user: User, password: str, recovery: str, remedy: str = _OWNERS) -> tuple[bytes, Wrap]:
         """The account key, and what wrapped it; raises DirectoryError unless the password or the code is right."""
         if not password and not recovery:
-            raise DirectoryError("invalid", f"the mail of {user.address} is sealed under its password", LOST_WITHOUT)
+            raise DirectoryError("invalid", f"the mail of {user.address} is sealed under its password", remedy)
         try:
             return await self._unwrapped(user.id, password, recovery)
         except WrongSecret:
             what = "password" if password else "recovery code"
-            raise DirectoryError("invalid", f"this is not the {what} of {user.address}", LOST_WITHOUT) from None
+            raise DirectoryError("invalid", f"this is not the {what} of {user.address}", remedy) from None
 
     async def _bind(self, account: int) -> None:
         keys = await self._store.read(account_keys.one, account)

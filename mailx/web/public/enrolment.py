@@ -126,7 +126,7 @@ def _credentials(header: str) -> tuple[str, str] | None:
 
 
 def _unauthorized() -> Answer:
-    answer = json_answer({"error": "give the name and password of the account"}, 401)
+    answer = json_answer({"error": "the name or the password of the account is not right"}, 401)
     return Answer(401, answer.body, {**answer.headers, **_REALM})
 
 
