@@ -29,6 +29,7 @@ from mailx.ctl.main import main
 from mailx.smtp.door import MX
 from mailx.smtp.listener import SMTPListener
 from tests.core.mail_out import office
+from tests.federation.post import post
 from tests.outbound.servers import MailServer, listen
 from tests.outbound.test_courier import scene
 from tests.scenery import world
@@ -113,6 +114,19 @@ def functions() -> Iterator[str]:
                 yield from (f"{node.name}.{each.name}" for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef))
             elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield node.name
+
+
+def names_in(file: str, told: str) -> Iterator[str]:
+    """The functions of ``file`` that stand in ``told``, with their classes."""
+    own = {
+        f"{node.name}.{each.name}"
+        for node in ast.walk(ast.parse(text(file)))
+        if isinstance(node, ast.ClassDef)
+        for each in node.body
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    for name in LITERAL.findall(told):
+        yield from (each for each in sorted(own) if each == name or name.startswith("_") and each.endswith(f".{name}"))
 
 
 def events() -> Iterator[str]:
@@ -203,6 +217,25 @@ class FollowOneMessage(TestCase):
         self.assertEqual(len(server.messages), 1)
         self.compare(self.steps("from there to\nthe next server", "\nWhatever else these files call"), called)
         self.assertEqual(called.count(("mailx/core/settling.py", "Settling.conclude")), 1)
+
+    async def test_to_another_mailx_server(self) -> None:
+        """The way that the page for contributors tells: at most six files, each with what it does, in their order."""
+        told = text("docs/contributing.rst").partition("Follow one message to another MailX server\n")[2].partition("\nFollow one call")[0]
+        ways = re.findall(r"(?m)^``(mailx/[\w/]+\.py)``\n((?:   .*\n)+)", told)
+        steps = [[(file, name) for name in names_in(file, paragraph)] for file, paragraph in ways]
+        self.assertLessEqual(len(steps), 6)
+        both = await post(self)
+        await both.here.start()
+        called = self.follow()
+        await both.here.send("you@other.test")
+        await both.here.settled(sent=1)
+        self.leave()
+        self.assertEqual(len(await both.arrived()), 1)
+        self.assertEqual({step for each in steps for step in each} - set(called), set())
+        place = -1
+        for each in steps:
+            self.assertTrue(each)
+            place = called.index(each[0], place + 1)
 
     def send(self, port: int) -> None:
         from smtplib import SMTP as Client

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.system.federation import federated
 from tests.system.server import PATIENCE, ROOT, Server
+from tests.system.test_panel import SETTINGS, post_call
 
 SUBJECT, TEXT = "Heliotrope conference", "The lighthouse keeper counts marmalade jars."
 
@@ -95,6 +96,23 @@ class Traces(SynchronousTestCase):
         self.assertEqual(facts(transfer)["mailx.peer"], "b.test")
         self.assertEqual([facts(arrived)[f"mailx.{name}"] for name in ("peer", "here", "elsewhere")], ["a.test", 1, 0])
         self.silent(collector, ours, theirs)
+
+    def test_every_way_in_and_an_attempt_that_fails(self) -> None:
+        collector = Collector(self)
+        server = Server(self, {**SETTINGS, "traces.endpoint": f'"{collector.endpoint}"'})
+        server.start()
+        server.send("from outside")
+        post_call(server, to=server.account)
+        server.submit("ada@example.net", "nobody is there")
+        spans = [span for _, span in collector.wait(4)]
+        accepted = [facts(span)["mailx.protocol"] for span in spans if span.name == "mailx.accept"]
+        self.assertEqual(sorted(accepted), ["ESMTP", "ESMTPSA", "HTTP"])
+        (attempt,) = [span for span in spans if span.name == "mailx.attempt"]
+        self.assertEqual(facts(attempt)["mailx.way"], "direct")
+        self.assertEqual(facts(attempt)["mailx.code"] // 100, 4)
+        self.assertEqual(attempt.status.code, 2)  # an error
+        self.assertEqual(len({span.trace_id for span in spans}), 3)
+        self.silent(collector, server)
 
     def silent(self, collector: Collector, *servers: Server) -> None:
         """Neither address nor text is in what was posted."""
