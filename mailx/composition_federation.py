@@ -1,8 +1,8 @@
-"""Federation and identity put together: keys, other MailX servers, channels, sealing, who may write, and the edges of all that.
+"""Federation and identity put together: keys, other MailX servers, channels, who may write, and the edges of all that.
 
 Like :mod:`mailx.composition` for mail out: the parts are made in the order of their needs, and ``parts`` closes them in the
-reverse order. ``open_identity`` comes before mail out, which asks it which way mail goes; ``open_contacts`` and ``sealing`` before
-reception, which asks them where mail belongs and in which form; ``edges`` last, since what comes in must find everything else.
+reverse order. ``open_identity`` comes before mail out, which asks it which way mail goes; ``open_contacts`` before reception, which
+asks it where mail belongs; ``federation_edges`` last, since what comes in must find everything else.
 """
 
 from collections.abc import Collection, Iterator
@@ -134,9 +134,7 @@ async def open_identity(
     config = settings.current
     domain_keys, user_keys = await _open_keys(settings, store, cipher, accounts, reactor, parts)
     peers, counting = await _open_peers(settings, store, cipher, accounts, resolver, reactor, parts)
-    transfers = Transfers(store, cipher, reactor)
-    transfers.start()
-    parts.callback(transfers.stop)
+    transfers = _open_transfers(store, cipher, reactor, parts)
     key_log = KeyLog(store=store, keys=domain_keys, statements=user_keys.statements)
     witness = LogWitness(store=store, cipher=cipher)
     source = LogSource()
@@ -208,6 +206,14 @@ async def _open_peers(
     counting.start()
     parts.push_async_callback(counting.stop)
     return peers, counting
+
+
+def _open_transfers(store: Store, cipher: Cipher, reactor: Any, parts: AsyncExitStack) -> Transfers:
+    """What others have delivered."""
+    transfers = Transfers(store, cipher, reactor)
+    transfers.start()
+    parts.callback(transfers.stop)
+    return transfers
 
 
 def _open_pool(

@@ -22,7 +22,8 @@ from mailx.core.urls import permitted
 from mailx.federation.certificates import Untrusted
 from mailx.federation.channel import Channel, Greeter, Trust, Unreachable
 from mailx.federation.handshake import Calling, Contexts, Identities, Shaken, prove
-from mailx.federation.link import PARTING, Link, LinkLimits, Proved
+from mailx.federation.link import Link, LinkLimits, Proved
+from mailx.federation.parting import Parting
 from mailx.federation.refusals import BLOCKED, CERTIFICATE, DOMAIN, TLS, Notes, OnRefusal, Refusal
 from mailx.mail.networks import is_address
 from mailx.mail.reply import Refused, Reply
@@ -187,7 +188,7 @@ class Connector:
 
     def _bye(self, shaken: Shaken, reply: Reply) -> None:
         """Tell a server that is not believed why; nothing else is said to it."""
-        shaken.begin(_Parting(shaken, reply, self._reactor))
+        shaken.begin(_Goodbye(shaken, reply, self._reactor))
         shaken.wire.resumeProducing()
 
 
@@ -220,39 +221,16 @@ class _Inner(Factory):
             self.completed.errback(_NoTLS(trouble, hostile))
 
 
-class _Parting:
-    """Says goodbye with a reason as soon as PB is spoken, and closes."""
+class _Goodbye(Parting):
+    """Says goodbye with a reason as soon as PB is spoken."""
 
     def __init__(self, shaken: Shaken, reply: Reply, reactor: Any) -> None:
-        self._shaken, self._reply = shaken, reply
-        self._timer = reactor.callLater(PARTING, self._give_up)
-
-    def _give_up(self) -> None:
-        self._shaken.wire.abortConnection()
+        super().__init__(shaken, reactor)
+        self._reply = reply
 
     def opened(self) -> None:
         self._shaken.bye(self._reply)
-        self._shaken.end()
-        self._shaken.wire.loseConnection()
-
-    def called(self, identifier: int, name: str, method: str, fields: object, size: int) -> None:
-        self._give_up()
-
-    def answered(self, identifier: int, fields: object) -> None:
-        self._give_up()
-
-    def refused(self, identifier: int, reply: Reply, retry_after: int) -> None:
-        self._give_up()
-
-    def busy(self, go_on: Callable[[], None]) -> None:
-        self._give_up()
-
-    def violated(self, reason: str) -> None:
-        self._give_up()
-
-    def lost(self) -> None:
-        if self._timer.active():
-            self._timer.cancel()
+        self._close()
 
 
 def _words(error: Exception) -> str:

@@ -23,8 +23,9 @@ from mailx.federation.buckets import Buckets
 from mailx.federation.certificates import Untrusted
 from mailx.federation.channel import Channel, Greeter, Trust
 from mailx.federation.handshake import Answering, Identities, Shaken, asked, prove
-from mailx.federation.link import PARTING, Link, LinkLimits, Proved
+from mailx.federation.link import Link, LinkLimits, Proved
 from mailx.federation.load import Load
+from mailx.federation.parting import Parting
 from mailx.federation.refusals import BLOCKED, CERTIFICATE, DOMAIN, LIMIT, STALLED, TLS, Notes, OnRefusal, Refusal
 from mailx.federation.service import Service
 from mailx.federation.serving import RETRY
@@ -304,36 +305,18 @@ class Arrival:
             self.shaken.wire.abortConnection()
 
 
-class _TurnedAway:
-    """Answers the first call with the reason for which the peer is turned away, whatever it asks, and closes."""
+class _TurnedAway(Parting):
+    """Answers the first call with the reason for which the peer is turned away, whatever it asks."""
 
     def __init__(self, arrival: Arrival, reply: Reply, retry_after: int) -> None:
+        super().__init__(arrival.shaken, arrival._listener.reactor)
         self._arrival, self._reply, self._retry_after = arrival, reply, retry_after
-        self._timer = arrival._listener.reactor.callLater(PARTING, arrival.abort)
-
-    def opened(self) -> None:
-        """The peer speaks PB; it will call."""
 
     def called(self, identifier: int, name: str, method: str, fields: object, size: int) -> None:
-        shaken = self._arrival.shaken
         if identifier:
-            shaken.refuse(identifier, self._reply, self._retry_after)
-        shaken.end()
-        shaken.wire.loseConnection()
-
-    def answered(self, identifier: int, fields: object) -> None:
-        self._arrival.abort()
-
-    def refused(self, identifier: int, reply: Reply, retry_after: int) -> None:
-        self._arrival.abort()
-
-    def busy(self, go_on: Callable[[], None]) -> None:
-        self._arrival.abort()
-
-    def violated(self, reason: str) -> None:
-        self._arrival.abort()
+            self._shaken.refuse(identifier, self._reply, self._retry_after)
+        self._close()
 
     def lost(self) -> None:
-        if self._timer.active():
-            self._timer.cancel()
+        super().lost()
         self._arrival.ended()

@@ -12,24 +12,20 @@ import secrets
 import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from hashlib import blake2b
 from io import BytesIO, FileIO
 from struct import Struct
 from threading import Lock
 from weakref import WeakSet
 
 from attrs import define, field
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mailx.store.cipher import KEY_SIZE, SALT_SIZE, TAG_SIZE, Cipher, CipherError
+from mailx.store.chunks import CHUNK, SEALED_CHUNK, Chain, layout
+from mailx.store.cipher import SALT_SIZE, Cipher, CipherError
 
-CHUNK = 65536  # octets of plain text in every chunk but the last
-_SEALED = CHUNK + TAG_SIZE
 _MAGIC = b"MXB\1"
 _HEAD = Struct(f">4sH{SALT_SIZE}s")  # magic with version, number of the data key, salt
-_NONCE = Struct(">3xQB")  # chunk counter, final flag
 _PURPOSE = b"blob"
+_WHAT = "a blob file"
 _UNFINISHED = ".tmp"
 _OWNER = "owner"  # the file that tells whose the others are
 
@@ -50,22 +46,9 @@ def _fsync_directory(path: str) -> None:
         os.close(descriptor)
 
 
-class _Seal:
-    """The chunk cipher of one file."""
-
-    def __init__(self, cipher: Cipher, head: bytes, name: str) -> None:
-        _, number, salt = _HEAD.unpack(head)
-        self._aead = AESGCM(blake2b(salt, key=cipher.key(b"file", _PURPOSE, number), digest_size=KEY_SIZE).digest())
-        self._context = head + name.encode("ascii")
-
-    def seal(self, index: int, final: bool, plain: bytes | memoryview) -> bytes:
-        return self._aead.encrypt(_NONCE.pack(index, final), plain, self._context)
-
-    def open(self, index: int, final: bool, sealed: bytes | memoryview) -> bytes:
-        try:
-            return self._aead.decrypt(_NONCE.pack(index, final), sealed, self._context)
-        except InvalidTag:
-            raise CipherError("a blob file was damaged, cut short or moved") from None
+def _chain(cipher: Cipher, head: bytes, name: str) -> Chain:
+    _, number, salt = _HEAD.unpack(head)
+    return Chain(cipher.key(b"file", _PURPOSE, number), salt, head + name.encode("ascii"), _WHAT)
 
 
 @define(eq=False)
@@ -97,7 +80,7 @@ class BlobWriter:
         self._blobs = blobs
         self._path = path
         head = _HEAD.pack(_MAGIC, cipher.current, os.urandom(SALT_SIZE))
-        self._seal = _Seal(cipher, head, name)
+        self._chain = _chain(cipher, head, name)
         self._index = 0
         self._waiting = bytearray()  # plain text of the chunk that is not full, or not known to be followed by another
         self._head = head
@@ -123,7 +106,7 @@ class BlobWriter:
         start = 0
         with memoryview(waiting) as view:
             while len(waiting) - start > CHUNK:  # the last chunk stays until it is known whether it is the final one
-                sealed.append(self._seal.seal(self._index, False, view[start : start + CHUNK]))
+                sealed.append(self._chain.seal(self._index, False, view[start : start + CHUNK]))
                 self._index += 1
                 start += CHUNK
         del waiting[:start]
@@ -132,7 +115,7 @@ class BlobWriter:
     def finish(self) -> BlobFile:
         """Make the file durable under its name: fsync, rename, fsync of the directory. On failure nothing stays."""
         try:
-            self._write_out(self._seal.seal(self._index, True, bytes(self._waiting)))
+            self._write_out(self._chain.seal(self._index, True, bytes(self._waiting)))
             self._waiting.clear()
             self._close(durable=True)
             os.rename(self._path + _UNFINISHED, self._path)
@@ -243,16 +226,16 @@ class Blobs:
             head = file.read(_HEAD.size)
             if len(head) < _HEAD.size or not head.startswith(_MAGIC):
                 raise CipherError("not a blob file")
-            seal = _Seal(self._cipher, head, name)
+            chain = _chain(self._cipher, head, name)
             last, size = _layout(os.fstat(file.fileno()).st_size)
             end = size if length is None else min(size, offset + length)
             if offset >= end and not (offset == 0 and size == 0):
                 return
             index = offset // CHUNK
-            file.seek(_HEAD.size + index * _SEALED)
+            file.seek(_HEAD.size + index * SEALED_CHUNK)
             while index <= last:
                 start = index * CHUNK
-                plain = seal.open(index, index == last, _read_whole(file, _SEALED))
+                plain = chain.open(index, index == last, _read_whole(file, SEALED_CHUNK))
                 if start < offset or start + len(plain) > end:
                     plain = plain[max(0, offset - start) : end - start]
                 yield plain
@@ -325,11 +308,7 @@ class Blobs:
 
 def _layout(file_size: int) -> tuple[int, int]:
     """Index of the final chunk and size of the content of a file of ``file_size`` octets."""
-    sealed = file_size - _HEAD.size
-    last, rest = divmod(sealed - 1, _SEALED)
-    if sealed < TAG_SIZE or rest + 1 < TAG_SIZE:
-        raise CipherError("a blob file was cut short")
-    return last, sealed - (last + 1) * TAG_SIZE
+    return layout(file_size - _HEAD.size, _WHAT)
 
 
 def _read_whole(file: FileIO, size: int) -> bytes:

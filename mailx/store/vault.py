@@ -1,8 +1,8 @@
 """What lies in the store for its owner alone: sealed under the vault key of an account, inside the server's own encryption.
 
-A vault seals and opens like the Cipher, so whatever works on rows works on these; what it seals is a chain of chunks of
-64 KiB, each authenticated with its place and with whether it is the last, so that a part of a large file opens without the
-rest. The format is written down in docs/sealed-accounts.rst. Failure is :class:`~mailx.store.cipher.CipherError`: damaged,
+A vault seals and opens like the Cipher, so whatever works on rows works on these; what it seals is a chain of chunks
+(:mod:`mailx.store.chunks`), so that a part of a large file opens without the rest. The format is written down in
+docs/sealed-accounts.rst. Failure is :class:`~mailx.store.cipher.CipherError`: damaged,
 moved, cut short, or another account's. May be used from any thread.
 """
 
@@ -11,39 +11,15 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from struct import Struct
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from mailx.store.blobs import BlobFile, Blobs
-from mailx.store.cipher import HASH_SIZE, KEY_SIZE, SALT_SIZE, TAG_SIZE, Cipher, CipherError, subkey
+from mailx.store.chunks import CHUNK, SEALED_CHUNK, Chain, layout
+from mailx.store.cipher import HASH_SIZE, SALT_SIZE, Cipher, CipherError, subkey
 
-CHUNK = 65536  # octets of plain text in every chunk but the last
-_SEALED = CHUNK + TAG_SIZE
 _MAGIC = b"MXV\1"
 _HEAD = Struct(f">4s{SALT_SIZE}s")
-_NONCE = Struct(">3xQB")  # place of the chunk, whether it is the last
 _LENGTH = Struct(">I")
+_WHAT = "what a vault holds"
 _HASH = b"\1"  # before every hash: the server's own are an octet shorter
-
-
-class _Seal:
-    """The chunk cipher of one sealed value."""
-
-    def __init__(self, key: bytes, head: bytes, context: bytes) -> None:
-        magic, salt = _HEAD.unpack(head)
-        if magic != _MAGIC:
-            raise CipherError("not sealed under a vault key")
-        self._aead = AESGCM(blake2b(salt, key=key, digest_size=KEY_SIZE).digest())
-        self._context = head + context
-
-    def seal(self, index: int, final: bool, plain: bytes | memoryview) -> bytes:
-        return self._aead.encrypt(_NONCE.pack(index, final), plain, self._context)
-
-    def open(self, index: int, final: bool, sealed: bytes | memoryview) -> bytes:
-        try:
-            return self._aead.decrypt(_NONCE.pack(index, final), sealed, self._context)
-        except InvalidTag:
-            raise CipherError("what a vault holds was damaged, cut short or moved") from None
 
 
 class Vault:
@@ -95,35 +71,32 @@ class Vault:
 
     def _sealed(self, purpose: bytes, context: bytes, plain: bytes) -> Iterator[bytes]:
         head = _HEAD.pack(_MAGIC, os.urandom(SALT_SIZE))
-        seal = _Seal(subkey(self._key, b"vault", purpose), head, context)
+        chain = self._chain(purpose, head, context)
         yield head
         last = max(0, len(plain) - 1) // CHUNK
         with memoryview(plain) as view:
             for index in range(last + 1):
-                yield seal.seal(index, index == last, view[index * CHUNK : (index + 1) * CHUNK])
+                yield chain.seal(index, index == last, view[index * CHUNK : (index + 1) * CHUNK])
 
     def _opened(
         self, purpose: bytes, context: bytes, octets: int, offset: int, length: int | None, read: Callable[[int, int], bytes]
     ) -> Iterator[bytes]:
         """The plain text from ``offset`` on; ``read(offset, length)`` gives the ``octets`` of the sealed value."""
-        last, size = _layout(octets)
-        seal = _Seal(subkey(self._key, b"vault", purpose), read(0, _HEAD.size), context)
+        last, size = layout(octets - _HEAD.size, _WHAT)
+        chain = self._chain(purpose, read(0, _HEAD.size), context)
         end = size if length is None else min(size, offset + length)
         if offset >= end and size:
             return
         first, stop = offset // CHUNK, max(0, end - 1) // CHUNK
-        with memoryview(read(_HEAD.size + first * _SEALED, (stop - first + 1) * _SEALED)) as view:
+        with memoryview(read(_HEAD.size + first * SEALED_CHUNK, (stop - first + 1) * SEALED_CHUNK)) as view:
             for index in range(first, stop + 1):
-                at = (index - first) * _SEALED
-                plain = seal.open(index, index == last, view[at : at + _SEALED])
+                at = (index - first) * SEALED_CHUNK
+                plain = chain.open(index, index == last, view[at : at + SEALED_CHUNK])
                 start = index * CHUNK
                 yield plain[max(0, offset - start) : end - start]
 
-
-def _layout(octets: int) -> tuple[int, int]:
-    """Place of the last chunk and size of the plain text of a sealed value of ``octets``."""
-    sealed = octets - _HEAD.size
-    last, rest = divmod(sealed - 1, _SEALED)
-    if sealed < TAG_SIZE or rest + 1 < TAG_SIZE:
-        raise CipherError("what a vault holds was cut short")
-    return last, sealed - (last + 1) * TAG_SIZE
+    def _chain(self, purpose: bytes, head: bytes, context: bytes) -> Chain:
+        magic, salt = _HEAD.unpack(head)
+        if magic != _MAGIC:
+            raise CipherError("not sealed under a vault key")
+        return Chain(subkey(self._key, b"vault", purpose), salt, head + context, _WHAT)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from mailx.store import blobs as module
-from mailx.store.blobs import CHUNK, Blobs, ForeignFiles
+from mailx.store.blobs import Blobs, ForeignFiles
+from mailx.store.chunks import CHUNK
 from mailx.store.cipher import Cipher, CipherError, Keys
 
 KEYS = Keys({1: b"\1" * 32}, 1, b"\2" * 32)

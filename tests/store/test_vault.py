@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.store.blobs import Blobs
+from mailx.store.chunks import CHUNK
 from mailx.store.cipher import Cipher, CipherError, Keys
-from mailx.store.vault import CHUNK, Vault
+from mailx.store.vault import Vault
 
 CIPHER = Cipher(Keys({1: b"d" * 32}, 1, b"l" * 32))
 VAULT = Vault(CIPHER, b"v" * 32)
