@@ -121,10 +121,10 @@ class Access:
 
     # Passwords
 
-    async def login(self, username: str, password: str, origin: Origin, mechanism: str = "LOGIN") -> User:
-        """The user whose name and password these are; raises LoginRefused."""
+    async def login(self, username: str, password: str, origin: Origin, mechanism: str = "LOGIN", owner: bool = False) -> User:
+        """The user whose name and password these are; raises LoginRefused. ``owner``: an app password is not enough."""
         claim = self._open(username, origin, mechanism)
-        mac = self._mac(claim.name, password)
+        mac = self._mac(claim.name, f"\0{password}" if owner else password)
         user = await self._recall(claim, mac)
         if user is not None:
             return self._admit(claim, await self._unlock(claim, user, password))
@@ -136,7 +136,7 @@ class Access:
             return self._admit(claim, await answer)
         self._running[mac] = []
         try:
-            user = await self._check(claim, password)
+            user = await self._check(claim, password, owner)
         except BaseException as error:
             for answer in self._running.pop(mac):
                 answer.errback(error)
@@ -147,11 +147,11 @@ class Access:
             answer.callback(user)
         return user
 
-    async def _check(self, claim: Claim, password: str) -> User:
+    async def _check(self, claim: Claim, password: str, owner: bool) -> User:
         self._charge(claim)
         await self._look_up(claim)
         try:
-            if self._app_passwords is not None:
+            if self._app_passwords is not None and not owner:
                 claim.found = await self._app_passwords.find(claim.user, password)
             good = claim.found is not None or await self._passwords.verify(claim.verifiers.bcrypt, password)
         except Unavailable:

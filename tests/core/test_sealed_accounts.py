@@ -3,7 +3,7 @@
 import os
 from typing import ClassVar
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from mailx.core import search as keys
@@ -282,6 +282,17 @@ class Logins(Case):
         with self.assertRaises(LoginRefused):
             await self.here.login(user, text)
         self.assertEqual(await self.here.apps.every(ADDRESS), [])
+
+    async def test_an_app_password_does_not_decide_over_keys(self) -> None:
+        """What one program was given must not replace what is sealed to; neither once it was seen to be good, nor beside a login by it."""
+        user = await self.here.world.user(ADDRESS)
+        _, text = await self.here.apps.add(ADDRESS, "phone")
+        login, origin = self.here.world.access.login, self.here.world.origin()
+        for _ in range(2):
+            asked = [ensureDeferred(login(ADDRESS, text, origin)), ensureDeferred(login(ADDRESS, text, origin, "BASIC", owner=True))]
+            self.assertEqual((await asked[0]).id, user.id)
+            await self.assertFailure(asked[1], LoginRefused)
+            self.assertEqual((await login(ADDRESS, PASSWORD, origin, "BASIC", owner=True)).id, user.id)
 
     async def test_app_passwords_open_a_sealed_account(self) -> None:
         user = await self.here.world.user(ADDRESS)

@@ -103,7 +103,7 @@ class Identity:
             return _unauthorized()
         origin = Origin("HTTPS", new_id(), asked.address, tls="TLS")
         try:
-            user = await self._access.login(*credentials, origin, "BASIC")
+            user = await self._access.login(*credentials, origin, "BASIC", owner=True)
         except LoginRefused as refused:
             if refused.temporary:
                 raise Declined(429, "too many attempts, try again later", 60) from None
