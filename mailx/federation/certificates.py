@@ -274,7 +274,7 @@ def _fit(leaf: x509.Certificate, authority: x509.Certificate, domain: str, serve
     if basic is None or not basic.ca or usage is None or not usage.key_cert_sign:
         raise Untrusted("the domain key is not shown as an authority")
     constraints = _extension(authority, x509.NameConstraints)
-    if constraints is None or constraints.permitted_subtrees != [x509.DNSName(domain)]:
+    if constraints is None or constraints.permitted_subtrees != [x509.DNSName(domain)] or constraints.excluded_subtrees:
         raise Untrusted("the authority is not constrained to its domain")
     basic, usage = _extension(leaf, x509.BasicConstraints), _extension(leaf, x509.KeyUsage)
     if basic is None or basic.ca or usage is None or not usage.digital_signature or usage.key_cert_sign:

@@ -37,6 +37,7 @@ class Forger:
         self.leaf: Any = Ed25519PrivateKey.generate()
         self.names: list[x509.GeneralName] = [x509.DNSName(DOMAIN)]
         self.permitted: list[x509.GeneralName] | None = [x509.DNSName(DOMAIN)]
+        self.excluded: list[x509.GeneralName] | None = None
         self.begin, self.end = NOW - HOUR, NOW + HOUR
         self.ca, self.leaf_ca = True, False
         self.cert_sign = True
@@ -67,7 +68,7 @@ class Forger:
         )
         authority = authority.add_extension(self.usage(self.cert_sign), critical=True)
         if self.permitted is not None:
-            authority = authority.add_extension(x509.NameConstraints(self.permitted, None), critical=True)
+            authority = authority.add_extension(x509.NameConstraints(self.permitted, self.excluded), critical=True)
         leaf = self.builder("leaf", self.issuer, self.leaf.public_key()).add_extension(x509.BasicConstraints(self.leaf_ca, None), True)
         leaf = leaf.add_extension(self.usage(self.leaf_ca), critical=True)
         if self.names:
@@ -167,6 +168,7 @@ class Believing(SynchronousTestCase):
         self.forged("constrained", permitted=None)
         self.forged("constrained", permitted=[x509.DNSName("org")])
         self.forged("constrained", permitted=[x509.DNSName(DOMAIN), x509.DNSName("example.com")])
+        self.forged("constrained", excluded=[x509.DNSName(DOMAIN)])
         self.forged("that of a server", leaf_ca=True)
         self.forged("belong together", issuer="somebody else")
         self.forged("this side", purposes=[ExtendedKeyUsageOID.CLIENT_AUTH])

@@ -18,6 +18,7 @@ from mailx.federation.banana_limits import BananaLimits
 from mailx.federation.certificates import Issued, issue
 from mailx.identity.encoding import key_text
 from tests.federation.hostile import DIALECT, HELLO, banana, fields, message
+from tests.system.daemon import wait
 from tests.system.federation import NETWORK
 from tests.system.server import Server
 
@@ -87,6 +88,8 @@ class Attacks(SynchronousTestCase):
         return [line for line in lines if line.get("event") == "federation.refused"]
 
     def reasons(self, before: int) -> list[object]:
+        """Of those after ``before``, of which there is one at least: a peer may hear of it before the line is written."""
+        wait(lambda: len(self.refusals()) > before, self.server.log)
         return [line["reason"] for line in self.refusals()[before:]]
 
     def test_a_peer_with_a_good_key_that_breaks_the_rules(self) -> None:
