@@ -11,6 +11,7 @@ import click
 
 from mailx.ctl import key_log, output
 from mailx.ctl.session import Group, Session, pass_session
+from mailx.identity.key_backup import PASSPHRASE_LEAST
 
 Function = Callable[..., None]
 _REASONS = {
@@ -74,7 +75,8 @@ def show(session: Session, name: str) -> None:
     lines.append(f"Recovery key (public half): {answer['recovery']}")
     for other in (each for each in answer["recoveries"] if each != answer["recovery"]):
         lines.append(f"  {other} is still good: it was replaced without its own signature")
-    lines += [f"Document: {answer['document']}", f'Record:   _mailx.{answer["domain"]}. TXT "{answer["record"]}"', "", "History:"]
+    record = f'_mailx.{answer["domain"]}. TXT "{answer["record"]}"' if answer["record"] else "none, for federation is off"
+    lines += [f"Document: {answer['document']}", f"Record:   {record}", "", "History:"]
     rows = [(one["serial"], output.moment(one["created"]), one["key"], _life(one), _REASONS[one["reason"]]) for one in answer["history"]]
     session.say(answer, *lines, *output.table(("SERIAL", "MADE", "KEY", "VALID", "WHY"), rows))
 
@@ -110,6 +112,8 @@ def rotate(session: Session, domain: str) -> None:
 
 
 def _publish(answer: Any) -> list[str]:
+    if not answer["record"]:
+        return ["There is no record to publish, for federation is off."]
     return [
         "Other MailX servers follow by themselves. Publish the new record, and tell it to those that were configured with the old key:",
         "",
@@ -168,7 +172,7 @@ def recover(session: Session, domain: str, from_file: str | None, stdin: bool, l
 @pass_session
 def recovery(session: Session, domain: str, from_file: str | None, stdin: bool, unproved: bool) -> None:
     """Make another recovery key for DOMAIN. The one before proves that, unless it is lost."""
-    body = {} if unproved else {"recovery_key": _secret(session, "Recovery key until now", from_file, stdin)}
+    body = {} if unproved else {"recovery_key": _secret(session, "Old recovery key", from_file, stdin)}
     answer = session.call("POST", _path(domain, "recovery"), body=body)
     after = ["The one before stays good beside it for 30 days."] if unproved else ["The one before is good for nothing any more."]
     session.say(answer, *recovery_lines(answer)[1:], *after)
@@ -184,6 +188,8 @@ def backup(session: Session, file: str, domains: tuple[str, ...], from_file: str
     if os.path.exists(file):
         raise session.failed("exists", f"{file} exists already", "Name a new file.")
     passphrase = _secret(session, "Passphrase", from_file, stdin, twice=True)
+    if len(passphrase) < PASSPHRASE_LEAST:
+        raise session.failed("invalid", "the passphrase is too short", f"Take one of at least {PASSPHRASE_LEAST} characters.")
     answer = session.call("POST", "/v1/key-backup", body={"passphrase": passphrase, "domains": list(domains)})
     try:
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as written:

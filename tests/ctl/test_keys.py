@@ -73,6 +73,12 @@ class Keys(Base):
         for part in (shown["key"], one["key"], "announced by the key before", "until 20", shown["recovery"]):
             self.assertIn(part, text)
 
+    async def test_without_federation(self) -> None:
+        await self.open_keys()
+        self.patch(Publication, "record", lambda publication, key: "")
+        self.assertIn("Record:   none, for federation is off", await self.run_command("key", "show", DOMAIN))
+        self.assertNotIn("_mailx", await self.run_command("key", "rotate", DOMAIN))
+
     async def test_recover(self) -> None:
         await self.open_keys()
         before = self.keys.signer(DOMAIN).public
@@ -107,7 +113,8 @@ class Keys(Base):
         self.assertIn("newer", await self.run_command("key", "restore", file, "--stdin", input=PASSPHRASE))
         self.assertIn("passphrase", (await self.fail_with("key", "restore", file, "--stdin", input="another one"))["message"])
         other = os.path.join(self.directory, "other.backup")
-        self.assertEqual((await self.fail_with("key", "backup", other, "--stdin", input="short"))["code"], "invalid")
+        error = await self.fail_with("key", "backup", other, "--stdin", input="short")
+        self.assertEqual((error["code"], error["remedy"]), ("invalid", "Take one of at least 10 characters."))
         self.assertFalse(os.path.exists(other))
         with open(other, "wb") as written:
             written.write(b"\xff\xfe")
