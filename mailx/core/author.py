@@ -55,7 +55,9 @@ def _ambiguous(value: bytes, entries: list[Entry]) -> bool:
     """Whether ``value`` may be read in another way than that which made ``entries`` of it."""
     if any(b"@" in (entry.mailbox or b"") or (entry.host or b"") not in value for entry in entries):
         return True  # a@one@two, and a domain that is put together from pieces: a@one.example two.example
-    if value.count(b"<") < 2 and b">" not in value:
+    if value.count(b"<") < 2 and b">" not in value and value.count(b"@") <= len(entries):
         return False
     outside = without_comments(_QUOTED.sub(b"", value))
+    if b"<" not in outside and outside.count(b"@") > len(entries):
+        return True  # a@one.example b@two.example
     return outside.count(b"<") > max(1, len(entries)) or _BEHIND.search(outside) is not None

@@ -46,6 +46,7 @@ class Domains(SynchronousTestCase):
         for value in (
             "a@bank.example@evil.example",
             "a@bank.example evil.example",
+            "a@bank.example a@evil.example",
             "a@bank.example\x01.evil.example",
             "<a@bank.example> <a@evil.example>",
             "<a@evil.example> <a@bank.example>",
