@@ -69,6 +69,7 @@ class PeerListener(Factory):
         self._answering = Answering(identities)
         self._gate = Gate(max_connections, max_connections)
         self._unproved = Gate(max_connections, UNPROVED)
+        self._strangers: dict[Arrival, None] = {}  # those that have proved nothing, in the order in which they came
         self._most = (max_connections + 1) // 2  # of one domain, lest it takes the places of all
         self._domains: Counter[str] = Counter()
         self._pairs: Counter[tuple[str, str]] = Counter()
@@ -85,6 +86,8 @@ class PeerListener(Factory):
         host = addr.host if isinstance(addr, (IPv4Address, IPv6Address)) else ""
         if self._draining:
             return None
+        if self._gate.full:
+            self._make_room()
         if not self._gate.enter(host):
             self.refused(Refusal(LIMIT, "too many connections of all domains", host))
             return None
@@ -96,9 +99,18 @@ class PeerListener(Factory):
 
     # Places
 
+    def _make_room(self) -> None:
+        """Give up whoever has been here for longest without proving anything: strangers must not keep the port shut."""
+        if self._strangers:
+            oldest = next(iter(self._strangers))
+            self.refused(Refusal(LIMIT, "too many connections have proved nothing", oldest.address))
+            oldest.abort()
+            oldest.ended()
+
     def left(self, arrival: "Arrival", proved: bool) -> None:
         """The connection has ended; ``proved``: it had given back its place among the unproved."""
         self.sessions.discard(arrival)
+        self._strangers.pop(arrival, None)
         self._gate.leave(arrival.address)
         if not proved:
             self._unproved.leave(arrival.address)
@@ -114,6 +126,7 @@ class PeerListener(Factory):
         self._pairs[remote, local] += 1
         self._domains[remote] += 1
         self._unproved.leave(arrival.address)
+        self._strangers.pop(arrival, None)
         return True
 
     def gone(self, local: str, remote: str) -> None:
@@ -185,6 +198,7 @@ class Arrival:
         self._proved = self._ended = False
         self._timer = listener.reactor.callLater(HANDSHAKE, self._too_slow, "the TLS handshake takes too long")
         listener.sessions.add(self)
+        listener._strangers[self] = None
 
     # Steps
 

@@ -105,6 +105,31 @@ class Callers(Abused):
             await self.turn()
         self.assertEqual(self.there.refusals, [])
 
+    async def test_strangers_who_prove_nothing_do_not_keep_the_port_shut(self) -> None:
+        self.listen({"echo": Echo()}, max_connections=8)
+        channel = await self.connect()
+        silent = [await self.raw(None) for _ in range(7)]
+        while len(self.listener.sessions) < 8:
+            await self.turn()
+        raw = await self.greeted()  # in the place of the one that has been silent for longest
+        await silent[0].ended
+        self.assertEqual([each.over for each in silent], [True] + [False] * 6)
+        self.assertEqual([refusal.reason for refusal in self.there.refusals], ["limit"])
+        self.assertEqual(len(self.listener.sessions), 8)
+        self.assertEqual((channel.closed, raw.over), (False, False))
+        for _ in range(20):  # nor by coming again and again
+            silent.append(await self.raw(None))
+            await self.turn()
+        self.assertEqual((channel.closed, raw.over), (False, False))
+        self.assertLessEqual(len(self.listener.sessions), 8)
+        for each in silent:
+            if not each.over:
+                each.wire.abortConnection()
+            await each.ended
+        while len(self.listener.sessions) > 2:
+            await self.turn()
+        self.assertEqual((self.listener._gate.count, self.listener._unproved.count), (2, 0))
+
     async def test_no_name_or_one_that_is_not_here(self) -> None:
         self.listen()
         for name in ("", "evil.example", "x" * 250):
