@@ -97,7 +97,7 @@ class Programs(TestCase):
 
     def run_(self, command: str, *arguments: str, data: bytes = b"") -> "Deferred[Ended]":
         done: Deferred[Ended] = Deferred()
-        code = f"from mailx.sealed_mail import {command}_command as run; run()"
+        code = f"from mailx.sealed_mail_commands import {command}_command as run; run()"
         argv = [sys.executable, "-c", code, *arguments]
         reactor.spawnProcess(_Run(data, done), sys.executable, argv, env=dict(os.environ))  # type: ignore[attr-defined]
         return done
@@ -162,7 +162,7 @@ class Programs(TestCase):
         (self.place / "password").write_text("wrong\n")
         ended = await self.enrol("ann")
         self.assertEqual(ended.code, 1)
-        self.assertIn("name and password", ended.error)
+        self.assertIn("the name or the password", ended.error)
         self.common = self.common[:2]
         ended = await self.enrol("ann")
         self.assertEqual(ended.code, 1)

@@ -101,7 +101,8 @@ def contents(server: Server, address: str, password: str) -> list[bytes]:
 def mailx_open(keys: Path, *arguments: str, given: bytes = b"") -> bytes:
     """What the owner's program writes."""
     program = Path(sys.executable).with_name("mailx-open")
-    command = [str(program)] if program.exists() else [sys.executable, "-c", "from mailx.sealed_mail import open_command as run; run()"]
+    code = "from mailx.sealed_mail_commands import open_command as run; run()"
+    command = [str(program)] if program.exists() else [sys.executable, "-c", code]
     nothing = keys.with_name("nothing")
     nothing.write_text("\n")
     done = subprocess.run(
