@@ -153,9 +153,17 @@ async def divide(
     """
     first = forms.every[0]
     first.ids = list(reached.users)
-    if leaving is not None or owns is not None:
-        await _divide(forms, first, envelope, findings, reached, leaving, owns, parts)
+    await _divide(forms, first, envelope, findings, reached, leaving, owns, parts)
     forms.stored = [form for form in forms.every if form.ids or form.outward is not None]
+
+
+def alone(forms: Forms, reached: Reached, leaving: Envelope | None, owns: Owns | None) -> bool:
+    """Whether accounts here take the message as it came, and nobody else takes any: as most mail, it is divided already then."""
+    if leaving is not None or (owns is not None and owns.wanted(reached.users)):
+        return False
+    forms.every[0].ids = list(reached.users)
+    forms.stored = forms.every[:] if reached.users else []
+    return True
 
 
 async def _divide(

@@ -25,7 +25,7 @@ from mailx.core.bounces import Bounces, Report
 from mailx.core.calls import Posted
 from mailx.core.content import Content, Threads, with_fields
 from mailx.core.filing import Cabinet, Filed
-from mailx.core.forms import Form, Forms, Owns, Parts, Places, by_account, divide, together
+from mailx.core.forms import Form, Forms, Owns, Parts, Places, alone, by_account, divide, together
 from mailx.core.gathering import Gathering
 from mailx.core.keyring import Keyring
 from mailx.core.policy import Findings, IPolicy, Policy
@@ -224,7 +224,8 @@ class Reception:
                 envelope = evolve(envelope, message=await with_fields(envelope.message, findings.fields, self._blobs, self._threads))
                 forms.every[0].message = envelope.message
             leaving = await self._outward(envelope, findings, reached) if reached.onward and self._queue is not None else None
-            await divide(forms, envelope, findings, reached, leaving, self._owns, self._parts)
+            if not alone(forms, reached, leaving, self._owns):
+                await divide(forms, envelope, findings, reached, leaving, self._owns, self._parts)
             deliveries = await self._deliveries(envelope, forms, findings, reached, each)
         except Exception as error:
             await self._given_up(forms, findings)
@@ -237,7 +238,7 @@ class Reception:
         answers = await self._committed(Consignment(deliveries, each, settling, called, True, groups, transferred), forms, findings)
         if noting is not None:
             await noting
-        if await self._repeated(call, answers, forms, findings):
+        if (call is not None or transfer is not None) and await self._repeated(call, answers, forms, findings):
             return dict.fromkeys(reached.recipients, OK)
         return await self._concluded(envelope, forms, findings, reached, answers, started, each)
 

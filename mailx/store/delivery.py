@@ -168,7 +168,8 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
     transferred = transfers.Register(txn, [each.transfer for each in consignments if each.transfer is not None])
     answers: list[Any] = []
     plans: list[_Plan] = []
-    keyless = account_keys.lacking(txn, {account for each in consignments for account in _takers(each, True)})
+    own = {target.account for each in consignments for one in each.deliveries if one.waiting or one.vault for target in one.targets}
+    keyless = account_keys.lacking(txn, own)
     sealed = account_keys.through(txn, {box.account.id for box in boxes.values() if box.account.sealed == "server"})
     for consignment in consignments:
         if (keyless and not keyless.isdisjoint(_takers(consignment, True))) or (
