@@ -54,5 +54,11 @@ class Cache(Generic[K, V]):
         """Forget everything."""
         self._entries.clear()
 
+    @property
+    def full(self) -> bool:
+        """Whether another value would push one out that still holds."""
+        now = self._now()
+        return len(self._entries) >= self._size and all(until > now for until, _ in self._entries.values())
+
     def __len__(self) -> int:
         return len(self._entries)

@@ -202,7 +202,7 @@ class Peers:
             self._shown.put(domain, True)
             peer = self._answer(await self._look(domain, None, await self._current(domain), durable))
         if peer is not None and presented not in peer.keys:
-            self._alarms.tell(self.alerts, domain, CONNECTION)
+            self._alarms.tell(self.alerts, domain, CONNECTION, peer.source == STATIC or peer.pinned_until > 0)
         return () if peer is None else peer.keys
 
     async def reached(self, channel: IChannel) -> None:
@@ -237,7 +237,7 @@ class Peers:
         if verdict == peer_keys.UNANNOUNCED and await self._missed(known, new):
             return
         if verdict == peer_keys.UNANNOUNCED:
-            self._alarms.tell(self.alerts, known.domain, ANNOUNCEMENT)
+            self._alarms.tell(self.alerts, domain, ANNOUNCEMENT, known.source == STATIC or known.pinned_until > 0)
             raise Refused(_DOES_NOT_FOLLOW, "announced key")
         if verdict != peer_keys.SAME or not known.history:
             await self._keep(evolve(known, mailx=True, key=new.key, history=history))
@@ -440,7 +440,7 @@ class Peers:
         else:
             self._remember(following)
         if verdict == peer_keys.UNANNOUNCED:
-            self._alarms.tell(self.alerts, domain, DISCOVERY)
+            self._alarms.tell(self.alerts, domain, DISCOVERY, known.pinned_until > 0)
         elif verdict in (peer_keys.ROTATION, peer_keys.RECOVERY):
             self._changed(domain, verdict)
         return following, (*found.steps, step)

@@ -3,7 +3,7 @@
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from mailx.config_federation import StaticPeer
-from mailx.core import peers
+from mailx.core import peer_alarms, peers
 from mailx.core.peer import KEYS_KEPT, NONE, UNSURE, Found, Undecided
 from mailx.identity import domain_keys
 from mailx.identity.domain_keys import ROTATION
@@ -135,6 +135,22 @@ class Growth(PeersTestCase):
             await self.peers.announced(THERE, keys[-1].statement)
             holder = following
         self.assertLessEqual(len((await self.peers._current(THERE)).history), KEYS_KEPT)
+
+
+class Alarms(PeersTestCase):
+    async def test_those_of_strangers_do_not_crowd_out_the_one_that_matters(self) -> None:
+        await self.scene()
+        self.looks.answer = found(history())
+        await self.peers.find(THERE)
+        await self.peers.reached(Channel(THERE, KEYS[0].public))
+        for number in range(2 * peer_alarms.STRANGERS):
+            await self.peers.keys(f"d{number}.example", KEYS[0].public)
+        self.clock.advance(600)
+        for number in range(2 * peer_alarms.STRANGERS):
+            await self.peers.keys(f"d{number}.example", THIEF.public)
+        self.assertEqual(len(self.alerts.told), peer_alarms.STRANGERS)
+        await self.peers.keys(THERE, THIEF.public)
+        self.assertEqual(self.alerts.told[peer_alarms.STRANGERS :], [("security.peer_key", THERE)])
 
 
 class Nodes(PeersTestCase):
