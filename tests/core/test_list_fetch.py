@@ -4,32 +4,18 @@ from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint
-from twisted.internet.ssl import Certificate as TrustRoot
-from twisted.internet.ssl import trustRootFromCertificates
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET
 
 from mailx.core import list_fetch as module
 from mailx.core.list_fetch import ListFetcher, NotFetched
 from mailx.core.shared_lists import OCTETS_LIMIT
 from tests import dns
 from tests.outbound.servers import Issued, issue, root
+from tests.sites import site, trust
 
 reactor: Any = _reactor
-
-
-class _Page(Resource):
-    isLeaf = True
-
-    def __init__(self, serve: Any) -> None:
-        super().__init__()
-        self.serve = serve
-
-    def render_GET(self, request: Any) -> Any:
-        return self.serve(request)
 
 
 class Fetches(TestCase):
@@ -38,17 +24,9 @@ class Fetches(TestCase):
     async def served(
         self, serve: Any, *, certificate: Issued | None = None, networks: tuple[str, ...] = ("127.0.0.0/8",)
     ) -> tuple[ListFetcher, int]:
-        site = Site(_Page(serve))
-        site.noisy = False
-        if certificate is None:
-            endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
-        else:
-            endpoint = SSL4ServerEndpoint(reactor, 0, certificate.options(), interface="127.0.0.1")
-        listening = await endpoint.listen(site)
-        self.addCleanup(listening.stopListening)
+        port = await site(self, serve, certificate)
         resolver = await dns.resolver(self, {("lists.example.org", "A"): ["127.0.0.1"]})
-        trust = trustRootFromCertificates([TrustRoot.loadPEM(root().pem)])
-        return ListFetcher(resolver, networks, reactor, trust=trust), listening.getHost().port
+        return ListFetcher(resolver, networks, reactor, trust=trust()), port
 
     async def reason(self, fetcher: ListFetcher, url: str) -> str:
         with self.assertRaises(NotFetched) as raised:

@@ -7,13 +7,9 @@ from hashlib import sha256
 from typing import Any
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.ssl import Certificate as TrustRoot
-from twisted.internet.ssl import trustRootFromCertificates
 from twisted.trial.unittest import SynchronousTestCase, TestCase
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET
 
 from mailx.core import posting as module
 from mailx.core.posting import NotPosted, Posting, signed
@@ -21,6 +17,7 @@ from mailx.core.settings import Settings
 from tests import dns
 from tests.outbound.servers import Issued, issue, root
 from tests.scenery import configured
+from tests.sites import site, trust
 
 reactor: Any = _reactor
 
@@ -36,17 +33,6 @@ class Signatures(SynchronousTestCase):
         expected = hmac.new(b"secret", b'2026-02-21T05:35:10Z.{"a":1}', sha256).hexdigest()
         self.assertEqual(fields["X-TransLife-Signature"], expected)
         self.assertEqual(signed("X-TransLife", "", b"", 1), {})
-
-
-class _Hook(Resource):
-    isLeaf = True
-
-    def __init__(self, serve: Any) -> None:
-        super().__init__()
-        self.serve = serve
-
-    def render_POST(self, request: Any) -> Any:
-        return self.serve(request)
 
 
 class Endless(Protocol):
@@ -76,18 +62,10 @@ class Posts(TestCase):
         self, serve: Any, *, certificate: Issued | None = None, networks: tuple[str, ...] = LOOPBACK, zone: Any = None
     ) -> tuple[Posting, int]:
         """A poster, and the port of a server that answers by ``serve``."""
-        site = serve if isinstance(serve, Factory) else Site(_Hook(serve))
-        site.noisy = False
-        if certificate is None:
-            endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
-        else:
-            endpoint = SSL4ServerEndpoint(reactor, 0, certificate.options(), interface="127.0.0.1")
-        listening = await endpoint.listen(site)
-        self.addCleanup(listening.stopListening)
+        port = await site(self, serve, certificate)
         resolver = await dns.resolver(self, zone or {("hook.example.org", "A"): ["127.0.0.66", "127.0.0.1"]})
         settings = Settings(configured(webhook={"callback_networks": networks}))
-        trust = trustRootFromCertificates([TrustRoot.loadPEM(root().pem)])
-        return Posting(resolver, settings, reactor, trust=trust), listening.getHost().port
+        return Posting(resolver, settings, reactor, trust=trust()), port
 
     async def reason(self, posting: Posting, url: str) -> str:
         with self.assertRaises(NotPosted) as raised:

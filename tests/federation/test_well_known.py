@@ -5,13 +5,9 @@ from functools import partial
 from typing import Any
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.endpoints import SSL4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.ssl import Certificate as TrustRoot
-from twisted.internet.ssl import trustRootFromCertificates
 from twisted.trial.unittest import TestCase
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET
 
 from mailx.core.discovery import ABSENT, FAILED, NotFetched
 from mailx.core.peer import REFUSED, Step
@@ -22,6 +18,7 @@ from mailx.identity.documents import DOCUMENT_LIMIT, PATH
 from tests import dns
 from tests.outbound.servers import Issued, issue, root
 from tests.scenery import configured
+from tests.sites import site, trust
 
 reactor: Any = _reactor
 
@@ -30,17 +27,6 @@ LOOPBACK = ("127.0.0.0/8",)
 ZONE = {(THERE, "A"): ["127.0.0.1"], ("www.there.example", "A"): ["127.0.0.1"], ("inside.example", "A"): ["10.0.0.1"]}
 
 Serve = Callable[[Any], Any]
-
-
-class _Pages(Resource):
-    isLeaf = True
-
-    def __init__(self, serve: Serve) -> None:
-        super().__init__()
-        self._serve = serve
-
-    def render_GET(self, request: Any) -> Any:
-        return self._serve(request)
 
 
 class Drip(Protocol):
@@ -93,15 +79,10 @@ class Fetching(TestCase):
         zone: Mapping[Any, Any] = ZONE,
     ) -> WellKnown:
         """What fetches documents from a server that answers by ``serve``; ``self.port`` is its port."""
-        site = serve if isinstance(serve, Factory) else Site(_Pages(serve))
-        site.noisy = False  # type: ignore[misc]
-        certificate = issue(*names, issuer=issuer or root())
-        listening = await SSL4ServerEndpoint(reactor, 0, certificate.options(), interface="127.0.0.1").listen(site)
-        self.addCleanup(listening.stopListening)
-        self.port = listening.getHost().port
+        self.port = await site(self, serve, issue(*names, issuer=issuer or root()))
         resolver = await dns.resolver(self, zone)
         settings = Settings(configured(federation={"networks": networks, "well_known_port": self.port}))
-        return WellKnown(resolver, settings, reactor, trust=trustRootFromCertificates([TrustRoot.loadPEM(root().pem)]))
+        return WellKnown(resolver, settings, reactor, trust=trust())
 
     async def refusal(self, fetcher: WellKnown, domain: str = THERE) -> tuple[str, str]:
         with self.assertRaises(NotFetched) as raised:

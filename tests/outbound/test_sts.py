@@ -6,14 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.endpoints import SSL4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.ssl import Certificate as TrustRoot
-from twisted.internet.ssl import trustRootFromCertificates
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET
 
 from mailx.core.remembered import Remembered
 from mailx.outbound import sts_fetch
@@ -22,6 +18,7 @@ from mailx.outbound.sts_fetch import OCTETS_LIMIT, Fetcher
 from tests import dns
 from tests.outbound.servers import Issued, issue, root
 from tests.scenery import world
+from tests.sites import site, trust
 
 reactor: Any = _reactor
 GOOD = "version: STSv1\r\nmode: enforce\r\nmx: mail.example.org\r\nmx: *.example.net\r\nmax_age: 604800\r\n"
@@ -195,29 +192,13 @@ class Remembering(TestCase):
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
 
-class _Page(Resource):
-    isLeaf = True
-
-    def __init__(self, serve: Any) -> None:
-        super().__init__()
-        self.serve = serve
-
-    def render_GET(self, request: Any) -> Any:
-        return self.serve(request)
-
-
 class Fetching(TestCase):
     """Over HTTPS."""
 
     async def fetcher(self, serve: Any, certificate: Issued | None = None) -> Fetcher:
-        certificate = certificate or issue("mta-sts.example.org", issuer=root())
-        site = serve if isinstance(serve, Factory) else Site(_Page(serve))
-        site.noisy = False
-        listening = await SSL4ServerEndpoint(reactor, 0, certificate.options(), interface="127.0.0.1").listen(site)
-        self.addCleanup(listening.stopListening)
+        port = await site(self, serve, certificate or issue("mta-sts.example.org", issuer=root()))
         resolver = await dns.resolver(self, {("mta-sts.example.org", "A"): ["127.0.0.66", "127.0.0.1"]})
-        trust = trustRootFromCertificates([TrustRoot.loadPEM(root().pem)])
-        return Fetcher(resolver, reactor, loopback=True, port=listening.getHost().port, trust=trust)
+        return Fetcher(resolver, reactor, loopback=True, port=port, trust=trust())
 
     async def failure(self, serve: Any, certificate: Issued | None = None) -> str:
         fetcher = await self.fetcher(serve, certificate)
