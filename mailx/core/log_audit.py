@@ -27,7 +27,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SIZE_LIMIT = 1_000_000  # entries of a log that is read whole
-OK, NOTE, WRONG = "ok", "note", "wrong"
+OK, NOTE, UNREAD, WRONG = "ok", "note", "unread", "wrong"
 
 Used = Callable[[Address], Awaitable[Sequence[Statement]]]
 """What is kept here of the keys of a remote address, and so used for its mail."""
@@ -37,7 +37,7 @@ Used = Callable[[Address], Awaitable[Sequence[Statement]]]
 class Step:
     """One thing that was looked at."""
 
-    outcome: str  # OK, NOTE or WRONG
+    outcome: str  # OK, NOTE, UNREAD (it says nothing of the log) or WRONG
     text: str
 
 
@@ -63,7 +63,7 @@ class Finding:
     @property
     def good(self) -> bool:
         """Whether all was proved and nothing is wrong."""
-        return all(step.outcome != WRONG for step in self.steps)
+        return all(step.outcome in (OK, NOTE) for step in self.steps)
 
 
 @frozen
@@ -122,7 +122,8 @@ class LogAudit:
         lines: list[Line] = []
         try:
             if not log.keys:
-                raise log.stop(f"no key of {domain} is known here; look for its server: mailxctl peer discover {domain}")
+                log.say(UNREAD, f"no key of {domain} is known here; look for its server: mailxctl peer discover {domain}")
+                raise _Stop
             subjects = []
             for kind in kinds:
                 subjects.append(await self._subject(log, kind, name))
@@ -137,7 +138,7 @@ class LogAudit:
         except _Stop:
             pass
         except Away as error:
-            log.say(WRONG, f"the server of {domain} did not answer: {error.reason}")
+            log.say(UNREAD, f"the server of {domain} did not answer: {error.reason}")
         except Malformed as error:
             log.say(WRONG, f"the log is not sound: {error}")
         if not ours:

@@ -7,7 +7,7 @@ import click
 from mailx.ctl import output
 from mailx.ctl.session import Command, Session, pass_session
 
-_MARKS = {"ok": "proved", "note": "note", "wrong": "WRONG"}
+_MARKS = {"ok": "proved", "note": "note", "unread": "unread", "wrong": "WRONG"}
 _FAILED = 1
 
 
@@ -33,7 +33,9 @@ def audit(session: Session, name: str) -> None:
     ]
     if rows:
         lines += ["", *output.table(("ENTRY", "KIND", "SERIAL", "TIME", "KEY"), rows)]
-    lines += ["", f"The log of {answer['domain']} is sound." if answer["good"] else f"The log of {answer['domain']} cannot be relied on."]
+    outcomes = {step["outcome"] for step in answer["steps"]}
+    verdict = "cannot be relied on" if "wrong" in outcomes else "was not read to its end" if "unread" in outcomes else "is sound"
+    lines += ["", f"The log of {answer['domain']} {verdict}."]
     session.say(answer, *lines)
     if not answer["good"]:
         raise click.exceptions.Exit(_FAILED)

@@ -6,7 +6,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from mailx.core.log_audit import NOTE, WRONG, Finding, LogAudit, parse_name
+from mailx.core.log_audit import NOTE, UNREAD, WRONG, Finding, LogAudit, parse_name
 from mailx.core.log_witness import Ask
 from mailx.identity.statements import SeedSigner, Statement
 from mailx.identity.user_keys import attested
@@ -237,8 +237,11 @@ class Tampered(Case):
     async def test_nobody_answers(self) -> None:
         a, b = await self.open()
         b.away = True
-        self.assertIn("did not answer", self.wrong(await self.audit(a).audit(B, ADA)))
-        self.assertIn("no key of c.example", self.wrong(await self.audit(a).audit("c.example")))
+        finding = await self.audit(a).audit(B, ADA)
+        self.assertEqual((finding.good, self.wrong(finding), finding.steps[-1].outcome), (False, "", UNREAD))
+        self.assertIn("did not answer", finding.steps[-1].text)
+        (step,) = (await self.audit(a).audit("c.example")).steps
+        self.assertEqual((step.outcome, "no key of c.example" in step.text), (UNREAD, True))
 
 
 class Names(TestCase):

@@ -71,6 +71,13 @@ class Logs(Base):
         (each,) = json.loads((await self.run_raw("--json", "key", "evidence")).stdout)["evidence"]
         self.assertEqual((each["kept"]["kind"], each["shown"]["body"]["size"]), ("tree-head", 9))
 
+    async def test_a_log_that_cannot_be_had(self) -> None:
+        await self.open_logs()
+        result = await self.run_raw("key", "audit", "unknown.example")
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("mailxctl peer discover unknown.example", result.output)
+        self.assertIn("The log of unknown.example was not read to its end.", result.output)
+
     async def test_a_list(self) -> None:
         await self.open_logs()
         await self.run_command("key", "audit", B)

@@ -2,7 +2,7 @@
 
 from mailx.core.accounts import DirectoryError
 from mailx.core.key_log import KeyLog
-from mailx.core.log_audit import NOTE, OK, WRONG, Finding, LogAudit, parse_name
+from mailx.core.log_audit import NOTE, OK, UNREAD, WRONG, Finding, LogAudit, parse_name
 from mailx.core.log_witness import LogWitness
 from mailx.identity.encoding import b64
 from mailx.identity.key_log import Head
@@ -26,7 +26,7 @@ _FINDING = record(
     {
         **{"domain": TEXT, "name": TEXT, "ours": FLAG, "good": FLAG, "epoch": optional(COUNT), "size": optional(COUNT)},
         "root": optional(TEXT),
-        "steps": list_of(record({"outcome": one_of(OK, NOTE, WRONG), "text": TEXT})),
+        "steps": list_of(record({"outcome": one_of(OK, NOTE, UNREAD, WRONG), "text": TEXT})),
         "entries": list_of(_LINE),
     }
 )
