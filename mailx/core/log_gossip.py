@@ -172,7 +172,8 @@ class LogGossip:
         state = await self._log.state(domain)
         if head.epoch < state.epoch:
             return True  # they will see our epoch
-        if head.epoch == state.epoch and head.size <= state.size and await self._root(domain, head.size) == head.root:
+        ours = await self._log.head(domain)
+        if (head.epoch, head.vrf) == (ours.epoch, ours.vrf) and await self._root(domain, head.size) == head.root:
             if head.size > state.confirmed:
                 await self._log.confirm(domain, head.size)
             return True

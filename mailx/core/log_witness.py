@@ -171,6 +171,8 @@ class LogWitness:
         return await self._unproved(kept.head, head, keys, Away("it is in an epoch before that which was seen", refused=True))
 
     async def _same_epoch(self, kept: Kept, head: Head, keys: Collection[bytes], ask: Ask | None) -> str:
+        if head.vrf != kept.head.vrf:  # who looks for a label with the one does not see what stands under that of the other
+            return await self._fork(kept.head, head, keys, "two keys for its labels")
         if head.size == kept.head.size:
             if head.root != kept.head.root:
                 return await self._fork(kept.head, head, keys, "two roots of one size")
@@ -193,7 +195,7 @@ class LogWitness:
             epochs = [each for each in await _epochs(head.domain, keys, ask) if kept.epoch < each.epoch <= head.epoch]
             if not epochs or epochs[-1].epoch != head.epoch:
                 raise Away("the epoch of the head is not declared", refused=True)
-            common = min(each.kept for each in epochs)
+            common = min(each.kept for each in epochs) if head.vrf == kept.vrf else 0
             if kept.size <= common and not await _continues(kept, head, ask):
                 return await self._fork(kept, head, keys, "no continuation in a later epoch", epochs)
         except Away as error:
@@ -249,7 +251,9 @@ class LogWitness:
     async def _keep_evidence(self, kept: Head, head: Head, reason: str, epochs: Sequence[Epoch] = ()) -> None:
         """Keep it, and say so once for each head that contradicts."""
         hash, guid = self._hash(head.domain), os.urandom(16)
-        mark = self._cipher.hash(_EVIDENCE_PURPOSE, hash, canonical([[each.epoch, each.size, each.root.hex()] for each in (kept, head)]))
+        mark = self._cipher.hash(
+            _EVIDENCE_PURPOSE, hash, canonical([[each.epoch, each.size, each.root.hex(), each.vrf.hex()] for each in (kept, head)])
+        )
         told: list[JSON] = [each.statement.encode() for each in epochs]
         value = canonical(
             {

@@ -323,59 +323,6 @@ class Restores(Case):
         self.assertEqual((b.bell.told, await b.log.epochs(B)), ([], []))
 
 
-class Stolen(Case):
-    """A thief with the domain's key has shown a log, and the owner has taken the domain back."""
-
-    async def taken_back(self, begun: int) -> tuple[Server, Server]:
-        """``b`` with a new key, and ``a`` that keeps what a thief showed in an epoch far on."""
-        a, b = await self.open(A, B)
-        await b.grow(3)
-        await a.meet(B)
-        thief = await self.forged(B, 50)
-        last = key_log.make_head(thief.keys.seeds, B, begun - 1, 49, b"r" * 32, b"v" * 32, int(NOW))
-        await thief.log.begin_epoch(B, last)
-        self.assertEqual(await self.show(a, thief), LOST)
-        self.net[B] = b
-        b.keys.seeds = [SeedSigner(b"n" * 32)]
-        self.now += 60
-        return a, b
-
-    async def test_the_log_of_the_owner_is_followed_again(self) -> None:
-        a, b = await self.taken_back(7)
-        self.assertEqual(await self.show(a, b), UNPROVED)
-        self.now += 3601
-        self.assertEqual(await self.show(a, b), FORK)
-        self.assertEqual(a.bell.told, [(LOG_LOST, B), (LOG_FORK, B)])
-        self.assertEqual(len(await a.witness.evidence(B)), 1)
-        await b.grow(2)
-        self.assertEqual(await self.show(a, b), GROWN)
-        self.assertEqual(await self.size(a, B), 5)
-
-    async def test_while_its_key_is_believed_a_log_does_not_go_back(self) -> None:
-        a, b = await self.taken_back(7)
-        b.keys.seeds.append(self.net[A].keys.seeds[0])
-        kept = await a.witness.kept(B)
-        assert kept is not None
-        keys = {*b.keys.valid(B), *(each.key for each in kept.head.statement.signatures)}
-        for _ in range(3):
-            await a.witness.seen(B, await b.head(), keys, a.ask(B))
-            self.now += 3601
-        self.assertEqual((await a.witness.kept(B)), kept)
-        self.assertIn((LOG_FORK, B), a.bell.told)
-
-    async def test_an_old_head_that_somebody_else_still_has_says_nothing(self) -> None:
-        a, b = await self.open(A, B)
-        await b.grow(3)
-        old = await b.head()
-        self.now += 60
-        await b.log.begin_epoch(B, await b.log.head(B))
-        await self.show(a, b)
-        for _ in range(3):
-            self.assertEqual(await a.witness.seen(B, old, b.keys.valid(B), a.ask(B)), BEHIND)
-            self.now += 3601
-        self.assertEqual(a.bell.told, [])
-
-
 class Gossip(Case):
     async def test_two_who_are_shown_different_logs_find_out(self) -> None:
         a, b, c = await self.open(A, B, C)
