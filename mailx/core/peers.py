@@ -174,12 +174,12 @@ class Peers:
         return not self._now() < known.expires <= self._now() + _DAY
 
     async def keys(self, domain: str, presented: bytes) -> tuple[bytes, ...]:
-        """The domain keys believed now; with one ``presented`` that is unknown they are looked for again. Raises Refused."""
+        """The domain keys believed now; with one ``presented`` ("": none) that is unknown they are looked for again. Raises Refused."""
         domain = canonical_domain(domain)
         if self.limits(domain).blocked:
             raise Refused(Reply(550, "5.7.1", "This server does not exchange mail with your domain"), "blocked peer")
         known = await self._current(domain)
-        expected = not self._due(known) and presented in known.keys(self._now())
+        expected = not self._due(known) and presented in (b"", *known.keys(self._now()))
         if domain in self._static or self.pinned(known) or expected:
             return await self._keys(domain, presented, True)
         # Anybody can connect in the name of any domain: that keeps neither the places nor the rows of domains that mail is sent to.
@@ -193,7 +193,7 @@ class Peers:
 
     async def _keys(self, domain: str, presented: bytes, durable: bool) -> tuple[bytes, ...]:
         peer = await self._find(domain, None, durable)
-        if peer is None or presented in peer.keys:
+        if peer is None or not presented or presented in peer.keys:
             return () if peer is None else peer.keys
         if peer.source != STATIC:
             now = self._now()

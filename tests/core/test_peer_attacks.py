@@ -153,6 +153,16 @@ class Alarms(PeersTestCase):
         self.assertEqual(self.alerts.told[peer_alarms.STRANGERS :], [("security.peer_key", THERE)])
 
 
+    async def test_asking_for_keys_shows_none(self) -> None:
+        """As for the domain that vouches for a sealed message."""
+        await self.scene()
+        self.looks.answer = found(history())
+        await self.peers.find(THERE)
+        self.clock.advance(600)
+        self.assertEqual(await self.peers.keys(THERE, b""), (KEYS[0].public,))
+        self.assertEqual((len(self.looks.asked), self.alerts.told), (1, []))
+
+
 class Nodes(PeersTestCase):
     async def test_what_one_node_forgot_another_does_not_bring_back(self) -> None:
         await self.scene()
