@@ -20,6 +20,7 @@ from mailx.core.content import Threads
 from mailx.core.conversion import Conversion
 from mailx.core.index import Index
 from mailx.core.keyring import Keyring
+from mailx.core.mailboxes import Mailboxes
 from mailx.core.opening import Opening
 from mailx.core.passwords import Passwords
 from mailx.core.reception import Reception
@@ -67,7 +68,7 @@ async def open_owners(
     return Owners(keyring, sealed, ClientKeys(accounts, identity.user_keys), app_passwords, access)
 
 
-def open_conversion(ground: Ground, index: Index, reactor: Any, parts: AsyncExitStack) -> None:
+def open_conversion(ground: Ground, mailboxes: Mailboxes, index: Index, reactor: Any, parts: AsyncExitStack) -> None:
     """Mail of before is sealed, or opened, when an account's mode changes."""
     conversion = Conversion(
         ground.store,
@@ -79,6 +80,7 @@ def open_conversion(ground: Ground, index: Index, reactor: Any, parts: AsyncExit
         reactor,
         file_above=ground.settings.current.store.file_above,
         index=index,
+        forget=mailboxes.forget,
     )
     conversion.start()
     parts.push_async_callback(conversion.stop)

@@ -192,7 +192,7 @@ class MailX(MultiService):
         mailboxes = Mailboxes(store, cipher, blobs, Changes(store), reactor, config.accounts.quota, owners.keyring)
         await mailboxes.resume()
         index, indexer = await self._open_index(ground, mailboxes)
-        open_conversion(ground, index, reactor, parts)
+        open_conversion(ground, mailboxes, index, reactor, parts)
         post, reception, after, acquaintance = await self._open_mail(ground, mailboxes)
         first = await first_account(accounts, config.server.first_domain)  # before alerts, which may be mailed to it
         recovery = await identity.domain_keys.ensure_all()

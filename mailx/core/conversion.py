@@ -4,6 +4,7 @@ It goes on in the background while the account's keys are in memory, and keeps t
 cuts short goes on at the owner's next login. Each message is one transaction, and every message can be read at any time.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -41,7 +42,10 @@ Made = tuple[Converted, BlobFile | None]
 
 
 class Conversion:
-    """Converts accounts: ``start`` once, ``stop`` before the store closes. ``index`` is the search index, if there is one."""
+    """Converts accounts: ``start`` once, ``stop`` before the store closes. ``index`` is the search index, if there is one.
+
+    ``forget`` is called when what memory has of ordinary mail must go, for some of it is sealed now.
+    """
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class Conversion:
         *,
         file_above: int,
         index: Index | None = None,
+        forget: Callable[[], None] = lambda: None,
         settle: float = _SETTLE,
     ) -> None:
         self._store = store
@@ -66,6 +71,7 @@ class Conversion:
         self._reactor = reactor
         self._file_above = file_above
         self._index = index
+        self._forget = forget
         self._settle = settle
         self._running: dict[int, Deferred[None]] = {}
         self._sleeping: set[Deferred[None]] = set()
@@ -144,6 +150,7 @@ class Conversion:
             await self._sleep(_PAUSE)
         if self._index is not None:
             await self._index.drop(account)
+        self._forget()
         if self._stopped or self._keyring.vault(account) is None:
             return False
         return await self._store.write(partial(account_keys.turn, of=(SEALING,)), account, SEALED)

@@ -94,6 +94,10 @@ class Reader:
     def _forget(self, account: int) -> None:
         self._private.pop(account, None)
 
+    def forget(self) -> None:
+        """Forget all summaries of ordinary accounts: one of them is sealed now."""
+        self._summaries = Summaries()
+
     def vault(self, account: int) -> "Vault | None":
         """What opens the mail of a sealed account; None for any other, or when its owner is gone."""
         return None if self._keyring is None else self._keyring.vault(account)

@@ -92,6 +92,10 @@ class Mailboxes:
         """Let searches of texts ask ``index`` what they need not look at."""
         self._search.index = index
 
+    def forget(self) -> None:
+        """Forget what memory has of mail: an account is sealed now."""
+        self._reader.forget()
+
     def decide_with(self, contacts: Decides) -> None:
         """Let moves out of Requests decide of first contacts."""
         self._edits.deciding = Deciding(self._store, self._names, self._reader, contacts)

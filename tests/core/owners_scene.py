@@ -162,6 +162,8 @@ def _made(made: Ring) -> Owners:
         keyring,
         sealed,
         apps,
-        Conversion(store, cipher, world.blobs, keyring, sealed, threads, reactor, file_above=above, settle=0),
+        Conversion(
+            store, cipher, world.blobs, keyring, sealed, threads, reactor, file_above=above, settle=0, forget=world.mailboxes.forget
+        ),
         Opening(store, cipher, world.blobs, world.accounts, keyring, unsealing, threads, reactor, file_above=above),
     )

@@ -40,6 +40,19 @@ class Converting(Case):
 
         self.assertEqual({len(hash) for (hash,) in await here.world.store.read(hashes)}, {17})
 
+    async def test_what_was_read_before_is_not_read_from_memory(self) -> None:
+        here = self.here
+        user = await here.world.user(ADDRESS)
+        await here.world.file(user, mail(1))
+        self.assertEqual(len(await here.rows(user)), 1)
+        await here.seal(user)
+        here.keyring.drop(user.id)
+        self.assertEqual(await here.rows(await here.now(user)), [])
+        selected = await here.world.mailboxes.select(user, "INBOX", True)
+        held = here.world.mailboxes._reader._held(user.id, None)
+        self.assertEqual(held.get_all(list(selected.message_ids)), [None])
+        selected.close()
+
     async def test_and_back(self) -> None:
         here = self.here
         user = await here.sealed_user(logged_in=True)
