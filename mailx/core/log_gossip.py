@@ -19,12 +19,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailx.core.alerts import LOG_RESTORED
-from mailx.core.key_log import KeyLog, NoSuchEntry
+from mailx.core.key_log import EPOCHS_LIMIT, KeyLog, NoSuchEntry
 from mailx.core.log_witness import Ask, Away, Kept, LogWitness, Tell
 from mailx.identity import key_log
 from mailx.identity.encoding import Malformed
 from mailx.identity.key_log import Head
 from mailx.mail.reply import Unavailable
+from mailx.store.key_log import State
 
 log = Logger()
 
@@ -32,7 +33,7 @@ SALT_SIZE = 16
 NAME_SIZE = 16
 NAMES_LIMIT = 64  # third domains that are asked about at a time
 _KNOWN_LIMIT = 1000  # heads among which the other side's hashes are looked for
-_EVERY = 3600  # seconds between two questions to one domain
+_EVERY = 3600  # seconds between two questions to one domain, and between two epochs of one of ours
 _ASKED_LIMIT = 10000
 _RUNNING_LIMIT = 50  # greetings that are looked at; further ones are looked at when the peer connects again
 _RUNNING_EACH = 4  # of one domain, lest its stalling keeps us from looking at others
@@ -91,6 +92,7 @@ class LogGossip:
         self._believed = believed
         self._share = share
         self._now = now
+        self._begun: dict[str, float] = {}  # domain of ours to when its last epoch began
         self._asked: dict[str, float] = {}  # domain to when it was asked about others; the oldest first
         self._running: dict[Deferred[None], str] = {}  # and whose greeting it is
         self._known: tuple[float, list[Head]] = (-_TOLD_FRESH, [])
@@ -177,7 +179,7 @@ class LogGossip:
             if head.size > state.confirmed:
                 await self._log.confirm(domain, head.size)
             return True
-        await self._restored(domain, head, state.size)
+        await self._restored(domain, head, state)
         return False
 
     async def _root(self, domain: str, size: int) -> bytes:
@@ -186,19 +188,28 @@ class LogGossip:
         except NoSuchEntry:
             return b""
 
-    async def _restored(self, domain: str, head: Head, size: int) -> None:
+    async def _restored(self, domain: str, head: Head, state: State) -> None:
         """Others know a log of ours that ours does not continue: go on in a new epoch, and say it loudly."""
-        epoch = await self._log.begin_epoch(domain, head)
-        if epoch is None:
+        now = self._now()
+        if 0 <= now - self._begun.get(domain, -_EVERY) < _EVERY:
+            return  # one restore is one epoch: whoever shows more of them has our key, and would only make the log grow
+        if head.epoch - state.epoch > EPOCHS_LIMIT:
+            goes_on = f"They are in epoch {head.epoch}, in which it never was, and it goes on as it is."
+        elif (epoch := await self._log.begin_epoch(domain, head)) is not None:
+            goes_on = f"It goes on in epoch {epoch.epoch}."
+        else:
             return
-        log.error("Others know a key log of ours that is not this one", event="key_log.restored", domain=domain, size=size, known=head.size)
+        self._begun[domain] = now
+        log.error(
+            "Others know a key log of ours that is not this one", event="key_log.restored", domain=domain, size=state.size, known=head.size
+        )
         if self.alerts is not None:
             self.alerts.tell(
                 LOG_RESTORED,
                 domain,
-                f"Others know {head.size} entries of the key log of {domain} that are not in this database, which has {size}. It goes on "
-                f"in epoch {epoch.epoch}. If the database was restored from a backup, this was to be expected: look which keys are missing "
-                f"with mailxctl key audit {domain}. If not, the domain key may be in other hands: mailxctl key recover {domain}",
+                f"Others know {head.size} entries of the key log of {domain} that are not in this database, which has {state.size}. "
+                f"{goes_on} If the database was restored from a backup, this was to be expected: look which keys are missing with "
+                f"mailxctl key audit {domain}. If not, the domain key may be in other hands: mailxctl key recover {domain}",
             )
 
     # Third domains.

@@ -98,3 +98,32 @@ class Stolen(Case):
             self.assertEqual(await a.witness.seen(B, old, b.keys.valid(B), a.ask(B)), BEHIND)
             self.now += 3601
         self.assertEqual(a.bell.told, [])
+
+
+class Ours(Case):
+    """A thief with our key tells us of logs under our name."""
+
+    async def told(self, b: Server, epoch: int, size: int) -> None:
+        head = key_log.make_head(b.keys.seeds, B, epoch, size, b"r" * 32, b"v" * 32, int(self.now))
+        self.assertFalse(await b.gossip.told(B, head.statement.encode()))
+
+    async def test_one_epoch_begins_an_hour(self) -> None:
+        _, b = await self.open(A, B)
+        await b.grow(2)
+        for size in range(30):
+            await self.told(b, (await b.log.state(B)).epoch, 100 + size)
+        self.assertEqual((await b.log.state(B)).epoch, 1)
+        self.now += 3600
+        await self.told(b, 1, 200)
+        self.assertEqual((await b.log.state(B)).epoch, 2)
+
+    async def test_an_epoch_that_we_cannot_have_reached_is_told_and_not_followed(self) -> None:
+        _, b = await self.open(A, B)
+        await b.grow(2)
+        for epoch in (2**53 - 1, 2**53 - 2, 101):
+            await self.told(b, epoch, 100)
+            self.now += 3600
+        self.assertEqual((await b.log.state(B)).epoch, 0)
+        self.assertEqual(set(b.bell.told), {(LOG_RESTORED, B)})
+        await self.told(b, 3, 100)
+        self.assertEqual((await b.log.state(B)).epoch, 4)
