@@ -61,7 +61,7 @@ class Keyring:
     _open: dict[int, _Open] = field(init=False, factory=dict)
     _sessions: dict[int, int] = field(init=False, factory=dict)
     _opened: list[Callable[[int], "Deferred[None] | None"]] = field(init=False, factory=list)
-    _closed: list[Callable[[int], None]] = field(init=False, factory=list)
+    _closed: list[Callable[[int], object]] = field(init=False, factory=list)
 
     def get(self, account: int) -> AccountKeys | None:
         """The keys of an account; None: its owner is not logged in, or it has none."""
@@ -120,7 +120,7 @@ class Keyring:
         """``call(account)`` whenever a login has opened keys; what it answers is waited for a moment."""
         self._opened.append(call)
 
-    def on_close(self, call: Callable[[int], None]) -> None:
+    def on_close(self, call: Callable[[int], object]) -> None:
         """``call(account)`` when the keys are forgotten: forget with them what they opened."""
         self._closed.append(call)
 

@@ -38,7 +38,8 @@ log = Logger()
 _BATCH = 16  # messages of one transaction
 _OCTETS = 1024 * 1024  # of them in the database
 _PATIENCE = 2.0  # seconds that a login waits for its mail; what takes longer goes on behind it
-_EVERY = 15.0  # seconds between looks for what others (another node) brought
+_EVERY = 15.0  # seconds between looks for what others (another node) brought or changed
+_ASKED = 500  # accounts of one reading
 
 
 class Unsealed(Protocol):
@@ -95,12 +96,14 @@ class Opening:
         self._storing = Storing(store, threads)
         self._running: dict[int, Deferred[None]] = {}
         self._again: set[int] = set()
+        self._logins: dict[int, bytes] = {}  # of each open account, what changes with its password
         self._next: IDelayedCall | None = None
         self._stopped = False
 
     def start(self) -> None:
         """Open at every login from now on."""
         self._keyring.on_open(self._opened)
+        self._keyring.on_close(lambda account: self._logins.pop(account, None))
         self._next = self._reactor.callLater(_EVERY, self._look_around)
 
     async def stop(self) -> None:
@@ -158,8 +161,19 @@ class Opening:
             Deferred.fromCoroutine(self._look_for(accounts)).addErrback(self._failed, 0)
 
     async def _look_for(self, accounts: Sequence[int]) -> None:
+        for start in range(0, len(accounts), _ASKED):
+            await self._still(accounts[start : start + _ASKED])
         for account in await self._store.read(waiting.who, accounts):
             self.look(account)
+
+    async def _still(self, accounts: Sequence[int]) -> None:
+        """End what is open of accounts that another node suspended, deleted, opened for good, or gave another password."""
+        there = await self._store.read(account_keys.logins, accounts)
+        for account in accounts:
+            now = there.get(account)
+            if self._keyring.get(account) is not None and (now is None or self._logins.setdefault(account, now) != now):
+                log.info("An account was changed elsewhere", event="keyring.changed", user_id=account)
+                self._accounts.revoke(account)
 
     async def _open_all(self, account: int) -> None:
         user = await self._accounts.user(account)

@@ -92,6 +92,14 @@ def every(txn: Txn, after: int, limit: int) -> list[int]:
     return [id for (id,) in rows]
 
 
+def logins(txn: Txn, wanted: Collection[int]) -> dict[int, bytes]:
+    """What changes with the password (the credentials' guid) of those of the accounts ``wanted`` that are active and sealed here."""
+    sql = (
+        f"SELECT id, credentials_guid FROM accounts WHERE state = 'active' AND sealed = 'server' AND id IN ({', '.join('?' * len(wanted))})"
+    )
+    return {id: bytes(guid) for id, guid in txn.all(sql, [*wanted])}
+
+
 def bound(txn: Txn, account: int, yes: bool) -> None:
     """Whether the keys are attested."""
     txn.execute("UPDATE account_keys SET bound = ? WHERE account_id = ?", (int(yes), account))

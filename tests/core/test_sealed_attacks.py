@@ -17,6 +17,7 @@ from mailx.identity.user_keys import attested
 from mailx.mail.address import Address
 from mailx.mail.reply import Unavailable
 from mailx.sealed_mail import unseal
+from mailx.store import Txn
 from mailx.store import accounts as account_rows
 from tests.core.owners_scene import ADDRESS, PASSWORD
 from tests.core.test_sealed_accounts import Case, mail
@@ -180,6 +181,33 @@ class Between(Case):
             await here.world.deliver(ADDRESS, mail(2))
         self.assertEqual((await here.count("messages"), await here.count("waiting")), (before, 0))
         self.assertEqual(here.world.files(), [])
+
+    async def test_what_another_server_does_ends_sessions_here(self) -> None:
+        here = self.here
+
+        def suspend(txn: Txn, id: int) -> None:
+            account_rows.set_state(txn, id, "suspended")
+
+        def password(txn: Txn, id: int) -> None:
+            account_rows.set_credentials(txn, id, b"x", b"y" * 16)
+
+        ended: list[int] = []
+        here.world.accounts.on_revocation(ended.append)
+        for number, change in enumerate((suspend, password, account_rows.begin_deletion)):
+            user = await here.login(await here.sealed_user(f"u{number}@example.test"))
+            ended.clear()
+            await here.opening._look_for(here.keyring.accounts())
+            self.assertEqual(ended, [])
+            await here.world.store.write(change, user.id)
+            await here.opening._look_for(here.keyring.accounts())
+            self.assertEqual((ended, here.keyring.get(user.id)), ([user.id], None))
+        user = await here.login(await here.sealed_user())
+        await here.opening._look_for([user.id])
+        await here.sealed.set_password(ADDRESS, "new", old=PASSWORD)
+        await here.login(user, "new")
+        ended.clear()
+        await here.opening._look_for([user.id])
+        self.assertEqual(ended, [])
 
     async def test_an_account_that_we_hold_does_not_become_its_owners(self) -> None:
         user = await self.here.sealed_user()
