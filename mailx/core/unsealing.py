@@ -16,10 +16,11 @@ from mailx.core.content import Threads
 from mailx.core.unsealed import Looked, Source, framed, inner, look, marked
 from mailx.core.users import canonical_domain
 from mailx.identity.encoding import Malformed
-from mailx.identity.seal_verdict import FAIL, PERMERROR, Believed, Verdict, author_of, judged
+from mailx.identity.seal_verdict import ARRIVAL, FAIL, PASS, PERMERROR, Believed, Verdict, author_of, judged
 from mailx.identity.sealing import NotForUs, Proof
 from mailx.identity.user_keys import Attestation, accepted
 from mailx.mail.address import Address
+from mailx.mail.canonical import Mail
 from mailx.mail.reply import Refused
 
 log = Logger()
@@ -123,16 +124,33 @@ class Unsealing:
             verdict = Verdict(PERMERROR, text)
             metrics.UNSEALED.labels(verdict.result).inc()
             log.warn("A sealed message does not open: {reason}", event="sealing.not_opened", reason=str(error))
-            field = verdict.field(self._hostname)
-            size: int = await self._threads(lambda: sum([len(piece) for piece in marked(source, field)]))
-            return Unsealed(verdict, size, lambda: marked(source, field), False)
+            return await self._as_it_came(source, verdict)
         proof = looked.opened.proof
         believed = Believed() if proof is None else await self._belief.about(proof, received)
         verdict = judged(looked.opened, looked.head, believed, {canonical_domain(each) for each in own})
         if looked.altered:
             verdict = Verdict(FAIL, "its content is not what was signed", author_of(looked.head))
+        if verdict.result != PASS and verdict.sealed != ARRIVAL and await self._threads(_another, looked):
+            # What was checked of the message at its arrival (DMARC, first contact, blocks) holds for From outside.
+            verdict = Verdict(FAIL, "From inside names another author", author_of(looked.fields))
+            metrics.UNSEALED.labels(verdict.result).inc()
+            return await self._as_it_came(source, verdict)
         metrics.UNSEALED.labels(verdict.result).inc()
         clean = partial(headers.incoming, hostname=self._hostname)
         before, skipped, fields = framed(looked, verdict, self._hostname, clean)
         size = len(before) + len(fields) + looked.opened.size - skipped
         return Unsealed(verdict, size, lambda: inner(source, privates, before + fields, skipped))
+
+    async def _as_it_came(self, source: Source, verdict: Verdict) -> Unsealed:
+        """The message stays sealed, and says so."""
+        field = verdict.field(self._hostname)
+        size: int = await self._threads(lambda: sum([len(piece) for piece in marked(source, field)]))
+        return Unsealed(verdict, size, lambda: marked(source, field), False)
+
+
+def _another(looked: Looked) -> bool:
+    """Whether readers see another author inside than outside."""
+    if b"from" not in Mail(looked.head).places:
+        return False
+    outside, inside = author_of(looked.fields), author_of(looked.head)
+    return outside is None or inside is None or outside.key != inside.key

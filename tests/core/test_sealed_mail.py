@@ -398,6 +398,28 @@ class OpeningTests(_Case):
         _, text = await self.here.unsealed(above + content, bob)
         self.assertTrue(text.startswith(above + b"Authentication-Results: mail.example.test;"))
 
+    async def test_another_author_inside_stays_sealed(self) -> None:
+        """DMARC, first contact and blocks were asked for the author outside: nobody comes in under another name by sealing."""
+        from hashlib import sha256
+
+        from mailx.identity import sealed_message, sealing
+        from mailx.mail.address import Address
+
+        (bob,) = self.peer("bob@peer.example")
+        for author, opened in (
+            (b"From: eve@evil.example", True),
+            (b"From: Eve <Eve@EVIL.example>", True),
+            (b"From: boss@bank.example", False),
+            (b"From: eve@evil.example, boss@bank.example", False),
+            (b"From: eve@evil.example\r\nFrom: boss@bank.example", False),
+        ):
+            inner = author + b"\r\nSubject: x\r\n\r\nhi\r\n"
+            container = sealing.sealed([bytes(bob.public_key)], [inner], len(inner), sha256(inner).digest(), None, 1)
+            whole = b"".join((sealed_message.head(Address.parse("eve@evil.example"), [], 1), *sealed_message.encoded(container)))
+            found, text = await self.here.unsealed(whole, bob)
+            self.assertEqual((found.opened, found.verdict.result), (opened, "none" if opened else "fail"), author)
+            self.assertEqual((found.size, b"boss@" in text), (len(text), False))
+
     async def test_an_inner_message_without_fields(self) -> None:
         (bob,) = self.peer("bob@peer.example")
         from hashlib import sha256
