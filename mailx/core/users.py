@@ -13,7 +13,9 @@ ACTIVE = "active"
 SUSPENDED = "suspended"
 SERVER = "server"
 CLIENT = "client"
-LOST_WITHOUT = "Give the old password or the recovery code. Without either that mail must be given up: `--lose-sealed-mail`, or its box in the panel."
+LOST_WITHOUT = (
+    "Give the old password or the recovery code. Without either that mail must be given up: `--lose-sealed-mail`, or its box in the panel."
+)
 
 _LEVELS = 12  # of a domain that blocks are looked for at, so that a name of a hundred labels costs no more
 _ACCOUNT_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\Z")

@@ -24,7 +24,7 @@ from mailx.federation.channel import Channel, Greeter, Trust, Unreachable
 from mailx.federation.handshake import Calling, Contexts, Identities, Shaken, prove
 from mailx.federation.link import Link, LinkLimits, Proved
 from mailx.federation.parting import Parting
-from mailx.federation.refusals import BLOCKED, CERTIFICATE, DOMAIN, TLS, Notes, OnRefusal, Refusal
+from mailx.federation.refusals import BLOCKED, CERTIFICATE, DOMAIN, NOT_BELIEVED, TLS, Notes, OnRefusal, Refusal
 from mailx.mail.networks import is_address
 from mailx.mail.reply import Refused, Reply
 
@@ -132,7 +132,7 @@ class Connector:
             proved = await proving.addTimeout(self._limits.timeout, self._reactor)
         except Untrusted as untrusted:
             self._refused(Refusal(CERTIFICATE, untrusted.reason, address, local, remote, incoming=False))
-            self._bye(shaken, Reply(550, "5.7.1", untrusted.reason))
+            self._bye(shaken, Reply(550, NOT_BELIEVED, untrusted.reason))
             raise Unreachable(f"the server at {address} does not prove to be {remote}: {untrusted.reason}", True) from None
         except Refused as refused:
             shaken.wire.abortConnection()

@@ -23,6 +23,7 @@ from mailx.core.transfers import Transfers
 from mailx.federation import proof
 from mailx.federation.channel import Channel, ChannelFailure, PeerRefused, Unreachable
 from mailx.federation.pool import Pool
+from mailx.federation.refusals import NOT_WANTED
 from mailx.federation.sending import Answer, send, status
 from mailx.federation.transfers import UNDER_WAY, Counts
 from mailx.identity.sealed_message import is_sealed
@@ -206,7 +207,8 @@ def _unreachable(manifest: Manifest, error: Unreachable, before: Attempt | None)
     recipients: Sequence[Address] = manifest.recipients
     if before is not None:
         return Carried(dict.fromkeys(recipients, before))
-    said = error.reply
-    reply = said if said is not None and said.temporary else Reply(451, "4.4.1", f"{UNREACHED.text}: {error.reason}")
-    attempt = Attempt(reply, unreachable=True, rest=error.retry_after if said is not None and said.temporary else 0)
+    said = error.reply  # what it says of our proof is not the last word: keys are on their way to it
+    told = said is not None and (said.temporary or said.enhanced == NOT_WANTED)
+    reply = said if said is not None and told else Reply(451, "4.4.1", f"{UNREACHED.text}: {error.reason}")
+    attempt = Attempt(reply, unreachable=reply.temporary, rest=error.retry_after if said is not None and said.temporary else 0)
     return Carried(dict.fromkeys(recipients, attempt), unreached=True, security=error.security)

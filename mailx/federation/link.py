@@ -22,7 +22,19 @@ from mailx.federation.broker import Broker, refusal
 from mailx.federation.calls import Calls, Clock
 from mailx.federation.channel import CallTimeout, Channel, ChannelFailure, ChannelLost, Greeter, PeerRefused, Trust, Unreachable
 from mailx.federation.load import Load
-from mailx.federation.refusals import BLOCKED, CERTIFICATE, LIMIT, PROTOCOL, STALLED, VERSION, OnRefusal, Refusal, note
+from mailx.federation.refusals import (
+    BLOCKED,
+    CERTIFICATE,
+    LIMIT,
+    NOT_BELIEVED,
+    PROTOCOL,
+    STALLED,
+    VERSION,
+    OnRefusal,
+    Refusal,
+    meaning,
+    note,
+)
 from mailx.federation.service import Fields, Plain, Service
 from mailx.federation.serving import Serving
 from mailx.mail.reply import Refused, Reply
@@ -34,7 +46,7 @@ PING = 30.0  # seconds of silence on an unused connection after which the peer i
 PARTING = 5.0  # seconds that closing a connection may take
 CHECK = 60.0  # seconds between questions whether the peer's key is still believed
 _PACE = 5.0  # seconds between looks at the times
-_REVOKED = Reply(550, "5.7.1", "The key that opened the channel is not the domain's any more")
+_REVOKED = Reply(550, NOT_BELIEVED, "The key that opened the channel is not the domain's any more")
 _UNKNOWN = Reply(502, "5.5.1", "No such method here")
 
 
@@ -164,7 +176,8 @@ class Link:
             answer = await self._calls.call(ROOT, "hello", {**said, "versions": list(hello.VERSIONS)}, timeout)
             self._hear(hello.answered(answer))
         except PeerRefused as no:
-            self._note(VERSION if no.reply.code == 554 else LIMIT if no.reply.temporary else PROTOCOL, str(no.reply), by_peer=True)
+            otherwise = VERSION if no.reply.code == 554 else LIMIT if no.reply.temporary else PROTOCOL
+            self._note(meaning(no.reply, otherwise), str(no.reply), by_peer=True)
             self.close()
             security = no.reply.enhanced.startswith("5.7.")
             raise Unreachable(f"the other server refused: {no.reply}", security, no.reply, no.retry_after) from None
@@ -287,7 +300,7 @@ class Link:
         """The peer ends the connection, and says why."""
         reply, _ = refusal(fields)
         if not reply.temporary:
-            self._note(CERTIFICATE if reply.enhanced.startswith("5.7.") else PROTOCOL, reply.text, by_peer=True)
+            self._note(meaning(reply, PROTOCOL), reply.text, by_peer=True)
         self._closing = True
         self._calls.fail(f"the other server ended the connection: {reply}")
         self._part()

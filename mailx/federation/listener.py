@@ -26,7 +26,7 @@ from mailx.federation.handshake import Answering, Identities, Shaken, asked, pro
 from mailx.federation.link import Link, LinkLimits, Proved
 from mailx.federation.load import Load
 from mailx.federation.parting import Parting
-from mailx.federation.refusals import BLOCKED, CERTIFICATE, DOMAIN, LIMIT, STALLED, TLS, Notes, OnRefusal, Refusal
+from mailx.federation.refusals import BLOCKED, CERTIFICATE, DOMAIN, LIMIT, NOT_BELIEVED, STALLED, TLS, Notes, OnRefusal, Refusal
 from mailx.federation.service import Service
 from mailx.federation.serving import RETRY
 from mailx.mail.reply import Refused, Reply
@@ -212,7 +212,7 @@ class Arrival:
         try:
             proved = await prove(self.shaken, listener.trust, listener.seconds, local, "")
         except Untrusted as untrusted:
-            self._refuse(CERTIFICATE, untrusted.reason, Reply(550, "5.7.1", untrusted.reason), local)
+            self._refuse(CERTIFICATE, untrusted.reason, Reply(550, NOT_BELIEVED, untrusted.reason), local)
             return
         except Refused as refused:
             reason = BLOCKED if not refused.reply.temporary else DOMAIN

@@ -15,12 +15,15 @@ from mailx.core.limits import MINUTE, Bucket, Budgets
 from mailx.core.metrics import FEDERATION_REFUSED
 from mailx.core.throttle import network
 from mailx.mail.printable import printable
+from mailx.mail.reply import Reply
 
 log = Logger()
 
 TLS, CERTIFICATE, DOMAIN, BLOCKED, LIMIT, PROTOCOL, STALLED, VERSION = (
     *("tls", "certificate", "domain", "blocked", "limit", "protocol", "stalled", "version"),
 )
+NOT_BELIEVED = "5.7.8"  # the enhanced code of whoever does not believe a proof (RFC 4954): it may be believed later
+NOT_WANTED = "5.7.1"  # that of whoever wants no mail of the domain, for good
 EACH = 60  # lines that one address brings into the log a minute
 ALL = 600  # all addresses together
 _TEXT = 300
@@ -59,6 +62,11 @@ def note(refusal: Refusal, left_out: int = 0) -> None:
         by_peer=refusal.by_peer,
         **({"left_out": left_out} if left_out else {}),
     )
+
+
+def meaning(reply: Reply, otherwise: str) -> str:
+    """Why a peer refuses with ``reply``."""
+    return {NOT_BELIEVED: CERTIFICATE, NOT_WANTED: BLOCKED}.get(reply.enhanced, otherwise)
 
 
 class Notes:

@@ -55,7 +55,7 @@ class Proofs(Loopback):
     async def test_a_caller_with_another_key_is_told(self) -> None:
         self.listen()
         self.there.book.known["here.example"] = (b"k" * 32,)
-        await self.refused("550 5.7.1 the certificate is signed by a key that is not the domain's", "is not the domain's")
+        await self.refused("550 5.7.8 the certificate is signed by a key that is not the domain's", "is not the domain's")
 
     async def test_a_caller_from_nowhere(self) -> None:
         self.listen()
@@ -108,7 +108,7 @@ class Proofs(Loopback):
         with self.assertRaises(Unreachable) as caught:
             await self.connect()
         self.assertIn("does not exchange mail with your domain", caught.exception.reason)
-        self.assertEqual(self.there.refusals[0].reason, "blocked")
+        self.assertEqual([end.refusals[0].reason for end in (self.there, self.here)], ["blocked", "blocked"])
 
     async def test_only_so_many_connections_of_one_domain(self) -> None:
         self.own["here.example"] = PeerSettings(connections=2)

@@ -194,6 +194,15 @@ class Transfers(TestCase):
             (entry,) = await made.here.entries()
             self.assertLessEqual(entry.due - made.here.clock[0], 75)  # a minute, and some more
 
+    async def test_a_peer_that_does_not_believe_us_is_tried_again_and_one_that_wants_nothing_is_not(self) -> None:
+        for code, state in (("5.7.8", "deferred"), ("5.7.1", "failed")):
+            made = await post(self)
+            made.wires.trouble = Unreachable("the other server refused", True, Reply(550, code, "no"))
+            await made.here.start()
+            await made.here.send("you@other.test", content=CONTENT)
+            await made.here.settled(**{state: 1})
+            self.assertEqual(made.direct.tried, [])
+
     async def test_undecided(self) -> None:
         made = await post(self)
         await made.here.start()
