@@ -205,10 +205,12 @@ class BlockLists:
         """What lies at ``url`` now; nothing is used of it."""
         url, key = _checked(url, key)
         _, text = await self._had(url, key)
-        new = sum(not any(map(self._holds, _covering(pattern))) for pattern in text.patterns)
-        return Preview(
-            url, key, len(text.patterns), text.sample, text.wrong, text.ours, text.serial, text.digest.hex(), new
-        )  # fmt: skip
+        new = await self._threads(self._new, text.patterns)
+        return Preview(url, key, len(text.patterns), text.sample, text.wrong, text.ours, text.serial, text.digest.hex(), new)
+
+    def _new(self, patterns: Iterable[str]) -> int:
+        """How many block somebody who is not blocked yet. Runs in a thread."""
+        return sum(not any(map(self._holds, _covering(pattern))) for pattern in patterns)
 
     async def add_shared(self, url: str, key: str, digest: str) -> SharedList:
         """Use the list at ``url`` from now on. ``digest`` is that of its preview: another text is refused."""
