@@ -1,8 +1,10 @@
 """Loading: contents are read from the store for the attempts that need them, into bounded memory; whoever finds no room waits.
 
-Small ones find room although large ones, at servers that take them slowly, hold all that is theirs for long.
+Small ones find room although large ones, at servers that take them slowly, hold all that is theirs for long. Attempts that begin in
+one turn of the reactor, as after a commit or an answer for many, share a reading.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +21,7 @@ from mailx.store.cipher import Cipher, CipherError
 _OCTETS = 67108864  # of contents read from the store that lie in memory
 _LARGE = 1048576  # octets from which a content leaves an eighth of the room to smaller ones
 _LARGE_SHARE = 0.875
+_TOGETHER = 32  # contents that are read at once
 
 
 class Loading:
@@ -31,6 +34,7 @@ class Loading:
         self._reactor = reactor
         self.room = Budget(1 << 30, _OCTETS)
         self._waiting: list[Deferred[None]] = []
+        self._asked: dict[int, list[Deferred[contents.Opened]]] = {}  # who waits for the next reading, by message
 
     async def load(self, shipment: Shipment, waits: bool = True) -> None:
         """Read the content, if it is not there; without ``waits`` even if there is no room. Raises Unavailable, CipherError."""
@@ -44,7 +48,7 @@ class Loading:
             await waiter
         self.room.take(size)
         shipment.held.append(partial(self._give_back, size))
-        opened = await self._store.read(contents.opened, self._cipher, (), (shipment.message,))
+        opened = await self._opened(shipment.message)
         stored = opened.contents.get(shipment.message)
         if stored is None:
             raise CipherError("the content does not open" if opened.damaged else "the content is not there")
@@ -58,8 +62,29 @@ class Loading:
         shipment.envelope = evolve(shipment.envelope, message=message)
         shipment.message = 0
 
+    async def _opened(self, message: int) -> contents.Opened:
+        """A reading with the content of ``message``. Raises Unavailable."""
+        if not self._asked:
+            self._reactor.callLater(0, self._read)
+        waiter: Deferred[contents.Opened] = Deferred()
+        self._asked.setdefault(message, []).append(waiter)
+        return await waiter
+
+    def _read(self) -> None:
+        asked, self._asked = self._asked, {}
+        messages = list(asked)
+        for start in range(0, len(messages), _TOGETHER):
+            some = messages[start : start + _TOGETHER]
+            waiters = [waiter for message in some for waiter in asked[message]]
+            self._store.read(contents.opened, self._cipher, (), some).addBoth(_tell, waiters)
+
     def _give_back(self, size: int) -> None:
         self.room.give(size)
         waiters, self._waiting = self._waiting, []
         for waiter in waiters:
             self._reactor.callLater(0, waiter.callback, None)
+
+
+def _tell(result: Any, waiters: "Sequence[Deferred[contents.Opened]]") -> None:
+    for waiter in waiters:
+        waiter.callback(result)  # a Failure, too
