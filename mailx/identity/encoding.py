@@ -30,7 +30,7 @@ def canonical(value: JSON) -> bytes:
     """The one JSON text of ``value``: sorted keys, no spaces, UTF-8, integers only; raises Malformed."""
     _check(value, DEPTH_LIMIT)
     try:
-        return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_plain).encode("utf-8")
+        return _encode(value).encode("utf-8")
     except UnicodeEncodeError:
         raise Malformed("a text holds half a character") from None
 
@@ -40,9 +40,7 @@ def parse(text: bytes, limit: int = TEXT_LIMIT) -> JSON:
     if len(text) > limit:
         raise Malformed(f"longer than {limit} octets")
     try:
-        value: JSON = json.loads(
-            text.decode("utf-8"), object_pairs_hook=_members, parse_int=_integer, parse_float=_refuse, parse_constant=_refuse
-        )
+        value: JSON = _decode(text.decode("utf-8"))
     except Malformed:
         raise
     except (ValueError, RecursionError):  # the decoder's own texts quote the value
@@ -125,3 +123,7 @@ def _integer(text: str) -> int:
 
 def _refuse(text: str) -> NoReturn:
     raise Malformed("a number that is no integer")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_plain).encode
+_decode = json.JSONDecoder(object_pairs_hook=_members, parse_int=_integer, parse_float=_refuse, parse_constant=_refuse).decode

@@ -76,6 +76,7 @@ class Statement:
     kind: str
     body: Mapping[str, JSON] = field(hash=False)
     signatures: tuple[Signature, ...]
+    _signed: bytes = field(init=False, default=b"", eq=False, repr=False)  # what the signatures are made over, once it was written
 
     def encode(self) -> dict[str, JSON]:
         """The statement as plain JSON."""
@@ -92,7 +93,8 @@ class Statement:
         if statement.get("kind") != kind:
             raise Malformed(f"not a statement of the kind {kind}")
         body = mapping(statement.get("body"), "a body")
-        if len(canonical(body)) > limit:
+        data = signed_octets(kind, body)
+        if len(data) - len(_head(kind)) > limit:
             raise Malformed(f"a body of more than {limit} octets")
         listed = statement.get("signatures")
         if not isinstance(listed, list) or not 1 <= len(listed) <= SIGNATURES_LIMIT:
@@ -101,17 +103,24 @@ class Statement:
         for each in listed:
             each = mapping(each, "a signature")
             signatures.append(Signature(key_from_text(each.get("key")), unb64(each.get("signature"), SIGNATURE_SIZE)))
-        return cls(kind, body, tuple(signatures))
+        made = cls(kind, body, tuple(signatures))
+        object.__setattr__(made, "_signed", data)
+        return made
+
+    @property
+    def octets(self) -> bytes:
+        """What the signatures are made over."""
+        return self._signed or signed_octets(self.kind, self.body)
 
     def signed_by(self, public: bytes) -> bool:
         """Whether one of the signatures is a valid one of ``public``."""
-        data = signed_octets(self.kind, self.body)
+        data = self.octets
         return any(each.key == public and verify(public, data, each.signature) for each in self.signatures)
 
     @property
     def digest(self) -> bytes:
         """SHA-256 of what is signed: names the statement whoever signed it."""
-        return sha256(signed_octets(self.kind, self.body)).digest()
+        return sha256(self.octets).digest()
 
 
 def signed(kind: str, body: Mapping[str, JSON], *signers: Signer) -> Statement:
@@ -122,7 +131,11 @@ def signed(kind: str, body: Mapping[str, JSON], *signers: Signer) -> Statement:
 
 def signed_octets(kind: str, body: Mapping[str, JSON]) -> bytes:
     """What the signatures of a statement are made over."""
-    return _PREFIX + kind.encode("ascii") + b"\n" + canonical(body)
+    return _head(kind) + canonical(body)
+
+
+def _head(kind: str) -> bytes:
+    return _PREFIX + kind.encode("ascii") + b"\n"
 
 
 # Members of hostile bodies

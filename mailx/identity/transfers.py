@@ -26,6 +26,8 @@ _WORDS = 500  # characters of what the sender says of a recipient, or of the mes
 _TRACE = 100  # of a traceparent
 _NOTIFY = 15  # all of the flags
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 @frozen
 class Manifest:
@@ -147,7 +149,7 @@ class Acknowledgement:
 
 
 def _octets(statement: Statement) -> bytes:
-    return json.dumps(statement.encode(), ensure_ascii=False, separators=(",", ":")).encode()
+    return _encode(statement.encode()).encode()
 
 
 def _listed(body: Mapping[str, JSON], name: str) -> Sequence[JSON]:
