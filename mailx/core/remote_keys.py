@@ -111,6 +111,8 @@ class RemoteKeys:
 
         A domain that did not answer lately is not waited for; with ``anew`` it is.
         """
+        if self._without(addresses):
+            return {}
         by_domain: dict[str, list[Address]] = defaultdict(list)
         for address in dict.fromkeys(addresses):
             domain = canonical_domain(address.domain)
@@ -146,6 +148,15 @@ class RemoteKeys:
             return user_keys.accepted(await self.history(address), int(self._now()))
         except Unavailable:
             return ()
+
+    def _without(self, addresses: Iterable[Address]) -> bool:
+        """Whether memory tells of all of them that they have no keys, as of most: then there is nobody to ask."""
+        now = self._now()
+        for address in addresses:
+            kept = self._cache.get(address.key)
+            if kept is None or kept.expires <= now or not (kept.attestation is None or kept.attestation.revoked):
+                return False
+        return True
 
     def forget(self, domain: str) -> None:
         """What is kept of ``domain`` was removed from the store: memory knows nothing else."""

@@ -103,8 +103,10 @@ class PeerCourier:
             return Carried(dict.fromkeys(recipients, Attempt(TOO_LARGE)))
         with self._step("federate", envelope.id, peer=peer.domain, size=len(content)) as span:
             manifest = await self._manifest(envelope, recipients, content, local, peer.domain)
+            if span.traceparent:
+                manifest = evolve(manifest, trace=span.traceparent)
             began = self._reactor.seconds()
-            carried = await self._tried(evolve(manifest, trace=span.traceparent), content, peer)
+            carried = await self._tried(manifest, content, peer)
             if carried.done:
                 FEDERATION_MESSAGE_OCTETS.labels("out").inc(len(content))
                 FEDERATION_SECONDS.labels("out").observe(self._reactor.seconds() - began)
