@@ -87,11 +87,15 @@ def split(pieces: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
 
 def _decoded(first: bytes, source: Iterator[bytes]) -> Iterator[bytes]:
     rest = b""
+    ended = False  # by padding, wherever the pieces begin
     piece: bytes | None = first
     while piece is not None:
         text = rest + piece.translate(_BLANK, b"\r\n\t ")
         whole = len(text) & ~3
         if whole:
+            if ended:
+                raise Malformed("not base64")
+            ended = text[whole - 1 : whole] == b"="
             try:
                 yield a2b_base64(text[:whole], strict_mode=True)
             except Base64Error:

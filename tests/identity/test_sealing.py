@@ -1,4 +1,5 @@
 import os
+from binascii import b2a_base64
 from hashlib import sha256
 
 from hypothesis import example, given, settings
@@ -275,6 +276,18 @@ class MessageTests(TestCase):
             _, data = sealed_message.split([other])
             with self.assertRaises(Malformed):
                 read(b"".join(data), key)
+
+    def test_nothing_behind_its_end(self) -> None:
+        """One message has one container, in whatever pieces it comes."""
+        (key,) = keys()
+        data = container(MESSAGE, [key])
+        body = b2a_base64(data[:1000]) + b2a_base64(data[1000:])
+        self.assertIn(b"=", b2a_base64(data[:1000]))
+        message = sealed_message.head(ANN, [], 1_800_000_000) + body.replace(b"\n", b"\r\n")
+        for step in (1, 4, 100, len(message) - len(b2a_base64(data[1000:])), 1 << 20):
+            pieces = [message[start : start + step] for start in range(0, len(message), step)]
+            with self.assertRaises(Malformed, msg=str(step)):
+                b"".join(sealed_message.split(pieces)[1])
 
     def test_other_line_ends_and_blank_lines_are_no_harm(self) -> None:
         (key,) = keys()
