@@ -20,6 +20,7 @@ from imaplib import IMAP4_SSL
 from pathlib import Path
 from smtplib import SMTP, SMTP_SSL
 from unittest import TestCase
+from urllib.request import urlopen
 
 from twisted.trial.unittest import SkipTest
 
@@ -268,6 +269,12 @@ class Server:
         message = f"From: {self.account}\r\nTo: {shown}\r\nSubject: {subject}\r\n\r\n{body}\r\n"
         with self.submission() as client:
             client.sendmail(self.account, to, message.encode(), rcpt_options=options)
+
+    def metrics(self) -> dict[str, float]:
+        """What the health port says, by name with labels."""
+        with urlopen(f"http://127.0.0.1:{self.ports['health.port']}/metrics", timeout=PATIENCE) as answer:
+            lines = answer.read().decode().splitlines()
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))}
 
     def imap(self) -> IMAP4_SSL:
         """A client that is logged in."""

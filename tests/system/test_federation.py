@@ -1,29 +1,20 @@
 """Mail between real MailX servers over federation."""
 
 import json
-import re
 from typing import Any
-from urllib.request import urlopen
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.identity.encoding import key_from_text
 from mailx.identity.statements import Statement
 from tests.system.federation import federated, key_of
-from tests.system.server import PATIENCE, Server
+from tests.system.server import Server
 
 
 def delivered(server: Server, address: str) -> list[dict[str, Any]]:
     """The facts of each delivery to ``address`` in the timelines of ``server``."""
     traced = json.loads(server.ctl("--json", "trace", address))
     return [event["facts"] for message in traced["messages"] for event in message["events"] if event["event"] == "delivered"]
-
-
-def metrics(server: Server) -> dict[str, float]:
-    """What the health port says of federation."""
-    with urlopen(f"http://127.0.0.1:{server.ports['health.port']}/metrics", timeout=PATIENCE) as answer:
-        text = answer.read().decode()
-    return {name: float(value) for name, value in re.findall(r"^(mailx_(?:federation|peers)\S*) (\S+)$", text, re.M)}
 
 
 class Two(SynchronousTestCase):
@@ -40,7 +31,7 @@ class Two(SynchronousTestCase):
             self.assertTrue(proof.signed_by(key_from_text(key_of(receiver))))
             self.assertEqual([each["address"] for each in proof.body["recipients"]], [receiver.account])
         for server in (one, two):
-            told = metrics(server)
+            told = server.metrics()
             for direction in ("in", "out"):
                 self.assertEqual(told[f'mailx_federation_messages_total{{direction="{direction}",outcome="taken"}}'], 1)
                 self.assertEqual(told[f'mailx_federation_seconds_count{{direction="{direction}"}}'], 1)

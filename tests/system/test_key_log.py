@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from typing import Any
 from urllib.request import urlopen
 
@@ -10,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.identity import key_log
 from mailx.identity.encoding import key_from_text, unb64
+from tests.system.daemon import wait
 from tests.system.federation import federated, key_of
 from tests.system.server import PATIENCE, Server
 
@@ -31,10 +31,7 @@ class Logs(SynchronousTestCase):
 
     def event(self, server: Server, name: str) -> None:
         """Wait until the server has logged it."""
-        deadline = time.monotonic() + PATIENCE
-        while f'"event": "{name}"' not in server.log() and f'"event":"{name}"' not in server.log():
-            self.assertLess(time.monotonic(), deadline, f"{name}: {server.log()[-3000:]}")
-            time.sleep(0.05)
+        wait(lambda: f'"event": "{name}"' in server.log() or f'"event":"{name}"' in server.log(), lambda: f"{name}: {server.log()[-3000:]}")
 
     def test_one_server_audits_the_other(self) -> None:
         one, two = federated(self, ["a.test", "b.test"])

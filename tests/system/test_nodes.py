@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from smtplib import SMTPResponseException
 from tempfile import mkdtemp
-from urllib.request import urlopen
 
 import psycopg
 from twisted.trial.unittest import SynchronousTestCase
@@ -76,9 +75,7 @@ class TwoNodes(Neighbours):
         return Counter(arrival.recipient.partition("@")[0] for arrival in self.recorder.arrivals)
 
     def uncertain(self, server: Server) -> int:
-        with urlopen(f"http://127.0.0.1:{server.ports['health.port']}/metrics", timeout=PATIENCE) as answer:
-            lines = answer.read().decode().splitlines()
-        return int(next(float(line.split()[1]) for line in lines if line.startswith("mailx_queue_uncertain_total ")))
+        return int(server.metrics()["mailx_queue_uncertain_total"])
 
     def test_one_dies_while_it_sends(self) -> None:
         """Its messages wait until it was silent for long enough, then the other sends them; who had them gets them twice."""

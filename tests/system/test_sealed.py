@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailx.identity import sealed_message, sealing
 from mailx.identity.user_key_file import UserKeyFile
 from mailx.mail.address import Address
+from tests.system.daemon import wait
 from tests.system.federation import domain_of, federated
 from tests.system.opened import everything, found
 from tests.system.server import PATIENCE, Server
@@ -138,16 +139,18 @@ class Sealed(SynchronousTestCase):
             client.sendmail(self.one.account, to, secret_message(self.one.account, to, words))
 
     def wait(self, server: Server, address: str, password: str, count: int) -> list[bytes]:
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            if len(got := contents(server, address, password)) >= count:
-                return got
-            time.sleep(0.2)
-        raise AssertionError(f"{address} has no {count} messages: {server.log()[-3000:]}")
+        got: list[bytes] = []
+
+        def there() -> bool:
+            got[:] = contents(server, address, password)
+            return len(got) >= count
+
+        wait(there, lambda: f"{address} has no {count} messages: {server.log()[-3000:]}")
+        return got
 
     def logged_out(self) -> None:
-        """Until the keys of hal are forgotten, and everything noted is written."""
-        time.sleep(3)
+        """Until the keys of hal are forgotten."""
+        wait(lambda: not self.two.metrics()["mailx_sealed_accounts_open"], self.two.log)
 
     def read(self, server: Server) -> dict[str, set[str]]:
         """Where each word is found in the files of ``server``, after everything that its secret opens."""
@@ -186,12 +189,7 @@ class Sealed(SynchronousTestCase):
 
     def until_idle(self, server: Server) -> None:
         """Until nothing waits in the queue."""
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            if not json.loads(server.ctl("--json", "queue", "list"))["entries"]:
-                return
-            time.sleep(0.2)
-        raise AssertionError(server.ctl("queue", "list"))
+        wait(lambda: not json.loads(server.ctl("--json", "queue", "list"))["entries"], lambda: server.ctl("queue", "list"))
 
     def test_what_the_senders_program_sealed_no_server_reads(self) -> None:
         """The submission port sees the sealed message only, and it arrives as it was."""
