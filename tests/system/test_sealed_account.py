@@ -7,7 +7,6 @@ import base64
 import json
 import quopri
 import sqlite3
-import time
 from imaplib import IMAP4, IMAP4_SSL
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailx.store.blobs import Blobs
 from mailx.store.cipher import Cipher, CipherError, Keys
 from mailx.store.keys import load_secret, unwrap
+from tests.system.daemon import wait
 from tests.system.server import PATIENCE, Server
 
 KNOWN = "zymurgy-quicksilver-tessellation"
@@ -140,9 +140,7 @@ class Sealed(SynchronousTestCase):
         self.assertEqual(self.index()["waiting"], 2)
         self.assertIn("2 messages of sealed accounts wait", self.server.ctl("index", "status"))
         client = self.imap(password)
-        deadline = time.monotonic() + PATIENCE
-        while (status := self.index())["documents"] != 2 or status["behind"] or status["waiting"]:
-            self.assertLess(time.monotonic(), deadline, status)
+        wait(lambda: self.indexed(2), lambda: str(self.index()))
         client.select("INBOX")
         self.assertEqual(client.search(None, "TEXT", KNOWN[3:15])[1], [b"1"])
         client.logout()
@@ -161,6 +159,11 @@ class Sealed(SynchronousTestCase):
         status: dict[str, int] = json.loads(self.server.ctl("--json", "index", "status"))
         return status
 
+    def indexed(self, count: int) -> bool:
+        """Whether so many messages are in the index, and none is to be put there now."""
+        status = self.index()
+        return (status["documents"], status["behind"], status["waiting"]) == (count, 0, 0)
+
     def until_converted(self) -> None:
         """Older mail is sealed when the account says so; replaced files go when the server stops."""
         database = f"file:{self.server.directory / 'var' / 'mailx.db'}?mode=ro"
@@ -169,10 +172,7 @@ class Sealed(SynchronousTestCase):
             with sqlite3.connect(database, uri=True) as connection:
                 return int(connection.execute("SELECT count(*) FROM messages WHERE vault = 0 AND refs > 0").fetchone()[0])
 
-        deadline = time.monotonic() + PATIENCE
-        while left():
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.05)
+        wait(lambda: not left(), self.server.log)
 
     def found(self) -> list[str]:
         """Where the known text is, after opening whatever the server's secret opens."""
