@@ -126,7 +126,10 @@ class Delivery:
         self._permit(channel)
         origin, id = self._origin(channel), new_id()
         await self._proved(channel, manifest, proof.fields(content))
-        await self._reception.sender(origin, manifest.sender, manifest.size)
+        try:
+            await self._reception.sender(origin, manifest.sender, manifest.size)
+        except Refused as refused:
+            return await self._unwanted(channel, manifest, refused)
         return await self._accepted(channel, manifest, id, origin, partial(self._whole, manifest, id, origin, content))
 
     async def begin(self, channel: Channel, fields: Fields) -> Fields:
@@ -143,7 +146,10 @@ class Delivery:
             raise Later(TOO_MANY, 60)
         self._permit(channel)
         origin = self._origin(channel)
-        refused = await self._refused(origin, manifest, taken)
+        try:
+            refused = await self._refused(origin, manifest, taken)
+        except Refused as error:
+            return await self._unwanted(channel, manifest, error)
         if len(refused) + len(taken) == len(manifest.recipients):
             return self._answer(channel, manifest.id, {**refused, **dict.fromkeys(taken, OK)}, taken)
         if (found := self._uploads.resumed(key, manifest)) is None:  # nobody else has begun it meanwhile
@@ -311,6 +317,8 @@ class Delivery:
                     taken.update(await self._taken(channel, manifest))
             else:
                 raise Met()
+            if not all(reply.done for reply in replies.values()):  # who took it before has it, whatever has become of him since
+                taken.update(await self._taken(channel, manifest))
         finally:
             turn.users -= 1
             turn.lock.release()
@@ -327,14 +335,27 @@ class Delivery:
             if self._admission is not None:
                 self._admission.give_back(channel.remote)
         FEDERATION_MESSAGES.labels("in", "taken" if fresh else "repeated" if taken else "refused").inc()
-        return self._answer(channel, manifest.id, {**dict.fromkeys(taken, OK), **replies}, {**taken, **fresh})
+        return self._answer(channel, manifest.id, {**replies, **dict.fromkeys(taken, OK)}, {**taken, **fresh})
 
     async def _stored(
         self, transfer: Transfer, manifest: Manifest, id: str, origin: Origin, recipients: Sequence[Address], message: Message
     ) -> Mapping[Address, Reply]:
         wishes = {recipient: manifest.wishes[recipient] for recipient in recipients if recipient in manifest.wishes}
         envelope = Envelope(id, manifest.sender, tuple(recipients), message, origin, demands=manifest.demands, wishes=wishes)
-        return await self._reception.accept(envelope, each=True, transfer=transfer, parent=manifest.trace)
+        try:
+            return await self._reception.accept(envelope, each=True, transfer=transfer, parent=manifest.trace)
+        except Refused as refused:
+            if refused.reply.temporary:
+                raise
+            return dict.fromkeys(recipients, refused.reply)
+
+    async def _unwanted(self, channel: Channel, manifest: Manifest, refused: Refused) -> Fields:
+        """The answer to what is not taken any more: who took it before has it. Raises ``refused`` if nobody did."""
+        taken = {} if refused.reply.temporary else await self._taken(channel, manifest)
+        if not taken:
+            raise refused
+        replies = dict.fromkeys(manifest.recipients, refused.reply)
+        return self._answer(channel, manifest.id, {**replies, **dict.fromkeys(taken, OK)}, taken)
 
     def _answer(self, channel: Channel, id: bytes, replies: Mapping[Address, Reply], taken: Mapping[Address, Taken]) -> Fields:
         if not taken:

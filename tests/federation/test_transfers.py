@@ -6,7 +6,7 @@ from time import time
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.trial.unittest import TestCase
 
 from mailx.core.choosing import NOT_OURS
@@ -18,7 +18,7 @@ from mailx.identity.encoding import parse
 from mailx.identity.statements import Statement
 from mailx.identity.transfers import Acknowledgement, Manifest
 from mailx.mail.address import Address
-from mailx.mail.reply import Reply
+from mailx.mail.reply import Refused, Reply
 from tests.core.mail_out import TAKEN
 from tests.federation.pairs import Pair, channels
 from tests.federation.post import HERE, KEYS, THERE, Post, peer, post, receiver
@@ -317,6 +317,30 @@ class Receiving(TestCase):
         await made.there.user("new@other.test")
         replies, octets = answered(await self.send(pair, manifest(recipients=(new,))))
         self.assertEqual(replies[new].code, 250)
+
+    async def test_who_took_it_has_it_whatever_came_between(self) -> None:
+        """The answer was lost, and now the mailbox is full, or disabled: to refuse would tell the sender that nothing arrived."""
+        made, pair = await self.made()
+        user = await made.there.user("she@other.test")
+        she = Address.parse("she@other.test")
+        first = await self.send(pair, manifest())
+        for change in (("set_quota", 1), ("set_quota", None), ("set_state", "suspended")):
+            await getattr(made.there.accounts, change[0])(YOU, change[1])
+            self.assertEqual(await self.send(pair, manifest()), first)
+        replies, octets = answered(await self.send(pair, manifest(recipients=(YOU, she))))
+        self.assertEqual([replies[YOU].code, replies[she].code], [250, 250])
+        self.assertEqual(set(Acknowledgement.read(octets)[0].taken), {YOU, she})
+        self.assertEqual((len(await made.arrived()), len(await made.there.contents(user))), (1, 1))
+
+    async def test_who_took_it_has_it_although_the_sender_is_not_wanted_any_more(self) -> None:
+        made, pair = await self.made()
+        first = await self.send(pair, manifest())
+        never = Refused(Reply(550, "5.7.1", "Not wanted"))
+        for method in ("sender", "accept"):
+            patch = self.patch(made.there.reception, method, lambda *args, **facts: fail(never))
+            self.assertEqual(await self.send(pair, manifest()), first)
+            patch.restore()
+        self.assertEqual(len(await made.arrived()), 1)
 
     async def test_lies(self) -> None:
         made, pair = await self.made()
