@@ -100,12 +100,12 @@ class _Log:
 
 
 class LogAudit:
-    """Audits, of whatever log can be reached. ``used`` may be set once remote keys are there."""
+    """Audits, of whatever log can be reached. Without ``used`` nothing is said of the keys that are used here."""
 
     def __init__(
         self, *, key_log: KeyLog, witness: LogWitness, believed: Believed, source: Source, reactor: Any, used: Used | None = None
     ) -> None:
-        self.used = used
+        self._used = used
         self._log = key_log
         self._witness = witness
         self._believed = believed
@@ -244,9 +244,9 @@ class LogAudit:
 
     async def _compare(self, log: _Log, address: Address, lines: Sequence[Line]) -> None:
         """Whether the keys that are used here for the address are those of the log."""
-        if self.used is None:
+        if self._used is None:
             return
-        used = await self.used(address)
+        used = await self._used(address)
         digests = [line.entry.leaf.digest for line in lines]
         if not used:
             log.say(NOTE, f"no keys of {address} are used here")
