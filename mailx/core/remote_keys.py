@@ -88,7 +88,7 @@ class _Kept:
 
 
 class RemoteKeys:
-    """The keys of others. ``asking`` may be given later; without it only what is kept is known."""
+    """The keys of others. Without ``asking`` only what is kept is known."""
 
     def __init__(
         self, store: Store, cipher: Cipher, peers: IPeers, reactor: Any, *, asking: Asking | None = None, now: Callable[[], float] = time

@@ -152,7 +152,6 @@ class Alarms(PeersTestCase):
         await self.peers.keys(THERE, THIEF.public)
         self.assertEqual(self.alerts.told[peer_alarms.STRANGERS :], [("security.peer_key", THERE)])
 
-
     async def test_asking_for_keys_shows_none(self) -> None:
         """As for the domain that vouches for a sealed message."""
         await self.scene()
