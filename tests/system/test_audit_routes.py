@@ -9,11 +9,16 @@ import re
 import sqlite3
 from collections.abc import Callable
 from html import unescape
+from time import time
 from typing import Any
 
 import pyotp
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailx.identity.encoding import canonical
+from mailx.identity.enrolment import requested
+from mailx.identity.user_key_file import UserKeyFile
+from mailx.mail.address import Address
 from mailx.web.panel.pages import PAGES
 from tests.system.administrator import NAME, PASSWORD, Client, Page
 from tests.system.daemon import wait
@@ -171,6 +176,10 @@ class EveryChange(SynchronousTestCase):
         self.change("/peers/<domain>/forget", domain="there.example")
 
     def sealed(self) -> None:
+        keys = UserKeyFile.fresh(Address.parse(USER))
+        request = canonical(requested(keys.address, keys.public, keys.signer, int(time())).encode()).decode()
+        self.change("/accounts/<address>/secrets/enrol", {"request": request}, address=USER)
+        self.change("/accounts/<address>/secrets/off", address=USER)
         proof = {"password": SECRETS[1]}
         self.change("/accounts/<address>/secrets/seal", proof, expect=(200,), address=USER)
         self.change("/accounts/<address>/secrets/recovery", proof, expect=(200,), address=USER)
