@@ -294,7 +294,7 @@ class Sending:
         return any(each.host for each in attempts.values()) or None
 
     def _pause(self, lane: Lane[Shipment], shipment: Shipment, attempts: Mapping[Address, Attempt], seconds: int) -> bool:
-        """The destination has heard enough for now. That is no failure, unless it says nothing else for as long as mail is tried."""
+        """The destination has heard enough. That is no failure, unless it says nothing else for as long as mail is tried."""
         rest = 1 + int(seconds * (1 + _SPREAD * random()))
         spared = inf if self._now() - shipment.created < sum(shipment.way.retry) else SPARED
         self._lanes.pause(lane, rest)

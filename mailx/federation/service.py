@@ -39,7 +39,7 @@ class Service(Protocol):
 
 
 class Later(Refused):
-    """Refused for now; the peer may come back in ``retry_after`` seconds."""
+    """Refused at this moment; the peer may come back in ``retry_after`` seconds."""
 
     def __init__(self, reply: Reply, retry_after: int, reason: str = "") -> None:
         super().__init__(reply, reason)

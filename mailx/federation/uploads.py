@@ -56,8 +56,10 @@ class Upload:
         self.offset += len(data)
         self._digest.update(data)
         if self.header is None:
-            self._head += data[: HEADER - len(self._head)]
-            self.header = fields(bytes(self._head))
+            before = len(self._head)
+            self._head += data[: HEADER - before]
+            if not before or b"\r\n\r\n" in self._head[max(0, before - 3) :]:  # small pieces cost no look at all that came before
+                self.header = fields(bytes(self._head))
             if self.header is None and len(self._head) >= HEADER:
                 raise Refused(NO_HEADER)
         waiting = self.content.write(data)
