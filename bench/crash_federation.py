@@ -165,18 +165,21 @@ class Trial:
             link.close()
 
     def run(self, count: int, pause: float, at_least: Sequence[str] = ()) -> list[Load]:
-        """Submit ``count`` messages, with some trouble every ``pause`` seconds or so, these ``at_least`` and first."""
+        """Submit ``count`` messages or more, with some trouble every ``pause`` seconds or so, until all ``at_least`` befell; these come first."""
         self._left = count
-        loads = [
-            Load(each, [other for other in self.servers if other is not each], lambda: self._left > 0, self._one) for each in self.servers
-        ]
+        due = list(at_least)
+
+        def wanted() -> bool:
+            return self._left > 0 or bool(due)
+
+        loads = [Load(each, [other for other in self.servers if other is not each], wanted, self._one) for each in self.servers]
         threads = [threading.Thread(target=load.run, daemon=True) for load in loads]
         for thread in threads:
             thread.start()
-        due = list(at_least)
-        while self._left > 0:
+        while wanted():
             time.sleep(random.uniform(0.5, 1.5) * pause)
-            self._trouble(due.pop(0) if due else random.choice(("kill", "cut", "cut", "hold")))
+            self._trouble(due[0] if due else random.choice(("kill", "cut", "cut", "hold")))
+            del due[:1]
         for thread in threads:
             thread.join()
         return loads
