@@ -165,7 +165,7 @@ class Trial:
             link.close()
 
     def run(self, count: int, pause: float, at_least: Sequence[str] = ()) -> list[Load]:
-        """Submit ``count`` messages or more, with some trouble every ``pause`` seconds or so, until all ``at_least`` befell; these come first."""
+        """Submit ``count`` messages or more while trouble comes every ``pause`` seconds or so, all ``at_least`` first."""
         self._left = count
         due = list(at_least)
 
