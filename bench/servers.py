@@ -75,7 +75,7 @@ class MailX:
         self.users = users
         self.domain, self.interface, self.resolver = domain, interface, resolver
         mail = ("smtp", "submission", "submissions", "lmtp", "imap", "imaps")
-        self.ports = {name: free_port() for name in (*mail, "webhook", "panel", "health", "federation", "public")}
+        self.ports = {name: free_port() for name in (*mail, "webhook", "panel", "pop3", "pop3s", "health", "federation", "public")}
         self.smtp_port = self.ports["smtp"] = smtp_port or self.ports["smtp"]
         self.imap_port = self.ports["imap"]
         self.process: subprocess.Popen[bytes] | None = None
@@ -124,7 +124,8 @@ servers = ["{self.resolver}"]
     def start(self) -> None:
         command = [str(BIN / "twistd"), "-n", "--pidfile=", "mailx", "--config", "mailx.toml"]
         # By the environment, so that ``settings`` may have tables of these names.
-        ports = {f"MAILX_{name.upper()}__PORT": str(self.ports[name]) for name in ("webhook", "panel")}
+        ports = {f"MAILX_{name.upper()}__PORT": str(self.ports[name]) for name in ("webhook", "panel", "pop3")}
+        ports["MAILX_POP3__TLS_PORT"] = str(self.ports["pop3s"])
         ports.update(MAILX_FEDERATION__PORT=str(self.ports["federation"]), MAILX_FEDERATION__HTTPS_PORT=str(self.ports["public"]))
         with open(self.directory / "twistd.log", "ab") as log:
             self.process = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=log, env={**os.environ, **ports})

@@ -9,6 +9,9 @@ from typing import Any, get_args
 from attrs import Attribute, Factory, fields, frozen, has
 
 from mailx.config_federation import Contacts, Federation, Traces
+from mailx.config_mailboxes import IMAP as IMAP
+from mailx.config_mailboxes import POP3 as POP3
+from mailx.config_mailboxes import Lifecycle, Search
 from mailx.config_setting import FORMS, setting
 from mailx.config_setting import endpoint as endpoint
 from mailx.config_setting import is_loopback as is_loopback
@@ -96,25 +99,6 @@ class SMTP:
         (), "Networks (CIDR) whose connections must begin with a PROXY protocol v1 or v2 header; empty: none.", form="network"
     )
     shutdown_seconds: int = setting(30, "How long running transactions may finish after SIGTERM.", least=0)
-
-
-@frozen
-class IMAP:
-    """Mail read by IMAP."""
-
-    port: int = setting(2143, "IMAP with STARTTLS (143 in production); 0: off.", least=0, most=PORT)
-    tls_port: int = setting(2993, "IMAP with implicit TLS (993 in production); 0: off.", least=0, most=PORT)
-    max_connections: int = setting(200, "Connections a port; the next gets BYE.", least=1)
-    max_per_address: int = setting(100, "Connections from one client address a port; many people may share one.", least=1)
-    max_per_account: int = setting(50, "Sessions of one account.", least=1)
-    idle_timeout: int = setting(1800, "Seconds without a command before the session ends (at least 30 minutes, RFC 9051 5.4).", least=1)
-    command_timeout: int = setting(60, "Seconds a command may take to arrive whole.", least=1)
-    append_size: int = setting(26214400, "Largest message taken by APPEND (APPENDLIMIT).", least=65536)
-    plaintext_login: bool = setting(False, "UNSAFE: allow LOGIN and PLAIN without TLS.")
-    proxy_from: tuple[str, ...] = setting(
-        (), "Networks (CIDR) whose connections must begin with a PROXY protocol header; empty: none.", form="network"
-    )
-    shutdown_seconds: int = setting(60, "How long running commands may finish after SIGTERM.", least=0)
 
 
 @frozen
@@ -429,6 +413,9 @@ class Config:
     tls: TLS = Factory(TLS)
     smtp: SMTP = Factory(SMTP)
     imap: IMAP = Factory(IMAP)
+    pop3: POP3 = Factory(POP3)
+    search: Search = Factory(Search)
+    lifecycle: Lifecycle = Factory(Lifecycle)
     accounts: Accounts = Factory(Accounts)
     dns: DNS = Factory(DNS)
     outbound: Outbound = Factory(Outbound)
@@ -490,6 +477,8 @@ def listeners(config: Config) -> list[tuple[str, str, int]]:
         ("smtp.lmtp_port", smtp.lmtp_interface, smtp.lmtp_port),
         ("imap.port", server.interface, imap.port),
         ("imap.tls_port", server.interface, imap.tls_port),
+        ("pop3.port", server.interface, config.pop3.port),
+        ("pop3.tls_port", server.interface, config.pop3.tls_port),
         ("federation.port", server.interface, config.federation.port),
         ("federation.https_port", server.interface, config.federation.https_port),
         ("webhook.port", server.interface, config.webhook.port),

@@ -16,7 +16,7 @@ from mailx.core.mailboxes import Mailboxes
 from mailx.core.reception import Reception
 from mailx.core.selected import Selected
 from mailx.core.tracing import Tracing
-from mailx.imap import text
+from mailx.imap import capabilities, text
 from mailx.imap.arrival import BEFORE_LOGIN, Farewell, Limits, after_login
 from mailx.imap.input import Hangup, Input
 from mailx.mail.envelope import Origin
@@ -28,25 +28,6 @@ BEFORE = "unauth"  # the states have the names twisted.mail.imap4 gives them
 AUTHENTICATED = "auth"
 SELECTED = "select"
 OVER = "logout"
-
-_ALWAYS = (b"IMAP4rev1", b"LITERAL+", b"SASL-IR", b"ID", b"ENABLE", b"IDLE")
-_AFTER_LOGIN = (
-    b"NAMESPACE",
-    b"UIDPLUS",
-    b"MOVE",
-    b"UNSELECT",
-    b"CHILDREN",
-    b"SPECIAL-USE",
-    b"CREATE-SPECIAL-USE",
-    b"LIST-EXTENDED",
-    b"LIST-STATUS",
-    b"STATUS=SIZE",
-    b"ESEARCH",
-    b"SORT",
-    b"CONDSTORE",
-    b"QUOTA",
-    b"QUOTA=RES-STORAGE",
-)
 
 
 class Peer(Protocol):
@@ -147,9 +128,9 @@ class Session:
 
     def capabilities(self) -> list[bytes]:
         """What CAPABILITY answers in the present state (RFC 9051 6.1.1)."""
-        words = list(_ALWAYS)
+        words = list(capabilities.ALWAYS)
         if self.state != BEFORE:
-            words.extend(_AFTER_LOGIN)
+            words.extend(capabilities.AFTER_LOGIN)
             words.append(b"APPENDLIMIT=%d" % self.services.settings.append_size)
             return words
         if self.peer.can_start_tls:

@@ -32,6 +32,8 @@ PORTS = (
     "smtp.lmtp_port",
     "imap.port",
     "imap.tls_port",
+    "pop3.port",
+    "pop3.tls_port",
     "federation.port",
     "federation.https_port",
     "webhook.port",

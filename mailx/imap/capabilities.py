@@ -1,0 +1,20 @@
+"""What CAPABILITY announces: before login, and after it (RFC 9051 6.1.1)."""
+
+ALWAYS = (b"IMAP4rev1", b"LITERAL+", b"SASL-IR", b"ID", b"ENABLE", b"IDLE")
+AFTER_LOGIN = (
+    b"NAMESPACE",
+    b"UIDPLUS",
+    b"MOVE",
+    b"UNSELECT",
+    b"CHILDREN",
+    b"SPECIAL-USE",
+    b"CREATE-SPECIAL-USE",
+    b"LIST-EXTENDED",
+    b"LIST-STATUS",
+    b"STATUS=SIZE",
+    b"ESEARCH",
+    b"SORT",
+    b"CONDSTORE",
+    b"QUOTA",
+    b"QUOTA=RES-STORAGE",
+)

@@ -1,0 +1,1 @@
+-- MailX schema 21: what was expunged: how far it is remembered.

@@ -1,0 +1,1 @@
+-- MailX schema 22: keys of mailboxes for URLs (URLAUTH).

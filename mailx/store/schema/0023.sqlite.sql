@@ -1,0 +1,1 @@
+-- MailX schema 23: rights to mailboxes.

@@ -1,0 +1,1 @@
+-- MailX schema 24: metadata of mailboxes and accounts.

@@ -1,0 +1,1 @@
+-- MailX schema 25: retention, accounts that wait for their erasure, and warnings of quotas.

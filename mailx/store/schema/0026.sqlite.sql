@@ -1,0 +1,1 @@
+-- MailX schema 26: imports, how far they are.

@@ -1,0 +1,1 @@
+-- MailX schema 27: threads and what else searching needs.

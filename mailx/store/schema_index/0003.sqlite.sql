@@ -1,0 +1,1 @@
+-- Index schema 3: where words stand, and what else ranking needs.
