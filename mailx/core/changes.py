@@ -1,14 +1,15 @@
-"""Changes of mailboxes, brought from the store to whoever follows the mailbox.
+"""Changes of mailboxes, brought from the store to whoever follows the mailbox; changes of names to whoever follows the account.
 
 A change of mailbox 0 says that changes of other nodes may have been missed: everybody hears it.
 """
 
 from collections.abc import Callable
 
-from mailx.mail.mailbox import Change
+from mailx.mail.mailbox import AccountChange, Change
 from mailx.store import Store
 
 Listener = Callable[[Change], None]
+AccountListener = Callable[[AccountChange | None], None]
 
 
 class Changes:
@@ -16,6 +17,7 @@ class Changes:
 
     def __init__(self, store: Store) -> None:
         self._listeners: dict[int, list[Listener]] = {}
+        self._of_accounts: dict[int, list[AccountListener]] = {}
         self._watchers: list[Listener] = []
         self._recordings: list[Recording] = []
         store.listen(self._heard)
@@ -32,6 +34,23 @@ class Changes:
 
         return unfollow
 
+    def follow_account(self, account: int, listener: AccountListener) -> Callable[[], None]:
+        """Call ``listener`` for each AccountChange of ``account``, with None where some may have been missed."""
+        listeners = self._of_accounts.setdefault(account, [])
+        listeners.append(listener)
+
+        def unfollow() -> None:
+            listeners.remove(listener)
+            if not listeners:
+                del self._of_accounts[account]
+
+        return unfollow
+
+    def tell_account(self, account: int, change: AccountChange | None) -> None:
+        """Tell those who follow ``account``. Whoever writes to the store publishes with its transaction instead, so that other nodes hear."""
+        for listener in tuple(self._of_accounts.get(account, ())):
+            listener(change)
+
     def watch(self, listener: Listener) -> None:
         """Call ``listener(change)`` for each change of any mailbox, before those who follow it."""
         self._watchers.append(listener)
@@ -47,6 +66,12 @@ class Changes:
             recording.changes.append(change)
         for listener in self._watchers:
             listener(change)
+        if change.account is not None:
+            self.tell_account(change.account.account, change.account)
+            return
+        if not change.mailbox:
+            for account in tuple(self._of_accounts):
+                self.tell_account(account, None)
         followed = (change.mailbox,) if change.mailbox else tuple(self._listeners)
         for mailbox in followed:
             for listener in tuple(self._listeners.get(mailbox, ())):

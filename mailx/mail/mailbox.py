@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import IntFlag
+from typing import Literal
 
 from attrs import frozen
 
@@ -59,6 +60,25 @@ class Mailbox:
     subscribed: bool = False
 
 
+NO_MAILBOX = -1  # in Change.mailbox: it tells of an account
+
+
+@frozen
+class AccountChange:
+    """What happened to the names of an account's mailboxes, or to what hangs on the names.
+
+    ``kind``: "name" (a mailbox was made, deleted or renamed), "subscription", "metadata" (``entries`` were set), "acl".
+    Other nodes hear only ``account``, ``kind`` and ``mailbox``, and read the rest.
+    """
+
+    account: int
+    kind: Literal["name", "subscription", "metadata", "acl"]
+    mailbox: int = 0  # 0: several, none (a subscription), or the server itself
+    name: str = ""
+    old_name: str = ""  # of what was renamed
+    entries: tuple[str, ...] = ()
+
+
 @frozen
 class Change:
     """What one transaction did to one mailbox. ``modseq`` is the mailbox's new HIGHESTMODSEQ.
@@ -75,3 +95,9 @@ class Change:
     removed: tuple[int, ...] = ()  # uids
     gone: bool = False  # the mailbox itself was deleted
     partial: bool = False
+    account: AccountChange | None = None  # tells of this and nothing else; ``mailbox`` is NO_MAILBOX
+
+
+def of_account(change: AccountChange) -> Change:
+    """``change`` in the form in which a transaction publishes it."""
+    return Change(NO_MAILBOX, 0, account=change)

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailx.mail.mailbox import Change
+from mailx.mail.mailbox import AccountChange, Change, of_account
 from mailx.store.engine import Pool, Session
 
 log = Logger()
@@ -27,10 +27,13 @@ _PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)  # seconds before the connection is opened a
 
 
 def encode(node: str, changes: Sequence[Change]) -> Iterator[str]:
-    """Payloads ``node mailbox:modseq[!] ...``; ``!`` marks a mailbox that is gone."""
+    """Payloads ``node mailbox:modseq[!] ...``; ``!`` marks a mailbox that is gone. ``account@kind:mailbox`` tells of an account."""
     payload = node
     for change in changes:
-        item = f" {change.mailbox}:{change.modseq}{'!' if change.gone else ''}"
+        if change.account is not None:
+            item = f" {change.account.account}@{change.account.kind}:{change.account.mailbox}"
+        else:
+            item = f" {change.mailbox}:{change.modseq}{'!' if change.gone else ''}"
         if len(payload) + len(item) > _PAYLOAD:
             yield payload
             payload = node
@@ -43,9 +46,20 @@ def decode(payload: str) -> tuple[str, list[Change]]:
     node, *items = payload.split(" ")
     changes = []
     for item in items:
+        account, told, of = item.partition("@")
+        if told:
+            changes.append(of_account(_account_change(int(account), of)))
+            continue
         mailbox, _, modseq = item.removesuffix("!").partition(":")
         changes.append(Change(int(mailbox), int(modseq), gone=item.endswith("!"), partial=True))
     return node, changes
+
+
+def _account_change(account: int, told: str) -> AccountChange:
+    kind, _, mailbox = told.partition(":")
+    if kind not in ("name", "subscription", "metadata", "acl"):
+        raise ValueError(kind)
+    return AccountChange(account, kind, int(mailbox))  # type: ignore[arg-type]
 
 
 @implementer(IReadDescriptor)
