@@ -23,7 +23,8 @@ async def _open(session: Session, chosen: Select, read_only: bool) -> bytes:
         session.unselect()
         session.peer.write(b"* OK [CLOSED] Previous mailbox is closed\r\n")
     selected = await session.services.mailboxes.select(session.owner(), chosen.mailbox, read_only)
-    session.condstore = session.condstore or chosen.condstore
+    if chosen.condstore:
+        session.enabled.add(b"CONDSTORE")
     session.select(selected)
     session.peer.write(session.flag_lines() + _state(selected))
     return b"[READ-ONLY] EXAMINE completed" if read_only else b"[READ-WRITE] SELECT completed"

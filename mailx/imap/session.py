@@ -118,7 +118,7 @@ class Session:
         self.state = BEFORE
         self.user: User | None = None
         self.selected: Selected | None = None
-        self.condstore = False  # whether the client knows mod-sequences (RFC 7162 3.1)
+        self.enabled: set[bytes] = set()  # what the client has enabled (RFC 5161), CONDSTORE also by using it (RFC 7162 3.1)
         self.failures = 0  # failed logins
         self.inside_response = False  # part of a response is written: an error could only end the connection
         self.limits: Limits = BEFORE_LOGIN
@@ -139,6 +139,11 @@ class Session:
         if not self.may_log_in:
             words.append(b"LOGINDISABLED")
         return words
+
+    @property
+    def condstore(self) -> bool:
+        """Whether the client knows mod-sequences (RFC 7162 3.1)."""
+        return b"CONDSTORE" in self.enabled
 
     @property
     def may_log_in(self) -> bool:
@@ -188,7 +193,7 @@ class Session:
     def learn_modseqs(self) -> None:
         """The client knows mod-sequences from now on; with a mailbox selected it hears where that stands (RFC 7162 3.1)."""
         if not self.condstore:
-            self.condstore = True
+            self.enabled.add(b"CONDSTORE")
             if self.selected is not None:
                 self.peer.write(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % self.selected.modseq)
 
