@@ -68,7 +68,8 @@ class AccountChange:
     """What happened to the names of an account's mailboxes, or to what hangs on the names.
 
     ``kind``: "name" (a mailbox was made, deleted or renamed), "subscription", "metadata" (``entries`` were set), "acl".
-    Other nodes hear only ``account``, ``kind`` and ``mailbox``, and read the rest.
+    Of a deleted mailbox or a cancelled subscription only ``old_name`` is set. Other nodes hear only ``account``,
+    ``kind`` and ``mailbox``, and read the rest.
     """
 
     account: int

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from attrs import evolve
 
-from mailx.mail.mailbox import DEFAULT_MAILBOXES, DELIMITER, Change, Mailbox
+from mailx.mail.mailbox import DEFAULT_MAILBOXES, DELIMITER, AccountChange, Change, Mailbox, of_account
 from mailx.mail.names import INBOX, MAILBOXES_LIMIT, MailboxError, parents
 from mailx.mail.names import new as new_name
 from mailx.store import Row, Txn
@@ -70,7 +70,7 @@ def create_defaults(txn: Txn, cipher: FieldCipher, account_id: int, now: int) ->
     last = _uidvalidities(txn, account_id, len(DEFAULT_MAILBOXES), now)
     for place, (name, special_use) in enumerate(DEFAULT_MAILBOXES):
         _insert(txn, names, account_id, name, special_use, last - len(DEFAULT_MAILBOXES) + 1 + place, now)
-        subscribe(txn, names, account_id, name)
+        _subscribe(txn, names, account_id, name)
 
 
 def list_all(txn: Txn, names: Names, account_id: int) -> list[Mailbox]:
@@ -184,6 +184,7 @@ def rename(txn: Txn, names: Names, account_id: int, old: str, new: str, now: int
     for name, target in moving.items():
         hash = names.hash(account_id, target)
         txn.execute("UPDATE mailboxes SET hash = ?, name = ? WHERE id = ?", (hash, names.seal(account_id, hash, target), tree[name]))
+        txn.publish(of_account(AccountChange(account_id, "name", tree[name], target, name)))
 
 
 def bury(txn: Txn, names: Names, account_id: int, name: str) -> int:
@@ -199,6 +200,7 @@ def bury(txn: Txn, names: Names, account_id: int, name: str) -> int:
     modseq: int = lock(txn, mailbox_id)[0] + 1
     txn.execute("UPDATE mailboxes SET hash = ?, special_use = ?, modseq = ? WHERE id = ?", (urandom(16), DYING, modseq, mailbox_id))
     txn.publish(Change(mailbox_id, modseq, gone=True))
+    txn.publish(of_account(AccountChange(account_id, "name", mailbox_id, old_name=name)))
     return mailbox_id
 
 
@@ -219,18 +221,25 @@ def count_recent(txn: Txn, mailbox_id: int, first_recent: int) -> int:
 
 def subscribe(txn: Txn, names: Names, account_id: int, name: str) -> None:
     """Subscribe to a name, whether or not there is such a mailbox (RFC 9051 6.3.7)."""
-    hash = names.hash(account_id, name)
     held = txn.one("SELECT count(*) FROM subscriptions WHERE account_id = ?", (account_id,))
     if held and held[0] >= 2 * MAILBOXES_LIMIT:
         raise MailboxError("LIMIT", "Too many subscriptions")
-    txn.execute(
+    if _subscribe(txn, names, account_id, name):
+        txn.publish(of_account(AccountChange(account_id, "subscription", name=name)))
+
+
+def _subscribe(txn: Txn, names: Names, account_id: int, name: str) -> int:
+    """Returns 0 if the account is subscribed already."""
+    hash = names.hash(account_id, name)
+    return txn.execute(
         "INSERT INTO subscriptions (account_id, hash, name) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
         (account_id, hash, names.seal(account_id, hash, name)),
     )
 
 
 def unsubscribe(txn: Txn, names: Names, account_id: int, name: str) -> None:
-    txn.execute("DELETE FROM subscriptions WHERE account_id = ? AND hash = ?", (account_id, names.hash(account_id, name)))
+    if txn.execute("DELETE FROM subscriptions WHERE account_id = ? AND hash = ?", (account_id, names.hash(account_id, name))):
+        txn.publish(of_account(AccountChange(account_id, "subscription", old_name=name)))
 
 
 def subscriptions(txn: Txn, names: Names, account_id: int) -> list[str]:
@@ -277,6 +286,7 @@ def _insert_all(txn: Txn, names: Names, account_id: int, new: list[str], now: in
     first = _uidvalidities(txn, account_id, len(new), now) - len(new) + 1
     for place, name in enumerate(new):
         _insert(txn, names, account_id, name, "", first + place, now)
+        txn.publish(of_account(AccountChange(account_id, "name", name=name)))
 
 
 def _insert(txn: Txn, names: Names, account_id: int, name: str, special_use: str, uidvalidity: int, now: int) -> None:
