@@ -1,7 +1,8 @@
-"""What a client may search for: the keys of SEARCH as values (RFC 9051 6.4.4, RFC 5032, RFC 7162, RFC 8514).
+"""What may be searched for: the keys of SEARCH as values (RFC 9051 6.4.4, RFC 5032, RFC 6203, RFC 7162, RFC 8474, RFC 8514),
+and those that a search line has besides (:mod:`mailx.core.search_line`).
 
 Pure. Texts are ``str`` already decoded from the client's charset; they match as substrings without regard to
-case. Dates are dates: time and zone are disregarded, as the RFC says.
+case, except where words are asked for. Dates are dates: time and zone are disregarded, as the RFC says.
 """
 
 from datetime import date
@@ -11,6 +12,7 @@ from attrs import frozen
 
 Range = tuple[int | None, int | None]  # inclusive, either order; None is "*", the highest number in use
 Relation = Literal["before", "on", "since"]
+Where = Literal["text", "body", "subject", "from", "to", "header"]  # "to" has Cc and Bcc too; "header" the message's own fields
 
 
 @frozen
@@ -165,7 +167,65 @@ class ModSeq:
     least: int
 
 
+@frozen
+class Phrase:
+    """Messages that have the words of ``text`` whole and one after another."""
+
+    text: str
+    where: Where = "text"
+
+
+@frozen
+class Prefix:
+    """Messages that have a word which begins with ``text``; of several words the last one may go on."""
+
+    text: str
+    where: Where = "text"
+
+
+@frozen
+class Wildcard:
+    """Messages that have a word like ``pattern``: ``*`` stands for any letters and digits, or none, ``?`` for one."""
+
+    pattern: str
+    where: Where = "text"
+
+
+@frozen
+class AttachmentName:
+    """Messages with an attachment whose name contains ``text``; empty: with any attachment."""
+
+    text: str
+
+
+@frozen
+class Fuzzy:
+    """Messages that match ``a`` about (RFC 6203): letters may be wrong, left out, added or of another form, words in any order."""
+
+    a: "Query"
+
+
+@frozen
+class EmailId:
+    """The message whose EMAILID is ``id`` (RFC 8474)."""
+
+    id: str
+
+
+@frozen
+class ThreadId:
+    """The messages whose THREADID is ``id`` (RFC 8474)."""
+
+    id: str
+
+
+@frozen
+class SaveDateSupported:
+    """Every message, as each mailbox here knows when a message came into it (RFC 8514)."""
+
+
 Query = (
     All | And | Or | Not | Sequence | Uid | Flagged | Recent | New | Old | Header | Subject | Body | Text
     | Larger | Smaller | Received | Sent | Saved | Older | Younger | ModSeq
+    | Phrase | Prefix | Wildcard | AttachmentName | Fuzzy | EmailId | ThreadId | SaveDateSupported
 )  # fmt: skip
