@@ -4,7 +4,6 @@ from mailx.core.mailboxes import Copied
 from mailx.imap.answers import No, tagged
 from mailx.imap.arrival import Command
 from mailx.imap.commands import Copy
-from mailx.imap.flags import chosen
 from mailx.imap.session import Session
 from mailx.imap.sets import compact
 from mailx.imap.tokens import Ranges
@@ -19,12 +18,12 @@ async def expunge(session: Session, command: Command, _: None) -> None:
 async def uid_expunge(session: Session, command: Command, ranges: Ranges) -> None:
     _writable(session)
     view = session.view()
-    await session.services.mailboxes.expunge(view, view.uids_of_uids(ranges))
+    await session.services.mailboxes.expunge(view, session.uids(ranges, True))
 
 
 async def copy(session: Session, command: Command, asked: Copy) -> bytes:
     view = session.view()
-    uids = chosen(view, asked.ranges, command.name.startswith(b"UID"))
+    uids = session.uids(asked.ranges, command.name.startswith(b"UID"))
     if not uids:
         return b"Nothing to copy"
     copied = await session.services.mailboxes.copy(view, uids, asked.mailbox)
@@ -36,7 +35,7 @@ async def move(session: Session, command: Command, asked: Copy) -> bytes:
     """COPYUID goes before the EXPUNGE responses (RFC 6851 4.3)."""
     _writable(session)
     view = session.view()
-    uids = chosen(view, asked.ranges, command.name.startswith(b"UID"))
+    uids = session.uids(asked.ranges, command.name.startswith(b"UID"))
     if not uids:
         return b"Nothing to move"
     moved = await session.services.mailboxes.move(view, uids, asked.mailbox)

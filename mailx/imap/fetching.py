@@ -14,7 +14,6 @@ from mailx.imap.answers import No
 from mailx.imap.arrival import Command
 from mailx.imap.commands import Data, Fetch, Item, Section
 from mailx.imap.fetch import Batch, Rendering, Unrendered, compiled, literal
-from mailx.imap.flags import chosen
 from mailx.imap.sections import Extent
 from mailx.imap.session import Session
 from mailx.imap.sets import indexes
@@ -32,7 +31,7 @@ async def fetch(session: Session, command: Command, asked: Fetch) -> None:
     by_uid = command.name.startswith(b"UID")
     if asked.changed_since is not None or Data.MODSEQ in asked.items:
         session.learn_modseqs()
-    uids = chosen(view, asked.ranges, by_uid)
+    uids = session.uids(asked.ranges, by_uid)
     if asked.changed_since is not None:
         modseqs = view.modseqs
         uids = [view.uids[index] for index in indexes(view, uids) if modseqs[index] > asked.changed_since]

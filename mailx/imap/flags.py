@@ -1,27 +1,13 @@
-"""STORE (RFC 9051 6.4.6, RFC 7162 3.1.3), and the messages that a command's numbers choose."""
+"""STORE (RFC 9051 6.4.6, RFC 7162 3.1.3)."""
 
-from mailx.core.selected import Selected
-from mailx.imap.answers import Bad, No
+from mailx.imap.answers import No
 from mailx.imap.arrival import Command
 from mailx.imap.commands import Data, Item, StoreFlags
 from mailx.imap.fetch import Batch, compiled
 from mailx.imap.session import Session
 from mailx.imap.sets import compact, indexes, sequence_numbers
-from mailx.imap.tokens import Ranges
 
 _SLICE = 1500
-
-
-def chosen(view: Selected, ranges: Ranges, by_uid: bool) -> list[int]:
-    """The UIDs that ``ranges`` choose, rising: unknown UIDs choose nothing, unknown sequence numbers raise Bad."""
-    if by_uid:
-        return view.uids_of_uids(ranges)
-    if not view.uids and all(low is None or high is None for low, high in ranges):
-        return []  # 1:* of an empty mailbox: what clients send before they look
-    uids = view.uids_of_sequence(ranges)
-    if uids is None:
-        raise Bad(b"Invalid message sequence number")
-    return uids
 
 
 async def store(session: Session, command: Command, asked: StoreFlags) -> bytes | None:
@@ -31,7 +17,7 @@ async def store(session: Session, command: Command, asked: StoreFlags) -> bytes 
         raise No(b"Mailbox is read-only", b"READ-ONLY")
     if asked.unchanged_since is not None:
         session.learn_modseqs()
-    uids = chosen(view, asked.ranges, by_uid)
+    uids = session.uids(asked.ranges, by_uid)
     stored = await session.services.mailboxes.store(
         view, uids, asked.mode, asked.flags, asked.keywords, asked.unchanged_since, asked.silent
     )

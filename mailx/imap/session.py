@@ -3,7 +3,7 @@
 The protocol moves bytes and the commands do the work; both meet here. Nothing in this module waits.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from attrs import evolve, frozen
@@ -17,8 +17,10 @@ from mailx.core.reception import Reception
 from mailx.core.selected import Selected
 from mailx.core.tracing import Tracing
 from mailx.imap import capabilities, text
+from mailx.imap.answers import Bad
 from mailx.imap.arrival import BEFORE_LOGIN, Farewell, Limits, after_login
 from mailx.imap.input import Hangup, Input
+from mailx.imap.tokens import SAVED, Ranges
 from mailx.mail.envelope import Origin
 from mailx.mail.mailbox import KEYWORDS_LIMIT
 
@@ -118,6 +120,7 @@ class Session:
         self.state = BEFORE
         self.user: User | None = None
         self.selected: Selected | None = None
+        self.saved: Sequence[int] = ()  # the UIDs that ``$`` stands for, rising (RFC 5182); some may be expunged by now
         self.enabled: set[bytes] = set()  # what the client has enabled (RFC 5161), CONDSTORE also by using it (RFC 7162 3.1)
         self.failures = 0  # failed logins
         self.inside_response = False  # part of a response is written: an error could only end the connection
@@ -166,6 +169,20 @@ class Session:
             raise Hangup
         return self.selected
 
+    def uids(self, ranges: Ranges, by_uid: bool) -> list[int]:
+        """The UIDs that ``ranges`` choose, rising: unknown UIDs choose nothing, unknown sequence numbers raise Bad."""
+        view = self.view()
+        if ranges == SAVED:
+            return [uid for uid, _ in view.indexes(self.saved)]
+        if by_uid:
+            return view.uids_of_uids(ranges)
+        if not view.uids and all(low is None or high is None for low, high in ranges):
+            return []  # 1:* of an empty mailbox: what clients send before they look
+        uids = view.uids_of_sequence(ranges)
+        if uids is None:
+            raise Bad(b"Invalid message sequence number")
+        return uids
+
     def enter(self, user: User) -> bool:
         """Log ``user`` in; False if the account has too many sessions. Raises Hangup when the connection was lost meanwhile."""
         if self.state == OVER:
@@ -185,6 +202,7 @@ class Session:
             selected.close()
             raise Hangup
         self.selected = selected
+        self.saved = ()
         self.state = SELECTED
         self._keywords = selected.keyword_names()
         self.flag_texts = text.FlagTexts(selected.names)
@@ -200,6 +218,7 @@ class Session:
     def unselect(self) -> None:
         """Leave the selected mailbox, if any, without expunging."""
         selected, self.selected = self.selected, None
+        self.saved = ()
         if selected is not None:
             selected.on_change = None
             selected.close()

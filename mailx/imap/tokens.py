@@ -20,6 +20,7 @@ NUMBER_LIMIT = 0xFFFFFFFF
 MODSEQ_LIMIT = 0x7FFFFFFFFFFFFFFF
 
 Ranges = tuple[tuple[int | None, int | None], ...]
+SAVED: Ranges = ((0, 0),)  # what ``$`` stands for, the result of an earlier search (RFC 5182 2.1); zero is in no other set
 
 LITERAL = re.compile(rb"(~?)\{([0-9]+)(\+?)\}\Z")
 _ATOM = re.compile(rb'[^\x00-\x20(){%*"\\\]\x7f-\xff]+')
@@ -194,7 +195,9 @@ class Tokens:
             return raw.decode("ascii", "replace")  # a pattern that hardly matches anything
 
     def sequence_set(self) -> Ranges:
-        """Ranges with None for ``*``, each as written."""
+        """Ranges with None for ``*``, each as written; SAVED for ``$``."""
+        if self.take(b"$"):
+            return SAVED
         match = self._match(_SET)
         if match is None:
             raise Bad(b"Invalid sequence set")
