@@ -23,6 +23,7 @@ from mailx.core.fetch import Blob, Need, Reader, Row
 from mailx.core.keywords import Keywords
 from mailx.core.listings import Listings
 from mailx.core.matching import Search
+from mailx.core.object_ids import ObjectIds
 from mailx.core.search import Query
 from mailx.core.selected import Selected, Updates
 from mailx.core.sort import SortKey, sorted_by
@@ -78,6 +79,7 @@ class Mailboxes:
         self._reactor = reactor
         self._default_quota = default_quota
         self._names = boxes.Names(cipher)
+        self.object_ids = ObjectIds(cipher)
         self._edits = Edits(store, cipher, self._names, default_quota, reactor)
         self._reader = Reader(store, cipher, blobs, reactor, keyring)
         self._search = Search(store, cipher, blobs, self._reader, reactor)
