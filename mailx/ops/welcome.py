@@ -24,6 +24,8 @@ _LABELS = {
     "smtp.lmtp_port": "LMTP",
     "imap.port": "IMAP, STARTTLS",
     "imap.tls_port": "IMAP, TLS",
+    "pop3.port": "POP3, STLS",
+    "pop3.tls_port": "POP3, TLS",
     "federation.port": "federation with other MailX",
     "federation.https_port": "public site (HTTPS)",
     "webhook.port": "webhook receiver",
