@@ -119,7 +119,7 @@ class Kept:
 def brought_up(columns: Columns, since: Since) -> Columns:
     """A copy of ``columns`` with what changed since."""
     made = columns.copy()
-    places = {uid: index for index, uid in enumerate(made.uids)} if since.changed or since.removed else {}
+    places = {uid: index for index, uid in enumerate(made.uids)} if since.changed or since.removed or since.there is not None else {}
     fresh = []
     for row in since.changed:
         index = places.get(row[0])
@@ -127,6 +127,6 @@ def brought_up(columns: Columns, since: Since) -> Columns:
             fresh.append(row)
         else:
             made.put(index, row)
-    made.drop(sorted(places[uid] for uid in since.removed if uid in places))
+    made.drop(sorted(places[uid] for uid in since.removed_of(made.uids) if uid in places))
     made.append(fresh)
     return made

@@ -163,7 +163,7 @@ class Feed:
         if fresh:
             self._claim(fresh)
         for session in tuple(self.sessions):
-            session.catch_up(since.modseq, since.changed, since.removed)
+            session.catch_up(since.modseq, since.changed, since.removed_of(session.known_uids()))
         for change in sorted(waiting, key=lambda change: change.modseq):
             self.hear(change)
         if self._waiting is None:

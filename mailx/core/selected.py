@@ -231,6 +231,12 @@ class Selected:
         self._own = {own for own in self._own if own > self.heard}
         self.tell()
 
+    def known_uids(self) -> "array[int]":
+        """Every UID that the session has heard of and that was not removed from its view, told or not."""
+        if self._pending:
+            self._digest()
+        return self.uids + array("L", sorted(self._added)) if self._added else self.uids
+
     def bury(self) -> None:
         """The mailbox was deleted."""
         self._gone = True

@@ -154,6 +154,7 @@ async def _answer(session: Session, command: Command, verb: Verb | None) -> byte
             raise Bad(b"Unknown command")
         if session.state not in verb.states:
             raise Bad(_out_of_place(session, verb))
+        command.tokens.utf8 = session.utf8
         argument = verb.parse(command.tokens)
         done = await verb.run(session, command, argument)
         return b"" if verb.answers_itself else done or _DONE[command.name]

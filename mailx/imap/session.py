@@ -149,6 +149,30 @@ class Session:
         return b"CONDSTORE" in self.enabled
 
     @property
+    def qresync(self) -> bool:
+        """Whether removed messages are told by UID (RFC 7162 3.2.3)."""
+        return b"QRESYNC" in self.enabled
+
+    @property
+    def uidonly(self) -> bool:
+        """Whether there are no sequence numbers (RFC 9586)."""
+        return b"UIDONLY" in self.enabled
+
+    @property
+    def rev2(self) -> bool:
+        """Whether the client has left IMAP4rev1 behind (RFC 9051 6.3.1)."""
+        return b"IMAP4REV2" in self.enabled
+
+    @property
+    def utf8(self) -> bool:
+        """Whether mailbox names are UTF-8 (RFC 9051 5.1, RFC 6855 3)."""
+        return b"UTF8=ACCEPT" in self.enabled or b"IMAP4REV2" in self.enabled
+
+    def name(self, mailbox: str) -> bytes:
+        """The name of a mailbox as this client is told it."""
+        return text.mailbox(mailbox, self.utf8)
+
+    @property
     def may_log_in(self) -> bool:
         """Whether passwords may be sent: under TLS, or where the owner allows them in the clear."""
         return self.peer.secure or self.services.settings.plaintext_login

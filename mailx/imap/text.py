@@ -9,6 +9,7 @@ from mailx.imap import utf7
 
 _ATOM = re.compile(rb"[A-Za-z0-9!#$&'+,./:;<=>?@^_`|~-]+\Z")
 _QUOTABLE = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]*\Z")
+_UNQUOTABLE = re.compile(rb"[\x00\r\n]")
 _MONTHS = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -25,9 +26,14 @@ def astring(raw: bytes) -> bytes:
 
 
 @lru_cache(4096)
-def mailbox(name: str) -> bytes:
-    """A mailbox name in modified UTF-7, ready for a response."""
-    return astring(utf7.encode(name))
+def mailbox(name: str, utf8: bool = False) -> bytes:
+    """A mailbox name, ready for a response: in modified UTF-7, or in UTF-8 for a client that has enabled it."""
+    if not utf8 or name.isascii() and "&" not in name:
+        return astring(utf7.encode(name))
+    raw = name.encode()
+    if len(raw) > 1000 or _UNQUOTABLE.search(raw):
+        return b"{%d}\r\n%b" % (len(raw), raw)
+    return b'"%b"' % raw.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
 
 
 def names(flags: Iterable[str]) -> bytes:

@@ -51,6 +51,8 @@ class Missing(Exception):
 class Tokens:
     """A cursor: every method takes what it is named after, or raises Bad."""
 
+    utf8 = False  # mailbox names are UTF-8, not modified UTF-7 (RFC 9051 5.1, RFC 6855 3)
+
     def __init__(self, lines: Sequence[bytes], literals: Sequence[bytes] = (), at: int = 0) -> None:
         self._lines = lines
         self._literals = literals
@@ -183,15 +185,15 @@ class Tokens:
 
     def mailbox(self) -> str:
         """A mailbox name, INBOX in capitals (RFC 9051 5.1)."""
-        return mailbox_name(self.astring())
+        return mailbox_name(self.astring(), self.utf8)
 
     def pattern(self) -> str:
         """A list-mailbox: a mailbox name that may hold ``%`` and ``*``."""
         match = self._match(_LIST_ATOM)
         raw = match[0] if match is not None else self.string()
         try:
-            return utf7.decode(raw)
-        except utf7.UTF7Error:
+            return raw.decode() if self.utf8 else utf7.decode(raw)
+        except (utf7.UTF7Error, UnicodeDecodeError):
             return raw.decode("ascii", "replace")  # a pattern that hardly matches anything
 
     def sequence_set(self) -> Ranges:
@@ -277,10 +279,18 @@ def literal_size(literal: re.Match[bytes]) -> int:
     return int(literal[2][:20])
 
 
-def mailbox_name(raw: bytes) -> str:
-    """The mailbox that ``raw`` names; raises No for malformed modified UTF-7."""
+def mailbox_name(raw: bytes, utf8: bool = False) -> str:
+    """The mailbox that ``raw`` names; raises No for malformed modified UTF-7, or malformed UTF-8 of a client that speaks that."""
     if raw.upper() == b"INBOX":
         return "INBOX"
+    if utf8:
+        try:
+            name = raw.decode()
+        except UnicodeDecodeError:
+            raise No(b"Mailbox name is not valid UTF-8", b"CANNOT") from None
+        if not name:
+            raise No(b"Mailbox name is empty", b"CANNOT")
+        return name
     try:
         name = utf7.decode(raw)
     except utf7.UTF7Error:
@@ -297,11 +307,13 @@ def remembered(parse: Callable[[Tokens], T]) -> Callable[[Tokens], T]:
     """
 
     @lru_cache(256)
-    def known(text: bytes) -> T:
-        return parse(Tokens([text]))
+    def known(text: bytes, utf8: bool) -> T:
+        tokens = Tokens([text])
+        tokens.utf8 = utf8
+        return parse(tokens)
 
     def parse_or_remember(tokens: Tokens) -> T:
         rest = tokens.short_rest(_REMEMBERED)
-        return parse(tokens) if rest is None else known(rest)
+        return parse(tokens) if rest is None else known(rest, tokens.utf8)
 
     return parse_or_remember

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from attrs import frozen
 
 from mailx.mail.mailbox import Change, Flag
-from mailx.store import Row, Txn
+from mailx.store import Row, Txn, expunged
 from mailx.store.mailboxes import count, lock, lock_account
 from mailx.store.messages import charge, release
 
@@ -65,6 +65,11 @@ class Since:
     uidnext: int
     changed: list[Row]  # COLUMNS, uids rising
     removed: list[int]  # uids
+    there: "array[int] | None" = None  # what was removed is forgotten: every uid that is there, rising
+
+    def removed_of(self, uids: "array[int]") -> Sequence[int]:
+        """Those of ``uids``, rising, that were removed; perhaps with others."""
+        return self.removed if self.there is None else sorted(set(uids).difference(self.there))
 
 
 @frozen
@@ -101,8 +106,11 @@ def since(txn: Txn, mailbox_id: int, modseq: int) -> Since | None:
     if row is None:
         return None
     changed = txn.all(f"SELECT {COLUMNS} FROM entries WHERE mailbox_id = ? AND modseq > ? ORDER BY uid", (mailbox_id, modseq))
-    removed = txn.all("SELECT uid FROM expunged WHERE mailbox_id = ? AND modseq > ?", (mailbox_id, modseq))
-    return Since(row[0], row[1], changed, [uid for (uid,) in removed])
+    removed = expunged.since(txn, mailbox_id, modseq)
+    if removed is not None:
+        return Since(row[0], row[1], changed, removed)
+    there = txn.all("SELECT uid FROM entries WHERE mailbox_id = ? ORDER BY uid", (mailbox_id,))
+    return Since(row[0], row[1], changed, [], array("L", [uid for (uid,) in there]))
 
 
 def set_flags(
@@ -203,7 +211,7 @@ def remove(txn: Txn, mailbox_id: int, account_id: int, rows: Sequence[Row], keep
     uids = [row[0] for row in rows]
     among = Among(uids)
     txn.execute(f"DELETE FROM entries WHERE mailbox_id = ? AND {among.sql()}", (mailbox_id, *among.parameters()))
-    txn.insert_many("INSERT INTO expunged (mailbox_id, modseq, uid) VALUES ?", [(mailbox_id, modseq, uid) for uid in uids])
+    expunged.remember(txn, mailbox_id, modseq, uids)
     messages, unseen, deleted, size = tally(rows)
     count(txn, mailbox_id, modseq, -messages, -unseen, -deleted, -size)
     if not keep:
