@@ -8,6 +8,7 @@ from attrs import frozen
 from mailx.config_setting import setting
 
 PORT = 65535
+_CENTURY = 36500  # days
 
 
 @frozen
@@ -62,13 +63,30 @@ class Lifecycle:
     """What becomes of mail and accounts in time."""
 
     trash_days: int = setting(
-        30, "Days after which mail in Trash is removed, counted from when it came there; 0: never.", least=0, live=True
+        30,
+        "Days after which mail in Trash is removed, counted from when it came there; 0: never.",
+        least=0,
+        most=_CENTURY,
+        live=True,
     )
-    spam_days: int = setting(30, "Days after which mail in Spam is removed, counted from when it came there; 0: never.", least=0, live=True)
+    spam_days: int = setting(
+        30,
+        "Days after which mail in Spam is removed, counted from when it came there; 0: never.",
+        least=0,
+        most=_CENTURY,
+        live=True,
+    )
     retention_days: int = setting(
-        0, "Days after which all other mail is removed, unless the account has a retention of its own; 0: never.", least=0, live=True
+        0,
+        "Days after which all other mail is removed, unless the account has a retention of its own; 0: never.",
+        least=0,
+        most=_CENTURY,
+        live=True,
     )
-    grace_days: int = setting(30, "Days that a deleted account can be had back before it is erased.", least=0, live=True)
+    grace_days: int = setting(30, "Days that a deleted account can be had back before it is erased.", least=0, most=_CENTURY, live=True)
     warn_percent: tuple[str, ...] = setting(
-        ("80", "90", "95"), "Percents of the quota at whose crossing the owner gets a warning by mail; empty: none.", live=True
+        ("80", "90", "95"),
+        "Percents of the quota at whose crossing the owner gets a warning by mail; empty: none.",
+        form="percent",
+        live=True,
     )

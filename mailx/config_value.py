@@ -140,6 +140,8 @@ def _fits(form: str, value: str) -> bool:
             return not value or _is_url(value)
         case "mailbox":
             return _is_mailbox(value)
+        case "percent":
+            return re.fullmatch(r"[1-9][0-9]?|100", value, re.ASCII) is not None
         case "address":
             return not value or is_address(_host(value) or "")
         case "loopback":

@@ -24,7 +24,9 @@ from mailx.core.credentials import Credentials
 from mailx.core.passwords import Passwords, Verifiers
 from mailx.core.users import (
     ACTIVE,
+    DELETED,
     LOST_WITHOUT,
+    REMEDIES,
     ROLES,
     SERVER,
     SUSPENDED,
@@ -84,10 +86,10 @@ class Accounts:
         self.catalogue = Catalogue(store, cipher, self._details)
 
     async def load(self) -> None:
-        """Read the domains and finish deletions that a crash interrupted. Call once, before anything else."""
+        """Read the domains and finish erasures that a crash interrupted. Call once, before anything else."""
         await self._read_domains()
         for id in await self._store.read(accounts.unfinished):
-            await self._finish_deletion(id)
+            await self._finish_erasure(id)
 
     def on_pardon(self, call: Callable[[str], None]) -> None:
         """``call(name)`` whenever an administrator gives an account a new password."""
@@ -254,7 +256,7 @@ class Accounts:
         try:
             return await self._store.write(job, *args)
         except Missing as error:
-            raise DirectoryError("not_found", f"there is no {error.kind} {error.name}", _REMEDIES.get(error.kind, "")) from None
+            raise DirectoryError("not_found", f"there is no {error.kind} {error.name}", REMEDIES.get(error.kind, "")) from None
         except Taken as error:
             remedy = "" if error.kind == "domain" else "Choose another name, or delete that one first."
             raise DirectoryError("exists", f"{error.name} is taken: it exists as {_article(error.kind)}", remedy) from None
@@ -306,13 +308,13 @@ class Accounts:
         wanted = parse(str(address))
         row = await self._store.read(accounts.by_name, wanted.local, wanted.domain)
         if row is None:
-            raise DirectoryError("not_found", f"there is no account {wanted}", _REMEDIES["account"])
+            raise DirectoryError("not_found", f"there is no account {wanted}", REMEDIES["account"])
         names = await self._store.read(aliases.overview, None, row[0])
         return self._details(row, dict.fromkeys(str(Address(local, domain)) for local, domain, *_ in names))
 
     def _details(self, row: Row, names: Iterable[str] = ()) -> Details:
         last_login = None if row[10] is None else int(row[10])
-        return Details(self._user(row), int(row[9]), last_login, None if row[5] is None else int(row[5]), tuple(names))
+        return Details(self._user(row), int(row[9]), last_login, None if row[5] is None else int(row[5]), tuple(names), *row[11:15])
 
     async def add_user(self, address: str | Address, password: str, role: str = "", quota: int | None = None) -> User:
         """Make an account with the default mailboxes. ``quota`` None: the configured default; 0: unlimited.
@@ -378,22 +380,24 @@ class Accounts:
         if user.state == state:
             audit.unchanged()
             return
+        if user.state == DELETED:
+            raise DirectoryError("in_use", f"{user.address} was deleted", f"Have it back first: `mailxctl user restore {user.address}`.")
         audit.note(target=str(user.address), before={"state": user.state}, after={"state": state})
         await self.change(accounts.set_state, user.id, state)
         if state != ACTIVE:
             self.revoke(user.id)
         log.info("Account state changed", event="account.state", user_id=user.id, email=str(user.address), status=state)
 
-    async def delete_user(self, address: str | Address) -> None:
+    async def erase_user(self, address: str | Address) -> None:
         """Remove the account and all its mail. Its address is free, and its sessions end, at once; the mail goes in slices."""
         user = (await self.find(address)).user
         audit.note(target=str(user.address), before={"address": str(user.address), "role": user.role, "state": user.state})
         await self.change(accounts.begin_deletion, user.id)
         self.revoke(user.id)
-        await self._finish_deletion(user.id)
-        log.info("Account deleted", event="account.deleted", user_id=user.id, email=str(user.address))
+        await self._finish_erasure(user.id)
+        log.info("Account erased", event="account.erased", user_id=user.id, email=str(user.address))
 
-    async def _finish_deletion(self, id: int) -> None:
+    async def _finish_erasure(self, id: int) -> None:
         while not await self._store.write(accounts.delete_slice, id):
             pass
 
@@ -469,14 +473,6 @@ class Accounts:
         audit.note(target=str(user.address), before={"blocked": block_pattern(sender)})
         await self.change(blocks.delete, self._cipher, user.id, block_pattern(sender))
         log.info("Sender unblocked", event="block.deleted", user_id=user.id)
-
-
-_REMEDIES = {
-    "account": "`mailxctl user list` shows the accounts.",
-    "domain": "Add it with `mailxctl domain add`.",
-    "alias": "`mailxctl alias list` shows the aliases.",
-    "block": "`mailxctl block list` shows the list.",
-}
 
 
 def _keys(users: Iterable[User], remotes: Iterable[Address]) -> tuple[list[int], list[str]]:

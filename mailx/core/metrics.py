@@ -41,6 +41,7 @@ DELIVERY_SECONDS = Histogram(
 
 # Store and accounts. The figures of all accounts together are read once a minute.
 SWEPT = Counter("mailx_messages_swept", "Messages removed after their last reference went.", registry=REGISTRY)
+PURGED = Counter("mailx_messages_purged", "Messages removed because their time was over.", registry=REGISTRY)
 INDEXED = Counter("mailx_messages_indexed", "Messages taken into the search index.", registry=REGISTRY)
 INDEX_LAG_MESSAGES = Gauge("mailx_index_lag_messages", "Messages that the search index does not have yet.", registry=REGISTRY)
 INDEX_LAG_SECONDS = Gauge("mailx_index_lag_seconds", "For how long the oldest of them has been waiting.", registry=REGISTRY)

@@ -11,11 +11,20 @@ from mailx.mail.address import Address, AddressError
 ROLES = ("user", "owner", "admin")
 ACTIVE = "active"
 SUSPENDED = "suspended"
+DELETED = "deleted"  # till its grace is over
+STATES = (ACTIVE, SUSPENDED, DELETED)
 SERVER = "server"
 CLIENT = "client"
 LOST_WITHOUT = (
     "Give the old password or the recovery code. Without either that mail must be given up: `--lose-sealed-mail`, or its box in the panel."
 )
+
+REMEDIES = {
+    "account": "`mailxctl user list` shows the accounts.",
+    "domain": "Add it with `mailxctl domain add`.",
+    "alias": "`mailxctl alias list` shows the aliases.",
+    "block": "`mailxctl block list` shows the list.",
+}
 
 _LEVELS = 12  # of a domain that blocks are looked for at, so that a name of a hundred labels costs no more
 _ACCOUNT_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\Z")
@@ -38,7 +47,7 @@ class User:
     id: int
     address: Address
     role: str  # one of ROLES
-    state: str  # ACTIVE or SUSPENDED
+    state: str  # one of STATES
     quota: int  # the configured default already applied
     used: int
     credentials_version: bytes = field(repr=False)  # new with every password
@@ -71,6 +80,10 @@ class Details:
     last_login: int | None
     own_quota: int | None  # None: the configured default applies
     aliases: tuple[str, ...] = ()
+    deleted: int | None = None  # when it was; None: it is not
+    retention: int | None = None  # days that its mail stays, 0: for good; None: as the server's setting says
+    warned: int = 0  # percent of the quota of whose crossing the owner was told last, while that lasts
+    warned_at: int | None = None
 
 
 @frozen

@@ -116,7 +116,7 @@ def begin(txn: Txn, keys: Keys, wraps: Sequence[Wrap], login: Login, rewrap: Cal
 
     ``rewrap(public)`` wraps the account key for an app password. Raises Sealed, Missing.
     """
-    row = txn.one("SELECT sealed FROM accounts WHERE id = ? AND state <> 'deleted'" + _held(txn), (keys.account,))
+    row = txn.one("SELECT sealed FROM accounts WHERE id = ? AND state <> 'erased'" + _held(txn), (keys.account,))
     if row is None:
         raise Missing("account", str(keys.account))
     if row[0]:

@@ -151,7 +151,7 @@ def figures(txn: Txn, percent: int, quota: int, limit: int) -> Figures:
     if percent:
         full = txn.all(
             "SELECT a.local || '@' || d.name, a.used, COALESCE(a.quota, ?) FROM accounts a JOIN domains d ON d.id = a.domain_id"
-            " WHERE COALESCE(a.quota, ?) > 0 AND a.used * 100 >= COALESCE(a.quota, ?) * ? AND a.state <> 'deleted' ORDER BY a.id LIMIT ?",
+            " WHERE COALESCE(a.quota, ?) > 0 AND a.used * 100 >= COALESCE(a.quota, ?) * ? AND a.state <> 'erased' ORDER BY a.id LIMIT ?",
             (quota, quota, quota, percent, limit),
         )
     return Figures(

@@ -49,7 +49,7 @@ def replace(txn: Txn, cipher: Cipher, local: str, domain: str, account_ids: Sequ
 def _insert(txn: Txn, cipher: Cipher, id: int, account_ids: Sequence[int], remotes: Sequence[str]) -> None:
     for account_id in dict.fromkeys(account_ids):
         # A share of the row lock would do, but only an UPDATE is common to both engines: the account cannot go meanwhile.
-        if not txn.execute("UPDATE accounts SET state = state WHERE id = ? AND state <> 'deleted'", (account_id,)):
+        if not txn.execute("UPDATE accounts SET state = state WHERE id = ? AND state <> 'erased'", (account_id,)):
             raise Missing("account", str(account_id))
         txn.execute("INSERT INTO alias_targets (alias_id, account_id) VALUES (?, ?)", (id, account_id))
     within = scope(id)
@@ -130,7 +130,7 @@ def _listed(txn: Txn, cipher: Cipher, names: Sequence[Row]) -> list[Listed]:
     reached: dict[int, list[tuple[str, str]]] = {id: [] for id in ids}
     for id, local, name in txn.all(
         "SELECT x.alias_id, a.local, t.name FROM alias_targets x JOIN accounts a ON a.id = x.account_id"
-        f" JOIN domains t ON t.id = a.domain_id WHERE x.{among} AND a.state <> 'deleted' ORDER BY t.name, a.local",
+        f" JOIN domains t ON t.id = a.domain_id WHERE x.{among} AND a.state <> 'erased' ORDER BY t.name, a.local",
         ids,
     ):
         reached[int(id)].append((str(local), str(name)))

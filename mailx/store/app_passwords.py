@@ -49,7 +49,7 @@ def add(
     txn: Txn, cipher: Cipher, account: int, name: str, hash: bytes, guid: bytes, salt: bytes, public: bytes, wrapped: bytes | None, now: int
 ) -> AppPassword:
     """Keep a new one; raises Taken, Full, Missing (the account went or was sealed or opened meanwhile)."""
-    row = txn.one("SELECT sealed FROM accounts WHERE id = ? AND state <> 'deleted'", (account,))
+    row = txn.one("SELECT sealed FROM accounts WHERE id = ? AND state <> 'erased'", (account,))
     if row is None or (row[0] == "server") != (wrapped is not None):
         raise Missing("account", str(account))
     held = every(txn, cipher, account)

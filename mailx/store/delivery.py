@@ -444,7 +444,7 @@ def _count(txn: Txn, boxes: Sequence[_Box], accounts: Iterable[_Account]) -> Non
 _BOX_COLUMNS = "m.id, m.uidvalidity, m.uidnext, m.modseq, a.quota, a.used, a.sealed"
 _BOXES = (
     "FROM wanted w CROSS JOIN mailboxes m JOIN accounts a ON a.id = m.account_id"
-    " WHERE m.account_id = w.account AND m.hash = w.hash AND a.state <> 'deleted'"
+    " WHERE m.account_id = w.account AND m.hash = w.hash AND a.state <> 'erased'"
 )
 _LOCK = " ORDER BY a.id, m.id FOR UPDATE OF a, m"
 _THREADS = "FROM wanted w CROSS JOIN threads t WHERE t.account_id = w.account AND t.hash = w.hash"

@@ -5,7 +5,7 @@ from mailx.store.names import Missing, Taken, containing, lock
 
 _OVERVIEW = (
     "SELECT d.name, d.created,"
-    " (SELECT count(*) FROM accounts a WHERE a.domain_id = d.id AND a.state <> 'deleted'),"
+    " (SELECT count(*) FROM accounts a WHERE a.domain_id = d.id AND a.state <> 'erased'),"
     " (SELECT count(*) FROM aliases l WHERE l.domain_id = d.id)"
     " FROM domains d"
 )

@@ -67,7 +67,7 @@ def add(txn: Txn, attested: Attested) -> None:
     _lock(txn, attested)
     found = txn.one(
         "SELECT 1 FROM accounts a JOIN domains d ON d.id = a.domain_id"
-        " WHERE a.id = ? AND a.state <> 'deleted' AND d.name = ? AND a.local || '@' || d.name = ?",
+        " WHERE a.id = ? AND a.state <> 'erased' AND d.name = ? AND a.local || '@' || d.name = ?",
         (attested.account, attested.domain, attested.address),
     )
     if found is None and not attested.revoked:
@@ -90,7 +90,7 @@ def renew(txn: Txn, every: list[Attested]) -> int:
 def due(txn: Txn, domain: str, signer: bytes, before: int, limit: int) -> list[Row]:
     """(account id, statement) of at most ``limit`` that end before ``before``, or that another key than ``signer`` signed."""
     return txn.all(
-        "SELECT k.account_id, k.statement FROM user_keys k JOIN accounts a ON a.id = k.account_id AND a.state <> 'deleted'"
+        "SELECT k.account_id, k.statement FROM user_keys k JOIN accounts a ON a.id = k.account_id AND a.state <> 'erased'"
         " WHERE k.domain = ? AND k.latest = 1 AND k.revoked = 0 AND (k.valid_until < ? OR k.signer <> ?) LIMIT ?",
         (domain, before, signer, limit),
     )
@@ -100,7 +100,7 @@ def orphans(txn: Txn, limit: int) -> list[Row]:
     """(account id, statement) of at most ``limit`` in force whose accounts are gone."""
     return txn.all(
         "SELECT k.account_id, k.statement FROM user_keys k JOIN domains d ON d.name = k.domain"
-        " LEFT JOIN accounts a ON a.id = k.account_id AND a.state <> 'deleted'"
+        " LEFT JOIN accounts a ON a.id = k.account_id AND a.state <> 'erased'"
         " WHERE k.latest = 1 AND k.revoked = 0 AND a.id IS NULL LIMIT ?",
         (limit,),
     )

@@ -201,7 +201,7 @@ class Remembered(Base):
     async def test_deleted(self) -> None:
         await self.open()
         await self.login()
-        await self.world.accounts.delete_user(ME)
+        await self.world.accounts.erase_user(ME)
         await self.refused()
 
     async def test_together(self) -> None:

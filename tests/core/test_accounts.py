@@ -112,7 +112,7 @@ class Users(Base):
             self.accounts.set_password("no@example.test", "secret"),
             self.accounts.set_quota("no@example.test", 5),
             self.accounts.set_state("no@example.test", "active"),
-            self.accounts.delete_user("no@example.test"),
+            self.accounts.erase_user("no@example.test"),
             self.accounts.add_alias("a@example.test", ["no@example.test"]),
             self.accounts.block("no@example.test", "x@y.test"),
         ):
@@ -230,7 +230,7 @@ class Addresses(Base):
         await self.accounts.set_state("you@example.test", "suspended")
         await self.accounts.set_state("you@example.test", "active")
         self.assertEqual(heard, [me.id, you.id])
-        await self.accounts.delete_user("me@example.test")
+        await self.accounts.erase_user("me@example.test")
         self.assertEqual(heard, [me.id, you.id, me.id])
 
     async def test_aliases(self) -> None:
@@ -282,7 +282,7 @@ class Addresses(Base):
         await self.open()
         await self.world.user("me@example.test")
         await self.accounts.add_alias("both@example.test", ["me@example.test", "ann@example.org"])
-        await self.accounts.delete_user("me@example.test")
+        await self.accounts.erase_user("me@example.test")
         (alias,) = await self.accounts.aliases()
         self.assertEqual([str(target) for target in alias.targets], ["ann@example.org"])
         await self.accounts.delete_alias("both@example.test")
@@ -396,7 +396,7 @@ class Deletion(Base):
             await self.world.deliver(["me@example.test", "you@example.test"], MESSAGE)
         notices: list[Change] = []
         self.world.store.listen(notices.append)
-        await self.accounts.delete_user("me@example.test")
+        await self.accounts.erase_user("me@example.test")
         self.assertEqual(len({change.mailbox for change in notices if change.gone}), len(DEFAULT_MAILBOXES))
         self.assertEqual(await self.reached("me@example.test"), [])
         self.assertEqual(await self.reached("mine@example.test"), [])

@@ -30,7 +30,7 @@ class Reading(TestCase):
         for name in reversed(names):
             await self.world.user(name)
         await self.world.accounts.set_state(names[1], "suspended")
-        await self.world.accounts.delete_user(names[4])
+        await self.world.accounts.erase_user(names[4])
         del names[4]
         seen: list[str] = []
         after = ""

@@ -296,7 +296,7 @@ class Keeping(Indexed):
         await self.world.deliver("other@example.test", plain("zymurgy"))
         await self.catch_up()
         self.assertEqual(await self.database.read(segments.accounts, 0, 10), [other.id])
-        await self.world.accounts.delete_user("other@example.test")
+        await self.world.accounts.erase_user("other@example.test")
         await self.catch_up()
         self.assertEqual(await self.database.read(segments.accounts, 0, 10), [])
 

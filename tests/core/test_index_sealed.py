@@ -378,7 +378,7 @@ class Turning(Scene):
         await self.open(forget_after=0)
         await self.file("zymurgy")
         await self.catch_up()
-        await self.world.accounts.delete_user(ADDRESS)
+        await self.world.accounts.erase_user(ADDRESS)
         await self.catch_up()
         await self.close()
         await self.open(forget_after=0)

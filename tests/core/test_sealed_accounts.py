@@ -414,7 +414,7 @@ class Deleting(Case):
         await self.here.world.file(user, mail(1))
         self.here.keyring.drop(user.id)
         await self.here.world.deliver(ADDRESS, mail(2))
-        await self.here.world.accounts.delete_user(ADDRESS)
+        await self.here.world.accounts.erase_user(ADDRESS)
         for table in ("waiting", "account_keys", "account_wraps", "app_passwords", "entries", "threads"):
             self.assertEqual(await self.here.count(table), 0, table)
 

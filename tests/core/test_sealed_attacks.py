@@ -99,7 +99,7 @@ class Between(Case):
                 if change == "suspended":
                     await here.world.accounts.set_state(user.address, "suspended")
                 elif change == "deleted":
-                    await here.world.accounts.delete_user(user.address)
+                    await here.world.accounts.erase_user(user.address)
                 else:
                     await here.sealed.set_password(ADDRESS, "new", old=PASSWORD)
             return seed

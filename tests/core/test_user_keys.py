@@ -80,7 +80,7 @@ class Attesting(TestCase):
         await keys.world.accounts.set_state(ME, SUSPENDED)
         await keys.settled()
         self.assertIsNotNone(await keys.users.of(ME))
-        await keys.world.accounts.delete_user(ME)
+        await keys.world.accounts.erase_user(ME)
         await keys.settled()
         self.assertIsNone(await keys.users.of(ME))
         self.assertEqual([each.revoked for each in await keys.users.history(ME)], [False, True])

@@ -93,7 +93,7 @@ class ContactsTests(TestCase):
     async def test_an_account_that_goes_takes_all_with_it(self) -> None:
         await self.note(("a@x.example", ACCEPTED))
         await self.store.write(contacts.set_preferences, self.me, Preferences("all"))
-        await self.world.accounts.delete_user("me@example.test")
+        await self.world.accounts.erase_user("me@example.test")
         await self.note(("b@x.example", ACCEPTED))
         for table in ("contacts", "contact_settings", "blocks"):
             self.assertEqual(await self.store.read(lambda txn, table=table: txn.all(f"SELECT 1 FROM {table}")), [])

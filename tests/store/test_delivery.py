@@ -193,7 +193,7 @@ class Deliveries:
     async def test_deleted_account(self: Any) -> None:
         """An account that is being deleted takes nothing."""
         (ann,) = await self.begin("ann")
-        await self.world.store.write(lambda txn: txn.execute("UPDATE accounts SET state = 'deleted' WHERE id = ?", (ann.id,)))
+        await self.world.store.write(lambda txn: txn.execute("UPDATE accounts SET state = 'erased' WHERE id = ?", (ann.id,)))
         self.assertEqual(await self.one(self.target(ann)), [Problem.GONE])
 
     async def thread(self: Any, user: User, own: str, *answered: str) -> int:
