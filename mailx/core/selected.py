@@ -48,6 +48,8 @@ class Selected:
         self._feed = feed
         self.mailbox = mailbox
         self.read_only = read_only
+        self.viewer = mailbox.account  # the account whose session this is, which need not be the mailbox's
+        self.rights: frozenset[str] = mailbox.rights  # of the viewer, at any moment
         self._columns = columns
         self.uids = columns.uids
         self._flags = columns.flags

@@ -41,6 +41,9 @@ DEFAULT_MAILBOXES = (
 )
 
 
+OWNER_RIGHTS = frozenset("lrswipkxtea")  # all there are: see mailx.mail.rights
+
+
 @frozen
 class Mailbox:
     """One mailbox and its counters, as of one moment."""
@@ -58,6 +61,7 @@ class Mailbox:
     first_recent: int  # UIDs from here on are \Recent for the next session that selects
     special_use: str = ""
     subscribed: bool = False
+    rights: frozenset[str] = OWNER_RIGHTS  # of whoever asked for it (RFC 4314)
 
 
 NO_MAILBOX = -1  # in Change.mailbox: it tells of an account
