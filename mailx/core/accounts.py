@@ -391,11 +391,11 @@ class Accounts:
     async def erase_user(self, address: str | Address) -> None:
         """Remove the account and all its mail. Its address is free, and its sessions end, at once; the mail goes in slices."""
         user = (await self.find(address)).user
-        audit.note(target=str(user.address), before={"address": str(user.address), "role": user.role, "state": user.state})
+        audit.note(target=f"account {user.id} of {user.address.domain}", before={"role": user.role, "state": user.state})
         await self.change(accounts.begin_deletion, user.id)
         self.revoke(user.id)
         await self._finish_erasure(user.id)
-        log.info("Account erased", event="account.erased", user_id=user.id, email=str(user.address))
+        log.info("Account erased", event="account.erased", user_id=user.id, domain=user.address.domain)
 
     async def _finish_erasure(self, id: int) -> None:
         while not await self._store.write(accounts.delete_slice, id):

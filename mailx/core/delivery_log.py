@@ -167,6 +167,17 @@ class DeliveryLog:
                 yield text
             after = int(rows[-1][0])
 
+    async def rewrite(self, change: Callable[[str], str]) -> int:
+        """Let each line become what ``change`` makes of it; returns how many pages changed. Raises Unavailable."""
+        await self.flush()
+        self._tail = (0, [])  # what is written from now on goes to pages of its own
+        after = total = 0
+        while rows := await self._store.read(pages.newer, after, _SLICE):
+            for guid, page in await self._threads(self._rewritten, rows, change):
+                total += await self._store.write(pages.rewrite, guid, page)
+            after = int(rows[-1][0])
+        return total
+
     async def size(self) -> int:
         """Octets of text. Raises Unavailable."""
         return await self._store.read(pages.size)
@@ -186,6 +197,16 @@ class DeliveryLog:
                 if (not text or text in line.lower()) and (not outcome or line.split("\t", 2)[1:2] == [outcome])
             ]
             found.append((int(id), matches[::-1]))
+        return found
+
+    def _rewritten(self, rows: Sequence[Any], change: Callable[[str], str]) -> list[tuple[bytes, pages.Page]]:
+        """The guids of the pages that change, and what takes their places."""
+        found = []
+        for (id, guid, _), page in zip(rows, self._texts(rows), strict=True):
+            lines = page.decode("utf-8", "replace").split("\n")[:-1]
+            changed = [change(line) for line in lines]
+            if changed != lines:
+                found.append((bytes(guid), pages.sealed(self._cipher, changed, int(id))))
         return found
 
     def _texts(self, rows: Sequence[Any]) -> list[bytes]:

@@ -2,17 +2,12 @@
 
 from collections.abc import Sequence
 
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+from mailx.mail import sizes
 
 
 def size(octets: int) -> str:
     """``octets`` for people: ``1.5 GiB``."""
-    value, unit = float(octets), UNITS[0]
-    for unit in UNITS:
-        if value < 1024 or unit == UNITS[-1]:
-            break
-        value /= 1024
-    return f"{value:.1f}".removesuffix(".0") + f" {unit}"
+    return sizes.text(octets)
 
 
 def quota(limit: int, is_default: bool) -> str:

@@ -202,6 +202,11 @@ def restore(txn: Txn, id: int) -> None:
     _update(txn, id, "UPDATE accounts SET state = 'active', deleted = NULL WHERE id = ? AND state = 'deleted'", (id,))
 
 
+def condemn(txn: Txn, id: int) -> None:
+    """As :func:`delete`, with no grace: :func:`deleted` finds the account whatever the time. Raises Missing."""
+    _update(txn, id, "UPDATE accounts SET state = 'deleted', deleted = 0 WHERE id = ? AND state <> 'erased'", (id,))
+
+
 def deleted(txn: Txn, before: int, limit: int) -> list[int]:
     """At most ``limit`` accounts that were deleted at this time or earlier, the earliest first."""
     sql = "SELECT id FROM accounts WHERE deleted IS NOT NULL AND deleted <= ? AND state = 'deleted' ORDER BY deleted, id LIMIT ?"

@@ -6,6 +6,7 @@ without details, never left out.
 """
 
 import json
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from attrs import frozen
@@ -105,6 +106,21 @@ def actions(txn: Txn) -> list[str]:
         found.append(row[0])
         row = txn.one("SELECT min(action) FROM audit WHERE action > ?", (row[0],))
     return found
+
+
+def redact(txn: Txn, cipher: Cipher, target: bytes, change: Callable[[JSON], JSON], limit: int) -> int:
+    """Let the details of at most ``limit`` rows of this target become what ``change`` makes of them; returns how many.
+
+    They are not found by it any more. What does not open loses its target all the same.
+    """
+    rows = txn.all(f"SELECT {_COLUMNS} FROM audit WHERE target = ? ORDER BY id LIMIT ?", (target, limit))
+    for row in rows:
+        stored, sealed = _stored(cipher, row), bytes(row[5])
+        if stored.details is not None:
+            text = json.dumps(change(stored.details), separators=(",", ":"), ensure_ascii=False)
+            sealed = cipher.seal(_PURPOSE, _context(stored.at, stored.kind, stored.name, stored.action), text.encode())
+        txn.execute("UPDATE audit SET target = NULL, sealed = ? WHERE id = ?", (sealed, stored.id))
+    return len(rows)
 
 
 def prune(txn: Txn, before: int, limit: int) -> int:

@@ -98,6 +98,12 @@ def newer(txn: Txn, after: int, limit: int) -> list[Row]:
     return txn.all("SELECT id, guid, lines FROM delivery_log WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
 
 
+def rewrite(txn: Txn, guid: bytes, page: Page) -> bool:
+    """Put ``page`` in the place of the one with its ``id`` and this ``guid``; False if that has gone or changed."""
+    sql = "UPDATE delivery_log SET octets = ?, guid = ?, lines = ? WHERE id = ? AND guid = ?"
+    return bool(txn.execute(sql, (page.octets, page.guid, page.lines, page.id, guid)))
+
+
 def size(txn: Txn) -> int:
     """Octets of text in all pages."""
     row = txn.one("SELECT COALESCE(SUM(octets), 0) FROM delivery_log")

@@ -167,6 +167,18 @@ def read(txn: Txn, id: int) -> tuple[bytes, bytes] | None:
     return None if row is None else (bytes(row[0]), bytes(row[1]))
 
 
+def after(txn: Txn, id: int, limit: int) -> list[tuple[int, bytes, bytes]]:
+    """(id, guid, sealed events) of at most ``limit`` pages with ids above ``id``, the oldest first."""
+    rows = txn.all("SELECT id, guid, events FROM timeline WHERE id > ? ORDER BY id LIMIT ?", (id, limit))
+    return [(int(id), bytes(guid), bytes(events)) for id, guid, events in rows]
+
+
+def rewrite(txn: Txn, id: int, guid: bytes, page: Page) -> bool:
+    """Put ``page`` in the place of the one with this ``guid``, on the same day; False if that has gone or changed."""
+    sql = "UPDATE timeline SET guid = ?, hashes = ?, events = ? WHERE id = ? AND guid = ?"
+    return bool(txn.execute(sql, (page.guid, page.hashes, page.events, id, guid)))
+
+
 def small(txn: Txn, first: int, last: int, limit: int) -> list[Place]:
     """At most ``limit`` small pages of the days from ``first`` to ``last``, by day and age."""
     rows = txn.all(

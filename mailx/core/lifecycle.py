@@ -1,0 +1,105 @@
+"""What time does to mail and accounts: once an hour mail whose time is over goes, accounts whose grace is over are erased, and
+owners whose quota is nearly full are told.
+
+One pass runs at a time; each step of it can be cut short anywhere and is taken up by the next pass. Failure is logged.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailx.core.departures import Departures
+from mailx.core.quota_warnings import QuotaWarnings
+from mailx.core.recounting import Recounting
+from mailx.core.retention import Retention
+from mailx.mail.reply import Unavailable
+
+log = Logger()
+
+_FIRST = 60.0  # seconds after the start
+_EVERY = 3600.0
+
+
+@frozen
+class Passed:
+    """What a pass did, and when it ended in seconds since 1970."""
+
+    ended: float
+    removed: int  # messages whose time was over
+    erased: int  # accounts
+    warned: int  # owners
+
+
+class Lifecycle:
+    """Runs the passes: ``start`` once, ``stop`` before the store closes. ``now`` is the time of day."""
+
+    def __init__(
+        self,
+        retention: Retention,
+        departures: Departures,
+        recounting: Recounting,
+        warnings: QuotaWarnings | None,
+        reactor: Any,
+        now: Callable[[], float],
+    ) -> None:
+        """Without ``warnings`` (no server runs) nobody is warned."""
+        self.retention = retention
+        self.departures = departures
+        self.recounting = recounting
+        self.last: Passed | None = None
+        self._warnings = warnings
+        self._reactor = reactor
+        self._now = now
+        self._lock = DeferredLock()
+        self._due: IDelayedCall | None = None
+        self._stopped = False
+
+    def start(self) -> None:
+        """The first pass comes in a minute, then one an hour."""
+        if self._warnings is not None:
+            self._warnings.start()
+        self._due = self._reactor.callLater(_FIRST, self._begin)
+
+    async def stop(self) -> None:
+        """Begin no more; what runs ends with its slice."""
+        self._stopped = True
+        if self._due is not None and self._due.active():
+            self._due.cancel()
+        self.retention.stop()
+        self.departures.stop()
+        if self._warnings is not None:
+            await self._warnings.stop()
+        await self._lock.acquire()
+        self._lock.release()
+
+    async def run(self) -> Passed:
+        """One pass, now; behind one that runs. Raises Unavailable."""
+        await self._lock.acquire()
+        try:
+            removed = await self.retention.purge()
+            erased = await self.departures.erase_due()
+            warned = 0 if self._warnings is None else await self._warnings.look()
+            self.last = Passed(self._now(), removed, erased, warned)
+            return self.last
+        finally:
+            self._lock.release()
+
+    def _begin(self) -> None:
+        self._due = self._reactor.callLater(_EVERY, self._begin)
+        if not self._lock.locked:
+            Deferred.fromCoroutine(self._run()).addErrback(_failed)
+
+    async def _run(self) -> None:
+        await self.run()
+
+
+def _failed(failure: Failure) -> None:
+    if isinstance(failure.value, Unavailable):
+        log.warn("What time does to mail is done later: {reason}", event="lifecycle.delayed", reason=failure.value.reason)
+    else:
+        log.failure("What time does to mail was not done", failure, event="lifecycle.failed")
