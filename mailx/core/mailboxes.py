@@ -24,6 +24,7 @@ from mailx.core.keywords import Keywords
 from mailx.core.listings import Listings
 from mailx.core.matching import Search
 from mailx.core.object_ids import ObjectIds
+from mailx.core.resync import Spans, vanished
 from mailx.core.search import Query
 from mailx.core.selected import Selected, Updates
 from mailx.core.sort import SortKey, sorted_by
@@ -262,6 +263,12 @@ class Mailboxes:
     async def there(self, content: bytes | Blob) -> bool:
         """Whether a row's content is still to be had: its file goes with the message when another session expunges it."""
         return await self._reader.there(content)
+
+    async def vanished(
+        self, selected: Selected, since: int, within: Spans | None = None, matches: Sequence[tuple[int, int]] = ()
+    ) -> Spans:
+        """The UIDs that left the mailbox after ``since``; see :func:`mailx.core.resync.vanished`."""
+        return await vanished(self._store, selected, since, within, matches)
 
     async def search(self, selected: Selected, query: Query) -> Uids:
         """The UIDs of the messages that match, rising."""

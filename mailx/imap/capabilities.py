@@ -15,6 +15,15 @@ AFTER_LOGIN = (
     b"ESEARCH",
     b"SORT",
     b"CONDSTORE",
+    b"QRESYNC",
     b"QUOTA",
     b"QUOTA=RES-STORAGE",
 )
+
+# What ENABLE takes (RFC 5161), and how its response spells it.
+ENABLE = {
+    b"CONDSTORE": b"CONDSTORE",
+    b"QRESYNC": b"QRESYNC",
+    b"IMAP4REV2": b"IMAP4rev2",
+    b"UIDONLY": b"UIDONLY",
+}

@@ -21,12 +21,6 @@ class Authenticate:
 
 
 @frozen
-class Select:
-    mailbox: str
-    condstore: bool
-
-
-@frozen
 class Create:
     mailbox: str
     special_use: str
@@ -121,6 +115,7 @@ class Fetch:
     ranges: Ranges
     items: tuple[Item, ...]
     changed_since: int | None = None
+    vanished: bool = False  # tell what was removed since, too (RFC 7162 3.2.6)
 
 
 @frozen

@@ -24,6 +24,7 @@ from mailx.imap import (
     quota,
     search,
     searching,
+    sync_grammar,
     updates,
 )
 from mailx.imap.answers import Bad, Ended, No, tagged
@@ -51,6 +52,7 @@ class Verb:
     states: frozenset[str]
     expunges: bool = True
     answers_itself: bool = False  # writes its tagged OK
+    numbers: bool = False  # takes or gives sequence numbers, so that there is none in UIDONLY mode (RFC 9586 3.1)
 
 
 VERBS: dict[bytes, Verb] = {
@@ -62,8 +64,8 @@ VERBS: dict[bytes, Verb] = {
     b"LOGIN": Verb(grammar.login, login.login, _OUT),
     b"AUTHENTICATE": Verb(grammar.authenticate, login.authenticate, _OUT),
     b"ENABLE": Verb(grammar.enable, login.enable, _IN),
-    b"SELECT": Verb(grammar.select, folders.select, _IN),
-    b"EXAMINE": Verb(grammar.select, folders.examine, _IN),
+    b"SELECT": Verb(sync_grammar.select, folders.select, _IN),
+    b"EXAMINE": Verb(sync_grammar.select, folders.examine, _IN),
     b"CREATE": Verb(grammar.create, folders.create, _IN),
     b"DELETE": Verb(grammar.mailbox, folders.delete, _IN),
     b"RENAME": Verb(grammar.rename, folders.rename, _IN),
@@ -83,17 +85,17 @@ VERBS: dict[bytes, Verb] = {
     b"UNSELECT": Verb(grammar.nothing, folders.unselect, _OPEN),
     b"EXPUNGE": Verb(grammar.nothing, expunge.expunge, _OPEN),
     b"UID EXPUNGE": Verb(grammar.uid_expunge, expunge.uid_expunge, _OPEN),
-    b"SEARCH": Verb(search.search, searching.search, _OPEN, expunges=False),
+    b"SEARCH": Verb(search.search, searching.search, _OPEN, expunges=False, numbers=True),
     b"UID SEARCH": Verb(search.search, searching.search, _OPEN),
-    b"SORT": Verb(search.sort, searching.sort, _OPEN, expunges=False),
+    b"SORT": Verb(search.sort, searching.sort, _OPEN, expunges=False, numbers=True),
     b"UID SORT": Verb(search.sort, searching.sort, _OPEN),
-    b"FETCH": Verb(fetch_grammar.fetch, fetching.fetch, _OPEN, expunges=False),
+    b"FETCH": Verb(fetch_grammar.fetch, fetching.fetch, _OPEN, expunges=False, numbers=True),
     b"UID FETCH": Verb(fetch_grammar.fetch, fetching.fetch, _OPEN),
-    b"STORE": Verb(grammar.store, flags.store, _OPEN, expunges=False),
+    b"STORE": Verb(grammar.store, flags.store, _OPEN, expunges=False, numbers=True),
     b"UID STORE": Verb(grammar.store, flags.store, _OPEN),
-    b"COPY": Verb(grammar.copy, expunge.copy, _OPEN),
+    b"COPY": Verb(grammar.copy, expunge.copy, _OPEN, numbers=True),
     b"UID COPY": Verb(grammar.copy, expunge.copy, _OPEN),
-    b"MOVE": Verb(grammar.copy, expunge.move, _OPEN),
+    b"MOVE": Verb(grammar.copy, expunge.move, _OPEN, numbers=True),
     b"UID MOVE": Verb(grammar.copy, expunge.move, _OPEN),
 }
 _DONE = {name: b"%b completed" % name for name in VERBS}
@@ -154,6 +156,8 @@ async def _answer(session: Session, command: Command, verb: Verb | None) -> byte
             raise Bad(b"Unknown command")
         if session.state not in verb.states:
             raise Bad(_out_of_place(session, verb))
+        if verb.numbers and session.uidonly:
+            raise Bad(b"Message numbers are not allowed after ENABLE UIDONLY", b"UIDREQUIRED")
         command.tokens.utf8 = session.utf8
         argument = verb.parse(command.tokens)
         done = await verb.run(session, command, argument)

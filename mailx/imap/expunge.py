@@ -1,6 +1,7 @@
 """Commands that take messages out of a mailbox or into another: EXPUNGE, UID EXPUNGE, COPY, MOVE (RFC 4315, RFC 6851)."""
 
 from mailx.core.mailboxes import Copied
+from mailx.imap import updates
 from mailx.imap.answers import No, tagged
 from mailx.imap.arrival import Command
 from mailx.imap.commands import Copy
@@ -9,16 +10,26 @@ from mailx.imap.sets import compact
 from mailx.imap.tokens import Ranges
 
 
-async def expunge(session: Session, command: Command, _: None) -> None:
+async def expunge(session: Session, command: Command, _: None) -> bytes | None:
     """The EXPUNGE responses come with everything else that changed, before the tagged answer."""
     _writable(session)
-    await session.services.mailboxes.expunge(session.view(), None)
+    removed = await session.services.mailboxes.expunge(session.view(), None)
+    return await _highest(session, b"EXPUNGE completed") if removed else None
 
 
-async def uid_expunge(session: Session, command: Command, ranges: Ranges) -> None:
+async def _highest(session: Session, text: bytes) -> bytes:
+    """The tagged answer to a client that knows mod-sequences, once it was told of what was removed (RFC 7162 3.2.7)."""
+    if not session.condstore:
+        return text
+    await updates.tell(session, True)
+    return b"[HIGHESTMODSEQ %d] %b" % (session.view().modseq, text)
+
+
+async def uid_expunge(session: Session, command: Command, ranges: Ranges) -> bytes | None:
     _writable(session)
     view = session.view()
-    await session.services.mailboxes.expunge(view, session.uids(ranges, True))
+    removed = await session.services.mailboxes.expunge(view, session.uids(ranges, True))
+    return await _highest(session, b"EXPUNGE completed") if removed else None
 
 
 async def copy(session: Session, command: Command, asked: Copy) -> bytes:
@@ -41,7 +52,7 @@ async def move(session: Session, command: Command, asked: Copy) -> bytes:
     moved = await session.services.mailboxes.move(view, uids, asked.mailbox)
     _any_left(moved)
     session.peer.write(tagged(b"*", b"OK", b"Moved", _code(moved)))
-    return b"MOVE completed"
+    return await _highest(session, b"MOVE completed")
 
 
 def _writable(session: Session) -> None:

@@ -146,6 +146,7 @@ class Rendering:
                 self._columns.append(column)
         self._bare = b" ".join(pieces)
         self._template = b"* %d FETCH (" + self._bare + b")\r\n"
+        self._template_by_uid = b"* %d UIDFETCH (" + self._bare + b")\r\n"  # RFC 9586 3.3
         self.need = self._need()  # what must be read from the store
         self.with_content = bool(self.need & Need.CONTENT)
         self.in_memory = IN_MEMORY.issuperset(self.items)  # whether the view alone answers
@@ -165,10 +166,16 @@ class Rendering:
 
     def lines(self, batch: Batch) -> bytes:
         """The responses for ``batch``; raises Unrendered if a content is missing."""
-        numbers = batch.numbers
+        template, numbers = self._template, batch.numbers
+        if batch.session.uidonly:
+            template, numbers = self._template_by_uid, batch.uids
         if self.items == (Data.FLAGS,) and (flags := batch.flags_of_all()) is not None:
-            return self._template.replace(b"%b", flags) * len(numbers) % tuple(numbers)
-        return b"".join(map(self._template.__mod__, zip(numbers, *[column(batch) for column in self._columns], strict=True)))
+            return template.replace(b"%b", flags) * len(numbers) % tuple(numbers)
+        return b"".join(map(template.__mod__, zip(numbers, *[column(batch) for column in self._columns], strict=True)))
+
+    def opening(self, batch: Batch) -> bytes:
+        """How the response for a ``batch`` of one message begins."""
+        return b"* %d UIDFETCH (" % batch.uids[0] if batch.session.uidonly else b"* %d FETCH (" % batch.numbers[0]
 
     def bare(self, batch: Batch) -> bytes:
         """The items of a ``batch`` of one message, without the response around them."""

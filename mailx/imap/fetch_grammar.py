@@ -29,12 +29,12 @@ def fetch(tokens: Tokens) -> Fetch:
     tokens.space()
     ranges = tokens.sequence_set()
     tokens.space()
-    items, changed_since = _items(tokens)
-    return Fetch(ranges, items, changed_since)
+    items, changed_since, vanished = _items(tokens)
+    return Fetch(ranges, items, changed_since, vanished)
 
 
 @remembered
-def _items(tokens: Tokens) -> tuple[tuple[Item, ...], int | None]:
+def _items(tokens: Tokens) -> tuple[tuple[Item, ...], int | None, bool]:
     """Everything behind the set."""
     if tokens.take(b"("):
         items = [_item(tokens)]
@@ -46,16 +46,30 @@ def _items(tokens: Tokens) -> tuple[tuple[Item, ...], int | None]:
     else:
         name = tokens.match(_NAME).upper()
         items = list(_MACROS[name]) if name in _MACROS else [_named(tokens, name)]
-    changed_since = None
-    if tokens.take(b" "):
-        tokens.expect(b"(")
-        if tokens.keyword() != b"CHANGEDSINCE":
-            raise Bad(b"Unknown FETCH modifier")
-        tokens.expect(b" ")
-        changed_since = tokens.number(MODSEQ_LIMIT)
-        tokens.expect(b")")
+    changed_since, vanished = _modifiers(tokens) if tokens.take(b" ") else (None, False)
     tokens.end()
-    return tuple(dict.fromkeys(items)), changed_since
+    return tuple(dict.fromkeys(items)), changed_since, vanished
+
+
+def _modifiers(tokens: Tokens) -> tuple[int | None, bool]:
+    """CHANGEDSINCE, and VANISHED which needs it (RFC 7162 3.1.4.1, 3.2.6)."""
+    changed_since, vanished = None, False
+    tokens.expect(b"(")
+    while True:
+        word = tokens.keyword()
+        if word == b"CHANGEDSINCE" and changed_since is None:
+            tokens.expect(b" ")
+            changed_since = tokens.number(MODSEQ_LIMIT)
+        elif word == b"VANISHED" and not vanished:
+            vanished = True
+        else:
+            raise Bad(b"Unknown FETCH modifier")
+        if not tokens.take(b" "):
+            break
+    tokens.expect(b")")
+    if vanished and changed_since is None:
+        raise Bad(b"VANISHED needs CHANGEDSINCE")
+    return changed_since, vanished
 
 
 def _item(tokens: Tokens) -> Item:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from twisted.internet.threads import deferToThreadPool
 
 from mailx.core.fetch import Blob, Need, Row
-from mailx.imap import sections
+from mailx.imap import sections, updates
 from mailx.imap.answers import No
 from mailx.imap.arrival import Command
 from mailx.imap.commands import Data, Fetch, Item, Section
@@ -31,6 +31,8 @@ async def fetch(session: Session, command: Command, asked: Fetch) -> None:
     by_uid = command.name.startswith(b"UID")
     if asked.changed_since is not None or Data.MODSEQ in asked.items:
         session.learn_modseqs()
+    if asked.vanished:
+        await updates.tell_vanished(session, asked, by_uid)
     uids = session.uids(asked.ranges, by_uid)
     if asked.changed_since is not None:
         modseqs = view.modseqs
@@ -43,9 +45,12 @@ async def fetch(session: Session, command: Command, asked: Fetch) -> None:
 
 
 def _items(session: Session, asked: Fetch, by_uid: bool) -> tuple[Item, ...]:
-    """The items to send: UID FETCH always has UID (RFC 9051 6.4.9), CHANGEDSINCE always MODSEQ (RFC 7162 3.1.4.1)."""
+    """The items to send: UID FETCH always has UID (RFC 9051 6.4.9), CHANGEDSINCE always MODSEQ (RFC 7162 3.1.4.1).
+
+    UIDFETCH begins with the UID, so that nothing need be added there.
+    """
     items = list(asked.items)
-    if by_uid and Data.UID not in items:
+    if by_uid and Data.UID not in items and not session.uidonly:
         items.insert(0, Data.UID)
     if Data.MODSEQ not in items and (asked.changed_since is not None or session.condstore and Data.FLAGS in items):
         items.append(Data.MODSEQ)
@@ -134,7 +139,7 @@ async def _stream(session: Session, rendering: Rendering, row: Row) -> None:
         row = await _with_content(session, row)
     peer = session.peer
     batch = Batch(session, [row.index], [row])
-    peer.write(b"* %d FETCH (" % (row.index + 1))
+    peer.write(rendering.opening(batch))
     session.inside_response = True
     for place, item in enumerate(rendering.items):
         if place:

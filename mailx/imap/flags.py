@@ -21,7 +21,7 @@ async def store(session: Session, command: Command, asked: StoreFlags) -> bytes 
     stored = await session.services.mailboxes.store(
         view, uids, asked.mode, asked.flags, asked.keywords, asked.unchanged_since, asked.silent
     )
-    items: list[Item] = [Data.UID] if by_uid or session.condstore else []
+    items: list[Item] = [Data.UID] if (by_uid or session.condstore) and not session.uidonly else []
     if not asked.silent:
         items.append(Data.FLAGS)
     if session.condstore:

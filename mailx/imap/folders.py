@@ -1,10 +1,13 @@
 """Commands on mailboxes as wholes: SELECT, EXAMINE, CREATE, DELETE, RENAME, SUBSCRIBE, CLOSE, UNSELECT (RFC 9051 6.3, 6.4)."""
 
 from mailx.core.selected import Selected
+from mailx.imap import updates
+from mailx.imap.answers import Bad
 from mailx.imap.arrival import Command
-from mailx.imap.commands import Create, Rename, Select
+from mailx.imap.commands import Create, Rename
 from mailx.imap.session import Session
-from mailx.mail.mailbox import Flag
+from mailx.imap.sync_grammar import Select
+from mailx.mail.mailbox import DELIMITER, Flag
 
 _SEEN = int(Flag.SEEN)
 
@@ -19,6 +22,8 @@ async def examine(session: Session, command: Command, chosen: Select) -> bytes:
 
 async def _open(session: Session, chosen: Select, read_only: bool) -> bytes:
     """A failed SELECT leaves no mailbox selected (RFC 9051 6.3.2)."""
+    if chosen.known is not None and not session.qresync:
+        raise Bad(b"QRESYNC is not enabled")
     if session.selected is not None:
         session.unselect()
         session.peer.write(b"* OK [CLOSED] Previous mailbox is closed\r\n")
@@ -26,19 +31,32 @@ async def _open(session: Session, chosen: Select, read_only: bool) -> bytes:
     if chosen.condstore:
         session.enabled.add(b"CONDSTORE")
     session.select(selected)
-    session.peer.write(session.flag_lines() + _state(selected))
+    session.peer.write(session.flag_lines() + _state(session, selected, chosen.mailbox))
+    if chosen.known is not None:
+        await updates.resynchronize(session, chosen.known)
     return b"[READ-ONLY] EXAMINE completed" if read_only else b"[READ-WRITE] SELECT completed"
 
 
-def _state(selected: Selected) -> bytes:
-    lines = [b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(selected.uids), len(selected.recent))]
-    unseen = next((number for number, flags in enumerate(selected.flags, 1) if not flags & _SEEN), 0)
-    if unseen:
-        lines.append(b"* OK [UNSEEN %d] First unseen\r\n" % unseen)
+def _state(session: Session, selected: Selected, asked: str) -> bytes:
+    """RECENT and UNSEEN are of IMAP4rev1, LIST is of IMAP4rev2 (RFC 9051 6.3.2); UNSEEN is a sequence number (RFC 9586 3)."""
+    lines = [b"* %d EXISTS\r\n" % len(selected.uids)]
+    if session.rev2:
+        lines.append(_listed(session, selected.mailbox.name, asked))
+    else:
+        lines.append(b"* %d RECENT\r\n" % len(selected.recent))
+        unseen = 0 if session.uidonly else next((number for number, flags in enumerate(selected.flags, 1) if not flags & _SEEN), 0)
+        if unseen:
+            lines.append(b"* OK [UNSEEN %d] First unseen\r\n" % unseen)
     lines.append(b"* OK [UIDVALIDITY %d] UIDs valid\r\n" % selected.mailbox.uidvalidity)
     lines.append(b"* OK [UIDNEXT %d] Predicted next UID\r\n" % selected.uidnext)
     lines.append(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % selected.modseq)
     return b"".join(lines)
+
+
+def _listed(session: Session, name: str, asked: str) -> bytes:
+    """The name as the store has it; with the one that was asked for where that is another spelling (RFC 9051 6.3.9.7)."""
+    old = b"" if asked == name else b' ("OLDNAME" (%b))' % session.name(asked)
+    return b'* LIST () "%b" %b%b\r\n' % (DELIMITER.encode("ascii"), session.name(name), old)
 
 
 async def create(session: Session, command: Command, new: Create) -> None:
@@ -64,12 +82,19 @@ async def unsubscribe(session: Session, command: Command, name: str) -> None:
     await session.services.mailboxes.unsubscribe(session.owner(), name)
 
 
-async def close(session: Session, command: Command, _: None) -> None:
+async def close(session: Session, command: Command, _: None) -> bytes | None:
     """Expunge without telling, and leave; a read-only mailbox is only left (RFC 9051 6.4.1)."""
     view = session.view()
+    answer = None
     if not view.read_only:
-        await session.services.mailboxes.expunge(view, None)
+        news, before = view.news, view.modseq
+        removed = await session.services.mailboxes.expunge(view, None)
+        if removed and session.condstore:
+            # Changes of others that the client was not told must not be skipped when it comes back (RFC 7162 3.2.8).
+            alone = not news and view.heard == before + 1
+            answer = b"[HIGHESTMODSEQ %d] CLOSE completed" % (view.heard if alone else before)
     session.unselect()
+    return answer
 
 
 async def unselect(session: Session, command: Command, _: None) -> None:

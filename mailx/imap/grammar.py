@@ -7,7 +7,7 @@ from attrs import evolve
 
 from mailx.core.edits import Mode
 from mailx.imap.answers import Bad, No
-from mailx.imap.commands import Append, Authenticate, Copy, Create, Listing, Login, Rename, Select, Status, StoreFlags
+from mailx.imap.commands import Append, Authenticate, Copy, Create, Listing, Login, Rename, Status, StoreFlags
 from mailx.imap.tokens import MODSEQ_LIMIT, Missing, Ranges, Tokens, remembered
 from mailx.mail.mailbox import DELIMITER, SYSTEM_FLAGS
 
@@ -52,20 +52,6 @@ def mailbox(tokens: Tokens) -> str:
     name = tokens.mailbox()
     tokens.end()
     return name
-
-
-def select(tokens: Tokens) -> Select:
-    tokens.space()
-    name = tokens.mailbox()
-    condstore = False
-    if tokens.take(b" "):
-        tokens.expect(b"(")
-        if tokens.keyword() != b"CONDSTORE":
-            raise Bad(b"Unknown SELECT parameter")
-        condstore = True
-        tokens.expect(b")")
-    tokens.end()
-    return Select(name, condstore)
 
 
 def create(tokens: Tokens) -> Create:

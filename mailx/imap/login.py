@@ -7,6 +7,7 @@ from mailx import __version__
 from mailx.core import metrics
 from mailx.core.sasl import Exchange, LoginRefused, Malformed
 from mailx.core.users import User
+from mailx.imap import capabilities
 from mailx.imap.answers import Bad, No, tagged
 from mailx.imap.arrival import Command, Farewell
 from mailx.imap.commands import Authenticate, Login
@@ -37,13 +38,12 @@ async def identity(session: Session, command: Command, _: None) -> None:
 
 
 async def enable(session: Session, command: Command, names: frozenset[bytes]) -> None:
-    """ENABLE (RFC 5161): what is unknown is ignored."""
-    enabled = b""
-    if b"CONDSTORE" in names and not session.condstore:
-        enabled = b" CONDSTORE"
-    session.peer.write(b"* ENABLED%b\r\n" % enabled)
-    if enabled:
+    """ENABLE (RFC 5161): what is unknown is ignored; what is enabled already is not told again."""
+    fresh = [name for name in capabilities.ENABLE if name in names and name not in session.enabled]
+    session.peer.write(b"* ENABLED%b\r\n" % b"".join(b" " + capabilities.ENABLE[name] for name in fresh))
+    if b"QRESYNC" in fresh or b"CONDSTORE" in fresh:  # RFC 7162 3.2.3: QRESYNC is CONDSTORE too
         session.learn_modseqs()
+    session.enabled.update(fresh)
 
 
 async def start_tls(session: Session, command: Command, _: None) -> None:
