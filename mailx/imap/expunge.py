@@ -29,7 +29,7 @@ async def uid_expunge(session: Session, command: Command, ranges: Ranges) -> byt
     _writable(session)
     view = session.view()
     removed = await session.services.mailboxes.expunge(view, session.uids(ranges, True))
-    return await _highest(session, b"EXPUNGE completed") if removed else None
+    return await _highest(session, b"UID EXPUNGE completed") if removed else None
 
 
 async def copy(session: Session, command: Command, asked: Copy) -> bytes:

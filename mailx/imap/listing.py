@@ -61,7 +61,7 @@ async def listing(session: Session, command: Command, asked: Listing) -> None:
     for names in catalogue.slices():
         lines = []
         for name in names:
-            lines.append(_line(b"LIST", catalogue.attributes(name), name, catalogue.child_info(name)))
+            lines.append(_line(b"LIST", catalogue.attributes(name), session.name(name), catalogue.child_info(name)))
             mailbox = catalogue.known.get(name)
             if asked.status and mailbox is not None:
                 lines.append(await _status(session, mailbox, asked.status))
@@ -122,8 +122,8 @@ def _above(name: str) -> Sequence[str]:
 
 
 @lru_cache(4096)
-def _line(word: bytes, attributes: tuple[str, ...], name: str, extended: bytes = b"") -> bytes:
-    return b'* %b (%b) "%b" %b%b\r\n' % (word, text.names(attributes), DELIMITER.encode("ascii"), text.mailbox(name), extended)
+def _line(word: bytes, attributes: tuple[str, ...], name: bytes, extended: bytes = b"") -> bytes:
+    return b'* %b (%b) "%b" %b%b\r\n' % (word, text.names(attributes), DELIMITER.encode("ascii"), name, extended)
 
 
 async def lsub(session: Session, command: Command, asked: Listing) -> None:
@@ -136,7 +136,7 @@ async def lsub(session: Session, command: Command, asked: Listing) -> None:
             for parent in _above(name):
                 if matches(parent):
                     found.setdefault(parent, ("\\Noselect",))
-    session.peer.write(b"".join(_line(b"LSUB", attributes, name) for name, attributes in found.items()))
+    session.peer.write(b"".join(_line(b"LSUB", attributes, session.name(name)) for name, attributes in found.items()))
 
 
 async def status(session: Session, command: Command, asked: Status) -> None:
@@ -162,7 +162,7 @@ async def _status(session: Session, mailbox: Mailbox, items: Sequence[bytes]) ->
     if b"DELETED-STORAGE" in items:
         values[b"DELETED-STORAGE"] = await _deleted_storage(session, mailbox)
     pairs = b" ".join(b"%b %d" % (item, values[item]) for item in items)
-    return b"* STATUS %b (%b)\r\n" % (text.mailbox(mailbox.name), pairs)
+    return b"* STATUS %b (%b)\r\n" % (session.name(mailbox.name), pairs)
 
 
 async def _deleted_storage(session: Session, mailbox: Mailbox) -> int:

@@ -1,7 +1,6 @@
 """QUOTA (RFC 9208): one root, the account itself, one resource, STORAGE. An administrator sets it, no client."""
 
 from mailx.core.mailboxes import Quota
-from mailx.imap import text
 from mailx.imap.answers import No
 from mailx.imap.arrival import Command
 from mailx.imap.session import Session
@@ -18,7 +17,7 @@ async def get_quota(session: Session, command: Command, root: bytes) -> None:
 async def get_quota_root(session: Session, command: Command, name: str) -> None:
     mailbox = await session.services.mailboxes.status(session.owner(), name)
     quota = await session.services.mailboxes.quota(session.owner())
-    session.peer.write(b'* QUOTAROOT %b ""\r\n' % text.mailbox(mailbox.name) + _line(quota))
+    session.peer.write(b'* QUOTAROOT %b ""\r\n' % session.name(mailbox.name) + _line(quota))
 
 
 async def set_quota(session: Session, command: Command, _: None) -> None:
