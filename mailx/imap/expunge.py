@@ -28,7 +28,10 @@ async def _highest(session: Session, text: bytes) -> bytes:
 async def uid_expunge(session: Session, command: Command, ranges: Ranges) -> bytes | None:
     _writable(session)
     view = session.view()
-    removed = await session.services.mailboxes.expunge(view, session.uids(ranges, True))
+    uids, answer = session.limited(session.uids(ranges, True), command.name)
+    removed = await session.services.mailboxes.expunge(view, uids)
+    if answer is not None:
+        return answer
     return await _highest(session, b"UID EXPUNGE completed") if removed else None
 
 
@@ -37,6 +40,8 @@ async def copy(session: Session, command: Command, asked: Copy) -> bytes:
     uids = session.uids(asked.ranges, command.name.startswith(b"UID"))
     if not uids:
         return b"Nothing to copy"
+    if session.limited(uids, command.name)[1] is not None:  # all or nothing (RFC 9051 6.4.7)
+        raise No(b"Too many messages for one COPY", b"MESSAGELIMIT %d" % session.services.settings.message_limit)
     copied = await session.services.mailboxes.copy(view, uids, asked.mailbox)
     _any_left(copied)
     return b"[%b] COPY completed" % _code(copied)
@@ -49,10 +54,11 @@ async def move(session: Session, command: Command, asked: Copy) -> bytes:
     uids = session.uids(asked.ranges, command.name.startswith(b"UID"))
     if not uids:
         return b"Nothing to move"
+    uids, answer = session.limited(uids, command.name)
     moved = await session.services.mailboxes.move(view, uids, asked.mailbox)
     _any_left(moved)
     session.peer.write(tagged(b"*", b"OK", b"Moved", _code(moved)))
-    return await _highest(session, b"MOVE completed")
+    return await _highest(session, b"MOVE completed") if answer is None else answer
 
 
 def _writable(session: Session) -> None:

@@ -26,7 +26,7 @@ _SLICE = 1500  # messages rendered from memory in one go
 _ROWS = 250  # messages rendered from the store in one go
 
 
-async def fetch(session: Session, command: Command, asked: Fetch) -> None:
+async def fetch(session: Session, command: Command, asked: Fetch) -> bytes | None:
     view = session.view()
     by_uid = command.name.startswith(b"UID")
     if asked.changed_since is not None or Data.MODSEQ in asked.items:
@@ -37,11 +37,13 @@ async def fetch(session: Session, command: Command, asked: Fetch) -> None:
     if asked.changed_since is not None:
         modseqs = view.modseqs
         uids = [view.uids[index] for index in indexes(view, uids) if modseqs[index] > asked.changed_since]
+    uids, answer = session.limited(uids, command.name)
     rendering = compiled(_items(session, asked, by_uid))
     if rendering.in_memory:
         await _from_memory(session, rendering, indexes(view, uids))
     else:
         await _from_store(session, rendering, uids)
+    return answer
 
 
 def _items(session: Session, asked: Fetch, by_uid: bool) -> tuple[Item, ...]:

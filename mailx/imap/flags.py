@@ -17,7 +17,7 @@ async def store(session: Session, command: Command, asked: StoreFlags) -> bytes 
         raise No(b"Mailbox is read-only", b"READ-ONLY")
     if asked.unchanged_since is not None:
         session.learn_modseqs()
-    uids = session.uids(asked.ranges, by_uid)
+    uids, answer = session.limited(session.uids(asked.ranges, by_uid), command.name)
     stored = await session.services.mailboxes.store(
         view, uids, asked.mode, asked.flags, asked.keywords, asked.unchanged_since, asked.silent
     )
@@ -37,4 +37,4 @@ async def store(session: Session, command: Command, asked: StoreFlags) -> bytes 
     if stored.failed:
         numbers = stored.failed if by_uid else sequence_numbers(view, stored.failed)
         return b"[MODIFIED %b] Conditional STORE failed for some" % compact(numbers)
-    return None
+    return answer

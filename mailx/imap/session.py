@@ -4,7 +4,7 @@ The protocol moves bytes and the commands do the work; both meet here. Nothing i
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve, frozen
 from twisted.logger import Logger
@@ -23,6 +23,9 @@ from mailx.imap.input import Hangup, Input
 from mailx.imap.tokens import SAVED, Ranges
 from mailx.mail.envelope import Origin
 from mailx.mail.mailbox import KEYWORDS_LIMIT
+
+if TYPE_CHECKING:
+    from mailx.imap.contexts import Context
 
 log = Logger(namespace="mailx.imap")
 
@@ -122,6 +125,7 @@ class Session:
         self.selected: Selected | None = None
         self.saved: Sequence[int] = ()  # the UIDs that ``$`` stands for, rising (RFC 5182); some may be expunged by now
         self.enabled: set[bytes] = set()  # what the client has enabled (RFC 5161), CONDSTORE also by using it (RFC 7162 3.1)
+        self.contexts: dict[bytes, Context] = {}  # searches that are kept live, by tag (RFC 5267)
         self.failures = 0  # failed logins
         self.inside_response = False  # part of a response is written: an error could only end the connection
         self.limits: Limits = BEFORE_LOGIN
@@ -135,6 +139,8 @@ class Session:
         if self.state != BEFORE:
             words.extend(capabilities.AFTER_LOGIN)
             words.append(b"APPENDLIMIT=%d" % self.services.settings.append_size)
+            if self.services.settings.message_limit:
+                words.append(b"MESSAGELIMIT=%d" % self.services.settings.message_limit)
             return words
         if self.peer.can_start_tls:
             words.append(b"STARTTLS")
@@ -207,6 +213,13 @@ class Session:
             raise Bad(b"Invalid message sequence number")
         return uids
 
+    def limited(self, uids: list[int], done: bytes) -> tuple[list[int], bytes | None]:
+        """What of ``uids`` one command works on, the highest ones, and then the text of its OK (RFC 9738 3)."""
+        limit = self.services.settings.message_limit
+        if not limit or len(uids) <= limit:
+            return uids, None
+        return uids[-limit:], b"[MESSAGELIMIT %d %d] %b completed in part" % (limit, uids[-limit], done)
+
     def enter(self, user: User) -> bool:
         """Log ``user`` in; False if the account has too many sessions. Raises Hangup when the connection was lost meanwhile."""
         if self.state == OVER:
@@ -227,6 +240,7 @@ class Session:
             raise Hangup
         self.selected = selected
         self.saved = ()
+        self.contexts.clear()
         self.state = SELECTED
         self._keywords = selected.keyword_names()
         self.flag_texts = text.FlagTexts(selected.names)
@@ -243,6 +257,7 @@ class Session:
         """Leave the selected mailbox, if any, without expunging."""
         selected, self.selected = self.selected, None
         self.saved = ()
+        self.contexts.clear()
         if selected is not None:
             selected.on_change = None
             selected.close()
