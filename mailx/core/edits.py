@@ -16,9 +16,10 @@ from twisted.logger import Logger
 from mailx.core.deciding import Deciding
 from mailx.core.selected import Selected
 from mailx.core.turns import Turns
-from mailx.mail.mailbox import KEYWORD_BIT, KEYWORDS_LIMIT
+from mailx.mail.mailbox import KEYWORD_BIT, KEYWORDS_LIMIT, Flag, Mailbox
 from mailx.mail.names import MailboxError, normal
-from mailx.store import Store, Txn, copies, entries, keywords
+from mailx.mail.rights import elsewhere
+from mailx.store import Store, Txn, copies, entries, keywords, rights
 from mailx.store import mailboxes as boxes
 from mailx.store.entries import FLAGS_SLICE, SLICE, Among
 from mailx.store.keywords import KeywordsFull
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from mailx.store.cipher import Cipher
 
 log = Logger()
+
+_SEEN = int(Flag.SEEN)
+_DELETED = int(Flag.DELETED)
+_SYSTEM = (1 << KEYWORD_BIT) - 1
+_EVERY = (1 << KEYWORD_BIT + KEYWORDS_LIMIT) - 1
 
 Mode = Literal["add", "remove", "replace"]
 
@@ -66,6 +72,30 @@ class Edits:
     ) -> Stored:
         """Change flags; ``flags`` are system flags, ``names`` keywords. Slices that were done stay done if a later one fails."""
         _writable(selected)
+        if selected.viewer != selected.mailbox.account:
+            return await self._store_as_guest(selected, uids, mode, flags, names, unchanged_since)
+        return await self._store_all(selected, uids, mode, flags, names, unchanged_since)
+
+    async def _store_as_guest(
+        self, selected: Selected, uids: Sequence[int], mode: Mode, flags: int, names: tuple[str, ...], unchanged_since: int | None
+    ) -> Stored:
+        """Change those flags that the session has a right to; it needs one of them at least (RFC 4314 4, of STORE)."""
+        allowed = flags_allowed(selected.rights)
+        names = names if "w" in selected.rights else ()
+        if not allowed or (mode != "replace" and not flags & allowed and not names):
+            raise MailboxError("NOPERM", "You have no right to change these flags")
+        if mode != "replace" or allowed == _EVERY:
+            return await self._store_all(selected, uids, mode, flags & allowed, names, unchanged_since)
+        # What may not be changed stays: the right flags are set, the others that may be changed are taken away.
+        done = await self._store_all(selected, uids, "add", flags & allowed, names, unchanged_since)
+        kept = {name.lower() for name in names}
+        others = tuple([name for name in selected.keyword_names() if name.lower() not in kept]) if "w" in selected.rights else ()
+        after = await self._store_all(selected, done.changed, "remove", allowed & _SYSTEM & ~flags, others, None)
+        return Stored(max(done.modseq, after.modseq), done.changed, done.failed)
+
+    async def _store_all(
+        self, selected: Selected, uids: Sequence[int], mode: Mode, flags: int, names: tuple[str, ...], unchanged_since: int | None
+    ) -> Stored:
         outcome = Stored(selected.modseq, [], [])
         for among in _slices(selected, uids, FLAGS_SLICE):
             done = await self._set_flags(selected, among, mode, flags, names, unchanged_since)
@@ -75,6 +105,7 @@ class Edits:
     async def expunge(self, selected: Selected, uids: Sequence[int] | None) -> list[int]:
         """Remove what is \\Deleted, of ``uids`` or all; returns the UIDs removed."""
         _writable(selected)
+        _allowed(selected, "e")
         removed: list[int] = []
         if uids is not None:
             for among in _slices(selected, uids):
@@ -92,7 +123,9 @@ class Edits:
 
     async def copy(self, selected: Selected, uids: Sequence[int], target: str) -> Copied:
         """All of ``uids`` that still exist, or none; raises MailboxError "TRYCREATE", "OVERQUOTA"."""
-        target_id = await self._target(selected, target)
+        _allowed(selected, "r")
+        target_box = await self._target(selected, target)
+        target_id, mask = target_box.id, copied_flags(selected, target_box)
         uids = rising(uids)
         more = await self._cost(selected, uids)
         source: list[int] = []
@@ -101,7 +134,9 @@ class Edits:
         try:
             for among in _slices(selected, uids):
                 more -= sum(charge(selected.sizes[index]) for _, index in selected.indexes(among.uids))
-                done = await self._store.write(copies.copy, selected.mailbox.id, among, target_id, int(time()), self._default_quota, more)
+                done = await self._store.write(
+                    copies.copy, selected.mailbox.id, among, target_id, int(time()), self._default_quota, more, mask
+                )
                 uidvalidity = done.uidvalidity
                 source += done.source
                 copied += done.target
@@ -113,12 +148,16 @@ class Edits:
     async def move(self, selected: Selected, uids: Sequence[int], target: str) -> Copied:
         """Each message is in one of the two mailboxes at any time. What was moved before a failure stays moved (RFC 6851 3.3)."""
         _writable(selected)
-        target_id = await self._target(selected, target)
+        _allowed(selected, "rte")
+        target_box = await self._target(selected, target)
+        target_id, mask = target_box.id, copied_flags(selected, target_box)
         if self.deciding is not None:
             await self.deciding.moving(selected, rising(uids), normal(target))
         outcome = Copied(0, [], [])
         for among in _slices(selected, uids):
-            done = await self._store.write(copies.move, selected.mailbox.id, among, target_id, int(time()), SLICE)
+            done = await self._store.write(
+                copies.move, selected.mailbox.id, among, target_id, int(time()), SLICE, self._default_quota, mask
+            )
             outcome = Copied(done.uidvalidity, outcome.source + done.source, outcome.target + done.target)
         return outcome
 
@@ -168,12 +207,18 @@ class Edits:
             await turns.spare()
         return cost
 
-    async def _target(self, selected: Selected, name: str) -> int:
+    async def _target(self, selected: Selected, name: str) -> Mailbox:
+        """Where copies go: a mailbox of whoever's session it is, or one that others let it put messages into."""
+        name = normal(name)
+        place = elsewhere(name)
         try:
-            found = await self._store.read(boxes.find, self._names, selected.mailbox.account, normal(name))
-        except MailboxError:
+            if place is None:
+                return await self._store.read(boxes.find, self._names, selected.viewer, name)
+            return await self._store.read(rights.find, self._names, selected.viewer, place, "i")
+        except MailboxError as error:
+            if error.code != "NONEXISTENT":
+                raise
             raise MailboxError("TRYCREATE", "No such mailbox") from None
-        return int(found.id)
 
     async def _undo(self, mailbox_id: int, uids: Sequence[int]) -> None:
         for start in range(0, len(uids), SLICE):
@@ -191,6 +236,28 @@ def rising(uids: Sequence[int]) -> Sequence[int]:
 def _writable(selected: Selected) -> None:
     if selected.read_only:
         raise MailboxError("NOPERM", "The mailbox is selected read-only")
+
+
+def _allowed(selected: Selected, needed: str) -> None:
+    if not selected.rights.issuperset(needed):
+        raise MailboxError("NOPERM", "You have no right to do that with this mailbox")
+
+
+def flags_allowed(held: frozenset[str]) -> int:
+    """The flags that whoever has these rights may change (RFC 4314 4): keywords and the rest take ``w``."""
+    allowed = _EVERY & ~(_SEEN | _DELETED) if "w" in held else 0
+    if "s" in held:
+        allowed |= _SEEN
+    if "t" in held:
+        allowed |= _DELETED
+    return allowed
+
+
+def copied_flags(selected: Selected, target: Mailbox) -> int:
+    """The flags that copies keep, -1 for all: between accounts no keywords, whose bits mean something else there."""
+    if target.account == selected.mailbox.account:
+        return -1 if target.account == selected.viewer else flags_allowed(target.rights)
+    return flags_allowed(target.rights) & _SYSTEM
 
 
 def _slices(selected: Selected, uids: Sequence[int], size: int = 0) -> Iterator[Among]:

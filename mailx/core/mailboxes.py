@@ -27,11 +27,15 @@ from mailx.core.object_ids import ObjectIds
 from mailx.core.resync import Spans, vanished
 from mailx.core.search import Query
 from mailx.core.selected import Selected, Updates
-from mailx.core.sort import SortKey, sorted_by
+from mailx.core.sharing import Sharing
+from mailx.core.sort import SortKey, sort_keys, sorted_by
+from mailx.core.threads import Algorithm, threaded
 from mailx.core.turns import Turns
+from mailx.mail.forest import Node
 from mailx.mail.mailbox import DELIMITER, Mailbox
 from mailx.mail.names import INBOX, MailboxError, normal, order
 from mailx.mail.reply import Unavailable
+from mailx.mail.rights import elsewhere
 from mailx.store import Store, Txn, entries, keywords
 from mailx.store import mailboxes as boxes
 
@@ -49,6 +53,8 @@ log = Logger()
 P = ParamSpec("P")
 T = TypeVar("T")
 Uids = list[int]
+Pairs = list[tuple[Any, int]]
+Forest = list[Node]
 Names = list[str]
 Rows = list[Row]
 Listed = list[Mailbox]
@@ -85,6 +91,7 @@ class Mailboxes:
         self._reader = Reader(store, cipher, blobs, reactor, keyring)
         self._search = Search(store, cipher, blobs, self._reader, reactor)
         self._listings = Listings(changes)
+        self.sharing = Sharing(store, self._names, changes, self._listings)
         self._kept = Kept()
         self._feeds: dict[int, Feed] = {}
         self._claimed: dict[int, int] = {}  # first_recent by mailbox id, for a select that read it before it was written
@@ -104,7 +111,7 @@ class Mailboxes:
         self._edits.deciding = Deciding(self._store, self._names, self._reader, contacts)
 
     async def list(self, user: "User") -> Listed:
-        """Every mailbox with its counters, INBOX first, then by name, children behind their parent."""
+        """Every mailbox of the account's own with its counters, INBOX first, then by name, children behind their parent."""
         held = self._listings.all(user.id)
         if held is not None:
             return held.copy()
@@ -119,11 +126,14 @@ class Mailboxes:
             reading.stop()
 
     async def status(self, user: "User", name: str) -> Mailbox:
-        """One mailbox; raises MailboxError "NONEXISTENT"."""
+        """One mailbox; raises MailboxError "NONEXISTENT", "NOPERM" for another's that may not be read."""
         name = normal(name)
         held = self._listings.one(user.id, name)
         if held is not None:
             return held
+        place = elsewhere(name)
+        if place is not None:
+            return await self.sharing.find(user, place, "r")
         reading = self._listings.reading()
         try:
             found, alone = await self._store.read(_with_engine, boxes.find, self._names, user.id, name)
@@ -146,6 +156,9 @@ class Mailboxes:
         """
         if special_use and special_use not in SPECIAL_USES:
             raise MailboxError("USEATTR", "No such special use")
+        place = elsewhere(normal(name).removesuffix(DELIMITER))
+        if place is not None:
+            return await self.sharing.create(user, place, special_use)
         return await self._change(user, boxes.create, user.id, name, special_use, int(time()))
 
     async def delete(self, user: "User", name: str) -> int:
@@ -153,7 +166,9 @@ class Mailboxes:
 
         Raises MailboxError "NONEXISTENT", "CANNOT" (INBOX), "HASCHILDREN" (no mailbox, only a parent).
         """
-        mailbox_id: int = await self._change(user, boxes.bury, user.id, normal(name).removesuffix(DELIMITER))
+        name = normal(name).removesuffix(DELIMITER)
+        place = elsewhere(name)
+        mailbox_id: int = await (self._change(user, boxes.bury, user.id, name) if place is None else self.sharing.bury(user, place))
         await self._purge(mailbox_id)
         return mailbox_id
 
@@ -168,6 +183,9 @@ class Mailboxes:
         Raises MailboxError "NONEXISTENT", "ALREADYEXISTS", "CANNOT", "LIMIT".
         """
         old = normal(old).removesuffix(DELIMITER)
+        if elsewhere(old) is not None or elsewhere(normal(new)) is not None:
+            await self.sharing.rename(user, old, normal(new).removesuffix(DELIMITER))
+            return
         if old != INBOX:
             await self._change(user, boxes.rename, user.id, old, new, int(time()))
             return
@@ -198,13 +216,13 @@ class Mailboxes:
     async def select(self, user: "User", name: str, read_only: bool) -> Selected:
         """A session's view of the mailbox; claims what is \\\\Recent unless ``read_only``. Close it when done.
 
-        Raises MailboxError "NONEXISTENT".
+        Raises MailboxError "NONEXISTENT", "NOPERM" for another's that may not be read.
         """
         recording = self._changes.record()
         try:
             self._reads += 1
             read = self._reads
-            mailbox, columns, names = await self._store.read(self._snapshot, user.id, normal(name))
+            mailbox, columns, names, domain = await self._store.read(self._snapshot, user.id, normal(name))
             missed = recording.of(mailbox.id)
         finally:
             recording.stop()
@@ -214,6 +232,8 @@ class Mailboxes:
         feed.keywords.put(read, names)
         self._kept.put(mailbox.id, mailbox.modseq, columns)
         selected = Selected(feed, mailbox, columns.copy(), read_only)
+        if mailbox.account != user.id:
+            self.sharing.watch(selected, user.id, domain, recording.changes)
         feed.join(selected, max(mailbox.first_recent, self._claimed.get(mailbox.id, 0)), missed)
         return selected
 
@@ -254,7 +274,8 @@ class Mailboxes:
 
     def fetch(self, selected: Selected, uids: Sequence[int], need: Need) -> AsyncIterator[Rows]:
         """The messages with these UIDs that the session knows, batch after batch; see :mod:`mailx.core.fetch`."""
-        return self._reader.rows(selected, uids, need)
+        rows = self._reader.rows(selected, uids, need)
+        return rows if selected.viewer == selected.mailbox.account else _while_allowed(selected, rows)
 
     async def read(self, content: bytes | Blob, offset: int = 0, length: int | None = None) -> bytes:
         """``length`` octets (None: all) of a row's content from ``offset`` on; fewer where it ends."""
@@ -264,9 +285,7 @@ class Mailboxes:
         """Whether a row's content is still to be had: its file goes with the message when another session expunges it."""
         return await self._reader.there(content)
 
-    async def vanished(
-        self, selected: Selected, since: int, within: Spans | None = None, matches: Sequence[tuple[int, int]] = ()
-    ) -> Spans:
+    async def vanished(self, selected: Selected, since: int, within: Spans | None = None, matches: Sequence[tuple[int, int]] = ()) -> Spans:
         """The UIDs that left the mailbox after ``since``; see :func:`mailx.core.resync.vanished`."""
         return await vanished(self._store, selected, since, within, matches)
 
@@ -278,9 +297,17 @@ class Mailboxes:
         """The UIDs of the messages that match, in the order of ``keys`` (RFC 5256); equal ones by sequence number."""
         return await sorted_by(selected, await self._search.matching(selected, query), keys, self._reader, Turns(self._reactor))
 
-    def _snapshot(self, txn: Txn, account_id: int, name: str) -> tuple[Mailbox, Columns, dict[int, str]]:
+    async def sort_keys(self, selected: Selected, keys: Sequence[SortKey], uids: Sequence[int]) -> Pairs:
+        """``uids`` (rising) in the order of ``keys``, each behind what was compared."""
+        return await sort_keys(selected, uids, keys, self._reader, Turns(self._reactor))
+
+    async def thread(self, selected: Selected, algorithm: Algorithm, query: Query) -> Forest:
+        """The threads of the messages that match (RFC 5256); the numbers in the trees are UIDs."""
+        return await threaded(selected, await self._search.matching(selected, query), algorithm, self._reader, self._reactor)
+
+    def _snapshot(self, txn: Txn, account_id: int, name: str) -> tuple[Mailbox, Columns, dict[int, str], int]:
         """Runs in a reader thread, as does making the columns."""
-        mailbox = boxes.find(txn, self._names, account_id, name)
+        mailbox, domain = self.sharing.found(txn, account_id, name, "r")
         modseq, columns = self._kept.get(mailbox.id) or (0, Columns())
         if not 0 < modseq <= mailbox.modseq:
             columns = Columns(entries.snapshot(txn, mailbox.id))
@@ -289,7 +316,7 @@ class Mailboxes:
             columns = brought_up(columns, since) if since is not None else Columns()
         if 0 in columns.message_ids:
             columns = self._filled(txn, mailbox.id, columns.copy())
-        return mailbox, columns, keywords.names(txn, self._cipher, account_id)
+        return mailbox, columns, keywords.names(txn, self._cipher, mailbox.account), domain
 
     def _filled(self, txn: Txn, mailbox_id: int, columns: Columns) -> Columns:
         """``columns`` with what a session never asked for of messages that came while it was there."""
@@ -353,6 +380,14 @@ class Mailboxes:
         except Unavailable as unavailable:
             reason = unavailable.reason
             log.warn("A deleted mailbox is not yet removed: {reason}", event="mailbox.not_purged", mailbox=mailbox_id, reason=reason)
+
+
+async def _while_allowed(selected: Selected, rows: AsyncIterator[Rows]) -> AsyncIterator[Rows]:
+    """``rows`` for a guest, as long as it may read them."""
+    async for batch in rows:
+        if selected.barred:
+            raise MailboxError("NOPERM", "You may not read this mailbox any more")
+        yield batch
 
 
 def _with_engine(txn: Txn, job: Callable[Concatenate[Txn, P], T], *args: P.args, **kwargs: P.kwargs) -> tuple[T, bool]:

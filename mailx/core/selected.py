@@ -50,6 +50,7 @@ class Selected:
         self.read_only = read_only
         self.viewer = mailbox.account  # the account whose session this is, which need not be the mailbox's
         self.rights: frozenset[str] = mailbox.rights  # of the viewer, at any moment
+        self.unwatch: Callable[[], None] | None = None  # ends what keeps ``rights`` true
         self._columns = columns
         self.uids = columns.uids
         self._flags = columns.flags
@@ -173,6 +174,9 @@ class Selected:
     def close(self) -> None:
         """Follow the mailbox no more."""
         self.on_change = None
+        if self.unwatch is not None:
+            self.unwatch()
+            self.unwatch = None
         self._feed.leave(self)
 
     def columns(self) -> Columns:
@@ -238,6 +242,17 @@ class Selected:
         if self._pending:
             self._digest()
         return self.uids + array("L", sorted(self._added)) if self._added else self.uids
+
+    def allow(self, rights: frozenset[str]) -> None:
+        """The viewer has these rights from now on; without ``r`` the mailbox is gone for it."""
+        self.rights = rights
+        if "r" not in rights:
+            self.bury()
+
+    @property
+    def barred(self) -> bool:
+        """Whether the viewer may not read the mailbox any more."""
+        return "r" not in self.rights
 
     def bury(self) -> None:
         """The mailbox was deleted."""

@@ -25,36 +25,42 @@ class Slice:
     target: list[int]
 
 
-def copy(txn: Txn, source_id: int, among: Among, target_id: int, now: int, default_quota: int, more: int = 0) -> Slice:
-    """Give the entries ``among`` of one mailbox a second place in another of the same account (or in the same).
+def copy(txn: Txn, source_id: int, among: Among, target_id: int, now: int, default_quota: int, more: int = 0, mask: int = -1) -> Slice:
+    """Give the entries ``among`` of one mailbox a second place in another (or in the same), with the flags in ``mask``.
 
     ``more`` octets will be charged by later slices: a quota that cannot hold them too refuses at once (MailboxError
     "OVERQUOTA"). ``default_quota`` holds for accounts without one; 0 is unlimited.
     """
-    lock_account(txn, target_id)
-    for mailbox_id in sorted({source_id, target_id}):
-        lock(txn, mailbox_id)
+    foreign = _lock(txn, source_id, target_id)
     modseq, uidnext, uidvalidity, account_id = lock(txn, target_id)
     rows = _rows(txn, source_id, among)
     if not rows:
         return Slice(uidvalidity, [], [])
     _charge(txn, account_id, sum(charge(row[3]) for row in rows), more, default_quota)
-    target = _place(txn, source_id, rows, target_id, modseq + 1, uidnext, now)
+    target = _place(txn, source_id, rows, target_id, modseq + 1, uidnext, now, mask, foreign)
     retain(txn, [row[1] for row in rows])
     return Slice(uidvalidity, [row[0] for row in rows], target)
 
 
-def move(txn: Txn, source_id: int, among: Among | None, target_id: int, now: int, limit: int) -> Slice:
-    """Give at most ``limit`` entries, ``among`` or the lowest UIDs, a place in another mailbox instead of this one (RFC 6851)."""
-    lock_account(txn, target_id)
-    for mailbox_id in sorted({source_id, target_id}):
-        lock(txn, mailbox_id)
+def move(
+    txn: Txn, source_id: int, among: Among | None, target_id: int, now: int, limit: int, default_quota: int = 0, mask: int = -1
+) -> Slice:
+    """Give at most ``limit`` entries, ``among`` or the lowest UIDs, a place in another mailbox instead of this one (RFC 6851).
+
+    Between two accounts the charge moves too; a quota that cannot hold it refuses (MailboxError "OVERQUOTA").
+    """
+    foreign = _lock(txn, source_id, target_id)
     rows = _rows(txn, source_id, among, limit)
     modseq, uidnext, uidvalidity, account_id = lock(txn, target_id)
     if not rows:
         return Slice(uidvalidity, [], [])
-    target = _place(txn, source_id, rows, target_id, modseq + 1, uidnext, now)
-    remove(txn, source_id, account_id, rows, keep=True)
+    target = _place(txn, source_id, rows, target_id, modseq + 1, uidnext, now, mask, foreign)
+    if foreign:
+        _charge(txn, account_id, sum(charge(row[3]) for row in rows), 0, default_quota)
+        retain(txn, [row[1] for row in rows])
+        remove(txn, source_id, lock(txn, source_id)[3], rows)
+    else:
+        remove(txn, source_id, account_id, rows, keep=True)
     return Slice(uidvalidity, [row[0] for row in rows], target)
 
 
@@ -63,6 +69,25 @@ def undo(txn: Txn, mailbox_id: int, uids: Sequence[int]) -> None:
     lock_account(txn, mailbox_id)
     account_id: int = lock(txn, mailbox_id)[3]
     remove(txn, mailbox_id, account_id, _rows(txn, mailbox_id, Among(uids)))
+
+
+def _lock(txn: Txn, source_id: int, target_id: int) -> bool:
+    """Hold both mailboxes and what is charged; whether they belong to two accounts, of which neither may be sealed."""
+    owners = txn.all(
+        "SELECT DISTINCT a.id, a.sealed FROM mailboxes m JOIN accounts a ON a.id = m.account_id WHERE m.id IN (?, ?) ORDER BY a.id",
+        (source_id, target_id),
+    )
+    if len(owners) > 1:
+        if any(sealed for _, sealed in owners):
+            raise MailboxError("CANNOT", "Sealed mail does not go between accounts; append a copy instead")
+        if txn.dialect == "postgresql":
+            for account_id, _ in owners:
+                txn.one("SELECT 1 FROM accounts WHERE id = ? FOR UPDATE", (account_id,))
+    else:
+        lock_account(txn, target_id)
+    for mailbox_id in sorted({source_id, target_id}):
+        lock(txn, mailbox_id)
+    return len(owners) > 1
 
 
 def _rows(txn: Txn, mailbox_id: int, among: Among | None, limit: int | None = None) -> list[Row]:
@@ -82,15 +107,30 @@ def _charge(txn: Txn, account_id: int, cost: int, more: int, default_quota: int)
         raise MailboxError("OVERQUOTA", "The copies would exceed the quota")
 
 
-def _place(txn: Txn, source_id: int, rows: Sequence[Row], target_id: int, modseq: int, uidnext: int, now: int) -> list[int]:
-    """Insert entries for ``rows`` of the source into the target; returns their UIDs."""
+def _place(
+    txn: Txn, source_id: int, rows: Sequence[Row], target_id: int, modseq: int, uidnext: int, now: int, mask: int, foreign: bool
+) -> list[int]:
+    """Insert entries for ``rows`` of the source into the target, ``foreign`` if that is another account's; returns their UIDs.
+
+    Threads are an account's own: among other people's mail a message founds one, or joins that of a copy it has there.
+    """
     among = Among([row[0] for row in rows])
+    flags, thread = "flags" if mask == -1 else "flags & ?", "thread_id"
+    if foreign:
+        thread = (
+            "coalesce((SELECT min(x.thread_id) FROM entries x JOIN mailboxes y ON y.id = x.mailbox_id WHERE x.message_id = e.message_id"
+            " AND y.account_id = (SELECT account_id FROM mailboxes WHERE id = ?)), message_id)"
+        )
+    masked = () if mask == -1 else (mask,)
+    of = (target_id,) if foreign else ()
     txn.execute(
         "INSERT INTO entries (mailbox_id, uid, message_id, flags, modseq, received, saved, size, thread_id)"
-        " SELECT ?, ? + row_number() OVER (ORDER BY uid), message_id, flags, ?, received, ?, size, thread_id"
-        f" FROM entries WHERE mailbox_id = ? AND {among.sql()}",
-        (target_id, uidnext - 1, modseq, now, source_id, *among.parameters()),
+        f" SELECT ?, ? + row_number() OVER (ORDER BY uid), message_id, {flags}, ?, received, ?, size, {thread}"
+        f" FROM entries e WHERE mailbox_id = ? AND {among.sql()}",
+        (target_id, uidnext - 1, *masked, modseq, now, *of, source_id, *among.parameters()),
     )
+    if mask != -1:
+        rows = [(row[0], row[1], row[2] & mask, row[3]) for row in rows]
     messages, unseen, deleted, size = tally(rows)
     txn.execute(
         "UPDATE mailboxes SET uidnext = uidnext + ?, modseq = ?, messages = messages + ?, unseen = unseen + ?, deleted = deleted + ?,"

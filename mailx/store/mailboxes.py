@@ -286,6 +286,21 @@ def _insert_all(txn: Txn, names: Names, account_id: int, new: list[str], now: in
     first = _uidvalidities(txn, account_id, len(new), now) - len(new) + 1
     for place, name in enumerate(new):
         _insert(txn, names, account_id, name, "", first + place, now)
+    _inherit(txn, names, account_id, new)
+
+
+def _inherit(txn: Txn, names: Names, account_id: int, made: Sequence[str]) -> None:
+    """What lies under a shared mailbox is shared with the same people (RFC 4314 3, of CREATE); ``made``: parents first."""
+    if txn.one("SELECT 1 FROM rights r JOIN mailboxes m ON m.id = r.mailbox_id WHERE m.account_id = ? LIMIT 1", (account_id,)) is None:
+        return
+    for name in made:
+        for above in parents(name)[-1:]:
+            txn.execute(
+                "INSERT INTO rights (mailbox_id, account_id, domain_id, negative, rights)"
+                " SELECT n.id, r.account_id, r.domain_id, r.negative, r.rights FROM rights r JOIN mailboxes m ON m.id = r.mailbox_id"
+                " JOIN mailboxes n ON n.account_id = m.account_id WHERE m.account_id = ? AND m.hash = ? AND n.hash = ?",
+                (account_id, names.hash(account_id, above), names.hash(account_id, name)),
+            )
         txn.publish(of_account(AccountChange(account_id, "name", name=name)))
 
 
