@@ -26,6 +26,27 @@ class SortKey:
 
 async def sorted_by(selected: Selected, uids: Sequence[int], keys: Sequence[SortKey], reader: Reader, turns: Turns) -> list[int]:
     """``uids`` (rising) in the order of ``keys``; equal ones stay in their order."""
+    answer: list[int] = []
+    for _, uid in merge(*await _runs(selected, uids, keys, reader, turns)):
+        answer.append(uid)
+        if not len(answer) % BATCH:
+            await turns.spare()
+    return answer
+
+
+async def sort_keys(
+    selected: Selected, uids: Sequence[int], keys: Sequence[SortKey], reader: Reader, turns: Turns
+) -> "list[tuple[Any, int]]":
+    """``uids`` (rising) in the order of ``keys``, each with what is compared: pairs of two calls compare too."""
+    answer = list(merge(*await _runs(selected, uids, keys, reader, turns)))
+    await turns.spare()
+    return answer
+
+
+async def _runs(
+    selected: Selected, uids: Sequence[int], keys: Sequence[SortKey], reader: Reader, turns: Turns
+) -> "list[list[tuple[Any, int]]]":
+    """What is compared and the UID, in runs that are sorted."""
     await reader.complete(selected, uids)
     runs = []
     for start in range(0, len(uids), BATCH):
@@ -33,12 +54,7 @@ async def sorted_by(selected: Selected, uids: Sequence[int], keys: Sequence[Sort
         summaries = await _summaries(reader, selected.mailbox.account, [selected.message_ids[index] for _, index in known], keys)
         runs.append(sorted([(_key(selected, index, summary, keys), uid) for (uid, index), summary in zip(known, summaries, strict=True)]))
         await turns.spare()
-    answer: list[int] = []
-    for _, uid in merge(*runs):
-        answer.append(uid)
-        if not len(answer) % BATCH:
-            await turns.spare()
-    return answer
+    return runs
 
 
 async def _summaries(reader: Reader, account: int, ids: Sequence[int], keys: Sequence[SortKey]) -> "Sequence[Summary | None]":

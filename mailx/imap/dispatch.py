@@ -12,6 +12,7 @@ from attrs import frozen
 from mailx.core import metrics
 from mailx.imap import (
     append,
+    append_grammar,
     expunge,
     fetch_grammar,
     fetching,
@@ -28,7 +29,7 @@ from mailx.imap import (
     updates,
 )
 from mailx.imap.answers import Bad, Ended, No, tagged
-from mailx.imap.arrival import Command, Farewell
+from mailx.imap.arrival import Command, Farewell, skip
 from mailx.imap.input import Hangup
 from mailx.imap.session import AUTHENTICATED, BEFORE, OVER, SELECTED, Session, log
 from mailx.imap.tokens import Tokens, remembered
@@ -75,7 +76,9 @@ VERBS: dict[bytes, Verb] = {
     b"LSUB": Verb(grammar.lsub, listing.lsub, _IN),
     b"STATUS": Verb(remembered(grammar.status), listing.status, _IN),
     b"NAMESPACE": Verb(grammar.nothing, listing.namespace, _IN),
-    b"APPEND": Verb(append.unread, append.append, _IN),
+    b"APPEND": Verb(append_grammar.unread, append.append, _IN),
+    b"REPLACE": Verb(append_grammar.unread, append.replace, _OPEN, numbers=True),
+    b"UID REPLACE": Verb(append_grammar.unread, append.replace, _OPEN),
     b"IDLE": Verb(grammar.nothing, idle.idle, _IN),
     b"GETQUOTA": Verb(grammar.quota_root, quota.get_quota, _IN),
     b"GETQUOTAROOT": Verb(grammar.mailbox, quota.get_quota_root, _IN),
@@ -89,6 +92,9 @@ VERBS: dict[bytes, Verb] = {
     b"UID SEARCH": Verb(search.search, searching.search, _OPEN),
     b"SORT": Verb(search.sort, searching.sort, _OPEN, expunges=False, numbers=True),
     b"UID SORT": Verb(search.sort, searching.sort, _OPEN),
+    b"THREAD": Verb(search.thread, searching.thread, _OPEN, expunges=False, numbers=True),
+    b"UID THREAD": Verb(search.thread, searching.thread, _OPEN),
+    b"CANCELUPDATE": Verb(search.cancel_update, searching.cancel_update, _OPEN),
     b"FETCH": Verb(fetch_grammar.fetch, fetching.fetch, _OPEN, expunges=False, numbers=True),
     b"UID FETCH": Verb(fetch_grammar.fetch, fetching.fetch, _OPEN),
     b"STORE": Verb(grammar.store, flags.store, _OPEN, expunges=False, numbers=True),
@@ -155,8 +161,12 @@ async def _answer(session: Session, command: Command, verb: Verb | None) -> byte
         if verb is None:
             raise Bad(b"Unknown command")
         if session.state not in verb.states:
+            if command.unread:
+                await skip(session.peer.input, session.limits, command.unread)
             raise Bad(_out_of_place(session, verb))
         if verb.numbers and session.uidonly:
+            if command.unread:
+                await skip(session.peer.input, session.limits, command.unread)
             raise Bad(b"Message numbers are not allowed after ENABLE UIDONLY", b"UIDREQUIRED")
         command.tokens.utf8 = session.utf8
         argument = verb.parse(command.tokens)

@@ -1,86 +1,125 @@
-"""The arguments of SEARCH and SORT (RFC 9051 6.4.4, RFC 4731, RFC 5256, RFC 7162) as values of the core."""
+"""The arguments of SEARCH, SORT, THREAD and CANCELUPDATE as values.
 
-from collections.abc import Callable
-from datetime import date
+RFC 9051 6.4.4, RFC 4731, RFC 5256, RFC 5267, RFC 5957, RFC 6203 and RFC 9394.
+"""
+
+import re
+from typing import Literal
 
 from attrs import frozen
 
-from mailx.core.search import (
-    All,
-    And,
-    Body,
-    Flagged,
-    Header,
-    Larger,
-    ModSeq,
-    New,
-    Not,
-    Old,
-    Or,
-    Query,
-    Received,
-    Recent,
-    Relation,
-    Sent,
-    Sequence,
-    Smaller,
-    Subject,
-    Text,
-    Uid,
-)
+from mailx.core.search import Query
 from mailx.core.sort import By, SortKey
 from mailx.imap.answers import Bad, No
-from mailx.imap.tokens import MODSEQ_LIMIT, NESTING_LIMIT, Tokens
+from mailx.imap.criteria import Criteria
+from mailx.imap.tokens import NUMBER_LIMIT, Tokens
 
-KEYS_LIMIT = 1000  # criteria of one search
 CHARSETS = {b"US-ASCII": "utf-8", b"ASCII": "utf-8", b"UTF-8": "utf-8", b"ISO-8859-1": "iso-8859-1"}
-RESULTS = frozenset((b"MIN", b"MAX", b"ALL", b"COUNT"))
+TAGS_LIMIT = 64  # of one CANCELUPDATE
 _BY: dict[bytes, By] = {
     b"ARRIVAL": "arrival",
     b"CC": "cc",
     b"DATE": "date",
+    b"DISPLAYFROM": "displayfrom",
+    b"DISPLAYTO": "displayto",
     b"FROM": "from",
     b"SIZE": "size",
     b"SUBJECT": "subject",
     b"TO": "to",
 }
+Algorithm = Literal["ORDEREDSUBJECT", "REFERENCES", "REFS"]
+_ALGORITHMS: dict[bytes, Algorithm] = {b"ORDEREDSUBJECT": "ORDEREDSUBJECT", b"REFERENCES": "REFERENCES", b"REFS": "REFS"}
+_NUMBERS = frozenset((b"MIN", b"MAX", b"ALL", b"COUNT"))
+_OPTIONS = frozenset((b"SAVE", b"CONTEXT", b"UPDATE", b"RELEVANCY"))
+_PARTIAL = re.compile(rb"([1-9][0-9]{0,9}):([1-9][0-9]{0,9})(?![0-9])|-([1-9][0-9]{0,9}):-([1-9][0-9]{0,9})(?![0-9])")
+
+
+@frozen
+class Partial:
+    """A window on the results, both ends within: counted from the first one or, ``from_end``, from the last (RFC 9394 3.1)."""
+
+    first: int
+    last: int
+    from_end: bool = False
+
+
+@frozen
+class Returns:
+    """What an ESEARCH response is asked for (RFC 4731 3.1, RFC 5182 2.1, RFC 5267 4, RFC 6203 4, RFC 9394 3.1)."""
+
+    numbers: frozenset[bytes] = frozenset()  # of MIN, MAX, ALL and COUNT
+    partial: Partial | None = None
+    save: bool = False
+    update: bool = False
+    relevancy: bool = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is to be returned, only kept (RFC 5182 2.1)."""
+        return self.save and not (self.numbers or self.partial or self.update or self.relevancy)
+
+    @property
+    def ends_only(self) -> bool:
+        """Whether the messages asked for are single ones: the first, the last, a window."""
+        return not self.numbers & {b"ALL", b"COUNT"} and bool(self.numbers or self.partial)
+
+
+EVERYTHING = Returns(frozenset((b"ALL",)))  # what RETURN () asks for (RFC 4731 3.1)
 
 
 @frozen
 class Search:
-    """``results`` is what an ESEARCH response is asked for (RFC 4731), None for a plain SEARCH response."""
+    """``returns`` None asks for a plain SEARCH response."""
 
     query: Query
-    results: frozenset[bytes] | None = None
+    returns: Returns | None = None
     modseq: bool = False  # a MODSEQ criterion was used
+    saved: bool = False  # ``$`` was used
+    numbers: bool = False  # sequence numbers were used
+    charset: bool = False  # a charset was named
+    fuzzy: bool = False
+    refusal: No | None = None  # the charset is unknown: to be said when the command runs
 
 
 @frozen
 class Sort:
-    query: Query
+    search: Search
     keys: tuple[SortKey, ...]
-    modseq: bool = False
+
+
+@frozen
+class Thread:
+    search: Search
+    algorithm: Algorithm
 
 
 def search(tokens: Tokens) -> Search:
     tokens.space()
-    results = None
+    returns = None
     if tokens.take_word(b"RETURN"):
-        results = _results(tokens)
+        returns = _returns(tokens)
         tokens.space()
+    return program(tokens, returns)
+
+
+def program(tokens: Tokens, returns: Returns | None) -> Search:
+    """An optional charset and the search keys, to the end."""
+    refusal = None
     charset = "utf-8"
-    if tokens.take_word(b"CHARSET"):
+    named = tokens.take_word(b"CHARSET")
+    if named:
         tokens.space()
-        charset = _charset(tokens)
+        charset, refusal = _charset(tokens)
         tokens.space()
-    criteria = _Criteria(tokens, charset)
-    query = criteria.all_of()
-    tokens.end()
-    return Search(query, results, criteria.modseq)
+    return _criteria(tokens, returns, charset, named, refusal)
 
 
 def sort(tokens: Tokens) -> Sort:
     tokens.space()
+    returns = None
+    if tokens.take_word(b"RETURN"):
+        returns = _returns(tokens)
+        tokens.space()
     tokens.expect(b"(")
     keys = [_sort_key(tokens)]
     while tokens.take(b" "):
@@ -89,12 +128,40 @@ def sort(tokens: Tokens) -> Sort:
         keys.append(_sort_key(tokens))
     tokens.expect(b")")
     tokens.space()
-    charset = _charset(tokens)
+    charset, refusal = _charset(tokens)
     tokens.space()
-    criteria = _Criteria(tokens, charset)
+    return Sort(_criteria(tokens, returns, charset, False, refusal), tuple(keys))
+
+
+def thread(tokens: Tokens) -> Thread:
+    tokens.space()
+    algorithm = _ALGORITHMS.get(tokens.keyword())
+    if algorithm is None:
+        raise Bad(b"Unknown threading algorithm")
+    tokens.space()
+    charset, refusal = _charset(tokens)
+    tokens.space()
+    return Thread(_criteria(tokens, None, charset, False, refusal), algorithm)
+
+
+def cancel_update(tokens: Tokens) -> tuple[bytes, ...]:
+    """The tags of searches, as strings (RFC 5267 4.3.5)."""
+    tags: list[bytes] = []
+    tokens.space()
+    tags.append(tokens.string())
+    while tokens.take(b" "):
+        if len(tags) == TAGS_LIMIT:
+            raise Bad(b"Too many tags", b"LIMIT")
+        tags.append(tokens.string())
+    tokens.end()
+    return tuple(tags)
+
+
+def _criteria(tokens: Tokens, returns: Returns | None, charset: str, named: bool, refusal: No | None) -> Search:
+    criteria = Criteria(tokens, charset)
     query = criteria.all_of()
     tokens.end()
-    return Sort(query, tuple(keys), criteria.modseq)
+    return Search(query, returns, criteria.modseq, criteria.saved, criteria.numbers, named, criteria.fuzzy, refusal)
 
 
 def _sort_key(tokens: Tokens) -> SortKey:
@@ -108,145 +175,47 @@ def _sort_key(tokens: Tokens) -> SortKey:
     return SortKey(_BY[word], reverse)
 
 
-def _results(tokens: Tokens) -> frozenset[bytes]:
-    """What stands in RETURN (...); none at all means ALL (RFC 4731 3.1)."""
+def _returns(tokens: Tokens) -> Returns:
+    """What stands behind RETURN."""
     tokens.expect(b" (")
     if tokens.take(b")"):
-        return frozenset((b"ALL",))
-    names = {tokens.keyword()}
-    while tokens.take(b" "):
-        names.add(tokens.keyword())
+        return EVERYTHING
+    numbers: set[bytes] = set()
+    options: set[bytes] = set()
+    partial = None
+    while True:
+        name = tokens.keyword()
+        if name in _NUMBERS:
+            numbers.add(name)
+        elif name in _OPTIONS:
+            options.add(name)
+        elif name == b"PARTIAL" and partial is None:
+            tokens.expect(b" ")
+            partial = window(tokens)
+        else:
+            raise Bad(b"Unknown search result option")
+        if not tokens.take(b" "):
+            break
     tokens.expect(b")")
-    if not names <= RESULTS:
-        raise Bad(b"Unknown search result option")
-    return frozenset(names)
+    if partial is not None and b"ALL" in numbers:  # RFC 9394 3.1
+        raise Bad(b"PARTIAL and ALL exclude each other")
+    if options <= {b"CONTEXT"} and not numbers and partial is None:  # CONTEXT is a hint alone, RFC 5267 4.2
+        return EVERYTHING
+    return Returns(frozenset(numbers), partial, b"SAVE" in options, b"UPDATE" in options, b"RELEVANCY" in options)
 
 
-def _charset(tokens: Tokens) -> str:
+def window(tokens: Tokens) -> Partial:
+    """The range of PARTIAL, in either order (RFC 9394 4)."""
+    ends = tokens.match(_PARTIAL)
+    first, last = sorted(abs(int(end)) for end in ends.split(b":"))
+    if last > NUMBER_LIMIT:
+        raise Bad(b"Invalid range")
+    return Partial(first, last, ends.startswith(b"-"))
+
+
+def _charset(tokens: Tokens) -> tuple[str, No | None]:
+    """The charset, and what is to be said of one that is unknown: a search that would be kept then leaves nothing (RFC 5182 2.1)."""
     charset = CHARSETS.get(tokens.astring().upper())
     if charset is None:
-        raise No(b"Charset not supported", b"BADCHARSET (US-ASCII UTF-8 ISO-8859-1)")
-    return charset
-
-
-class _Criteria:
-    """The search keys of one command: bounded in number and nesting."""
-
-    def __init__(self, tokens: Tokens, charset: str) -> None:
-        self._tokens = tokens
-        self._charset = charset
-        self._left = KEYS_LIMIT
-        self.modseq = False
-
-    def all_of(self, depth: int = 0) -> Query:
-        """Keys apart by spaces; all must match."""
-        keys = [self._key(depth)]
-        while self._tokens.take(b" "):
-            keys.append(self._key(depth))
-        return keys[0] if len(keys) == 1 else And(tuple(keys))
-
-    def _key(self, depth: int) -> Query:
-        self._left -= 1
-        if self._left < 0 or depth > NESTING_LIMIT:
-            raise Bad(b"Search too complex", b"LIMIT")
-        tokens = self._tokens
-        if tokens.take(b"("):
-            query = self.all_of(depth + 1)
-            tokens.expect(b")")
-            return query
-        if tokens.peek().isdigit() or tokens.peek() == b"*":
-            return Sequence(tokens.sequence_set())
-        word = tokens.keyword()
-        if word in _FLAGS:
-            return _FLAGS[word]
-        if word == b"NOT":
-            tokens.space()
-            return Not(self._key(depth + 1))
-        if word == b"OR":
-            tokens.space()
-            first = self._key(depth + 1)
-            tokens.space()
-            return Or(first, self._key(depth + 1))
-        argument = _ARGUMENTS.get(word)
-        if argument is None:
-            raise Bad(b"Unknown search key")
-        tokens.space()
-        return argument(self)
-
-    def text(self) -> str:
-        try:
-            return self._tokens.astring().decode(self._charset)
-        except UnicodeDecodeError:
-            raise Bad(b"Text is not valid in its charset") from None
-
-    def header(self) -> Query:
-        name = self.text()
-        self._tokens.space()
-        return Header(name, self.text())
-
-    def keyword(self, is_set: bool) -> Query:
-        return Flagged(self._tokens.flag(), is_set)
-
-    def number(self) -> int:
-        return self._tokens.number(MODSEQ_LIMIT)
-
-    def uid(self) -> Query:
-        return Uid(self._tokens.sequence_set())
-
-    def modification(self) -> Query:
-        """MODSEQ with an optional entry, which flags share with all metadata here (RFC 7162 3.1.5)."""
-        self.modseq = True
-        if self._tokens.peek() == b'"':
-            self._tokens.string()
-            self._tokens.space()
-            if self._tokens.keyword() not in (b"PRIV", b"SHARED", b"ALL"):
-                raise Bad(b"Unknown entry type")
-            self._tokens.space()
-        return ModSeq(self.number())
-
-    def date(self, kind: type[Received] | type[Sent], relation: Relation) -> Query:
-        year, month, day = self._tokens.date()
-        try:
-            return kind(relation, date(year, month, day))
-        except ValueError:
-            raise Bad(b"Invalid date") from None
-
-
-_FLAGS: dict[bytes, Query] = {
-    b"ALL": All(),
-    b"ANSWERED": Flagged("\\Answered"),
-    b"DELETED": Flagged("\\Deleted"),
-    b"DRAFT": Flagged("\\Draft"),
-    b"FLAGGED": Flagged("\\Flagged"),
-    b"SEEN": Flagged("\\Seen"),
-    b"UNANSWERED": Flagged("\\Answered", False),
-    b"UNDELETED": Flagged("\\Deleted", False),
-    b"UNDRAFT": Flagged("\\Draft", False),
-    b"UNFLAGGED": Flagged("\\Flagged", False),
-    b"UNSEEN": Flagged("\\Seen", False),
-    b"RECENT": Recent(),
-    b"NEW": New(),
-    b"OLD": Old(),
-}
-_ARGUMENTS: dict[bytes, Callable[[_Criteria], Query]] = {
-    b"BCC": lambda criteria: Header("bcc", criteria.text()),
-    b"CC": lambda criteria: Header("cc", criteria.text()),
-    b"FROM": lambda criteria: Header("from", criteria.text()),
-    b"TO": lambda criteria: Header("to", criteria.text()),
-    b"SUBJECT": lambda criteria: Subject(criteria.text()),
-    b"BODY": lambda criteria: Body(criteria.text()),
-    b"TEXT": lambda criteria: Text(criteria.text()),
-    b"HEADER": _Criteria.header,
-    b"KEYWORD": lambda criteria: criteria.keyword(True),
-    b"UNKEYWORD": lambda criteria: criteria.keyword(False),
-    b"LARGER": lambda criteria: Larger(criteria.number()),
-    b"SMALLER": lambda criteria: Smaller(criteria.number()),
-    b"UID": _Criteria.uid,
-    b"MODSEQ": _Criteria.modification,
-    b"BEFORE": lambda criteria: criteria.date(Received, "before"),
-    b"ON": lambda criteria: criteria.date(Received, "on"),
-    b"SINCE": lambda criteria: criteria.date(Received, "since"),
-    b"SENTBEFORE": lambda criteria: criteria.date(Sent, "before"),
-    b"SENTON": lambda criteria: criteria.date(Sent, "on"),
-    b"SENTSINCE": lambda criteria: criteria.date(Sent, "since"),
-}
+        return "iso-8859-1", No(b"Charset not supported", b"BADCHARSET (US-ASCII UTF-8 ISO-8859-1)")
+    return charset, None

@@ -1,76 +1,156 @@
-"""The SEARCH and SORT commands: the core finds UIDs, here they become responses (RFC 9051 6.4.4, RFC 4731, RFC 5256)."""
+"""SEARCH, SORT and THREAD: the core finds UIDs, here they become responses (RFC 9051 6.4.4, RFC 4731, RFC 5256, RFC 5267)."""
 
+from array import array
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from mailx.imap import text
+from twisted.internet.threads import deferToThreadPool
+
+from mailx.core import search as keys
+from mailx.core.search import Query
+from mailx.imap import contexts, esearch, threads
+from mailx.imap.answers import Bad
 from mailx.imap.arrival import Command
-from mailx.imap.search import Search, Sort
+from mailx.imap.search import EVERYTHING, Returns, Search, Sort, Thread
 from mailx.imap.session import Session
-from mailx.imap.sets import compact, indexes, sequence_numbers
+from mailx.imap.sets import indexes, sequence_numbers
+from mailx.imap.tokens import SAVED
+
+if TYPE_CHECKING:
+    from mailx.core.selected import Range
+
+_HERE = 200  # messages whose threads need no thread to be written
 
 
 async def search(session: Session, command: Command, asked: Search) -> None:
     by_uid = command.name.startswith(b"UID")
-    if asked.modseq:
-        session.learn_modseqs()
-    view = session.view()
-    uids = await session.services.mailboxes.search(view, asked.query)
+    returns = asked.returns
+    if returns is None and b"IMAP4REV2" in session.enabled:
+        returns = EVERYTHING  # RFC 9051 6.4.4
+    try:
+        query = prepared(session, asked)
+        uids: Sequence[int] = await session.services.mailboxes.search(session.view(), query)
+    except Bad:
+        raise
+    except Exception:
+        _failed(session, returns)
+        raise
     await session.peer.ready()
-    numbers = uids if by_uid else sequence_numbers(view, uids)
-    highest = _highest(session, uids) if asked.modseq else 0
-    if asked.results is None:
-        session.peer.write(_plain(b"SEARCH", numbers, highest))
-    else:
-        session.peer.write(_extended(command.tag, by_uid, asked.results, numbers, _modseq(session, asked, uids)))
+    if returns is not None and returns.update:
+        contexts.begin(session, command.tag, by_uid, query, uids)
+    await _answer(session, command, asked, returns, uids, b"SEARCH")
 
 
 async def sort(session: Session, command: Command, asked: Sort) -> None:
+    by_uid = command.name.startswith(b"UID")
+    returns = asked.search.returns
+    try:
+        query = prepared(session, asked.search)
+        view = session.view()
+        uids: Sequence[int] = await session.services.mailboxes.sort(view, asked.keys, query)
+        if returns is not None and returns.update:
+            await contexts.begin_sorted(session, command.tag, by_uid, query, asked.keys, uids)
+    except Bad:
+        raise
+    except Exception:
+        _failed(session, returns)
+        raise
+    await session.peer.ready()
+    await _answer(session, command, asked.search, returns, uids, b"SORT")
+
+
+async def thread(session: Session, command: Command, asked: Thread) -> None:
+    query = prepared(session, asked.search)
+    view = session.view()
+    forest = await session.services.mailboxes.thread(view, asked.algorithm, query)
+    await session.peer.ready()
+    numbers = None if command.name.startswith(b"UID") else dict(zip(view.uids, range(1, len(view.uids) + 1), strict=True))
+    if len(view.uids) <= _HERE:
+        line = threads.response(forest, numbers)
+    else:
+        reactor = session.services.reactor
+        line = await deferToThreadPool(reactor, reactor.getThreadPool(), threads.response, forest, numbers)
+    session.peer.write(line)
+
+
+async def cancel_update(session: Session, command: Command, tags: tuple[bytes, ...]) -> None:
+    contexts.cancel(session, tags)
+
+
+def prepared(session: Session, asked: Search) -> Query:
+    """The query as the core takes it: with ``$`` resolved, and numbers that stay true if it is asked again.
+
+    Raises No and Bad for what cannot be asked.
+    """
+    if asked.refusal is not None:
+        raise asked.refusal
+    if asked.charset and b"UTF8=ACCEPT" in session.enabled:  # RFC 6855 3
+        raise Bad(b"CHARSET has no place after ENABLE UTF8=ACCEPT")
+    if asked.numbers and b"UIDONLY" in session.enabled:
+        raise Bad(b"Message numbers are not in use", b"UIDREQUIRED")
+    if asked.returns is not None and asked.returns.relevancy and not asked.fuzzy:
+        raise Bad(b"RELEVANCY goes with FUZZY")  # RFC 6203 4
     if asked.modseq:
         session.learn_modseqs()
+    lasting = asked.returns is not None and asked.returns.update
+    return _bound(session, asked.query, lasting) if asked.saved or lasting else asked.query
+
+
+def _bound(session: Session, query: Query, lasting: bool) -> Query:
+    """``query`` with UIDs instead of ``$`` and, if it is ``lasting``, of all numbers (RFC 5267 4.3)."""
+    match query:
+        case keys.And(children):
+            return keys.And(tuple(_bound(session, child, lasting) for child in children))
+        case keys.Or(a, b):
+            return keys.Or(_bound(session, a, lasting), _bound(session, b, lasting))
+        case keys.Not(a):
+            return keys.Not(_bound(session, a, lasting))
+        case keys.Fuzzy(a):
+            return keys.Fuzzy(_bound(session, a, lasting))
+        case keys.Sequence(ranges) | keys.Uid(ranges) if ranges == SAVED:
+            return keys.Uid(runs(session.saved))
+        case keys.Sequence(ranges) if lasting:
+            view = session.view()
+            count = len(view.uids)
+            spans = [sorted((count if a is None else a, count if b is None else b)) for a, b in ranges]
+            inside = [(max(1, low), min(high, count)) for low, high in spans if low <= count and high >= 1]
+            return keys.Uid(runs(view.uids_of_sequence(inside) or ()))
+    return query
+
+
+def runs(uids: Sequence[int]) -> "tuple[Range, ...]":
+    """``uids``, rising, as ranges; for none a range that nothing lies in."""
+    found: list[tuple[int, int]] = []
+    for uid in uids:
+        if found and found[-1][1] == uid - 1:
+            found[-1] = found[-1][0], uid
+        else:
+            found.append((uid, uid))
+    return tuple(found) or SAVED
+
+
+async def _answer(session: Session, command: Command, asked: Search, returns: Returns | None, uids: Sequence[int], word: bytes) -> None:
+    by_uid = command.name.startswith(b"UID")
     view = session.view()
-    uids = await session.services.mailboxes.sort(view, asked.keys, asked.query)
-    await session.peer.ready()
-    numbers = uids if command.name.startswith(b"UID") else sequence_numbers(view, uids)
-    highest = _highest(session, sorted(uids)) if asked.modseq else 0
-    session.peer.write(_plain(b"SORT", numbers, highest))
+    if returns is not None and returns.save:
+        session.saved = array("L", esearch.kept(returns, uids))
+        if returns.silent:
+            return
+    numbers = uids if by_uid else sequence_numbers(view, uids)
+    highest = esearch.highest(returns, uids, lambda some: _highest(session, some)) if asked.modseq else 0
+    if returns is None:
+        session.peer.write(esearch.plain(word, numbers, highest))
+    else:
+        session.peer.write(esearch.response(esearch.tagged_by(command.tag), by_uid, returns, numbers, highest))
+
+
+def _failed(session: Session, returns: Returns | None) -> None:
+    """A search that was to be kept and failed leaves nothing (RFC 5182 2.1)."""
+    if returns is not None and returns.save:
+        session.saved = ()
 
 
 def _highest(session: Session, uids: Sequence[int]) -> int:
     """The highest mod-sequence among ``uids``, rising; 0 for none."""
     view = session.view()
     return max((view.modseqs[index] for index in indexes(view, uids)), default=0)
-
-
-def _modseq(session: Session, asked: Search, uids: Sequence[int]) -> int:
-    """What MODSEQ says in an ESEARCH response (RFC 7162 3.1.10): of what MIN and MAX return if only they are asked for."""
-    if not asked.modseq or not uids:
-        return 0
-    results = asked.results or frozenset()
-    if results <= {b"MIN", b"MAX"}:
-        uids = ([uids[0]] if b"MIN" in results else []) + ([uids[-1]] if b"MAX" in results else [])
-    return max(_highest(session, [uid]) for uid in uids) if len(uids) < 3 else _highest(session, uids)
-
-
-def _plain(word: bytes, numbers: Sequence[int], highest: int) -> bytes:
-    found = b" %d" * len(numbers) % tuple(numbers)
-    modseq = b" (MODSEQ %d)" % highest if highest else b""
-    return b"* %b%b%b\r\n" % (word, found, modseq)
-
-
-def _extended(tag: bytes, by_uid: bool, results: frozenset[bytes], numbers: Sequence[int], highest: int) -> bytes:
-    """An ESEARCH response; without a result it has neither MIN, MAX nor ALL (RFC 4731 3.1)."""
-    parts = [b"* ESEARCH (TAG %b)" % text.string(tag)]
-    if by_uid:
-        parts.append(b"UID")
-    if numbers:
-        if b"MIN" in results:
-            parts.append(b"MIN %d" % numbers[0])
-        if b"MAX" in results:
-            parts.append(b"MAX %d" % numbers[-1])
-        if b"ALL" in results:
-            parts.append(b"ALL " + compact(numbers))
-    if b"COUNT" in results:
-        parts.append(b"COUNT %d" % len(numbers))
-    if highest:
-        parts.append(b"MODSEQ %d" % highest)
-    return b" ".join(parts) + b"\r\n"

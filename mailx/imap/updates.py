@@ -7,6 +7,7 @@ EXPUNGE responses, or VANISHED for a client that has enabled QRESYNC or UIDONLY 
 from collections.abc import Sequence
 
 from mailx.core.resync import Spans, merged, spans
+from mailx.imap import contexts
 from mailx.imap.answers import Bad
 from mailx.imap.commands import Data, Fetch
 from mailx.imap.fetch import Batch, Rendering
@@ -30,6 +31,8 @@ async def tell(session: Session, expunge: bool) -> bool:
     updates = view.updates(expunge)
     flagged = updates.flagged
     if updates.expunged:
+        if session.contexts:
+            peer.write(contexts.without(session, updates.vanished, updates.expunged))
         await _expunged(session, updates.expunged, updates.vanished)
     if updates.exists is not None:
         peer.write(b"* %d EXISTS\r\n" % updates.exists)
@@ -37,6 +40,8 @@ async def tell(session: Session, expunge: bool) -> bool:
             peer.write(b"* %d RECENT\r\n" % updates.recent)
     if flagged:
         await tell_flags(session, flagged)
+    if session.contexts and not updates.gone:
+        await contexts.refresh(session)
     return not updates.gone
 
 

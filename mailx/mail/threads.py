@@ -51,6 +51,15 @@ def base_subject(subject: str) -> str:
         text = text[5:-1].strip(" ")
 
 
+_REPLY = re.compile(r"(?:\[[^\[\]]*+\] *+)*+(?:re|fwd?) *+(?:\[[^\[\]]*+\] *+)?:")
+
+
+def is_reply(subject: str) -> bool:
+    """Whether a ``subject`` (decoded and folded) says that the message answers or forwards another (RFC 5256 2.1)."""
+    text = " ".join(subject[:SUBJECT_LIMIT].split())
+    return text.endswith("(fwd)") or text.startswith("[fwd:") and text.endswith("]") or _REPLY.match(text) is not None
+
+
 def _without_trailers(text: str) -> str:
     while text.endswith("(fwd)"):
         text = text[:-5].rstrip(" ")
