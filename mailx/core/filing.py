@@ -13,6 +13,7 @@ from mailx.core.accounts import User
 from mailx.core.arrivals import Arrivals
 from mailx.core.keyring import Keyring
 from mailx.core.sealing import Sealed, Sealing, vault_threads
+from mailx.core.selected import Selected
 from mailx.core.storing import Storing, prepared
 from mailx.core.users import SERVER
 from mailx.mail.envelope import Envelope, Filing
@@ -57,7 +58,7 @@ class Cabinet:
         self._reactor = reactor
         self._keyring = keyring
 
-    async def file(self, user: User, envelopes: Sequence[Envelope]) -> Filed:
+    async def file(self, user: User, envelopes: Sequence[Envelope], replaces: tuple[Selected, int] | None = None) -> Filed:
         """See ``Reception.file``, which has asked the policies."""
         started = self._reactor.seconds()
         ready: list[tuple[Envelope, Sealed]] = []
@@ -78,7 +79,10 @@ class Cabinet:
         except Exception:
             await self._storing.discard(*[envelope.message.content for envelope in envelopes], *[sealed.file for _, sealed in ready])
             raise
-        answer = await self._storing.commit(Consignment(tuple(deliveries)), [sealed for _, sealed in ready])
+        old = None if replaces is None else (replaces[0].mailbox.id, replaces[1])
+        answer = await self._storing.commit(Consignment(tuple(deliveries), replaces=old), [sealed for _, sealed in ready])
+        if replaces is not None:
+            await replaces[0].settle()
         outcomes = [outcomes[0] for outcomes in answer]
         for (envelope, sealed), outcome in zip(ready, outcomes, strict=True):
             if self._arrivals.placed(envelope, sealed.size, [(user, outcome)]):
@@ -89,6 +93,8 @@ class Cabinet:
         if len(placed) < len(envelopes):
             if Problem.GONE in outcomes:
                 raise MailboxError("TRYCREATE", "No such mailbox")
+            if Problem.REPLACED in outcomes:
+                raise MailboxError("EXPUNGEISSUED", "The message is expunged already")
             raise MailboxError("OVERQUOTA", "Quota exceeded")
         return Filed(placed[0].uidvalidity, tuple(each.uid for each in placed))
 

@@ -23,7 +23,7 @@ from mailx.core.accounts import Accounts, User
 from mailx.core.arrivals import Arrivals
 from mailx.core.bounces import Bounces, Report
 from mailx.core.calls import Posted
-from mailx.core.content import Content, Threads, with_fields
+from mailx.core.content import Content, Threads, no_space, with_fields
 from mailx.core.filing import Cabinet, Filed
 from mailx.core.forms import Form, Forms, Owns, Parts, Places, alone, by_account, divide, together
 from mailx.core.gathering import Gathering
@@ -40,13 +40,15 @@ from mailx.core.timeline import Timeline
 from mailx.core.tracing import Tracing
 from mailx.core.transfers import Met, Transfer
 from mailx.core.users import canonical_domain
+from mailx.mail import binary
 from mailx.mail.address import Address
 from mailx.mail.envelope import GENERATED, WISHES_NOTHING, Envelope, Forwarding, Origin
+from mailx.mail.message import Message, Spooled
 from mailx.mail.names import INBOX
 from mailx.mail.reply import Refused, Reply, Unavailable
 from mailx.store import Store
 from mailx.store.blobs import Blobs
-from mailx.store.cipher import Cipher
+from mailx.store.cipher import Cipher, CipherError
 from mailx.store.delivery import Consignment, Delivery, Outcome, Outcomes, Placed, Problem, Target
 from mailx.store.mailboxes import junk, name_hash
 from mailx.store.messages import charge
@@ -54,6 +56,7 @@ from mailx.store.queue import Settlement
 
 if TYPE_CHECKING:
     from mailx.core.queue import Queue
+    from mailx.core.selected import Selected
 
 log = Logger()
 
@@ -63,6 +66,9 @@ FULL = Reply(552, "5.2.2", "Mailbox full")
 CHANGED = Reply(451, "4.3.0", "Recipients have changed; try again")
 SETTLED = Reply(550, "5.3.0", "What this reports was settled otherwise")
 TOO_MANY_HOPS = Reply(554, "5.4.6", "Too many hops: the message goes round in a loop")
+
+NOT_STORABLE = Reply(554, "5.6.1", "NUL has no place in a header or in encoded text")
+_NOBODY = Origin(GENERATED, "")
 
 HOPS = 50  # Received fields of a message that comes in; RFC 5321 6.3 wants at least 100 or a better idea
 _NOWHERE: Mapping[int, bytes] = {}
@@ -161,18 +167,18 @@ class Reception:
             quota.exceeded(user, size)
         raise Refused(FULL)
 
-    def content(self, origin: Origin, head: bytes, limit: int, submitted: bool) -> Content:
+    def content(self, origin: Origin, head: bytes, limit: int, submitted: bool, hold: int | None = None) -> Content:
         """Begin to take a message of at most ``limit`` octets.
 
         ``head`` are the trace fields (:func:`mailx.core.trace.received`), put before it. With an empty ``head`` and not
-        ``submitted`` the octets are kept exactly as they come: what IMAP APPEND needs.
+        ``submitted`` the octets are kept exactly as they come: what IMAP APPEND needs. Memory holds at most ``hold`` octets of it.
         """
         fix: Callable[[bytes], bytes] | None = None
         if submitted:
             fix = partial(headers.submitted, hostname=self._hostname, now=time())
         elif head:  # a front server that we trust may check mail in our name
             fix = partial(headers.incoming, hostname="" if "LMTP" in origin.protocol else self._hostname)
-        return Content(head, limit, fix and partial(_bounded, fix), self._blobs, self._threads, self._spool_above)
+        return Content(head, limit, fix and partial(_bounded, fix), self._blobs, self._threads, self._spool_above if hold is None else hold)
 
     async def accept(
         self,
@@ -413,10 +419,25 @@ class Reception:
             forwarding=forwarding,
         )
 
-    async def file(self, user: User, envelopes: Sequence[Envelope]) -> Filed:
+    async def discard(self, messages: Sequence[Message]) -> None:
+        """Keep nothing of messages that are not handed in after all."""
+        await self._storing.discard(*[message.content for message in messages])
+
+    async def storable(self, message: Message) -> Message:
+        """A binary message in lines (:func:`mailx.mail.binary.storable`); raises Refused, and then ``message`` is as it was."""
+        made: bytes = await self._threads(_storable, message.content)
+        content = self.content(_NOBODY, b"", len(made), submitted=False)
+        if (wait := content.write(made)) is not None:
+            await wait
+        stored = await content.finish()
+        await self._storing.discard(message.content)
+        return stored
+
+    async def file(self, user: User, envelopes: Sequence[Envelope], replaces: "tuple[Selected, int] | None" = None) -> Filed:
         """Put messages where their owner wants them (IMAP APPEND), all or none. Every envelope has a ``filing``, in the same mailbox.
 
-        Raises MailboxError "TRYCREATE" (no such mailbox), "OVERQUOTA" or "LIMIT" (keywords), and Refused.
+        ``replaces`` is the message, by its UID, that goes in the same step (RFC 8508). Raises MailboxError "TRYCREATE" (no
+        such mailbox), "OVERQUOTA", "LIMIT" (keywords), "EXPUNGEISSUED" (what it replaces is gone) or "NOPERM", and Refused.
         """
         try:
             for envelope in envelopes:
@@ -424,7 +445,7 @@ class Reception:
         except Exception:
             await self._storing.discard(*[envelope.message.content for envelope in envelopes])
             raise
-        return await self._cabinet.file(user, envelopes)
+        return await self._cabinet.file(user, envelopes, replaces)
 
     async def _check(self, envelope: Envelope, findings: Findings) -> None:
         """Ask the policies; nobody may object to this server's own reports, or a sender would not hear of a failure."""
@@ -433,6 +454,18 @@ class Reception:
         for policy in self._at_end:
             if (reply := await policy.check(envelope, findings)) is not None:
                 raise Refused(reply)
+
+
+def _storable(content: "bytes | Spooled") -> bytes:
+    """Runs in a thread."""
+    try:
+        return binary.storable(content if isinstance(content, bytes) else content.read())
+    except binary.NotStorable:
+        raise Refused(NOT_STORABLE) from None
+    except OSError as error:
+        raise no_space(error) from None
+    except CipherError as error:
+        raise Unavailable(str(error)) from None
 
 
 def _bounded(fix: Callable[[bytes], bytes], fields: bytes) -> bytes:

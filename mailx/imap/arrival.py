@@ -9,12 +9,11 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from mailx.imap import grammar
 from mailx.imap.answers import Bad, Ended
-from mailx.imap.commands import Append, Literal
 from mailx.imap.input import BareLine, Input, LongLine
-from mailx.imap.tokens import LITERAL, Tokens, literal_size
+from mailx.imap.tokens import LITERAL, Missing, Tokens, literal_size
 
+_STREAMED = frozenset((b"APPEND", b"REPLACE", b"UID REPLACE"))  # their messages are taken by the command as they arrive
 _USUAL = re.compile(rb"([A-Z0-9]+) ((?:UID )?(?!UID(?![^ ]))[A-Z]+(?![^ ]))", re.IGNORECASE)
 
 
@@ -55,17 +54,17 @@ def after_login(append_size: int) -> Limits:
 
 @frozen
 class Command:
-    """A command that has arrived. ``message`` is announced and not read yet, for an APPEND only."""
+    """A command that has arrived, but for what ``unread`` announces: its last line, which ends in a literal that was not taken."""
 
     tag: bytes
     name: bytes  # in capitals, "UID FETCH" for the UID forms
     tokens: Tokens
-    append: Append | None = None
-    message: Literal | None = None
+    unread: bytes = b""
 
 
 async def receive(source: Input, limits: Limits, ask: Callable[[], None], streams: bool) -> Command:
-    """The next command. ``ask`` sends a continuation request; ``streams``: an APPEND's message is left unread.
+    """The next command. ``ask`` sends a continuation request; ``streams``: what APPEND and REPLACE bring is left unread
+    behind the name of the mailbox.
 
     Raises Refusal, Farewell, Hangup.
     """
@@ -80,13 +79,9 @@ async def receive(source: Input, limits: Limits, ask: Callable[[], None], stream
     try:
         name = name_of(lines[0])
         while (literal := LITERAL.search(lines[-1])) is not None:
-            if literal[1]:
-                raise Bad(b"literal8 is not supported")
+            if streams and name in _STREAMED and _has_mailbox(name, _arguments(lines, literals)):
+                return Command(tag, name, _arguments(lines, literals), lines[-1])
             size, waits = literal_size(literal), not literal[3]
-            if streams and name == b"APPEND":
-                append = grammar.append(_arguments(lines, literals))
-                if append is not None:
-                    return Command(tag, name, Tokens([b""]), append, Literal(size, waits))
             total += size
             if size > limits.literal or total > limits.total:
                 raise Bad(b"Literal too large", b"TOOBIG")
@@ -129,6 +124,21 @@ def _arguments(lines: list[bytes], literals: list[bytes]) -> Tokens:
         tokens.space()
         tokens.keyword()
     return tokens
+
+
+def _has_mailbox(name: bytes, tokens: Tokens) -> bool:
+    """Whether the name of the mailbox has arrived, so that the next literal is not that; what is malformed is found later."""
+    try:
+        tokens.space()
+        if name != b"APPEND":
+            tokens.sequence_set()
+            tokens.space()
+        tokens.astring()
+    except Missing:
+        return False
+    except Bad:
+        return True
+    return True
 
 
 async def _line(source: Input, limits: Limits, tag: bytes) -> bytes:

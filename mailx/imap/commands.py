@@ -52,24 +52,6 @@ class Status:
     items: tuple[bytes, ...]
 
 
-@frozen
-class Append:
-    """What stands before the message. ``flags`` and ``keywords`` as :class:`mailx.mail.envelope.Filing` wants them."""
-
-    mailbox: str
-    flags: int
-    keywords: tuple[str, ...]
-    received: int | None
-
-
-@frozen
-class Literal:
-    """A literal announced and not read yet."""
-
-    size: int
-    waits: bool  # the client waits for a continuation request
-
-
 class Data(Enum):
     """FETCH items that are no body sections; the value is the name in the response."""
 
@@ -105,6 +87,7 @@ class Section:
     offset: int = 0
     count: int | None = None  # octets; None: all
     peek: bool = True  # leaves \Seen alone
+    decoded: bool = False  # out of its transfer encoding (RFC 3516)
 
 
 Item = Data | Section

@@ -78,23 +78,24 @@ def _item(tokens: Tokens) -> Item:
 
 def _named(tokens: Tokens, name: bytes) -> Item:
     if name in (b"BODY", b"BODY.PEEK") and tokens.take(b"["):
-        return _section(tokens, peek=name == b"BODY.PEEK")
+        return section(tokens, peek=name == b"BODY.PEEK")
     item = _DATA.get(name) or _RFC822.get(name)
     if item is None:
         raise Bad(b"Unknown FETCH item")
     return item
 
 
-def _section(tokens: Tokens, peek: bool) -> Section:
+def section(tokens: Tokens, peek: bool, kind: bytes = b"BODY", offset: int = 0, count: int | None = None) -> Section:
+    """A section behind its opening bracket; ``offset`` and ``count`` where they are said elsewhere."""
     path: tuple[int, ...] = ()
-    label = b"BODY["
+    label = kind + b"["
     if tokens.peek().isdigit():
         part = tokens.match(_PART)
         path = _path(part)
         label += part
     text = Text.ALL
     fields: frozenset[bytes] = frozenset()
-    if not path or tokens.take(b"."):
+    if kind == b"BODY" and (not path or tokens.take(b".")):
         word = tokens.match(_WORD).upper()
         text = _text(word, path)
         label += (b"." if path else b"") + word
@@ -105,7 +106,6 @@ def _section(tokens: Tokens, peek: bool) -> Section:
             label += b" (%b)" % b" ".join(map(_field_label, names))
     tokens.expect(b"]")
     label += b"]"
-    offset, count = 0, None
     if tokens.take(b"<"):
         offset = tokens.number(MODSEQ_LIMIT)
         tokens.expect(b".")
@@ -114,7 +114,7 @@ def _section(tokens: Tokens, peek: bool) -> Section:
             raise Bad(b"Invalid partial")
         tokens.expect(b">")
         label += b"<%d>" % offset
-    return Section(label, path, text, fields, offset, count, peek)
+    return Section(label, path, text, fields, offset, count, peek, decoded=kind != b"BODY")
 
 
 def _path(part: bytes) -> tuple[int, ...]:

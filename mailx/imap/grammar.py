@@ -7,8 +7,8 @@ from attrs import evolve
 
 from mailx.core.edits import Mode
 from mailx.imap.answers import Bad, No
-from mailx.imap.commands import Append, Authenticate, Copy, Create, Listing, Login, Rename, Status, StoreFlags
-from mailx.imap.tokens import MODSEQ_LIMIT, Missing, Ranges, Tokens, remembered
+from mailx.imap.commands import Authenticate, Copy, Create, Listing, Login, Rename, Status, StoreFlags
+from mailx.imap.tokens import MODSEQ_LIMIT, Ranges, Tokens, remembered
 from mailx.mail.mailbox import DELIMITER, SYSTEM_FLAGS
 
 STATUS_ITEMS = frozenset(
@@ -191,28 +191,6 @@ def _status_items(tokens: Tokens) -> tuple[bytes, ...]:
             break
     tokens.expect(b")")
     return tuple(items)
-
-
-def append(tokens: Tokens) -> Append | None:
-    """What stands before the message's literal; None when the literal that comes next is the mailbox name."""
-    tokens.space()
-    try:
-        name = tokens.mailbox()
-    except Missing:
-        return None
-    tokens.space()
-    flags = 0
-    keywords: tuple[str, ...] = ()
-    if tokens.peek() == b"(":
-        flags, keywords = sort_flags(tokens.flag_list())
-        tokens.space()
-    received = None
-    if tokens.peek() == b'"':
-        received = tokens.date_time()
-        tokens.space()
-    tokens.literal_head()
-    tokens.end()
-    return Append(name, flags, keywords, received)
 
 
 def sort_flags(names: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
+from attrs import frozen
+
 from mailx.imap import utf7
 from mailx.imap.answers import Bad, No
 
@@ -42,6 +44,15 @@ _MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 T = TypeVar("T")
 _REMEMBERED = 512  # octets of a text that is remembered
+
+
+@frozen
+class Announced:
+    """A literal announced and not read yet."""
+
+    size: int
+    waits: bool  # the client waits for a continuation request
+    binary: bool  # literal8 (RFC 9051 4.3.1): octets of any value
 
 
 class Missing(Exception):
@@ -138,13 +149,22 @@ class Tokens:
             return _ESCAPE.sub(rb"\1", match[1]) if b"\\" in match[1] else match[1]
         return self._literal()
 
-    def literal_head(self) -> None:
-        """The announcement of a literal that is still to come."""
+    def octets(self) -> bytes | None:
+        """A string, a literal8 or NIL (RFC 5464 5)."""
+        match = LITERAL.match(self._text, self._at)
+        return self._literal(binary=True) if match is not None and match[1] else self.nstring()
+
+    def announced(self) -> Announced:
+        """The announcement of a literal that is still to come, at the end of the text."""
         match = self._match(LITERAL)
         if match is None:
             raise Bad(b"Literal expected")
-        if match[1]:
-            raise Bad(b"literal8 is not supported")
+        return Announced(literal_size(match), not match[3], bool(match[1]))
+
+    @property
+    def arriving(self) -> bool:
+        """Whether a literal that is still to come stands next."""
+        return self._index == len(self._literals) and LITERAL.match(self._text, self._at) is not None
 
     def base64(self) -> bytes:
         """An initial response (RFC 4959), still encoded; ``=`` alone is the empty one."""
@@ -153,17 +173,19 @@ class Tokens:
             raise Bad(b"Invalid base64")
         return match[0]
 
-    def _literal(self) -> bytes:
+    def _literal(self, binary: bool = False) -> bytes:
         match = self._match(LITERAL)
         if match is None:
             raise Bad(b"String expected")
+        if match[1] and not binary:
+            raise Bad(b"A binary literal has no place here")
         if self._index >= len(self._literals):
             raise Missing
         literal = self._literals[self._index]
         self._index += 1
         self._text = self._lines[self._index]
         self._at = 0
-        if b"\0" in literal:
+        if not binary and b"\0" in literal:
             raise Bad(b"NUL is not allowed")
         return literal
 

@@ -14,6 +14,8 @@ from attrs import Factory, define, frozen
 from mailx.mail.mailbox import Change, Flag
 from mailx.mail.reply import Unavailable
 from mailx.store import Txn, account_keys, batched, callbacks, calls, queue, transfers, waiting
+from mailx.store.entries import remove
+from mailx.store.mailboxes import lock_account
 from mailx.store.messages import charge, release, retain
 from mailx.store.pairs import matching, update
 from mailx.store.queue import Parcel, Settlement
@@ -29,6 +31,7 @@ class Problem(Enum):
 
     FULL = "full"  # its account's quota does not hold it
     GONE = "gone"  # the mailbox or its account no longer exists
+    REPLACED = "replaced"  # the message that it was to replace no longer exists
 
 
 @frozen
@@ -90,6 +93,7 @@ class Consignment:
     together: tuple[tuple[int, ...], ...] = ()  # places among all targets, in order, that one recipient reaches where it reaches several
     transfer: transfers.Record | None = None
     opens: int = 0
+    replaces: tuple[int, int] | None = None  # mailbox and UID of the message that goes when these come, or nothing is placed
 
 
 @frozen
@@ -162,23 +166,30 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
 
     An outcome is Placed, a Problem, or None where nothing stood against a target whose consignment fell.
     """
+    leaving = {place: _Leaving(txn, *each.replaces) for place, each in enumerate(consignments) if each.replaces is not None}
     boxes = _boxes(txn, consignments)
     register = calls.Register(txn, [each.call for each in consignments if each.call is not None])
     opening = waiting.Register(txn, [each.opens for each in consignments if each.opens])
     transferred = transfers.Register(txn, [each.transfer for each in consignments if each.transfer is not None])
     answers: list[Any] = []
     plans: list[_Plan] = []
+    going: list[_Leaving] = []
     own = {target.account for each in consignments for one in each.deliveries if one.waiting or one.vault for target in one.targets}
     keyless = account_keys.lacking(txn, own)
     sealed = account_keys.through(txn, {box.account.id for box in boxes.values() if box.account.sealed == "server"})
-    for consignment in consignments:
+    for place, consignment in enumerate(consignments):
         if (keyless and not keyless.isdisjoint(_takers(consignment, True))) or (
             sealed and not sealed.isdisjoint(_takers(consignment, False))
         ):
             answers.append(Unavailable("an account was sealed, or opened for good, since this was made ready"))
             continue
+        goes = leaving.get(place)
+        if goes is not None:
+            goes.make_room(boxes, 1)
         outcomes, planned = _plan(consignment, boxes)
         answers.append(outcomes)
+        if goes is not None:
+            planned = goes.taken(planned, outcomes, boxes, going)
         settling = consignment.settling
         if settling is not None and planned and queue.settle(txn, [settling]) == [len(settling.rows)]:
             planned = _undone(planned)
@@ -197,7 +208,47 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
         plans = _kept(txn, plans)
         _insert(txn, plans)
         _count(txn, [box for box in boxes.values() if box.added], [box.account for box in boxes.values()])
+    for each in going:
+        each.remove(txn)
     return answers
+
+
+class _Leaving:
+    """A message that goes when another comes in its place (RFC 8508). Its account is locked first, as by every writer."""
+
+    def __init__(self, txn: Txn, mailbox: int, uid: int) -> None:
+        lock_account(txn, mailbox)
+        self._mailbox = mailbox
+        held = txn.one("SELECT account_id FROM mailboxes WHERE id = ?", (mailbox,))
+        self._account = held[0] if held is not None else 0
+        self._row = txn.one("SELECT uid, message_id, flags, size FROM entries WHERE mailbox_id = ? AND uid = ?", (mailbox, uid))
+
+    def make_room(self, boxes: dict[tuple[int, bytes], "_Box"], sign: int) -> None:
+        """Its room is free for what comes."""
+        if self._row is None:
+            return
+        for account in {box.account.id: box.account for box in boxes.values()}.values():
+            if account.id == self._account:
+                account.used -= sign * charge(self._row[3])
+
+    def taken(
+        self, planned: "list[_Plan]", outcomes: "list[Outcomes]", boxes: dict[tuple[int, bytes], "_Box"], going: "list[_Leaving]"
+    ) -> "list[_Plan]":
+        """``planned``, and it is among ``going``; nothing if it is gone already, by another session or in this transaction."""
+        row = self._row
+        if planned and row is not None and all(each._row != row or each._mailbox != self._mailbox for each in going):
+            going.append(self)
+            return planned
+        self.make_room(boxes, -1)
+        if not planned:
+            return []
+        for one in outcomes:
+            one[:] = [Problem.REPLACED] * len(one)
+        return _undone(planned)
+
+    def remove(self, txn: Txn) -> None:
+        if self._row is not None:
+            remove(txn, self._mailbox, self._account, [self._row])
 
 
 def _takers(consignment: Consignment, sealed: bool) -> set[int]:
