@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from time import time
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from mailx.core.accounts import User
+from mailx.core.accounts import Accounts, User
 from mailx.core.arrivals import Arrivals
+from mailx.core.edits import flags_allowed
 from mailx.core.keyring import Keyring
 from mailx.core.sealing import Sealed, Sealing, vault_threads
 from mailx.core.selected import Selected
@@ -19,10 +20,11 @@ from mailx.core.users import SERVER
 from mailx.mail.envelope import Envelope, Filing
 from mailx.mail.names import INBOX, MailboxError, normal
 from mailx.mail.reply import Unavailable
-from mailx.store import Store, keywords
+from mailx.mail.rights import elsewhere
+from mailx.store import Store, keywords, rights
 from mailx.store.cipher import Cipher
 from mailx.store.delivery import Consignment, Placed, Problem, Target
-from mailx.store.mailboxes import name_hash
+from mailx.store.mailboxes import Names, name_hash
 from mailx.store.vault import Vault
 
 
@@ -47,8 +49,9 @@ class Cabinet:
         default_quota: int,
         reactor: Any,
         keyring: Keyring | None = None,
+        directory: Accounts | None = None,
     ) -> None:
-        """``keyring`` has the keys of sealed accounts whose owners are here."""
+        """``keyring`` has the keys of sealed accounts whose owners are here, ``directory`` the owners of shared mailboxes."""
         self._store = store
         self._cipher = cipher
         self._sealing = sealing
@@ -57,10 +60,13 @@ class Cabinet:
         self._default_quota = default_quota
         self._reactor = reactor
         self._keyring = keyring
+        self._directory = directory
+        self._names = Names(cipher)
 
     async def file(self, user: User, envelopes: Sequence[Envelope], replaces: tuple[Selected, int] | None = None) -> Filed:
         """See ``Reception.file``, which has asked the policies."""
         started = self._reactor.seconds()
+        user, envelopes = await self._owned(user, envelopes, None if replaces is None else replaces[0])
         ready: list[tuple[Envelope, Sealed]] = []
         deliveries = []
         try:
@@ -98,6 +104,35 @@ class Cabinet:
             raise MailboxError("OVERQUOTA", "Quota exceeded")
         return Filed(placed[0].uidvalidity, tuple(each.uid for each in placed))
 
+    async def _owned(self, user: User, envelopes: Sequence[Envelope], replaced: Selected | None) -> tuple[User, Sequence[Envelope]]:
+        """Whose mailbox it is, who is charged too; for another's the envelopes name it as its owner does, with the flags allowed there.
+
+        Raises MailboxError "TRYCREATE" for another's mailbox that ``user`` may not look up, "NOPERM" without the right to insert there,
+        or to take ``replaced``'s message away.
+        """
+        filing = envelopes[0].filing if envelopes else None
+        place = None if filing is None else elsewhere(normal(filing.mailbox))
+        if self._directory is None or (place is None and (replaced is None or replaced.mailbox.account == user.id)):
+            return user, envelopes
+        try:
+            if replaced is not None and not replaced.rights.issuperset("te"):
+                raise MailboxError("NOPERM", "You have no right to remove that message")
+            if place is None:
+                raise MailboxError("CANNOT", "A message is replaced in the mailboxes of one account")
+            try:
+                found = await self._store.read(rights.find, self._names, user.id, place, "i")
+            except MailboxError as error:
+                raise MailboxError("TRYCREATE" if error.code == "NONEXISTENT" else error.code, error.text) from None
+            owner = await self._directory.fresh(found.account)
+            if owner is None or owner.sealed:
+                raise MailboxError("TRYCREATE", "No such mailbox")
+            if replaced is not None and replaced.mailbox.account != owner.id:
+                raise MailboxError("CANNOT", "A message is replaced in the mailboxes of one account")
+        except Exception:
+            await self._storing.discard(*[envelope.message.content for envelope in envelopes])
+            raise
+        return owner, [evolve(envelope, filing=_allowed(envelope.filing, place.name, found.rights)) for envelope in envelopes]
+
     def _vault(self, user: User) -> Vault | None:
         """What seals the account's mail; None: the server does. Raises Unavailable when its owner has gone meanwhile."""
         if user.sealed != SERVER:
@@ -116,3 +151,10 @@ class Cabinet:
         except keywords.KeywordsFull:
             await self._store.write(keywords.free, user.id)
         return await self._store.write(keywords.assign, self._cipher, user.id, names)
+
+
+def _allowed(filing: Filing | None, name: str, held: frozenset[str]) -> Filing:
+    """Flags that a guest may not set are left out (RFC 4314 4, of APPEND)."""
+    filing = filing or Filing(INBOX)
+    names = filing.keywords if "w" in held else ()
+    return evolve(filing, mailbox=name, flags=int(filing.flags) & flags_allowed(held), keywords=names)

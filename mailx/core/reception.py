@@ -131,7 +131,7 @@ class Reception:
         self._gathering = Gathering(reactor)
         self._arrivals = Arrivals(directory, timeline, reactor, tracing, progress or Progress())
         self._storing = Storing(store, self._threads)
-        self._cabinet = Cabinet(store, cipher, self._sealing, self._storing, self._arrivals, default_quota, reactor, keyring)
+        self._cabinet = Cabinet(store, cipher, self._sealing, self._storing, self._arrivals, default_quota, reactor, keyring, directory)
 
     def tell_of_waiting(self, call: Callable[[int], None]) -> None:
         """``call(account)`` after each commit of mail that waits for its owner."""

@@ -121,7 +121,7 @@ async def _write(session: Session, rendering: Rendering, rows: "list[Row]") -> N
 async def _mark_seen(session: Session, rows: Sequence[Row]) -> bool:
     """Set \\Seen on those of ``rows`` that lack it, unless the mailbox is read-only; whether any did."""
     view = session.view()
-    if view.read_only:
+    if view.read_only or "s" not in view.rights:
         return False
     uids = [row.uid for row in rows if not view.flags[row.index] & _SEEN]
     if uids:

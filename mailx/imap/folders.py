@@ -34,7 +34,10 @@ async def _open(session: Session, chosen: Select, read_only: bool) -> bytes:
     session.peer.write(session.flag_lines() + _state(session, selected, chosen.mailbox))
     if chosen.known is not None:
         await updates.resynchronize(session, chosen.known)
-    return b"[READ-ONLY] EXAMINE completed" if read_only else b"[READ-WRITE] SELECT completed"
+    if read_only:
+        return b"[READ-ONLY] EXAMINE completed"
+    # A guest that may change nothing has it read-only (RFC 4314 5.2).
+    return b"[READ-ONLY] SELECT completed" if selected.rights.isdisjoint("stwei") else b"[READ-WRITE] SELECT completed"
 
 
 def _state(session: Session, selected: Selected, asked: str) -> bytes:
@@ -86,7 +89,7 @@ async def close(session: Session, command: Command, _: None) -> bytes | None:
     """Expunge without telling, and leave; a read-only mailbox is only left (RFC 9051 6.4.1)."""
     view = session.view()
     answer = None
-    if not view.read_only:
+    if not view.read_only and "e" in view.rights:
         news, before = view.news, view.modseq
         removed = await session.services.mailboxes.expunge(view, None)
         if removed and session.condstore:

@@ -131,6 +131,7 @@ class IMAPService(Edge[IMAPListener]):
         sessions = Sessions(settings.max_per_account)
         self._services = Services(settings, server, mailboxes, reception, access, reactor, sessions, tracing)
         access.on_revocation(self.revoke)
+        access.on_revocation(mailboxes.sharing.ended)
 
     def started(self) -> None:
         log.info(

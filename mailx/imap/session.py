@@ -195,9 +195,15 @@ class Session:
 
     def view(self) -> Selected:
         """The selected mailbox, of a session that has one; raises Hangup when the connection was lost meanwhile."""
-        if self.selected is None:
+        selected = self.selected
+        if selected is None:
             raise Hangup
-        return self.selected
+        if selected.barred:
+            if self.inside_response:
+                self.peer.abort()
+                raise Hangup
+            raise Farewell(b"You may not read the selected mailbox any more")
+        return selected
 
     def uids(self, ranges: Ranges, by_uid: bool) -> list[int]:
         """The UIDs that ``ranges`` choose, rising: unknown UIDs choose nothing, unknown sequence numbers raise Bad."""
@@ -279,6 +285,8 @@ class Session:
         if self._keywords:
             flags += b" " + text.names(self._keywords)
         lasting = b"" if view.read_only else flags + (rb" \*" if len(self._keywords) < KEYWORDS_LIMIT else b"")
+        if view.viewer != view.mailbox.account and not view.read_only:
+            lasting = _lasting(view.rights, lasting)
         return b"* FLAGS (%b)\r\n* OK [PERMANENTFLAGS (%b)] Flags that last\r\n" % (flags, lasting)
 
     def new_keywords(self) -> bytes:
@@ -290,3 +298,9 @@ class Session:
         self.flag_texts.clear()  # a bit may have got another name
         self.recent_texts.clear()
         return self.flag_lines()
+
+
+def _lasting(rights: frozenset[str], flags: bytes) -> bytes:
+    """Those of ``flags`` that a guest with these rights may change (RFC 4314 5.2)."""
+    needed = {rb"\Seen": "s", rb"\Deleted": "t"}
+    return b" ".join([flag for flag in flags.split() if needed.get(flag, "w") in rights])
