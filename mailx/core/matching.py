@@ -17,6 +17,9 @@ from twisted.internet.defer import DeferredSemaphore
 
 from mailx.core import search as keys
 from mailx.core.fetch import BATCH, Reader, picked
+from mailx.core.looking import lookup_for
+from mailx.core.lookup import HAS, UNSURE, Lookup
+from mailx.core.object_ids import ObjectIds, guid_of
 from mailx.core.scan import Probe, probe_for, scan
 from mailx.core.search import Query, Range
 from mailx.core.selected import Selected
@@ -26,6 +29,7 @@ from mailx.mail.header import decode, split
 from mailx.mail.mailbox import Flag
 from mailx.mail.summary import SUMMARY_FIELDS
 from mailx.store import Store
+from mailx.store.contents import with_guid
 
 if TYPE_CHECKING:
     from mailx.core.index import Index
@@ -59,6 +63,7 @@ class Search:
         self.reader = reader
         self.reactor = reactor
         self.index: Index | None = None  # told what need not be looked at; without one everything is
+        self.object_ids = ObjectIds(cipher)
         self._scanning = DeferredSemaphore(1)  # one reader at most, so that another is there for everybody else
 
     async def matching(self, selected: Selected, query: Query) -> list[int]:
@@ -67,6 +72,11 @@ class Search:
         run = _Run(self, selected)
         indexes = await run.match(query, range(len(run.uids)))
         return list(picked(run.uids, indexes))
+
+    async def with_guid(self, mailbox: int, guid: bytes) -> list[int]:
+        """The ids of the messages of a mailbox that have this guid."""
+        found: list[int] = await self._store.read(with_guid, mailbox, guid)
+        return found
 
     async def scan(self, account: int, ids: Sequence[int], probe: Probe) -> set[int]:
         """Those of the messages ``ids`` of an account in which ``probe`` is found."""
@@ -88,7 +98,9 @@ class _Run:
         self._received = array("q", selected.received)
         self._saved = array("q", selected.saved)
         self._ids = array("q", selected.message_ids)
+        self._threads = array("q", selected.thread_ids)
         self._account = selected.mailbox.account
+        self._mailbox = selected.mailbox.id
         self._keywords = selected.keywords
         self._recent = frozenset(selected.recent)
         self._now = int(time())
@@ -98,7 +110,7 @@ class _Run:
         if not candidates:
             return candidates
         match query:
-            case keys.All():
+            case keys.All() | keys.SaveDateSupported():
                 return candidates
             case keys.And(children):
                 for child in sorted(children, key=_cost):
@@ -116,15 +128,17 @@ class _Run:
                 return await self._match_key(query, candidates)
 
     async def _match_key(self, query: Query, candidates: Sequence[int]) -> Sequence[int]:
+        if isinstance(query, keys.EmailId | keys.ThreadId):
+            return await self._by_object(query, candidates)
         cost = _cost(query)
         if isinstance(query, keys.Flagged) and query.name.casefold() != "\\recent":
             return await self._by_flags(query, candidates)
         if cost == _SNAPSHOT:
             return await self._filter(self._test(query), candidates)
         if cost == _SUMMARY:
-            found, unsure = await self._by_summary(_summary_test(query), candidates)
-            return sorted([*found, *await self._by_content(probe_for(query), unsure)]) if unsure else found
-        return await self._by_content(probe_for(query), candidates)
+            found, unsure = await self._by_summary(query, candidates)
+            return sorted([*found, *await self._by_content(query, unsure)]) if unsure else found
+        return await self._by_content(query, candidates)
 
     async def _by_flags(self, query: keys.Flagged, candidates: Sequence[int]) -> list[int]:
         """Ten thousand messages have few combinations of flags: each is tested once."""
@@ -137,6 +151,19 @@ class _Run:
             await self._turns.spare()
         return found
 
+    async def _by_object(self, query: keys.EmailId | keys.ThreadId, candidates: Sequence[int]) -> list[int]:
+        """By identifiers that only go one way: those of threads are made until one is the one (RFC 8474)."""
+        if isinstance(query, keys.EmailId):
+            guid = guid_of(query.id)
+            messages = frozenset(await self._search.with_guid(self._mailbox, guid)) if guid is not None else ()
+            return [index for index in candidates if self._ids[index] in messages] if messages else []
+        threads = dict.fromkeys(picked(self._threads, candidates))
+        for thread in threads:
+            if self._search.object_ids.thread_id(self._account, thread) == query.id:
+                return await self._filter(lambda index: self._threads[index] == thread, candidates)
+            await self._turns.spare()
+        return []
+
     async def _filter(self, test: Callable[[int], Any], candidates: Sequence[int]) -> list[int]:
         found: list[int] = []
         for start in range(0, len(candidates), _STEP):
@@ -144,8 +171,10 @@ class _Run:
             await self._turns.spare()
         return found
 
-    async def _by_summary(self, test: "Callable[[Summary], bool | None]", candidates: Sequence[int]) -> tuple[list[int], list[int]]:
+    async def _by_summary(self, query: Query, candidates: Sequence[int]) -> tuple[list[int], list[int]]:
         """Those of ``candidates`` that match, and those of which the summary cannot tell."""
+        test = _summary_test(query)
+        known, candidates = await self._indexed(lookup_for(query), candidates)
         found: list[int] = []
         unsure: list[int] = []
         for start in range(0, len(candidates), BATCH):
@@ -159,24 +188,37 @@ class _Run:
                     elif match is None:
                         unsure.append(index)
             await self._turns.spare()
-        return found, unsure
+        return sorted([*known, *found]) if known else found, unsure
 
-    async def _by_content(self, probe: Probe, candidates: Sequence[int]) -> list[int]:
+    async def _by_content(self, query: Query, candidates: Sequence[int]) -> Sequence[int]:
+        probe = probe_for(query)
+        known, doubtful = await self._indexed(lookup_for(query), candidates)
         found: list[int] = []
-        for part in self._slices(await self._likely(probe, candidates)):
+        for part in self._slices(doubtful):
             ids = [self._ids[index] for index in part]
             hits = await self._search.scan(self._account, ids, probe)
             found += [index for index, id in zip(part, ids, strict=True) if id in hits]
-        return found
+        return sorted([*known, *found]) if found else known
 
-    async def _likely(self, probe: Probe, candidates: Sequence[int]) -> Sequence[int]:
-        """``candidates`` without those of which the index knows that ``probe`` is not in them."""
+    async def _indexed(self, lookup: Lookup | None, candidates: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+        """Those of ``candidates`` of which the index knows that they match, and those of which it does not know whether."""
         index = self._search.index
-        if index is None or probe.field:
-            return candidates
-        lacking = await index.without(self._account, probe.needle)
-        ids = self._ids
-        return await self._filter(lambda number: ids[number] not in lacking, candidates) if lacking else candidates
+        if index is None or lookup is None:
+            return (), candidates
+        verdicts = await index.verdicts(self._account, lookup)
+        if not verdicts:
+            return (), candidates
+        known: list[int] = []
+        doubtful: list[int] = []
+        get, ids = verdicts.get, self._ids
+        for start in range(0, len(candidates), _STEP):
+            part = candidates[start : start + _STEP]
+            states = [get(id, UNSURE) for id in picked(ids, part)]
+            known += compress(part, map(HAS.__eq__, states))
+            if UNSURE in states:
+                doubtful += compress(part, map(UNSURE.__eq__, states))
+            await self._turns.spare()
+        return known, doubtful
 
     def _slices(self, candidates: Sequence[int]) -> Iterable[list[int]]:
         """``candidates`` in runs whose contents are about _SCAN octets together."""

@@ -52,6 +52,14 @@ def opened(txn: Txn, cipher: Sealer, summaries: Sequence[int], contents: Sequenc
     return answer
 
 
+def with_guid(txn: Txn, mailbox_id: int, guid: bytes) -> list[int]:
+    """The message of a mailbox that has this guid, if there is one."""
+    rows = txn.all(
+        "SELECT m.id FROM entries e JOIN messages m ON m.id = e.message_id WHERE e.mailbox_id = ? AND m.guid = ?", (mailbox_id, guid)
+    )
+    return [int(id) for (id,) in rows]
+
+
 def guids(txn: Txn, ids: Sequence[int]) -> dict[int, bytes]:
     """The guid of each message."""
     among = Among(ids)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailx.core import search as keys
-from mailx.core.mailboxes import Selected
+from mailx.core.mailboxes import Need, Selected
+from mailx.core.object_ids import email_id
 from mailx.core.scan import found, probe_for, unlike
 from mailx.core.search import Query
 from mailx.core.sort import SortKey
@@ -54,6 +55,16 @@ class SearchTests(TestCase):
         await self.finds(keys.Header("from", "bob@"), 2)
         await self.finds(keys.Header("cc", "cleo"), 2)
         await self.finds(keys.Subject(""), 1, 2, 3, 4, 5, 6)
+
+    async def test_object_identifiers(self) -> None:
+        rows = [row async for batch in self.world.mailboxes.fetch(self.session, [1, 2, 3], Need.GUID) for row in batch]
+        await self.finds(keys.EmailId(email_id(rows[1].guid)), 2)
+        await self.finds(keys.EmailId(email_id(b"0" * 16)))
+        await self.finds(keys.EmailId("nonsense"))
+        thread = self.world.mailboxes.object_ids.thread_id(self.user.id, rows[2].thread_id)
+        await self.finds(keys.ThreadId(thread), *[row.uid for row in rows if row.thread_id == rows[2].thread_id])
+        await self.finds(keys.ThreadId("nonsense"))
+        await self.finds(keys.SaveDateSupported(), 1, 2, 3, 4, 5, 6)
 
     async def test_bodies_are_decoded(self) -> None:
         await self.finds(keys.Body("figures"), 1, 3, 4, 5)
