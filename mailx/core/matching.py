@@ -9,6 +9,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from functools import partial
 from itertools import compress
 from time import time
 from typing import TYPE_CHECKING, Any, assert_never
@@ -160,9 +161,12 @@ class _Run:
         threads = dict.fromkeys(picked(self._threads, candidates))
         for thread in threads:
             if self._search.object_ids.thread_id(self._account, thread) == query.id:
-                return await self._filter(lambda index: self._threads[index] == thread, candidates)
+                return await self._filter(partial(self._is_in, thread), candidates)
             await self._turns.spare()
         return []
+
+    def _is_in(self, thread: int, index: int) -> bool:
+        return self._threads[index] == thread
 
     async def _filter(self, test: Callable[[int], Any], candidates: Sequence[int]) -> list[int]:
         found: list[int] = []
