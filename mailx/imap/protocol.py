@@ -17,11 +17,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailx.core import metrics, sasl
-from mailx.imap import arrival, dispatch
+from mailx.imap import arrival, dispatch, idle
 from mailx.imap.answers import Bad, Ended, tagged
 from mailx.imap.arrival import Farewell, Refusal
 from mailx.imap.input import Hangup, Input
-from mailx.imap.output import Output
+from mailx.core.output import Output
 from mailx.imap.session import BEFORE, OVER, Services, Session, log
 from mailx.mail.envelope import Origin, new_id
 
@@ -210,7 +210,7 @@ class IMAPServer(IMAP4Server):
     def stop(self) -> None:
         """The server shuts down: end now, or after the command that runs."""
         self._stopping = True
-        if self._interruptible:
+        if self._interruptible and not self.session.inside_response:
             self.end(Farewell(b"Server shutting down", b"UNAVAILABLE"))
 
     def revoke(self) -> None:
@@ -267,7 +267,10 @@ class IMAPServer(IMAP4Server):
         if not self.input.pending:
             self.patience(self._rest, IDLE_TIMEOUT)
             self.interruptible(True)
-            await self.input.wait()
+            if self.session.notify is None:
+                await self.input.wait()
+            else:
+                await idle.between(self.session, self.input.wait)
             self.output.start_turn()
         self.interruptible(True)
         self._interruptible = False

@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from mailx.imap.input import Hangup
-from mailx.imap.output import GATHERED, SMALL, Output
+from mailx.core.output import GATHERED, SMALL, Output
 
 MUCH = 16 * 1024 * 1024  # octets: more than the buffers of two sockets
 

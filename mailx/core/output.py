@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
-from mailx.imap.input import Hangup
+from mailx.core.input import Hangup
 
 TURN_SECONDS = 0.002
 STALL_SECONDS = 300  # a client that reads nothing for so long is gone
