@@ -23,6 +23,7 @@ from mailx.core.fetch import Blob, Need, Reader, Row
 from mailx.core.keywords import Keywords
 from mailx.core.listings import Listings
 from mailx.core.matching import Search
+from mailx.core.metadata import Metadata
 from mailx.core.object_ids import ObjectIds
 from mailx.core.resync import Spans, vanished
 from mailx.core.search import Query
@@ -82,7 +83,7 @@ class Mailboxes:
         """``default_quota`` in octets holds for accounts without one of their own; 0: unlimited. ``keyring``: of sealed accounts."""
         self._store = store
         self._cipher = cipher
-        self._changes = changes
+        self.changes = changes
         self._reactor = reactor
         self._default_quota = default_quota
         self._names = boxes.Names(cipher)
@@ -91,6 +92,7 @@ class Mailboxes:
         self._reader = Reader(store, cipher, blobs, reactor, keyring)
         self._search = Search(store, cipher, blobs, self._reader, reactor)
         self._listings = Listings(changes)
+        self.metadata = Metadata(store, cipher, self._names)
         self.sharing = Sharing(store, self._names, changes, self._listings)
         self._kept = Kept()
         self._feeds: dict[int, Feed] = {}
@@ -218,7 +220,7 @@ class Mailboxes:
 
         Raises MailboxError "NONEXISTENT", "NOPERM" for another's that may not be read.
         """
-        recording = self._changes.record()
+        recording = self.changes.record()
         try:
             self._reads += 1
             read = self._reads
@@ -257,6 +259,13 @@ class Mailboxes:
             return await self._edits.expunge(selected, uids)
         finally:
             await selected.settle()
+
+    async def update(self, selected: Selected, seen: Sequence[int], removed: Sequence[int]) -> None:
+        """What a POP3 session leaves behind (RFC 1939 6): ``seen`` are \\Seen, ``removed`` are gone. The owner's view may be read-only.
+
+        Slices that were done stay done if a later one fails.
+        """
+        await self._edits.update(selected, seen, removed)
 
     async def copy(self, selected: Selected, uids: Sequence[int], target: str) -> Copied:
         """All of ``uids`` that still exist, or none; raises MailboxError "TRYCREATE", "OVERQUOTA"."""
@@ -329,7 +338,7 @@ class Mailboxes:
         shared = self._keywords.get(mailbox.account)
         if shared is None:
             shared = self._keywords[mailbox.account] = Keywords()
-        return Feed(mailbox.id, mailbox.modseq, shared, self._changes, self._reactor, self._reading(mailbox.account), self._leaver(mailbox))
+        return Feed(mailbox.id, mailbox.modseq, shared, self.changes, self._reactor, self._reading(mailbox.account), self._leaver(mailbox))
 
     def _reading(self, account_id: int) -> "Callable[[int, int], Deferred[tuple[entries.Since | None, dict[int, str], int]]]":
         def job(txn: Txn, mailbox_id: int, modseq: int, read: int) -> "tuple[entries.Since | None, dict[int, str], int]":

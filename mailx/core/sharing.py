@@ -57,7 +57,7 @@ class Sharing:
         changes.watch(self._heard)
 
     def _heard(self, change: Change) -> None:
-        if change.mailbox == 0 or (change.account is not None and change.account.kind in ("acl", "name")):
+        if change.mailbox == 0 or (change.account is not None and change.account.kind == "acl"):
             self._granted += 1
             self._without.clear()
 

@@ -25,8 +25,15 @@ AFTER_LOGIN = (
     b"THREAD=REFS",
     b"CONDSTORE",
     b"QRESYNC",
+    b"UIDONLY",
+    b"NOTIFY",
     b"QUOTA",
     b"QUOTA=RES-STORAGE",
+    b"ACL",
+    b"RIGHTS=texk",
+    b"LIST-MYRIGHTS",
+    b"METADATA",
+    b"LIST-METADATA",
 )
 
 # What ENABLE takes (RFC 5161), and how its response spells it.

@@ -44,6 +44,9 @@ class Listing:
     children: bool = True  # return \HasChildren and \HasNoChildren
     show_subscribed: bool = False  # return \Subscribed
     status: tuple[bytes, ...] = ()
+    my_rights: bool = False  # RFC 8440
+    metadata: tuple[str, ...] = ()  # entries to return (RFC 9590)
+    extended: bool = False  # asked with anything of RFC 5258
 
 
 @frozen
@@ -63,6 +66,10 @@ class Data(Enum):
     ENVELOPE = b"ENVELOPE"
     BODY = b"BODY"
     BODYSTRUCTURE = b"BODYSTRUCTURE"
+    EMAILID = b"EMAILID"
+    THREADID = b"THREADID"
+    SAVEDATE = b"SAVEDATE"
+    PREVIEW = b"PREVIEW"
 
 
 class Text(Enum):
@@ -90,7 +97,23 @@ class Section:
     decoded: bool = False  # out of its transfer encoding (RFC 3516)
 
 
-Item = Data | Section
+@frozen
+class BinarySize:
+    """BINARY.SIZE (RFC 3516 4.3): the octets of a part out of its transfer encoding."""
+
+    section: Section  # decoded; its label is that of the size
+
+
+Item = Data | Section | BinarySize
+
+
+@frozen
+class Partial:
+    """A window on the results, both ends within: counted from the first one or, ``from_end``, from the last (RFC 9394 3.1)."""
+
+    first: int
+    last: int
+    from_end: bool = False
 
 
 @frozen
@@ -99,6 +122,7 @@ class Fetch:
     items: tuple[Item, ...]
     changed_since: int | None = None
     vanished: bool = False  # tell what was removed since, too (RFC 7162 3.2.6)
+    partial: Partial | None = None  # of the messages, only these (RFC 9394 3.4)
 
 
 @frozen

@@ -14,7 +14,6 @@ from mailx.mail.mailbox import DELIMITER, SYSTEM_FLAGS
 STATUS_ITEMS = frozenset(
     b"MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE HIGHESTMODSEQ APPENDLIMIT DELETED-STORAGE".split(),
 )
-PATTERNS_LIMIT = 64
 ID_LIMIT = 30  # field-value pairs, RFC 2971 3.3
 _SYSTEM = {name.lower(): bit for name, bit in SYSTEM_FLAGS.items()}
 _MODES: dict[bytes, Mode] = {b"FLAGS": "replace", b"+FLAGS": "add", b"-FLAGS": "remove"}
@@ -93,93 +92,16 @@ def lsub(tokens: Tokens) -> Listing:
     return Listing(reference, (pattern,), subscribed=True, children=False)
 
 
-def listing(tokens: Tokens) -> Listing:
-    tokens.space()
-    selection: set[bytes] = set()
-    if tokens.take(b"("):
-        selection = _selection(tokens)
-        tokens.space()
-    reference = tokens.pattern()
-    tokens.space()
-    patterns: list[str] = []
-    extended = bool(selection)
-    if tokens.take(b"("):
-        extended = True
-        patterns.append(tokens.pattern())
-        while tokens.take(b" "):
-            if len(patterns) == PATTERNS_LIMIT:
-                raise Bad(b"Too many patterns", b"LIMIT")
-            patterns.append(tokens.pattern())
-        tokens.expect(b")")
-    else:
-        patterns.append(tokens.pattern())
-    returns: set[bytes] = set()
-    items: tuple[bytes, ...] = ()
-    if tokens.take(b" "):
-        extended = True
-        returns, items = _returns(tokens)
-    tokens.end()
-    return Listing(
-        reference,
-        tuple(patterns),
-        subscribed=b"SUBSCRIBED" in selection,
-        special_use=b"SPECIAL-USE" in selection,
-        recursive=b"RECURSIVEMATCH" in selection,
-        children=not extended or b"CHILDREN" in returns,
-        show_subscribed=bool({b"SUBSCRIBED"} & (selection | returns)),
-        status=items,
-    )
-
-
-def _selection(tokens: Tokens) -> set[bytes]:
-    options: set[bytes] = set()
-    if tokens.take(b")"):
-        return options
-    while True:
-        option = tokens.keyword()
-        if option not in (b"SUBSCRIBED", b"REMOTE", b"RECURSIVEMATCH", b"SPECIAL-USE"):
-            raise Bad(b"Unknown LIST selection option")
-        options.add(option)
-        if not tokens.take(b" "):
-            break
-    tokens.expect(b")")
-    if b"RECURSIVEMATCH" in options and not options & {b"SUBSCRIBED", b"SPECIAL-USE"}:
-        raise Bad(b"RECURSIVEMATCH needs another selection option")
-    return options
-
-
-def _returns(tokens: Tokens) -> tuple[set[bytes], tuple[bytes, ...]]:
-    if tokens.keyword() != b"RETURN":
-        raise Bad(b"RETURN expected")
-    tokens.expect(b" (")
-    options: set[bytes] = set()
-    items: tuple[bytes, ...] = ()
-    if tokens.take(b")"):
-        return options, items
-    while True:
-        option = tokens.keyword()
-        if option == b"STATUS":
-            tokens.expect(b" ")
-            items = _status_items(tokens)
-        elif option not in (b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE"):
-            raise Bad(b"Unknown LIST return option")
-        options.add(option)
-        if not tokens.take(b" "):
-            break
-    tokens.expect(b")")
-    return options, items
-
-
 def status(tokens: Tokens) -> Status:
     tokens.space()
     name = tokens.mailbox()
     tokens.space()
-    items = _status_items(tokens)
+    items = status_items(tokens)
     tokens.end()
     return Status(name, items)
 
 
-def _status_items(tokens: Tokens) -> tuple[bytes, ...]:
+def status_items(tokens: Tokens) -> tuple[bytes, ...]:
     tokens.expect(b"(")
     items: dict[bytes, None] = {}
     while True:

@@ -1,15 +1,18 @@
-"""LIST with its extensions, LSUB, STATUS and NAMESPACE (RFC 9051 6.3.9-6.3.11, RFC 5258, RFC 5819, RFC 6154, RFC 2342)."""
+"""LIST with its extensions, LSUB, STATUS and NAMESPACE (RFC 9051 6.3.9-6.3.11, RFC 5258, RFC 5819, RFC 6154, RFC 2342),
+RFC 8440 and RFC 9590."""
 
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from mailx.imap import text
+from mailx.imap import metadata, text
+from mailx.imap.acl import rights_line
 from mailx.imap.answers import Bad
 from mailx.imap.arrival import Command
 from mailx.imap.commands import Listing, Status
 from mailx.imap.session import Session
 from mailx.mail.mailbox import DELIMITER, Flag, Mailbox
+from mailx.mail.rights import OTHERS
 
 _DELETED = int(Flag.DELETED)
 WILDCARDS_LIMIT = 64  # in one pattern
@@ -56,6 +59,7 @@ async def listing(session: Session, command: Command, asked: Listing) -> None:
         session.peer.write(b'* LIST (\\Noselect) "%b" ""\r\n' % DELIMITER.encode("ascii"))
         return
     mailboxes = await session.services.mailboxes.list(session.owner())
+    mailboxes += await session.services.mailboxes.sharing.list(session.owner())
     subscribed = await session.services.mailboxes.subscriptions(session.owner()) if asked.subscribed else []
     catalogue = Catalogue(asked, mailboxes, subscribed)
     for names in catalogue.slices():
@@ -63,10 +67,20 @@ async def listing(session: Session, command: Command, asked: Listing) -> None:
         for name in names:
             lines.append(_line(b"LIST", catalogue.attributes(name), session.name(name), catalogue.child_info(name)))
             mailbox = catalogue.known.get(name)
-            if asked.status and mailbox is not None:
-                lines.append(await _status(session, mailbox, asked.status))
+            if mailbox is not None:
+                await _add(session, asked, mailbox, lines)
         session.peer.write(b"".join(lines))
         await session.peer.ready()
+
+
+async def _add(session: Session, asked: Listing, mailbox: Mailbox, lines: list[bytes]) -> None:
+    """What RETURN wants besides the attributes; of what the client may not read there is no STATUS (RFC 5819 2)."""
+    if asked.status and "r" in mailbox.rights:
+        lines.append(await _status(session, mailbox, asked.status))
+    if asked.my_rights:
+        lines.append(rights_line(session, mailbox.name, mailbox.rights))
+    if asked.metadata:
+        lines.append(await metadata.listed(session, mailbox, asked.metadata))
 
 
 class Catalogue:
@@ -81,6 +95,9 @@ class Catalogue:
         chosen = dict.fromkeys(subscribed if asked.subscribed else self.known)
         if asked.special_use:
             chosen = {name: None for name in chosen if name in self.known and self.known[name].special_use}
+        elif not asked.subscribed and any(pattern.endswith("%") for pattern in asked.patterns):
+            # A level of the hierarchy that is no mailbox is listed for what lies under it (RFC 9051 6.3.9).
+            chosen.update(dict.fromkeys(sorted(self._parents - self.known.keys())))
         self._above = {parent for name in chosen for parent in _above(name)} if asked.recursive else set()
         # A parent that is not chosen stands for children that are, unless all of these are listed themselves.
         for_others = {parent for name in chosen if not self._matches(name) for parent in _above(name)} if asked.recursive else set()
@@ -95,7 +112,9 @@ class Catalogue:
     def attributes(self, name: str) -> tuple[str, ...]:
         asked, mailbox = self._asked, self.known.get(name)
         if mailbox is None:
-            attributes = ["\\NonExistent"]
+            attributes = ["\\NonExistent"] if asked.extended else ["\\NonExistent", "\\Noselect"]
+            if name in self._parents and asked.children:
+                attributes.append("\\HasChildren")
         else:
             attributes = [("\\HasChildren" if name in self._parents else "\\HasNoChildren")] if asked.children else []
         if asked.show_subscribed and (name in self._subscribed or mailbox is not None and mailbox.subscribed):
@@ -177,5 +196,6 @@ async def _deleted_storage(session: Session, mailbox: Mailbox) -> int:
 
 
 async def namespace(session: Session, command: Command, _: None) -> None:
-    """One personal namespace, no others' and no shared one."""
-    session.peer.write(b'* NAMESPACE (("" "%b")) NIL NIL\r\n' % DELIMITER.encode("ascii"))
+    """One personal namespace, that of other people, and no shared one."""
+    delimiter = DELIMITER.encode("ascii")
+    session.peer.write(b'* NAMESPACE (("" "%b")) (("%b%b" "%b")) NIL\r\n' % (delimiter, OTHERS.encode("ascii"), delimiter, delimiter))

@@ -104,7 +104,7 @@ class ImaplibTests(ServiceTests):
             assert client.status("Archive", "(MESSAGES)") == ("OK", [b"Archive (MESSAGES 2)"])
             assert client.create("Ordner/Zwei")[0] == "OK"
             assert len(client.list()[1]) == 9
-            assert client.namespace() == ("OK", [b'(("" "/")) NIL NIL'])
+            assert client.namespace() == ("OK", [b'(("" "/")) (("Users/" "/")) NIL'])
             assert client.getquotaroot("INBOX")[0] == "OK"
             assert client.sort("(REVERSE DATE)", "UTF-8", "ALL") == ("OK", [b"1"])
             assert client.unselect()[0] == "OK"
