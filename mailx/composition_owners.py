@@ -5,6 +5,7 @@
 
 from contextlib import AsyncExitStack
 from functools import partial
+from time import time
 from typing import Any
 
 from attrs import frozen
@@ -20,6 +21,7 @@ from mailx.core.content import Threads
 from mailx.core.conversion import Conversion
 from mailx.core.index import Index
 from mailx.core.keyring import Keyring
+from mailx.core.login_log import LoginLog
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.opening import Opening
 from mailx.core.passwords import Passwords
@@ -44,6 +46,7 @@ class Owners:
     client_keys: ClientKeys
     app_passwords: AppPasswords
     access: Access
+    login_log: LoginLog
 
 
 async def open_owners(
@@ -63,9 +66,11 @@ async def open_owners(
     sealed = SealedAccounts(store, cipher, accounts, passwords, keyring, identity.user_keys)
     await sealed.load()
     app_passwords = AppPasswords(store, cipher, accounts, sealed)
-    access = Access(accounts, config, passwords, reactor, sealed=sealed, app_passwords=app_passwords, keyring=keyring)
+    login_log = LoginLog(store, cipher, reactor, time)
+    parts.push_async_callback(login_log.stop)
+    access = Access(accounts, config, passwords, reactor, sealed=sealed, app_passwords=app_passwords, keyring=keyring, login_log=login_log)
     parts.push_async_callback(access.stop)
-    return Owners(keyring, sealed, ClientKeys(accounts, identity.user_keys), app_passwords, access)
+    return Owners(keyring, sealed, ClientKeys(accounts, identity.user_keys), app_passwords, access, login_log)
 
 
 def open_conversion(ground: Ground, mailboxes: Mailboxes, index: Index, reactor: Any, parts: AsyncExitStack) -> None:

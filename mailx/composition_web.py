@@ -14,6 +14,7 @@ from twisted.application.service import IService
 
 from mailx.composition import Ground, Post
 from mailx.composition_federation import Acquaintance
+from mailx.composition_lifecycle import Living
 from mailx.core.accounts import Accounts
 from mailx.core.admin_sessions import Sessions
 from mailx.core.admins import Admins
@@ -166,6 +167,7 @@ class House:
     records: Records
     certificates: Certificates
     administration: Administration
+    living: Living
 
 
 def administer(
@@ -176,6 +178,7 @@ def administer(
     people: People,
     after: Aftermath,
     acquaintance: Acquaintance,
+    living: Living,
     reactor: Any,
 ) -> Administration:
     """The admin API, for the socket of ``mailxctl`` and for programs at the panel's port."""
@@ -205,6 +208,8 @@ def administer(
         sealed_accounts=ground.owners.sealed,
         app_passwords=ground.owners.app_passwords,
         client_keys=ground.owners.client_keys,
+        lifecycle=living.lifecycle,
+        person=living.person,
     )
 
 
@@ -275,6 +280,8 @@ def panel(house: House, post: Post, people: People, after: Aftermath, ground: Gr
         sealed_accounts=ground.owners.sealed,
         app_passwords=ground.owners.app_passwords,
         client_keys=ground.owners.client_keys,
+        lifecycle=house.living.lifecycle,
+        person=house.living.person,
     )
     api = API(house.administration, people.api_keys)
     service: IService = PanelService(Panel(every, api=api), house.settings.current.panel, house.certificates, reactor)

@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 from mailx import __version__
 from mailx.composition import Ground, Post, open_post, policies
 from mailx.composition_federation import Acquaintance, federation_edges, open_contacts, open_identity
+from mailx.composition_lifecycle import open_lifecycle
 from mailx.composition_owners import open_conversion, open_opening, open_owners, sealing
 from mailx.composition_web import (
     Aftermath,
@@ -198,12 +199,13 @@ class MailX(MultiService):
         recovery = await identity.domain_keys.ensure_all()
         people.admins.alerts = alerts = await open_alerts(settings, store, cipher, post, reception, after, tls, reactor, parts)
         identity.alert_with(alerts)
+        living = open_lifecycle(ground, mailboxes, post, reception, people.audit, after.delivery_log, acquaintance, reactor, parts)
         templates = await open_templates(settings, store, cipher, reactor, parts)
         self._measure(accounts)
 
         records = Records(settings, post.signing, resolver, tls.certificate_for, identity.domain_keys.record)
-        administration = administer(ground, indexer, post, records, people, after, acquaintance, reactor)
-        house = House(settings, store, cipher, accounts, reception, templates, alerts, records, tls, administration)
+        administration = administer(ground, indexer, post, records, people, after, acquaintance, living, reactor)
+        house = House(settings, store, cipher, accounts, reception, templates, alerts, records, tls, administration, living)
         self._open_edges(
             AdminService(config.admin.socket, administration, reactor),
             *_edges(config, mailboxes, reception, owners.access, tls, reactor, self._tracing),

@@ -23,6 +23,7 @@ from mailx.core.accounts import Accounts
 from mailx.core.app_passwords import AppPasswords
 from mailx.core.cache import Cache
 from mailx.core.keyring import Keyring
+from mailx.core.login_log import LoginLog
 from mailx.core.passwords import Busy, Passwords, Verifiers
 from mailx.core.sasl import Exchange, LoginRefused, Malformed
 from mailx.core.sealed_accounts import SealedAccounts
@@ -70,6 +71,7 @@ class Access:
         sealed: SealedAccounts | None = None,
         app_passwords: AppPasswords | None = None,
         keyring: Keyring | None = None,
+        login_log: LoginLog | None = None,
     ) -> None:
         """``sealed`` opens accounts whose keys their owners' passwords open, ``keyring`` keeps those keys while sessions are open."""
         self._accounts = accounts
@@ -85,6 +87,7 @@ class Access:
         self._remembered: Cache[bytes, tuple[int, bytes, Found | None]] = Cache(_REMEMBERED, settings.login_cache, clock.seconds)
         self._running: dict[bytes, list[Deferred[User]]] = {}
         self._logins = LastLogins(accounts, clock)
+        self._login_log = login_log
         accounts.on_pardon(self._throttle.forgive)
 
     def on_revocation(self, call: Callable[[int], None]) -> None:
@@ -281,6 +284,8 @@ class Access:
     def _admit(self, claim: Claim, user: User) -> User:
         self._throttle.know(claim.name, claim.origin.address)
         self._logins.note(user.id)
+        if self._login_log is not None:
+            self._login_log.note(user.id, claim.origin.address, claim.mechanism)
         log.info(
             "Authentication successful",
             event="auth.success",

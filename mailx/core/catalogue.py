@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from attrs import frozen
 
-from mailx.core.users import ACTIVE, ROLES, SUSPENDED, Alias, Details, DirectoryError, Domain, canonical_domain, domain_name, parse
+from mailx.core.users import ROLES, STATES, Alias, Details, DirectoryError, Domain, canonical_domain, domain_name, parse
 from mailx.mail.address import Address
 from mailx.store import Row, Store, Txn, accounts, aliases, domains
 from mailx.store.cipher import Cipher
@@ -70,7 +70,7 @@ class Catalogue:
 
     async def accounts(self, wanted: Wanted, after: str = "", limit: int = 50) -> Batch[Details]:
         """Accounts that are meant, by domain and name."""
-        if (wanted.role and wanted.role not in ROLES) or (wanted.state and wanted.state not in (ACTIVE, SUSPENDED)):
+        if (wanted.role and wanted.role not in ROLES) or (wanted.state and wanted.state not in STATES):
             raise DirectoryError("invalid", "there is no such filter", "Choose one of the list.")
         domain = domain_name(wanted.domain) if wanted.domain else None
         which = accounts.Which(domain, _bounded(wanted.text), wanted.role, wanted.state)

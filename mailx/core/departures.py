@@ -41,6 +41,11 @@ class Departures:
         """Begin to erase no further account."""
         self._stopped = True
 
+    @property
+    def graceful(self) -> bool:
+        """Whether a deleted account can be had back at all."""
+        return self._settings.current.lifecycle.grace_days > 0
+
     def ends(self, details: Details) -> int | None:
         """When a deleted account is erased, in seconds since 1970; None: it is not deleted."""
         return None if details.deleted is None else details.deleted + self._settings.current.lifecycle.grace_days * _DAY
@@ -55,7 +60,7 @@ class Departures:
         self._accounts.revoke(user.id)
         log.info("Account deleted", event="account.deleted", user_id=user.id, email=str(user.address))
         details = await self._accounts.find(user.address)
-        if not self._settings.current.lifecycle.grace_days:
+        if not self.graceful:
             await self._erase(details)
         return details
 

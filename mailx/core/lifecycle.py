@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailx.core.departures import Departures
+from mailx.core.login_log import LoginLog
 from mailx.core.quota_warnings import QuotaWarnings
 from mailx.core.recounting import Recounting
 from mailx.core.retention import Retention
@@ -44,6 +45,7 @@ class Lifecycle:
         departures: Departures,
         recounting: Recounting,
         warnings: QuotaWarnings | None,
+        logins: LoginLog,
         reactor: Any,
         now: Callable[[], float],
     ) -> None:
@@ -53,6 +55,7 @@ class Lifecycle:
         self.recounting = recounting
         self.last: Passed | None = None
         self._warnings = warnings
+        self._logins = logins
         self._reactor = reactor
         self._now = now
         self._lock = DeferredLock()
@@ -83,6 +86,7 @@ class Lifecycle:
         try:
             removed = await self.retention.purge()
             erased = await self.departures.erase_due()
+            await self._logins.prune()
             warned = 0 if self._warnings is None else await self._warnings.look()
             self.last = Passed(self._now(), removed, erased, warned)
             return self.last

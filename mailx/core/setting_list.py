@@ -57,6 +57,11 @@ _LABELS = {
     "alerts.disk_percent": "Percent of the disk",
     "alerts.certificate_days": "Days before a certificate expires",
     "alerts.logins_per_hour": "Failed logins an hour",
+    "lifecycle.trash_days": "Days that mail stays in Trash",
+    "lifecycle.spam_days": "Days that mail stays in Spam",
+    "lifecycle.retention_days": "Days that all other mail stays",
+    "lifecycle.grace_days": "Days that a deleted account can be had back",
+    "lifecycle.warn_percent": "Percents of a quota at which its owner is warned",
     "log.level": "Log level",
     "queue.delivery_log": "Octets of the delivery log",
 }

@@ -23,6 +23,12 @@ class Client(Protocol):
     def call(self, method: str, path: str, parameters: Mapping[str, str], body: Any) -> tuple[int, Any]:
         """The HTTP status and the JSON of one request. ``path`` is quoted."""
 
+    def stream(self, method: str, path: str, parameters: Mapping[str, str], body: Any) -> tuple[int, Any]:
+        """The same where the answer is no JSON: with status 200 something to read octets from (``read(size)``) till their end.
+
+        Reading raises EOFError where the answer breaks off.
+        """
+
     def close(self) -> None: ...
 
 
@@ -38,6 +44,20 @@ class _Connection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+class _Octets:
+    """The octets of an answer."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self._response = response
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` octets; none at the end. Raises EOFError."""
+        try:
+            return self._response.read(size)
+        except (OSError, http.client.HTTPException) as error:
+            raise EOFError from error
 
 
 class SocketClient:
@@ -64,6 +84,17 @@ class SocketClient:
             return response.status, json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError):
             remedy = "Look whether it still runs; what was asked for may have been done."
+            return 502, {"error": {"code": "no_answer", "message": "The server did not answer.", "remedy": remedy}}
+
+    def stream(self, method: str, path: str, parameters: Mapping[str, str], body: Any) -> tuple[int, Any]:
+        """The HTTP status and the octets of one request."""
+        target = f"{path}?{urlencode(parameters)}" if parameters else path
+        try:
+            self._connection.request(method, target, None if body is None else json.dumps(body))
+            response = self._connection.getresponse()
+            return response.status, _Octets(response) if response.status == 200 else json.loads(response.read())
+        except (OSError, http.client.HTTPException, ValueError):
+            remedy = "Look whether it still runs."
             return 502, {"error": {"code": "no_answer", "message": "The server did not answer.", "remedy": remedy}}
 
     def close(self) -> None:

@@ -1,10 +1,11 @@
 """The admin API without a server: this process opens the database, under the lock that a server would hold."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
+from time import time
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,18 +22,28 @@ from mailx.core.api_keys import ApiKeys
 from mailx.core.app_passwords import AppPasswords
 from mailx.core.audit import Log, Recording
 from mailx.core.block_lists import BlockLists
+from mailx.core.changes import Changes
 from mailx.core.client_keys import ClientKeys
 from mailx.core.contacts import Contacts
+from mailx.core.delivery_log import DeliveryLog
+from mailx.core.departures import Departures
 from mailx.core.domain_keys import DomainKeys
+from mailx.core.forgetting import Forgetting
 from mailx.core.key_backup import KeyBackup
 from mailx.core.keyring import Keyring
 from mailx.core.keystore import SealedKeystore
+from mailx.core.lifecycle import Lifecycle
 from mailx.core.list_fetch import ListFetcher
+from mailx.core.login_log import LoginLog
+from mailx.core.mailboxes import Mailboxes
 from mailx.core.passwords import Passwords
+from mailx.core.person_export import Person
 from mailx.core.publication import Publication
 from mailx.core.queue import Queue
 from mailx.core.records import Records
+from mailx.core.recounting import Recounting
 from mailx.core.resolver import Resolver
+from mailx.core.retention import Retention
 from mailx.core.routes import Routes
 from mailx.core.sealed_accounts import SealedAccounts
 from mailx.core.settings import Settings
@@ -42,6 +53,7 @@ from mailx.core.timeline import Timeline
 from mailx.core.user_keys import UserKeys
 from mailx.mail.reply import Unavailable
 from mailx.ops.administration import MAILXCTL, Administration
+from mailx.ops.resources.query import Streamed
 from mailx.store import keys, sqlite
 from mailx.store.blobs import Blobs
 from mailx.store.cipher import Cipher
@@ -56,6 +68,31 @@ class Unopened(Exception):
     def __init__(self, text: str, remedy: str) -> None:
         super().__init__(text)
         self.remedy = remedy
+
+
+class _Octets:
+    """The octets that an answer brings, one part after the other."""
+
+    def __init__(self, parts: AsyncIterator[bytes], wait: Callable[[Any], Any]) -> None:
+        self._parts = parts
+        self._wait = wait
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` octets; none at the end. Raises EOFError."""
+        if not self._rest:
+            try:
+                self._rest = self._wait(self._next)
+            except Unavailable as error:
+                raise EOFError from error
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+    async def _next(self) -> bytes:
+        async for part in self._parts:
+            if part:
+                return part
+        return b""
 
 
 class LocalClient:
@@ -115,6 +152,10 @@ class LocalClient:
         self._timeline = Timeline(self._store, cipher, reactor, config.queue.keep_days)
         self._keyring = Keyring(cipher, reactor, 0)
         sealed = SealedAccounts(self._store, cipher, accounts, self._passwords, self._keyring, self._user_keys)
+        app_passwords = AppPasswords(self._store, cipher, accounts, sealed)
+        contacts = Contacts(self._store, cipher, accounts, settings, reactor)
+        log = Log(self._store, cipher, reactor, lambda: settings.current.panel.audit_days)
+        lifecycle, person = self._lives(cipher, settings, accounts, log, contacts, app_passwords, sealed)
         self._administration = Administration(
             accounts,
             config,
@@ -123,20 +164,47 @@ class LocalClient:
             signing=signing,
             admins=admins,
             api_keys=ApiKeys(self._store, cipher),
-            audit=Log(self._store, cipher, reactor, lambda: settings.current.panel.audit_days),
+            audit=log,
             suppressions=Suppressions(self._store, cipher, settings, reactor),
             settings=settings,
-            contacts=Contacts(self._store, cipher, accounts, settings, reactor),
+            contacts=contacts,
             block_lists=await self._block_lists(cipher, accounts, settings, self._resolver),
             domain_keys=domain_keys,
             user_keys=self._user_keys,
             key_backup=KeyBackup(domain_keys, reactor),
             client_keys=ClientKeys(accounts, self._user_keys),
             sealed_accounts=sealed,
-            app_passwords=AppPasswords(self._store, cipher, accounts, sealed),
+            app_passwords=app_passwords,
+            lifecycle=lifecycle,
+            person=person,
             # Only a running server knows which certificate it shows.
             records=Records(settings, signing, self._resolver, lambda name: None, domain_keys.record),
         )
+
+    def _lives(
+        self,
+        cipher: Cipher,
+        settings: Settings,
+        accounts: Accounts,
+        log: Log,
+        contacts: Contacts,
+        app_passwords: AppPasswords,
+        sealed: SealedAccounts,
+    ) -> tuple[Lifecycle, Person]:
+        """What becomes of accounts, at rest, and what tells of a person. Nobody is warned: that takes a server."""
+        store, timeline, keyring = self._store, self._timeline, self._keyring
+        assert timeline is not None and keyring is not None
+        blobs = Blobs(str(Path(self._config.server.data) / "blobs"), cipher)
+        retention = Retention(store, cipher, blobs, accounts, settings, reactor, time)
+        deliveries = DeliveryLog(store, cipher, settings, reactor)
+        forgetting = Forgetting(store, cipher, timeline, deliveries, self._config.accounts.separator, reactor)
+        departures = Departures(store, accounts, forgetting, settings, time)
+        logins = LoginLog(store, cipher, reactor, time)
+        mailboxes = Mailboxes(store, cipher, blobs, Changes(store), reactor, self._config.accounts.quota, keyring)
+        person = Person(
+            store, accounts, mailboxes, retention, timeline, log, logins, contacts, app_passwords, sealed, keyring, self._user_keys
+        )
+        return Lifecycle(retention, departures, Recounting(store, accounts), None, logins, reactor, time), person
 
     async def _open_store(self) -> None:
         settings = self._config.store
@@ -189,6 +257,11 @@ class LocalClient:
         caller = evolve(MAILXCTL, address=f"uid {os.getuid()}")
         assert administration is not None, "open() comes first"
         return self._wait(lambda: administration.answer(method, unquote(path), parameters, body, caller))  # type: ignore[no-any-return]
+
+    def stream(self, method: str, path: str, parameters: Mapping[str, str], body: Any) -> tuple[int, Any]:
+        """The HTTP status and the octets of one request."""
+        status, answer = self.call(method, path, parameters, body)
+        return status, _Octets(answer.parts, self._wait) if isinstance(answer, Streamed) else answer
 
     def close(self) -> None:
         """Close the database and end the threads."""

@@ -18,6 +18,7 @@ from mailx.ctl.dns import dns
 from mailx.ctl.domains import domain
 from mailx.ctl.index import index
 from mailx.ctl.keys import key
+from mailx.ctl.lives import lifecycle
 from mailx.ctl.peers import peer
 from mailx.ctl.queue import queue
 from mailx.ctl.sealing import seal
@@ -47,7 +48,7 @@ def status(session: Session) -> None:
     )
 
 
-for group in (user, domain, alias, contact, block, blocklist, queue, dkim, key, peer, config, index, suppression, admin, apikey):
+for group in (user, domain, alias, contact, block, blocklist, queue, dkim, key, peer, config, index, suppression, admin, apikey, lifecycle):
     main.add_command(group)
 main.add_command(dns)
 main.add_command(trace)

@@ -74,6 +74,17 @@ class Session:
             raise self.failed(error.get("code", "internal"), error.get("message", f"status {status}"), error.get("remedy", ""))
         return answer
 
+    def stream(self, method: str, path: str, parameters: Mapping[str, object] | None = None, body: Any = None) -> Any:
+        """As ``call``, where the answer is octets: something to read them from; reading raises EOFError where they break off."""
+        if self._client is None:
+            self._client = self._connect()
+        texts = {name: str(value) for name, value in (parameters or {}).items() if value is not None}
+        status, answer = self._client.stream(method, path, texts, body)
+        if status != 200:
+            error = answer.get("error", {})
+            raise self.failed(error.get("code", "internal"), error.get("message", f"status {status}"), error.get("remedy", ""))
+        return answer
+
     def _connect(self) -> Client:
         path = self.config.admin.socket
         client: Client = SocketClient(path)

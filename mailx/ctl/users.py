@@ -131,7 +131,27 @@ def show(session: Session, address: str) -> None:
         f"Mail:        {_SEALED[one['sealed']]}",
         f"Last login:  {output.moment(one['last_login'])}",
         f"Created:     {output.moment(one['created'])}",
+        *_more(one),
     )
+
+
+def _more(one: Any) -> list[str]:
+    """What is told of an account only where there is something to tell."""
+    lines = []
+    if one["retention_days"] is not None:
+        lines.append(f"Retention:   {retention_text(one['retention_days'])}")
+    if one["warned_percent"]:
+        lines.append(f"Warned:      the owner was told that {one['warned_percent']} % of the quota are used")
+    if one["deleted"] is not None:
+        lines.append(f"Deleted:     {output.moment(one['deleted'])}; have it back with: mailxctl user restore {one['address']}")
+    return lines
+
+
+def retention_text(days: int | None) -> str:
+    """A retention for people."""
+    if days is None:
+        return "as the server has it"
+    return f"{days} day{'s' * (days != 1)}" if days else "mail stays for good"
 
 
 @user.command()
@@ -224,17 +244,3 @@ def disable(session: Session, address: str) -> None:
     """Suspend ADDRESS: no login, no delivery; its mail stays."""
     changed = session.call("PATCH", path(address), body={"state": "suspended"})
     session.say(changed, f"{changed['address']} is suspended. Undo it with: mailxctl user enable {changed['address']}")
-
-
-@user.command()
-@click.argument("address")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@pass_session
-def delete(session: Session, address: str, yes: bool) -> None:
-    """Delete ADDRESS and all its mail."""
-    one = session.call("GET", path(address))
-    if not yes:
-        question = f"Delete {one['address']} and all its mail ({output.size(one['used'])})? This cannot be undone"
-        session.confirm(question, "nothing was deleted")
-    session.call("DELETE", path(address))
-    session.say({"deleted": one["address"]}, f"{one['address']} was deleted.")

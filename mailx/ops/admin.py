@@ -20,9 +20,11 @@ from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException
 
 from mailx.core.audit import Actor
+from mailx.core.streaming import Stream
 from mailx.core.unix import make_room
+from mailx.mail.reply import Unavailable
 from mailx.ops.administration import MAILXCTL, ROUTES, Administration, failure, unroutable
-from mailx.ops.resources.query import JSON
+from mailx.ops.resources.query import JSON, Streamed
 from mailx.ops.site import BODY_LIMIT, InternalSite
 
 log = Logger()
@@ -30,14 +32,18 @@ log = Logger()
 _CREDENTIALS = Struct("3i")  # struct ucred of Linux: pid, uid, gid
 
 
-def resource(administration: Administration) -> Any:
+def resource(administration: Administration, reactor: Any = None) -> Any:
     """The tree of resources for a Site."""
     app = Klein()
 
     def route(path: str, method: str, name: str) -> None:
         @app.route(path, methods=[method], endpoint=name)
         async def perform(request: IRequest, **names: str) -> bytes:
-            return _reply(request, *await _perform(administration, name, names, request))
+            status, answer = await _perform(administration, name, names, request)
+            if isinstance(answer, Streamed):
+                await _stream(request, answer, reactor)
+                return b""
+            return _reply(request, status, answer)
 
     for path, method, name in ROUTES:
         route(path, method, name)
@@ -78,6 +84,21 @@ def _reply(request: IRequest, status: int, answer: JSON) -> bytes:
     return json.dumps(answer).encode() + b"\n"
 
 
+async def _stream(request: Any, answer: Streamed, reactor: Any) -> None:
+    """Send what the answer brings. Where it ends too early the connection does, so that nobody takes what came for the whole."""
+    request.setHeader("content-type", answer.content_type)
+    request.setHeader("cache-control", "no-store")
+    try:
+        await Stream(request, answer.parts, reactor).run()
+        return
+    except Unavailable as error:
+        log.error("Admin request failed", event="admin.unavailable", error=error.reason)
+    except Exception:
+        log.failure("Admin request failed", failure=Failure(), event="admin.error")
+    if request.channel is not None:
+        request.channel.forceAbortClient()
+
+
 class AdminService(Service):
     """Listens on the Unix socket ``path`` while it runs."""
 
@@ -92,7 +113,7 @@ class AdminService(Service):
     def startService(self) -> None:
         """Listen; raises SocketInUse, or CannotListenError when the directory does not allow it."""
         make_room(self._path, "admin.socket")
-        site = InternalSite(resource(self._administration))
+        site = InternalSite(resource(self._administration, self._reactor))
         # The file gets its mode between bind and listen, so nobody else is ever let in.
         self._port = self._reactor.listenUNIX(self._path, site, mode=0o600)  # type: ignore[arg-type]
         super().startService()  # type: ignore[no-untyped-call]

@@ -29,10 +29,12 @@ from mailx.core.domain_keys import DomainKeys
 from mailx.core.indexer import Indexer
 from mailx.core.key_backup import KeyBackup
 from mailx.core.key_log import KeyLog
+from mailx.core.lifecycle import Lifecycle
 from mailx.core.log_audit import LogAudit
 from mailx.core.log_witness import LogWitness
 from mailx.core.passwords import Busy
 from mailx.core.peer_control import PeerControl
+from mailx.core.person_export import Person
 from mailx.core.queue import Queue as MailQueue
 from mailx.core.records import Records
 from mailx.core.sealed_accounts import SealedAccounts
@@ -54,6 +56,7 @@ from mailx.ops.resources.dns import Dns
 from mailx.ops.resources.index import SearchIndex
 from mailx.ops.resources.key_log import KeyLogs
 from mailx.ops.resources.keys import DomainKeyring
+from mailx.ops.resources.lifecycle import Lives
 from mailx.ops.resources.peers import PeerServers
 from mailx.ops.resources.query import JSON, Query
 from mailx.ops.resources.queue import Queue
@@ -73,6 +76,7 @@ RESOURCES: dict[str, Any] = {
     "server": Server,
     "directory": Directory,
     "credentials": Credentials,
+    "lives": Lives,
     "index": SearchIndex,
     "dkim": Dkim,
     "dns": Dns,
@@ -136,12 +140,15 @@ class Administration:
         peers: PeerControl | None = None,
         contacts: Contacts | None = None,
         block_lists: BlockLists | None = None,
+        lifecycle: Lifecycle | None = None,
+        person: Person | None = None,
     ) -> None:
         self._log = audit
         self._resources: dict[str, Any] = {
             "server": Server(accounts, settings or Settings(config)),
             "directory": Directory(accounts, domain_keys, sealed_accounts),
             "credentials": Credentials(app_passwords, sealed_accounts),
+            "lives": Lives(lifecycle, person),
             "index": SearchIndex(indexer),
             "dkim": Dkim(signing, records),
             "dns": Dns(records),
@@ -174,6 +181,13 @@ class Administration:
             return SCOPES[_URLS.match(path, method)[0]]
         except HTTPException:
             return ""
+
+    def streams(self, method: str, path: str) -> bool:
+        """Whether the answer to that is no JSON: only the server's own socket gives it."""
+        try:
+            return SHAPES[_URLS.match(path, method)[0]].gives.get("format") == "binary"
+        except HTTPException:
+            return False
 
     def methods(self, path: str) -> tuple[str, ...]:
         """The methods that a path has."""

@@ -6,27 +6,26 @@ PATIENCE seconds, idle connections end, and no client holds more than its share 
 its answer is cut off.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
-from zope.interface import implementer
 
 from mailx.core.backpressure import PressedChannel
 from mailx.core.connections import Gate
+from mailx.core.streaming import STALLED, Stream
 from mailx.mail.networks import within
 from mailx.web.protection import headers, host_name
 from mailx.web.requests import Answer, Asked
 from mailx.web.sources import caller
 
+__all__ = ["IDLE", "PATIENCE", "STALLED", "Stream", "WebSite"]
+
 PATIENCE = 30.0  # seconds from the first octet of a request to its last
 IDLE = 60  # seconds that a connection may say nothing
-STALLED = 60.0  # seconds that a client may take nothing of its answer
 _METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
 _PARAMETERS = 100  # of a query string
 _COOKIES = 50
@@ -224,50 +223,3 @@ class WebSite(Site):
 
     def log(self, request: Any) -> None:
         """Who asks is not logged; what a request changes is in the audit log."""
-
-
-@implementer(IPushProducer)
-class Stream:
-    """Writes what ``parts`` brings as fast as the client takes it."""
-
-    def __init__(self, request: Any, parts: AsyncIterator[bytes], reactor: Any) -> None:
-        self._request = request
-        self._parts = parts
-        self._reactor = reactor
-        self._resumed: Deferred[None] | None = None
-        self._stopped = False
-        self._stalled: Any = None
-
-    async def run(self) -> None:
-        """Write everything; returns early when the client has gone or takes nothing."""
-        request = self._request
-        request.notifyFinish().addErrback(lambda _: self.stopProducing())
-        request.registerProducer(self, True)
-        try:
-            async for part in self._parts:
-                if self._stopped:
-                    return
-                request.write(part)
-                if self._resumed is not None:
-                    await self._resumed
-        finally:
-            if not self._stopped:
-                request.unregisterProducer()
-
-    def pauseProducing(self) -> None:
-        """See IPushProducer."""
-        if self._resumed is None and not self._stopped:
-            self._resumed = Deferred()
-            self._stalled = self._reactor.callLater(STALLED, self._request.channel.forceAbortClient)
-
-    def resumeProducing(self) -> None:
-        """See IPushProducer."""
-        resumed, self._resumed = self._resumed, None
-        if resumed is not None:
-            self._stalled.cancel() if self._stalled.active() else None
-            resumed.callback(None)
-
-    def stopProducing(self) -> None:
-        """See IPushProducer."""
-        self._stopped = True
-        self.resumeProducing()

@@ -6,7 +6,7 @@ from mailx.core import audit
 from mailx.core.accounts import Accounts, Alias, Block, Details, DirectoryError, Domain
 from mailx.core.domain_keys import DomainKeys
 from mailx.core.sealed_accounts import SealedAccounts
-from mailx.core.users import ACTIVE, CLIENT, ROLES, SERVER, SUSPENDED
+from mailx.core.users import ACTIVE, CLIENT, ROLES, SERVER, STATES, SUSPENDED
 from mailx.ops.resources.query import JSON, Query, moment
 from mailx.ops.resources.shape import COUNT, FLAG, NOTHING, NUMERAL, TEXT, TIME, list_of, name, one_of, optional, record, shaped, text
 
@@ -21,13 +21,16 @@ _USER = record(
         "id": COUNT,
         "address": TEXT,
         "role": one_of(*ROLES),
-        "state": one_of(ACTIVE, SUSPENDED),
+        "state": one_of(*STATES),
         "quota": COUNT,
         "quota_is_default": FLAG,
         "used": COUNT,
         "created": TIME,
         "last_login": optional(TIME),
         "aliases": list_of(TEXT),
+        "deleted": optional(TIME),
+        "retention_days": optional(COUNT),
+        "warned_percent": COUNT,
         "sealed": one_of("", SERVER, CLIENT),
     },
     recovery_code=TEXT,
@@ -49,7 +52,6 @@ class Directory:
         ("/v1/users", "POST", "add_user"),
         ("/v1/users/<path:address>", "GET", "user"),
         ("/v1/users/<path:address>", "PATCH", "change_user"),
-        ("/v1/users/<path:address>", "DELETE", "delete_user"),
         ("/v1/aliases", "GET", "aliases"),
         ("/v1/aliases", "POST", "add_alias"),
         ("/v1/aliases/<path:alias>", "PATCH", "change_alias"),
@@ -157,11 +159,6 @@ class Directory:
         old, recovery = texts.get("old_password", ""), texts.get("recovery_code", "")
         return await self._sealed.set_password(address, texts["password"], old=old, recovery=recovery, lose=lose)
 
-    @shaped("Delete an account with all its mail.", action="user.delete", gives=NOTHING)
-    async def delete_user(self, query: Query) -> JSON:
-        await self._accounts.delete_user(query.path["address"])
-        return {}
-
     @shaped("List aliases.", query={"domain": name(255)}, gives=record({"aliases": list_of(_ALIAS)}))
     async def aliases(self, query: Query) -> JSON:
         return {"aliases": [_alias(alias) for alias in await self._accounts.aliases(query.parameters.get("domain"))]}
@@ -218,6 +215,9 @@ def _user(details: Details) -> JSON:
         "created": moment(details.created),
         "last_login": moment(details.last_login),
         "aliases": list(details.aliases),
+        "deleted": moment(details.deleted),
+        "retention_days": details.retention,
+        "warned_percent": details.warned,
         "sealed": user.sealed,
     }
 

@@ -1,6 +1,6 @@
 """What every resource works with: the request as its methods get it, and how times are written."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
 
@@ -41,6 +41,14 @@ class Query:
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             raise DirectoryError("invalid", "quota must be a number of octets, or null for the default")
         return value
+
+
+@frozen
+class Streamed:
+    """An answer that is no JSON and may be long: it goes out as it is made."""
+
+    content_type: str
+    parts: AsyncIterator[bytes]
 
 
 def running(part: T | None, text: str, remedy: str = "Start the server.") -> T:

@@ -33,6 +33,9 @@ class IAdministration(Protocol):
 
     def scope(self, method: str, path: str) -> str: ...
 
+    def streams(self, method: str, path: str) -> bool:
+        """Whether the answer to that is no JSON: only the server's own socket gives it."""
+
     def methods(self, path: str) -> tuple[str, ...]: ...
 
     def description(self) -> JSON: ...
@@ -98,6 +101,8 @@ class API:
         if sum(len(name) + len(value) for name, value in asked.query.items()) > _QUERY_LIMIT:
             return _error(422, "invalid", "The query string is too long.")
         actor = Actor("key", key.name, asked.address)
+        if self._administration.streams(method, path):
+            return _error(403, "forbidden", "This is to be had on the server's own socket only.", "Use mailxctl on the server.")
         status, answer = await self._administration.answer(method, path, asked.query, body, actor)
         return _answer(status, json.dumps(answer).encode() + b"\n", {"retry-after": "5"} if status == 503 else None)
 

@@ -22,7 +22,9 @@ from mailx.core.domain_keys import DomainKeys
 from mailx.core.fates import Fates
 from mailx.core.figures import Figures
 from mailx.core.key_backup import KeyBackup
+from mailx.core.lifecycle import Lifecycle
 from mailx.core.peer_control import PeerControl
+from mailx.core.person_export import Person
 from mailx.core.probing import IMailOutProbe
 from mailx.core.queue import Queue
 from mailx.core.reception import Reception
@@ -126,3 +128,5 @@ class Parts:
     sealed_accounts: SealedAccounts | None = None
     client_keys: ClientKeys | None = None
     app_passwords: AppPasswords | None = None
+    lifecycle: Lifecycle | None = None
+    person: Person | None = None

@@ -2,6 +2,7 @@
 
 from mailx.web.panel.dashboard import Dashboard
 from mailx.web.panel.page import Page
+from mailx.web.panel.pages.account_life import AccountLife
 from mailx.web.panel.pages.accounts import Accounts
 from mailx.web.panel.pages.admins import Administrators
 from mailx.web.panel.pages.alerts import Alerts
@@ -40,6 +41,7 @@ PAGES: tuple[type[Page], ...] = (
     DNS,
     DKIM,
     Accounts,
+    AccountLife,
     Blocks,
     Contacts,
     Secrets,

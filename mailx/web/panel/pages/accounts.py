@@ -1,20 +1,17 @@
 """Accounts: searching a large directory a page at a time, and everything that is done to accounts.
 
-A password that was generated is on the answer to the POST and nowhere else. Deleting shows what goes with the account and
-asks for its address. Changes of several accounts are asked about on a page of their own; each account gets its own row
-in the audit log.
+A password that was generated is on the answer to the POST and nowhere else. Changes of several accounts are asked about on a
+page of their own; each account gets its own row in the audit log.
 """
 
-from typing import Any
-
-from mailx.core import audit
+from mailx.core import audit, person_export
 from mailx.core.catalogue import Wanted
+from mailx.core.lifecycle import Lifecycle
 from mailx.core.passwords import generate
-from mailx.core.users import ACTIVE, ROLES, SUSPENDED, Details, DirectoryError
-from mailx.web.panel.errands import Errand, Errands
+from mailx.core.users import ACTIVE, ROLES, SUSPENDED, DirectoryError
 from mailx.web.panel.links import asked, to
-from mailx.web.panel.page import FormError, Page, Redirect, View, Visit, change, show
-from mailx.web.panel.parts import Parts
+from mailx.web.panel.page import Download, FormError, Page, Redirect, View, Visit, change, show
+from mailx.web.panel.pages.account_life import life, row
 from mailx.web.panel.sizes import DEFAULT, quota, typed
 
 PAGE = 50
@@ -32,14 +29,6 @@ class Accounts(Page):
     title = "Accounts"
     group = "Directory"
 
-    def __init__(self, parts: Parts) -> None:
-        super().__init__(parts)
-        self._errands = Errands(parts.reactor)
-
-    async def stop(self) -> None:
-        """What goes on is finished at the next start (``Accounts.load``)."""
-        await self._errands.stop()
-
     @show("/accounts")
     async def index(self, visit: Visit) -> View:
         filters = {name: asked(visit.query, name) for name in _FILTERS}
@@ -47,7 +36,7 @@ class Accounts(Page):
         found = await self.parts.accounts.catalogue.accounts(Wanted(**filters), after, PAGE)
         total, used = await self.parts.accounts.totals()
         context = {
-            "accounts": [_row(details) for details in found.items],
+            "accounts": [row(details) for details in found.items],
             "filters": filters,
             "filtered": any(filters.values()),
             "role_choices": _ROLE_CHOICES,
@@ -82,13 +71,14 @@ class Accounts(Page):
         kind, size = typed(details.own_quota)
         belongings = await self.parts.accounts.catalogue.belongings(details.user.id)
         context = {
-            "account": _row(details),
+            "account": row(details),
             "aliases": details.aliases,
             "belongings": belongings,
             "role_choices": _ROLE_CHOICES,
             "quota": kind,
             "size": size,
             "default": self._default,
+            **await life(self.parts, details),
         }
         return View("account.html", context, title=str(details.user.address))
 
@@ -142,23 +132,27 @@ class Accounts(Page):
         await self.parts.accounts.set_state(address, state)
         return Redirect(to("accounts", address), f"{address} is {word}.")
 
-    @show("/accounts/<address>/delete")
-    async def deleting(self, visit: Visit) -> View:
-        details = await self.parts.accounts.find(visit.path["address"])
-        belongings = await self.parts.accounts.catalogue.belongings(details.user.id)
-        context = {"account": _row(details), "belongings": belongings}
-        return View("account_delete.html", context, title=f"Delete {details.user.address}")
+    @change("/accounts/<address>/restore", action="user.restore", shown="account")
+    async def restore(self, visit: Visit) -> Redirect:
+        details = await self._lifecycle.departures.restore(visit.path["address"])
+        address = str(details.user.address)
+        return Redirect(to("accounts", address), f"{address} is active again.")
 
-    @change("/accounts/<address>/delete", action="user.delete", shown="deleting")
-    async def delete(self, visit: Visit) -> Redirect:
+    @change("/accounts/<address>/retention", action="user.retention", shown="account")
+    async def retention(self, visit: Visit) -> Redirect:
         address = str((await self.parts.accounts.find(visit.path["address"])).user.address)
-        if visit.form.text("confirm", limit=400).lower() != address:
-            raise FormError({"confirm": f"Type {address} to confirm."})
-        errand = Errand(f"Delete {address}", visit.admin.name, "/accounts", self.parts.reactor.seconds())
-        await self._errands.run(errand, lambda errand: self.parts.accounts.delete_user(address))
-        if errand.ended:
-            return Redirect("/accounts", f"{address} and its mail were deleted.")
-        return Redirect("/accounts", f"{address} was deleted. There is so much mail that removing it goes on for a while.")
+        text = visit.form.text("days", limit=10)
+        if text and not (text.isascii() and text.isdigit()):
+            raise FormError({"days": "Give a number of days, or leave it empty."})
+        await self._lifecycle.retention.keep(address, int(text) if text else None)
+        return Redirect(to("accounts", address), f"How long mail of {address} stays was changed.")
+
+    @change("/accounts/<address>/export", action="user.export", shown="account")
+    async def export(self, visit: Visit) -> Download:
+        assert self.parts.person is not None
+        address = str((await self.parts.accounts.find(visit.path["address"])).user.address)
+        parts = await person_export.export(self.parts.person, address, visit.form.exact("password", limit=1000))
+        return Download(f"{address}.tar", parts, "application/x-tar")
 
     # Several accounts at once
 
@@ -196,6 +190,11 @@ class Accounts(Page):
         return Redirect("/accounts", text + (f" {gone} did not exist any more." if gone else ""), "notice" if gone else "done")
 
     @property
+    def _lifecycle(self) -> Lifecycle:
+        assert self.parts.lifecycle is not None
+        return self.parts.lifecycle
+
+    @property
     def _default(self) -> int:
         return int(self.parts.settings.current.accounts.quota)
 
@@ -216,24 +215,6 @@ class Accounts(Page):
             "ways": [(name, port) for name, port in ways if port],
         }
         return View("account_secret.html", context, title=title)
-
-
-def _row(details: Details) -> dict[str, Any]:
-    user = details.user
-    return {
-        "address": str(user.address),
-        "domain": user.address.domain,
-        "path": to("accounts", str(user.address)),
-        "role": user.role,
-        "active": user.active,
-        "sealed": user.sealed,
-        "used": user.used,
-        "quota": user.quota,
-        "own_quota": details.own_quota is not None,
-        "percent": min(100 * user.used // user.quota, 999) if user.quota else None,
-        "created": details.created,
-        "last_login": details.last_login,
-    }
 
 
 def _password(visit: Visit) -> tuple[str, bool]:

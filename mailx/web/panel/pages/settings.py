@@ -92,6 +92,18 @@ GROUPS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
         ("contacts.requests", "contacts.list_hours"),
     ),
     (
+        "lifecycle",
+        "Retention and quotas",
+        "How long mail and deleted accounts stay, and when owners of full ones are warned.",
+        (
+            "lifecycle.trash_days",
+            "lifecycle.spam_days",
+            "lifecycle.retention_days",
+            "lifecycle.grace_days",
+            "lifecycle.warn_percent",
+        ),
+    ),
+    (
         "alerts",
         "Alerts",
         "What administrators are told without asking.",
@@ -120,6 +132,7 @@ LINKS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "callbacks": (("/suppressions", "Suppressed addresses"),),
     "federation": (("/peers", "Other MailX servers"), ("/domain-keys", "Keys of domains")),
     "contacts": (("/accounts", "Accounts, each with its contacts"), ("/blocklists", "Block lists")),
+    "lifecycle": (("/accounts", "Accounts, each with its quota and retention"),),
     "alerts": (("/alerts", "Open alerts"),),
     "observability": (("/queue", "Queue"), ("/deliveries", "Deliveries"), ("/delivery-log", "Delivery log")),
 }
