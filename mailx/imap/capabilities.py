@@ -4,6 +4,13 @@ ALWAYS = (b"IMAP4rev1", b"LITERAL+", b"SASL-IR", b"ID", b"ENABLE", b"IDLE")
 AFTER_LOGIN = (
     b"NAMESPACE",
     b"UIDPLUS",
+    b"MULTIAPPEND",
+    b"CATENATE",
+    b"BINARY",
+    b"REPLACE",
+    b"SAVEDATE",
+    b"PREVIEW",
+    b"PARTIAL",
     b"MOVE",
     b"UNSELECT",
     b"CHILDREN",

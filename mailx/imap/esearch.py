@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from mailx.imap import text
-from mailx.imap.search import Partial, Returns
+from mailx.imap.commands import Partial
+from mailx.imap.search import Returns
 from mailx.imap.sets import compact
 
 

@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 
 from mailx.core.fetch import Need, Row
+from mailx.core.object_ids import email_id
 from mailx.core.selected import Selected
 from mailx.imap import sections
-from mailx.imap.commands import Data, Item, Section
+from mailx.imap.binary_sections import decoded
+from mailx.imap.commands import BinarySize, Data, Item, Section
 from mailx.imap.session import Session
-from mailx.imap.text import FlagTexts, date_time
+from mailx.imap.text import FlagTexts, date_time, string
 
+_OF_SUMMARY = (Data.ENVELOPE, Data.BODY, Data.BODYSTRUCTURE, Data.PREVIEW)
 IN_MEMORY = frozenset((Data.UID, Data.FLAGS, Data.SIZE, Data.MODSEQ))
 
 
@@ -47,6 +50,12 @@ class Batch:
         if isinstance(self.indexes, range):
             return values[self.indexes.start : self.indexes.stop]
         return [values[index] for index in self.indexes]
+
+    def thread_ids(self) -> list[bytes]:
+        """THREADID of each message; those of one thread stand together in most mailboxes."""
+        made, account = self.session.services.mailboxes.object_ids.thread_id, self.view.mailbox.account
+        known = {thread: made(account, thread).encode("ascii") for thread in {row.thread_id for row in self.rows}}
+        return [known[row.thread_id] for row in self.rows]
 
     def flags(self) -> list[bytes]:
         """The names of the flags of each message."""
@@ -81,6 +90,10 @@ _DATA: dict[Data, tuple[bytes, Column]] = {
     Data.INTERNALDATE: (b'INTERNALDATE "%b"', lambda batch: [date_time(row.received) for row in batch.rows]),
     Data.ENVELOPE: (b"ENVELOPE %b", lambda batch: [row.summary.envelope for row in batch.rows]),  # type: ignore[union-attr]
     Data.BODY: (b"BODY %b", lambda batch: [row.summary.body for row in batch.rows]),  # type: ignore[union-attr]
+    Data.EMAILID: (b"EMAILID (%b)", lambda batch: [email_id(row.guid).encode("ascii") for row in batch.rows]),
+    Data.THREADID: (b"THREADID (%b)", Batch.thread_ids),
+    Data.SAVEDATE: (b'SAVEDATE "%b"', lambda batch: [date_time(row.saved) for row in batch.rows]),
+    Data.PREVIEW: (b"PREVIEW %b", lambda batch: [string(row.summary.preview.encode("utf-8", "replace")) for row in batch.rows]),  # type: ignore[union-attr]
     Data.BODYSTRUCTURE: (b"BODYSTRUCTURE %b", lambda batch: [row.summary.bodystructure for row in batch.rows]),  # type: ignore[union-attr]
 }
 
@@ -90,8 +103,15 @@ def literal(octets: bytes | None) -> bytes:
     return b"NIL" if octets is None else b"{%d}\r\n%b" % (len(octets), octets)
 
 
+def literal8(octets: bytes | None) -> bytes:
+    """The same, as a literal8 if NUL is among them."""
+    return b"~" + literal(octets) if octets is not None and b"\0" in octets else literal(octets)
+
+
 def _section_column(section: Section) -> Column:
     """The column of a body section; it raises Unrendered."""
+    if section.decoded:
+        return partial(_decoded, section)
     if sections.in_summary(section):
         return partial(_partial_fields if section.offset or section.count is not None else _fields, section)
     return partial(_contents, section)
@@ -128,6 +148,23 @@ def _contents(section: Section, batch: Batch) -> list[bytes]:
     return texts
 
 
+def _decoded(section: Section, batch: Batch) -> list[bytes]:
+    """BINARY of each content."""
+    return [literal8(octets) for octets in _octets(section, batch)]
+
+
+def _sizes(section: Section, batch: Batch) -> list[int]:
+    """BINARY.SIZE of each content; a part that is not there has none."""
+    return [len(octets or b"") for octets in _octets(section, batch)]
+
+
+def _octets(section: Section, batch: Batch) -> list[bytes | None]:
+    contents = [row.content for row in batch.rows if isinstance(row.content, bytes)]
+    if len(contents) < len(batch.rows):
+        raise Unrendered
+    return [decoded(section, row.summary, content) for row, content in zip(batch.rows, contents, strict=True)]
+
+
 class Rendering:
     """``items`` of one FETCH, compiled."""
 
@@ -140,6 +177,9 @@ class Rendering:
             if isinstance(item, Section):
                 pieces.append(item.label.replace(b"%", b"%%") + b" %b")
                 self._columns.append(_section_column(item))
+            elif isinstance(item, BinarySize):
+                pieces.append(item.section.label + b" %d")
+                self._columns.append(partial(_sizes, item.section))
             else:
                 piece, column = _DATA[item]
                 pieces.append(piece)
@@ -155,8 +195,12 @@ class Rendering:
     def _need(self) -> Need:
         need = Need.NONE
         for item in self.items:
-            if item in (Data.ENVELOPE, Data.BODY, Data.BODYSTRUCTURE):
+            if item in _OF_SUMMARY:
                 need |= Need.SUMMARY
+            elif item is Data.EMAILID:
+                need |= Need.GUID
+            elif isinstance(item, BinarySize):
+                need |= Need.CONTENT | Need.SUMMARY
             elif isinstance(item, Section):
                 if not sections.in_summary(item):
                     need |= Need.CONTENT

@@ -1,9 +1,12 @@
-"""The arguments of FETCH (RFC 9051 6.4.5, RFC 7162 3.1.4.1)."""
+"""The arguments of FETCH (RFC 9051 6.4.5, RFC 3516 4.3, RFC 7162 3.1.4.1, RFC 8474 5.3, RFC 8514 4.1, RFC 8970 3, RFC 9394 3.4)."""
 
 import re
 
+from attrs import evolve
+
 from mailx.imap.answers import Bad
-from mailx.imap.commands import Data, Fetch, Item, Section, Text
+from mailx.imap.commands import BinarySize, Data, Fetch, Item, Partial, Section, Text
+from mailx.imap.search import window
 from mailx.imap.tokens import MODSEQ_LIMIT, NESTING_LIMIT, NUMBER_LIMIT, Tokens, remembered
 
 ITEMS_LIMIT = 100
@@ -19,6 +22,7 @@ _RFC822 = {
     b"RFC822.TEXT": Section(b"RFC822.TEXT", (), Text.TEXT, peek=False),
 }
 _DATA = {item.value: item for item in Data}
+_SECTIONS = frozenset((b"BODY", b"BODY.PEEK", b"BINARY", b"BINARY.PEEK", b"BINARY.SIZE"))
 _NAME = re.compile(rb"[A-Za-z0-9.]+")
 _PART = re.compile(rb"[1-9][0-9]*(?:\.[1-9][0-9]*)*")
 _WORD = re.compile(rb"[A-Za-z.]*")
@@ -29,31 +33,40 @@ def fetch(tokens: Tokens) -> Fetch:
     tokens.space()
     ranges = tokens.sequence_set()
     tokens.space()
-    items, changed_since, vanished = _items(tokens)
-    return Fetch(ranges, items, changed_since, vanished)
+    return evolve(_items(tokens), ranges=ranges)
 
 
 @remembered
-def _items(tokens: Tokens) -> tuple[tuple[Item, ...], int | None, bool]:
+def _items(tokens: Tokens) -> Fetch:
     """Everything behind the set."""
-    if tokens.take(b"("):
-        items = [_item(tokens)]
-        while tokens.take(b" "):
-            if len(items) == ITEMS_LIMIT:
-                raise Bad(b"Too many items", b"LIMIT")
-            items.append(_item(tokens))
-        tokens.expect(b")")
+    chosen: tuple[Item, ...]
+    if tokens.peek() == b"(":
+        chosen = items(tokens)
     else:
         name = tokens.match(_NAME).upper()
-        items = list(_MACROS[name]) if name in _MACROS else [_named(tokens, name)]
-    changed_since, vanished = _modifiers(tokens) if tokens.take(b" ") else (None, False)
+        chosen = _MACROS[name] if name in _MACROS else (_named(tokens, name),)
+        if chosen == (Data.PREVIEW,):
+            _lazy(tokens)
+    changed_since, vanished, partial = _modifiers(tokens) if tokens.take(b" ") else (None, False, None)
     tokens.end()
-    return tuple(dict.fromkeys(items)), changed_since, vanished
+    return Fetch((), chosen, changed_since, vanished, partial)
 
 
-def _modifiers(tokens: Tokens) -> tuple[int | None, bool]:
-    """CHANGEDSINCE, and VANISHED which needs it (RFC 7162 3.1.4.1, 3.2.6)."""
-    changed_since, vanished = None, False
+def items(tokens: Tokens) -> tuple[Item, ...]:
+    """A list of items, each once."""
+    tokens.expect(b"(")
+    found = [_item(tokens)]
+    while tokens.take(b" "):
+        if len(found) == ITEMS_LIMIT:
+            raise Bad(b"Too many items", b"LIMIT")
+        found.append(_item(tokens))
+    tokens.expect(b")")
+    return tuple(dict.fromkeys(found))
+
+
+def _modifiers(tokens: Tokens) -> tuple[int | None, bool, Partial | None]:
+    """CHANGEDSINCE, VANISHED which needs it (RFC 7162 3.1.4.1, 3.2.6), and PARTIAL (RFC 9394 3.4)."""
+    changed_since, vanished, partial = None, False, None
     tokens.expect(b"(")
     while True:
         word = tokens.keyword()
@@ -62,6 +75,9 @@ def _modifiers(tokens: Tokens) -> tuple[int | None, bool]:
             changed_since = tokens.number(MODSEQ_LIMIT)
         elif word == b"VANISHED" and not vanished:
             vanished = True
+        elif word == b"PARTIAL" and partial is None:
+            tokens.expect(b" ")
+            partial = window(tokens)
         else:
             raise Bad(b"Unknown FETCH modifier")
         if not tokens.take(b" "):
@@ -69,16 +85,33 @@ def _modifiers(tokens: Tokens) -> tuple[int | None, bool]:
     tokens.expect(b")")
     if vanished and changed_since is None:
         raise Bad(b"VANISHED needs CHANGEDSINCE")
-    return changed_since, vanished
+    return changed_since, vanished, partial
+
+
+def _lazy(tokens: Tokens) -> None:
+    """The modifier of PREVIEW: previews are there since the message came, so that none is ever put off (RFC 8970 3.1)."""
+    if tokens.take(b" ("):
+        if tokens.keyword() != b"LAZY":
+            raise Bad(b"Unknown PREVIEW modifier")
+        tokens.expect(b")")
 
 
 def _item(tokens: Tokens) -> Item:
-    return _named(tokens, tokens.match(_NAME).upper())
+    item = _named(tokens, tokens.match(_NAME).upper())
+    if item is Data.PREVIEW:
+        _lazy(tokens)
+    return item
 
 
 def _named(tokens: Tokens, name: bytes) -> Item:
-    if name in (b"BODY", b"BODY.PEEK") and tokens.take(b"["):
-        return section(tokens, peek=name == b"BODY.PEEK")
+    if name in _SECTIONS and tokens.take(b"["):
+        kind = name.removesuffix(b".PEEK")
+        found = section(tokens, kind != name or name == b"BINARY.SIZE", kind)
+        if name != b"BINARY.SIZE":
+            return found
+        if found.offset or found.count is not None:
+            raise Bad(b"BINARY.SIZE has no partial")
+        return BinarySize(found)
     item = _DATA.get(name) or _RFC822.get(name)
     if item is None:
         raise Bad(b"Unknown FETCH item")

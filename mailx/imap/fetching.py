@@ -5,14 +5,17 @@ a read fails inside a literal, the connection is the only thing that can still s
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from twisted.internet.threads import deferToThreadPool
 
 from mailx.core.fetch import Blob, Need, Row
 from mailx.imap import sections, updates
-from mailx.imap.answers import No
+from mailx.imap.answers import Bad, No
 from mailx.imap.arrival import Command
-from mailx.imap.commands import Data, Fetch, Item, Section
+from mailx.imap.binary_sections import decoding, measured, pieces
+from mailx.imap.commands import BinarySize, Data, Fetch, Item, Section
+from mailx.imap.esearch import within
 from mailx.imap.fetch import Batch, Rendering, Unrendered, compiled, literal
 from mailx.imap.sections import Extent
 from mailx.imap.session import Session
@@ -37,13 +40,21 @@ async def fetch(session: Session, command: Command, asked: Fetch) -> bytes | Non
     if asked.changed_since is not None:
         modseqs = view.modseqs
         uids = [view.uids[index] for index in indexes(view, uids) if modseqs[index] > asked.changed_since]
+    if asked.partial is not None:
+        if not by_uid:
+            raise Bad(b"PARTIAL is for UID FETCH")
+        uids = list(within(asked.partial, uids))
     uids, answer = session.limited(uids, command.name)
-    rendering = compiled(_items(session, asked, by_uid))
+    await send(session, compiled(_items(session, asked, by_uid)), uids)
+    return answer
+
+
+async def send(session: Session, rendering: Rendering, uids: Sequence[int]) -> None:
+    """The responses for ``uids``, which the session knows and which rise."""
     if rendering.in_memory:
-        await _from_memory(session, rendering, indexes(view, uids))
+        await _from_memory(session, rendering, indexes(session.view(), uids))
     else:
         await _from_store(session, rendering, uids)
-    return answer
 
 
 def _items(session: Session, asked: Fetch, by_uid: bool) -> tuple[Item, ...]:
@@ -141,6 +152,9 @@ async def _stream(session: Session, rendering: Rendering, row: Row) -> None:
         row = await _with_content(session, row)
     peer = session.peer
     batch = Batch(session, [row.index], [row])
+    for item in rendering.items:  # what has an unknown encoding is refused before anything is said of the message
+        if isinstance(item, BinarySize) or isinstance(item, Section) and item.decoded:
+            decoding(item.section if isinstance(item, BinarySize) else item, row.summary)
     peer.write(rendering.opening(batch))
     session.inside_response = True
     for place, item in enumerate(rendering.items):
@@ -148,7 +162,9 @@ async def _stream(session: Session, rendering: Rendering, row: Row) -> None:
             peer.write(b" ")
         if isinstance(item, Section):
             peer.write(item.label + b" ")
-            await _stream_section(session, item, row)
+            await (_stream_decoded if item.decoded else _stream_section)(session, item, row)
+        elif isinstance(item, BinarySize):
+            peer.write(b"%b %d" % (item.section.label, (await _measured(session, item.section, row))[0]))
         else:
             peer.write(compiled((item,)).bare(batch))
         await peer.ready()
@@ -187,6 +203,30 @@ async def _stream_section(session: Session, section: Section, row: Row) -> None:
     found = sections.cut(section, found)
     session.peer.write(b"{%d}\r\n" % found.size)
     await _stream_octets(session, content, found)
+
+
+async def _stream_decoded(session: Session, section: Section, row: Row) -> None:
+    content = row.content
+    assert content is not None
+    size = content.size if isinstance(content, Blob) else len(content)
+    if decoding(section, row.summary) is None or sections.extent(section, row.summary, size) is None:
+        session.peer.write(b"NIL")
+        return
+    octets, nul = await _measured(session, section, row)
+    session.peer.write(b"%b{%d}\r\n" % (b"~" * nul, octets))
+    async for piece in pieces(section, row.summary, size, partial(session.services.mailboxes.read, content)):
+        session.peer.write(piece)
+        await session.peer.ready()
+
+
+async def _measured(session: Session, section: Section, row: Row) -> tuple[int, bool]:
+    """How many octets a decoded part has, and whether NUL is among them."""
+    content = row.content
+    assert content is not None
+    size = content.size if isinstance(content, Blob) else len(content)
+    if decoding(section, row.summary) is None or sections.extent(section, row.summary, size) is None:
+        return 0, False
+    return await measured(section, row.summary, size, partial(session.services.mailboxes.read, content))
 
 
 async def _stream_octets(session: Session, content: bytes | Blob, extent: Extent) -> None:

@@ -11,6 +11,7 @@ from attrs import frozen
 from mailx.core.search import Query
 from mailx.core.sort import By, SortKey
 from mailx.imap.answers import Bad, No
+from mailx.imap.commands import Partial
 from mailx.imap.criteria import Criteria
 from mailx.imap.tokens import NUMBER_LIMIT, Tokens
 
@@ -32,15 +33,6 @@ _ALGORITHMS: dict[bytes, Algorithm] = {b"ORDEREDSUBJECT": "ORDEREDSUBJECT", b"RE
 _NUMBERS = frozenset((b"MIN", b"MAX", b"ALL", b"COUNT"))
 _OPTIONS = frozenset((b"SAVE", b"CONTEXT", b"UPDATE", b"RELEVANCY"))
 _PARTIAL = re.compile(rb"([1-9][0-9]{0,9}):([1-9][0-9]{0,9})(?![0-9])|-([1-9][0-9]{0,9}):-([1-9][0-9]{0,9})(?![0-9])")
-
-
-@frozen
-class Partial:
-    """A window on the results, both ends within: counted from the first one or, ``from_end``, from the last (RFC 9394 3.1)."""
-
-    first: int
-    last: int
-    from_end: bool = False
 
 
 @frozen
@@ -95,14 +87,14 @@ class Thread:
 
 def search(tokens: Tokens) -> Search:
     tokens.space()
-    returns = None
+    asked = None
     if tokens.take_word(b"RETURN"):
-        returns = _returns(tokens)
+        asked = returns(tokens)
         tokens.space()
-    return program(tokens, returns)
+    return program(tokens, asked)
 
 
-def program(tokens: Tokens, returns: Returns | None) -> Search:
+def program(tokens: Tokens, asked: Returns | None) -> Search:
     """An optional charset and the search keys, to the end."""
     refusal = None
     charset = "utf-8"
@@ -111,14 +103,14 @@ def program(tokens: Tokens, returns: Returns | None) -> Search:
         tokens.space()
         charset, refusal = _charset(tokens)
         tokens.space()
-    return _criteria(tokens, returns, charset, named, refusal)
+    return _criteria(tokens, asked, charset, named, refusal)
 
 
 def sort(tokens: Tokens) -> Sort:
     tokens.space()
-    returns = None
+    asked = None
     if tokens.take_word(b"RETURN"):
-        returns = _returns(tokens)
+        asked = returns(tokens)
         tokens.space()
     tokens.expect(b"(")
     keys = [_sort_key(tokens)]
@@ -130,7 +122,7 @@ def sort(tokens: Tokens) -> Sort:
     tokens.space()
     charset, refusal = _charset(tokens)
     tokens.space()
-    return Sort(_criteria(tokens, returns, charset, False, refusal), tuple(keys))
+    return Sort(_criteria(tokens, asked, charset, False, refusal), tuple(keys))
 
 
 def thread(tokens: Tokens) -> Thread:
@@ -157,11 +149,11 @@ def cancel_update(tokens: Tokens) -> tuple[bytes, ...]:
     return tuple(tags)
 
 
-def _criteria(tokens: Tokens, returns: Returns | None, charset: str, named: bool, refusal: No | None) -> Search:
+def _criteria(tokens: Tokens, asked: Returns | None, charset: str, named: bool, refusal: No | None) -> Search:
     criteria = Criteria(tokens, charset)
     query = criteria.all_of()
     tokens.end()
-    return Search(query, returns, criteria.modseq, criteria.saved, criteria.numbers, named, criteria.fuzzy, refusal)
+    return Search(query, asked, criteria.modseq, criteria.saved, criteria.numbers, named, criteria.fuzzy, refusal)
 
 
 def _sort_key(tokens: Tokens) -> SortKey:
@@ -175,7 +167,7 @@ def _sort_key(tokens: Tokens) -> SortKey:
     return SortKey(_BY[word], reverse)
 
 
-def _returns(tokens: Tokens) -> Returns:
+def returns(tokens: Tokens) -> Returns:
     """What stands behind RETURN."""
     tokens.expect(b" (")
     if tokens.take(b")"):

@@ -10,12 +10,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.core import search as keys
 from mailx.core.sort import SortKey
-from mailx.imap import grammar, search
+from mailx.imap import append_grammar, grammar, search
 from mailx.imap.answers import Bad, Ended, No
-from mailx.imap.commands import Append, Create, Data, Fetch, Listing, Login, Section, StoreFlags, Text
+from mailx.imap.append_grammar import Opening
+from mailx.imap.commands import Create, Data, Fetch, Listing, Login, Section, StoreFlags, Text
 from mailx.imap.dispatch import VERBS
 from mailx.imap.fetch_grammar import fetch
-from mailx.imap.tokens import Missing, Tokens
+from mailx.imap.tokens import Announced, Missing, Tokens
 
 
 def parsed(parse: Callable[[Tokens], Any], text: bytes, *literals: bytes) -> Any:
@@ -102,14 +103,21 @@ class ArgumentTests(SynchronousTestCase):
             self.assertRaises(Bad, parsed, grammar.listing, text)
 
     def test_append(self) -> None:
-        self.assertEqual(parsed(grammar.append, b"INBOX {3}"), Append("INBOX", 0, (), None))
+        self.assertEqual(parsed(append_grammar.opening, b"{3}"), Opening(0, (), None, False, False))
         self.assertEqual(
-            parsed(grammar.append, b'Sent (\\seen \\Recent $Fwd $fwd) "01-Jan-2026 00:00:00 +0000" {3+}'),
-            Append("Sent", 1, ("$Fwd",), 1767225600),
+            parsed(append_grammar.opening, b'(\\seen \\Recent $Fwd $fwd) "01-Jan-2026 00:00:00 +0000" {3+}'),
+            Opening(1, ("$Fwd",), 1767225600, False, False),
         )
-        self.assertIs(parsed(grammar.append, b"{5}"), None)
-        for text in (b"INBOX (\\x) {3}", b"INBOX ~{3}", b"INBOX x {3}", b'INBOX "x" {3}', b"INBOX (a) (b) {3}"):
-            self.assertRaises(Bad, parsed, grammar.append, text)
+        self.assertEqual(parsed(append_grammar.opening, b"() catenate (TEXT {3}"), Opening(0, (), None, True, False))
+        self.assertEqual(parsed(append_grammar.opening, b"UTF8 (~{3}"), Opening(0, (), None, False, True))
+        for text in (b"(\\x) {3}", b'"x" {3}', b"(a) x", b"CATENATE {3}", b"UTF8 ~{3}"):
+            self.assertRaises(Bad, parsed, append_grammar.opening, text)
+
+    def test_announced(self) -> None:
+        self.assertEqual(Tokens([b"{3}"]).announced(), Announced(3, True, False))
+        self.assertEqual(Tokens([b"~{3+}"]).announced(), Announced(3, False, True))
+        for text in (b"{3} ", b"{-3}", b"~~{3}", b"abc"):
+            self.assertRaises(Bad, Tokens([text]).announced)
 
     def test_store(self) -> None:
         self.assertEqual(parsed(grammar.store, b"1 +FLAGS.SILENT (\\Seen a)"), StoreFlags(((1, 1),), "add", True, 1, ("a",)))
