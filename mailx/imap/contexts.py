@@ -105,7 +105,7 @@ def begin(session: "Session", tag: bytes, by_uid: bool, query: Query, uids: Sequ
 async def begin_sorted(session: "Session", tag: bytes, by_uid: bool, query: Query, by: Sequence[SortKey], uids: Sequence[int]) -> None:
     """As :func:`begin`, of a sort."""
     if len(uids) > SORTED_LIMIT:
-        _refuse(session, tag)
+        refuse(session, tag)
     elif _room(session, tag, len(uids)):
         view = session.view()
         modseq = view.modseq
@@ -162,7 +162,7 @@ async def _refresh(session: "Session", context: Context) -> None:
     if added:
         if _held(session) + len(added) > MESSAGES_LIMIT or isinstance(context, Sorted) and len(context) + len(added) > SORTED_LIMIT:
             del session.contexts[context.tag]
-            _refuse(session, context.tag)
+            refuse(session, context.tag)
             return
         said += await context.add(session, added, _numbers(session, context, added))
     context.modseq = upto
@@ -195,7 +195,7 @@ def _room(session: "Session", tag: bytes, messages: int) -> bool:
         raise Bad(b"The tag names a context already")
     if len(session.contexts) < CONTEXTS_LIMIT and _held(session) + messages <= MESSAGES_LIMIT:
         return True
-    _refuse(session, tag)
+    refuse(session, tag)
     return False
 
 
@@ -203,7 +203,8 @@ def _held(session: "Session") -> int:
     return sum(map(len, session.contexts.values()))
 
 
-def _refuse(session: "Session", tag: bytes) -> None:
+def refuse(session: "Session", tag: bytes) -> None:
+    """Say that the search is not kept live (RFC 5267 4.3.1)."""
     session.peer.write(b"* NO [NOUPDATE %b] Too much to keep up with\r\n" % text.string(tag))
 
 

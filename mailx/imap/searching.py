@@ -17,7 +17,7 @@ from mailx.imap.sets import indexes, sequence_numbers
 from mailx.imap.tokens import SAVED
 
 if TYPE_CHECKING:
-    from mailx.core.selected import Range
+    from mailx.core.selected import Range, Selected
 
 _HERE = 200  # messages whose threads need no thread to be written
 
@@ -25,7 +25,7 @@ _HERE = 200  # messages whose threads need no thread to be written
 async def search(session: Session, command: Command, asked: Search) -> None:
     by_uid = command.name.startswith(b"UID")
     returns = asked.returns
-    if returns is None and b"IMAP4REV2" in session.enabled:
+    if returns is None and session.rev2:
         returns = EVERYTHING  # RFC 9051 6.4.4
     try:
         query = prepared(session, asked)
@@ -86,7 +86,7 @@ def prepared(session: Session, asked: Search) -> Query:
         raise asked.refusal
     if asked.charset and b"UTF8=ACCEPT" in session.enabled:  # RFC 6855 3
         raise Bad(b"CHARSET has no place after ENABLE UTF8=ACCEPT")
-    if asked.numbers and b"UIDONLY" in session.enabled:
+    if asked.numbers and session.uidonly:
         raise Bad(b"Message numbers are not in use", b"UIDREQUIRED")
     if asked.returns is not None and asked.returns.relevancy and not asked.fuzzy:
         raise Bad(b"RELEVANCY goes with FUZZY")  # RFC 6203 4
@@ -137,11 +137,11 @@ async def _answer(session: Session, command: Command, asked: Search, returns: Re
         if returns.silent:
             return
     numbers = uids if by_uid else sequence_numbers(view, uids)
-    highest = esearch.highest(returns, uids, lambda some: _highest(session, some)) if asked.modseq else 0
+    modseq = esearch.highest(returns, uids, lambda some: highest(view, some)) if asked.modseq else 0
     if returns is None:
-        session.peer.write(esearch.plain(word, numbers, highest))
+        session.peer.write(esearch.plain(word, numbers, modseq))
     else:
-        session.peer.write(esearch.response(esearch.tagged_by(command.tag), by_uid, returns, numbers, highest))
+        session.peer.write(esearch.response(esearch.tagged_by(command.tag), by_uid, returns, numbers, modseq))
 
 
 def _failed(session: Session, returns: Returns | None) -> None:
@@ -150,7 +150,6 @@ def _failed(session: Session, returns: Returns | None) -> None:
         session.saved = ()
 
 
-def _highest(session: Session, uids: Sequence[int]) -> int:
+def highest(view: "Selected", uids: Sequence[int]) -> int:
     """The highest mod-sequence among ``uids``, rising; 0 for none."""
-    view = session.view()
     return max((view.modseqs[index] for index in indexes(view, uids)), default=0)
