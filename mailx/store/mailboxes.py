@@ -286,6 +286,7 @@ def _insert_all(txn: Txn, names: Names, account_id: int, new: list[str], now: in
     first = _uidvalidities(txn, account_id, len(new), now) - len(new) + 1
     for place, name in enumerate(new):
         _insert(txn, names, account_id, name, "", first + place, now)
+        txn.publish(of_account(AccountChange(account_id, "name", name=name)))
     _inherit(txn, names, account_id, new)
 
 
@@ -301,7 +302,6 @@ def _inherit(txn: Txn, names: Names, account_id: int, made: Sequence[str]) -> No
                 " JOIN mailboxes n ON n.account_id = m.account_id WHERE m.account_id = ? AND m.hash = ? AND n.hash = ?",
                 (account_id, names.hash(account_id, above), names.hash(account_id, name)),
             )
-        txn.publish(of_account(AccountChange(account_id, "name", name=name)))
 
 
 def _insert(txn: Txn, names: Names, account_id: int, name: str, special_use: str, uidvalidity: int, now: int) -> None:
