@@ -51,6 +51,7 @@ def _state(session: Session, selected: Selected, asked: str) -> bytes:
         if unseen:
             lines.append(b"* OK [UNSEEN %d] First unseen\r\n" % unseen)
     lines.append(b"* OK [UIDVALIDITY %d] UIDs valid\r\n" % selected.mailbox.uidvalidity)
+    lines.append(b"* OK [MAILBOXID (%b)] Its name for good\r\n" % session.mailbox_id(selected.mailbox))
     lines.append(b"* OK [UIDNEXT %d] Predicted next UID\r\n" % selected.uidnext)
     lines.append(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % selected.modseq)
     return b"".join(lines)
@@ -62,8 +63,9 @@ def _listed(session: Session, name: str, asked: str) -> bytes:
     return b'* LIST () "%b" %b%b\r\n' % (DELIMITER.encode("ascii"), session.name(name), old)
 
 
-async def create(session: Session, command: Command, new: Create) -> None:
-    await session.services.mailboxes.create(session.owner(), new.mailbox, new.special_use)
+async def create(session: Session, command: Command, new: Create) -> bytes:
+    made = await session.services.mailboxes.create(session.owner(), new.mailbox, new.special_use)
+    return b"[MAILBOXID (%b)] CREATE completed" % session.mailbox_id(made)
 
 
 async def delete(session: Session, command: Command, name: str) -> None:

@@ -12,7 +12,7 @@ from mailx.imap.tokens import MODSEQ_LIMIT, Ranges, Tokens, remembered
 from mailx.mail.mailbox import DELIMITER, SYSTEM_FLAGS
 
 STATUS_ITEMS = frozenset(
-    b"MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE HIGHESTMODSEQ APPENDLIMIT DELETED-STORAGE".split(),
+    b"MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE HIGHESTMODSEQ APPENDLIMIT DELETED-STORAGE MAILBOXID".split(),
 )
 ID_LIMIT = 30  # field-value pairs, RFC 2971 3.3
 _SYSTEM = {name.lower(): bit for name, bit in SYSTEM_FLAGS.items()}

@@ -180,7 +180,8 @@ async def _status(session: Session, mailbox: Mailbox, items: Sequence[bytes]) ->
         values[b"RECENT"] = await session.services.mailboxes.recent(mailbox)
     if b"DELETED-STORAGE" in items:
         values[b"DELETED-STORAGE"] = await _deleted_storage(session, mailbox)
-    pairs = b" ".join(b"%b %d" % (item, values[item]) for item in items)
+    ids = {b"MAILBOXID": b"MAILBOXID (%b)" % session.mailbox_id(mailbox)} if b"MAILBOXID" in items else {}
+    pairs = b" ".join(ids[item] if item in ids else b"%b %d" % (item, values[item]) for item in items)
     return b"* STATUS %b (%b)\r\n" % (session.name(mailbox.name), pairs)
 
 

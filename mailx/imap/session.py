@@ -22,10 +22,11 @@ from mailx.imap.arrival import BEFORE_LOGIN, Farewell, Limits, after_login
 from mailx.imap.input import Hangup, Input
 from mailx.imap.tokens import SAVED, Ranges
 from mailx.mail.envelope import Origin
-from mailx.mail.mailbox import KEYWORDS_LIMIT
+from mailx.mail.mailbox import KEYWORDS_LIMIT, Mailbox
 
 if TYPE_CHECKING:
     from mailx.imap.contexts import Context
+    from mailx.imap.notify import Notify
 
 log = Logger(namespace="mailx.imap")
 
@@ -126,6 +127,8 @@ class Session:
         self.saved: Sequence[int] = ()  # the UIDs that ``$`` stands for, rising (RFC 5182); some may be expunged by now
         self.enabled: set[bytes] = set()  # what the client has enabled (RFC 5161), CONDSTORE also by using it (RFC 7162 3.1)
         self.contexts: dict[bytes, Context] = {}  # searches that are kept live, by tag (RFC 5267)
+        self.notify: Notify | None = None  # what the client asked to be told of (RFC 5465)
+        self.progress: tuple[int, int] | None = None  # how far the command is, and how far it goes, where that is known (RFC 9585)
         self.failures = 0  # failed logins
         self.inside_response = False  # part of a response is written: an error could only end the connection
         self.limits: Limits = BEFORE_LOGIN
@@ -177,6 +180,10 @@ class Session:
     def name(self, mailbox: str) -> bytes:
         """The name of a mailbox as this client is told it."""
         return text.mailbox(mailbox, self.utf8)
+
+    def mailbox_id(self, mailbox: Mailbox) -> bytes:
+        """MAILBOXID of a mailbox (RFC 8474 4.1)."""
+        return self.services.mailboxes.object_ids.mailbox_id(mailbox.account, mailbox.id).encode("ascii")
 
     @property
     def may_log_in(self) -> bool:
@@ -272,6 +279,8 @@ class Session:
     def leave(self) -> None:
         """End the session; may be called again."""
         self.unselect()
+        if self.notify is not None:
+            self.notify.stop()
         self.state = OVER
         user, self.user = self.user, None
         if user is not None:
