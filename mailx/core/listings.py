@@ -59,7 +59,7 @@ class Listings:
             self._owners.pop(mailbox.id, None)
 
     def _heard(self, change: Change) -> None:
-        account = self._owners.get(change.mailbox)
+        account = self._owners.get(change.mailbox) if change.account is None else change.account.account
         if account is not None:
             self.forget(account)
 

@@ -149,6 +149,11 @@ class Selected:
         """Whether anything was heard since :meth:`updates` was called, or waits for an ``expunge``."""
         return bool(self.heard != self.modseq or self._removed or self._told or self._gone)
 
+    @property
+    def gone(self) -> bool:
+        """Whether the mailbox itself was deleted."""
+        return self._gone
+
     def updates(self, expunge: bool) -> Updates:
         """Take what is pending; without ``expunge`` the removed messages keep their places and wait."""
         self._told = False

@@ -14,15 +14,13 @@ async def expunge(session: Session, command: Command, _: None) -> bytes | None:
     """The EXPUNGE responses come with everything else that changed, before the tagged answer."""
     _writable(session)
     removed = await session.services.mailboxes.expunge(session.view(), None)
-    return await _highest(session, b"EXPUNGE completed") if removed else None
+    return await _told(session, b"EXPUNGE completed") if removed else None
 
 
-async def _highest(session: Session, text: bytes) -> bytes:
-    """The tagged answer to a client that knows mod-sequences, once it was told of what was removed (RFC 7162 3.2.7)."""
-    if not session.condstore:
-        return text
-    await updates.tell(session, True)
-    return b"[HIGHESTMODSEQ %d] %b" % (session.view().modseq, text)
+async def _told(session: Session, text: bytes) -> bytes:
+    """Tell what was removed; returns the tagged answer, with the mod-sequence that the client knows then (RFC 7162 3.2.7)."""
+    await updates.tell(session, True, own=True)
+    return b"[HIGHESTMODSEQ %d] %b" % (session.view().modseq, text) if session.condstore else text
 
 
 async def uid_expunge(session: Session, command: Command, ranges: Ranges) -> bytes | None:
@@ -30,9 +28,8 @@ async def uid_expunge(session: Session, command: Command, ranges: Ranges) -> byt
     view = session.view()
     uids, answer = session.limited(session.uids(ranges, True), command.name)
     removed = await session.services.mailboxes.expunge(view, uids)
-    if answer is not None:
-        return answer
-    return await _highest(session, b"UID EXPUNGE completed") if removed else None
+    told = await _told(session, b"UID EXPUNGE completed") if removed else None
+    return told if answer is None else answer
 
 
 async def copy(session: Session, command: Command, asked: Copy) -> bytes:
@@ -58,7 +55,8 @@ async def move(session: Session, command: Command, asked: Copy) -> bytes:
     moved = await session.services.mailboxes.move(view, uids, asked.mailbox)
     _any_left(moved)
     session.peer.write(tagged(b"*", b"OK", b"Moved", _code(moved)))
-    return await _highest(session, b"MOVE completed") if answer is None else answer
+    told = await _told(session, b"MOVE completed")
+    return told if answer is None else answer
 
 
 def _writable(session: Session) -> None:

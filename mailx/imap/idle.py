@@ -4,6 +4,7 @@ Every 29 minutes the client hears that the server is there, so that neither a NA
 unnoticed; an idling session has no idle timeout.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -19,7 +20,7 @@ _LINE_LIMIT = 100
 
 
 async def idle(session: Session, command: Command, _: None) -> bytes:
-    watch = Watch(session)
+    watch = Watch(session, expunge=True, keepalive=True)
     session.peer.write(b"+ idling\r\n")
     log.info(
         "IMAP IDLE mode entered",
@@ -43,11 +44,25 @@ async def idle(session: Session, command: Command, _: None) -> bytes:
     return b"IDLE completed"
 
 
-class Watch:
-    """Tells one idling client what happens. Changes that come together are told together."""
+async def between(session: Session, wait: Callable[[], Awaitable[None]]) -> None:
+    """``wait()`` for the next command of a client that wants to hear of changes meanwhile (RFC 5465 3)."""
+    watch = Watch(session, expunge=session.notify is not None and session.notify.at_once, keepalive=False)
+    watch.start()
+    try:
+        await wait()
+    finally:
+        await watch.stop()
 
-    def __init__(self, session: Session) -> None:
+
+class Watch:
+    """Tells one client what happens while it waits. Changes that come together are told together."""
+
+    def __init__(self, session: Session, expunge: bool, keepalive: bool) -> None:
+        """``expunge``: removed messages may be told. ``keepalive``: something is said from time to time."""
         self._session = session
+        self._expunge = expunge
+        self._keeps_alive = keepalive
+        self._watching = False
         self._reactor = session.services.reactor
         self._keepalive: Any = None
         self._due: Any = None
@@ -55,10 +70,15 @@ class Watch:
         self._again = False  # something changed while the client was being told
 
     def start(self) -> None:
-        self._keepalive = self._reactor.callLater(KEEPALIVE_SECONDS, self._still_here)
-        view = self._session.selected
+        self._watching = True
+        if self._keeps_alive:
+            self._keepalive = self._reactor.callLater(KEEPALIVE_SECONDS, self._still_here)
+        view, notify = self._session.selected, self._session.notify
+        if notify is not None:
+            notify.on_change = self._changed
         if view is not None:
             view.on_change = self._changed
+        if view is not None or notify is not None:
             self._changed()
 
     async def stop(self) -> None:
@@ -67,9 +87,12 @@ class Watch:
             if call is not None:
                 call.cancel()
         self._keepalive = self._due = None
-        view = self._session.selected
+        self._watching = False
+        view, notify = self._session.selected, self._session.notify
         if view is not None:
             view.on_change = None
+        if notify is not None:
+            notify.on_change = None
         if self._telling is not None:
             await self._telling
 
@@ -95,7 +118,9 @@ class Watch:
         if self._session.services.tracing:
             log.debug("IMAP IDLE notification", event="imap.idle_notification", connection_id=self._session.origin.connection)
         try:
-            alive = await tell(self._session, expunge=True)
+            alive = await tell(self._session, expunge=self._expunge)
+            if self._session.notify is not None:
+                await self._session.notify.tell()
             peer.flush()
         except Hangup:
             return
@@ -107,6 +132,6 @@ class Watch:
             self._telling = None
         if not alive:
             peer.end(Farewell(b"The selected mailbox was deleted"))
-        elif self._again and self._keepalive is not None:
+        elif self._again and self._watching:
             self._again = False
             self._changed()

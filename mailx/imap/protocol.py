@@ -17,11 +17,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailx.core import metrics, sasl
+from mailx.core.output import Output
 from mailx.imap import arrival, dispatch, idle
 from mailx.imap.answers import Bad, Ended, tagged
 from mailx.imap.arrival import Farewell, Refusal
 from mailx.imap.input import Hangup, Input
-from mailx.core.output import Output
 from mailx.imap.session import BEFORE, OVER, Services, Session, log
 from mailx.mail.envelope import Origin, new_id
 

@@ -23,11 +23,17 @@ _ONLY_FLAGS = Rendering((Data.FLAGS,))
 _ONLY_FLAGS_MODSEQ = Rendering((Data.FLAGS, Data.MODSEQ))
 
 
-async def tell(session: Session, expunge: bool) -> bool:
-    """Send what is pending, removed messages only with ``expunge``; False if the mailbox itself is gone."""
-    view, peer = session.selected, session.peer
+async def tell(session: Session, expunge: bool, own: bool = False) -> bool:
+    """Send what is pending, removed messages only with ``expunge``; False if the mailbox itself is gone.
+
+    ``own``: the session itself has removed messages, so it is told even if it wants to hear nothing (RFC 5465 5.3).
+    """
+    view, peer, notify = session.selected, session.peer, session.notify
     if view is None or not view.news:
         return True
+    if notify is not None and not notify.messages and not own:
+        return not view.gone
+    known = len(view.uids)
     updates = view.updates(expunge)
     flagged = updates.flagged
     if updates.expunged:
@@ -38,7 +44,9 @@ async def tell(session: Session, expunge: bool) -> bool:
         peer.write(b"* %d EXISTS\r\n" % updates.exists)
         if not session.rev2:
             peer.write(b"* %d RECENT\r\n" % updates.recent)
-    if flagged:
+        if notify is not None:
+            await notify.fetch_new(known - len(updates.expunged))
+    if flagged and (notify is None or notify.flags):
         await tell_flags(session, flagged)
     if session.contexts and not updates.gone:
         await contexts.refresh(session)

@@ -1,0 +1,251 @@
+"""NOTIFY (RFC 5465): a session is told of changes in mailboxes that it has not selected, and of its own at once.
+
+What is heard of a mailbox is only noted; when the session may be told, counters, names and subscriptions are read and
+compared with what the client knows, so that nothing is told wrongly however changes overlap. When more is waiting
+than a session may hold, the client hears NOTIFICATIONOVERFLOW and then nothing (5.8).
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from attrs import evolve, frozen
+
+from mailx.imap import fetching
+from mailx.imap.arrival import Command
+from mailx.imap.commands import Data, Item, Section
+from mailx.imap.fetch import compiled
+from mailx.imap.notify_grammar import MESSAGES, Group
+from mailx.imap.notify_grammar import Notify as Asked
+from mailx.imap.session import Session
+from mailx.mail.mailbox import DELIMITER, AccountChange, Change, Mailbox
+
+METADATA_LIMIT = 1000  # entries changed and not told
+_SLICE = 100
+
+
+async def notify(session: Session, command: Command, asked: Asked) -> None:
+    """A later NOTIFY replaces an earlier one (RFC 5465 3)."""
+    if session.notify is not None:
+        session.notify.stop()
+    made = Notify(session, asked.groups or ())
+    session.notify = made
+    await made.begin(asked.status)
+
+
+@frozen
+class _Seen:
+    """The mailboxes by id and the subscriptions, as the client knows them."""
+
+    mailboxes: dict[int, Mailbox]
+    subscribed: frozenset[str]
+
+
+class Notify:
+    """What one session asked to be told of, and what has happened since it was told."""
+
+    def __init__(self, session: Session, groups: tuple[Group, ...]) -> None:
+        self._session = session
+        self._account = session.owner().id
+        selected = next((group for group in groups if group.mailboxes.startswith(b"SELECTED")), None)
+        self._groups = tuple(group for group in groups if group is not selected)
+        self.messages = selected is not None and bool(selected.events)  # of the selected mailbox
+        self.flags = selected is not None and b"FLAGCHANGE" in selected.events
+        self.at_once = selected is not None and selected.mailboxes == b"SELECTED"  # removed messages too
+        self._items = _items(session, selected.items) if selected is not None else ()
+        self._of_server = any(b"SERVERMETADATACHANGE" in group.events for group in groups)
+        self.on_change: Callable[[], None] | None = None  # called when something is to be told
+        self._seen = _Seen({}, frozenset())
+        self._changed: set[int] = set()  # mailboxes whose counters changed in a way that the client wants to know
+        self._names = False  # names or subscriptions may have changed
+        self._entries: dict[tuple[int, str], None] = {}  # metadata changed: (mailbox or 0, entry), in order
+        self._following: dict[int, Callable[[], None]] = {}
+        self._accounts: dict[int, Callable[[], None]] = {}
+
+    async def begin(self, status: bool) -> None:
+        """Follow from now on; with ``status`` the counters of all mailboxes concerned are told first."""
+        if not self._groups:
+            return
+        self._follow_accounts((self._account,))
+        await self._refresh()
+        if status:
+            await self._tell_counters(mailbox for mailbox in self._seen.mailboxes.values() if self._wants(mailbox) & MESSAGES)
+
+    def stop(self) -> None:
+        """Hear no more."""
+        self.on_change = None
+        for unfollow in (*self._following.values(), *self._accounts.values()):
+            unfollow()
+        self._following.clear()
+        self._accounts.clear()
+
+    async def tell(self) -> None:
+        """Send what is waiting."""
+        while self._names or self._changed or self._entries:
+            if len(self._entries) > METADATA_LIMIT:
+                self._overflow()
+                return
+            self._names = False
+            changed, self._changed = self._changed, set()
+            entries, self._entries = self._entries, {}
+            before = self._seen
+            await self._refresh()
+            changed.update(await self._tell_names(before))
+            now = self._seen.mailboxes
+            await self._tell_counters(now[mailbox] for mailbox in sorted(changed) if mailbox in now)
+            self._tell_metadata(entries)
+            await self._session.peer.ready()
+
+    async def fetch_new(self, first: int) -> None:
+        """What the client wants to know of each message from index ``first`` on, which it was just told of."""
+        view = self._session.view()
+        if self._items and first < len(view.uids):
+            await fetching.send(self._session, compiled(self._items), view.uids[first:].tolist())
+
+    # What is heard
+
+    def _heard(self, mailbox: int, change: Change) -> None:
+        selected = self._session.selected
+        if change.gone or selected is not None and selected.mailbox.id == mailbox:
+            return
+        seen = self._seen.mailboxes.get(mailbox)
+        events = self._wants(seen) if seen is not None else frozenset()
+        if not change.partial and not change.added and not change.removed and b"FLAGCHANGE" not in events:
+            return
+        self._changed.add(mailbox)
+        self._wake()
+
+    def _heard_of_account(self, change: AccountChange | None) -> None:
+        if change is not None and change.kind == "metadata":
+            for entry in change.entries:
+                self._entries[change.mailbox, entry] = None
+        else:
+            self._names = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.on_change is not None:
+            self.on_change()
+
+    def _overflow(self) -> None:
+        self.stop()
+        self._entries.clear()
+        self._groups = ()
+        self._names = self.messages = False
+        self._changed.clear()
+        self._session.peer.write(b"* OK [NOTIFICATIONOVERFLOW] Too much has happened; ask again\r\n")
+
+    # What is told
+
+    async def _tell_names(self, before: _Seen) -> list[int]:
+        """The difference between two states (RFC 5465 5.4, 5.5); returns the mailboxes whose counters should follow."""
+        old, new = before.mailboxes, self._seen.mailboxes
+        peer, name_of = self._session.peer, self._session.name
+        fresh = []
+        for id, mailbox in old.items():
+            if id not in new and b"MAILBOXNAME" in self._wants(mailbox):
+                peer.write(_line(b"\\NonExistent", name_of(mailbox.name)))
+        for id, mailbox in new.items():
+            known = old.get(id)
+            if known is not None and known.name == mailbox.name:
+                continue
+            events = self._wants(mailbox) | (self._wants(known) if known is not None else frozenset())
+            if b"MAILBOXNAME" in events:
+                was = b"" if known is None else b' ("OLDNAME" (%b))' % name_of(known.name)
+                peer.write(_line(b"", name_of(mailbox.name), was))
+            if events & MESSAGES:
+                fresh.append(id)
+        there = {mailbox.name: mailbox for mailbox in new.values()}
+        for name in sorted(before.subscribed ^ self._seen.subscribed):
+            if b"SUBSCRIPTIONCHANGE" in self._events(name, there.get(name)):
+                attributes = [] if name in there else [b"\\NonExistent"]
+                attributes += [b"\\Subscribed"] if name in self._seen.subscribed else []
+                peer.write(_line(b" ".join(attributes), name_of(name)))
+        await peer.ready()
+        return fresh
+
+    async def _tell_counters(self, mailboxes: Iterable[Mailbox]) -> None:
+        selected, peer = self._session.selected, self._session.peer
+        for number, mailbox in enumerate(mailboxes, 1):
+            if selected is not None and selected.mailbox.id == mailbox.id:
+                continue
+            line = b"* STATUS %b (MESSAGES %d UIDNEXT %d UIDVALIDITY %d"
+            line %= self._session.name(mailbox.name), mailbox.messages, mailbox.uidnext, mailbox.uidvalidity
+            if b"FLAGCHANGE" in self._wants(mailbox):
+                line += b" HIGHESTMODSEQ %d" % mailbox.modseq
+            peer.write(line + b")\r\n")
+            if number % _SLICE == 0:
+                await peer.ready()
+
+    def _tell_metadata(self, entries: Iterable[tuple[int, str]]) -> None:
+        """RFC 5465 5.6 and 5.7, in the form of RFC 5464 4.4.2."""
+        for id, entry in entries:
+            mailbox = self._seen.mailboxes.get(id)
+            if mailbox is None:
+                wanted, name = not id and self._of_server, b'""'
+            else:
+                wanted, name = b"MAILBOXMETADATACHANGE" in self._wants(mailbox), self._session.name(mailbox.name)
+            if wanted:
+                self._session.peer.write(b"* METADATA %b %b\r\n" % (name, entry.encode("ascii", "replace")))
+
+    # The rest
+
+    async def _refresh(self) -> None:
+        """Know the mailboxes as they are now, and miss nothing that happens to them from then on."""
+        recording = self._session.services.mailboxes.changes.record()
+        try:
+            self._seen = await self._read()
+        finally:
+            recording.stop()
+        fresh = self._follow()
+        for change in recording.changes:
+            if change.mailbox in fresh:
+                self._heard(change.mailbox, change)
+
+    async def _read(self) -> _Seen:
+        mailboxes = self._session.services.mailboxes
+        owner = self._session.owner()
+        found = [*await mailboxes.list(owner), *await mailboxes.sharing.list(owner)]
+        subscribed = frozenset(await mailboxes.subscriptions(owner))
+        return _Seen({mailbox.id: mailbox for mailbox in found}, subscribed)
+
+    def _wants(self, mailbox: Mailbox) -> frozenset[bytes]:
+        return self._events(mailbox.name, mailbox)
+
+    def _events(self, name: str, mailbox: Mailbox | None) -> frozenset[bytes]:
+        """The events of the first group that the mailbox is in (RFC 5465 3.1)."""
+        for group in self._groups:
+            if group.covers(name, mailbox, self._account):
+                return group.events
+        return frozenset()
+
+    def _follow(self) -> set[int]:
+        """Hear what happens in the mailboxes as they are now; returns those that were not followed before."""
+        changes = self._session.services.mailboxes.changes
+        wanted = {id for id, mailbox in self._seen.mailboxes.items() if self._wants(mailbox) & MESSAGES}
+        for id in self._following.keys() - wanted:
+            self._following.pop(id)()
+        fresh = wanted - self._following.keys()
+        for id in fresh:
+            self._following[id] = changes.follow(id, partial(self._heard, id))
+        self._follow_accounts({self._account, *(mailbox.account for mailbox in self._seen.mailboxes.values())})
+        return fresh
+
+    def _follow_accounts(self, accounts: Iterable[int]) -> None:
+        changes = self._session.services.mailboxes.changes
+        for account in accounts:
+            if account not in self._accounts:
+                self._accounts[account] = changes.follow_account(account, self._heard_of_account)
+
+
+def _line(attributes: bytes, name: bytes, extended: bytes = b"") -> bytes:
+    return b'* LIST (%b) "%b" %b%b\r\n' % (attributes, DELIMITER.encode("ascii"), name, extended)
+
+
+def _items(session: Session, asked: tuple[Item, ...]) -> tuple[Item, ...]:
+    """What is sent of a new message: with its UID, which tells the client which one it is, and \\Seen is left alone."""
+    if not asked:
+        return ()
+    items: list[Item] = [*asked] if Data.UID in asked or session.uidonly else [Data.UID, *asked]
+    if Data.FLAGS in items and session.condstore and Data.MODSEQ not in items:
+        items.append(Data.MODSEQ)
+    return tuple(evolve(item, peek=True) if isinstance(item, Section) else item for item in items)
