@@ -20,11 +20,11 @@ class Corpus:
     def __init__(self, seed: int = 1) -> None:
         self._random = random.Random(seed)
         words = random.Random(0)
-        self._words = sorted({"".join(words.choices(_SYLLABLES, k=words.randint(1, 4))) for _ in range(9000)})
+        # Common ones first: a few words are common and most are rare, as in any language.
+        self.words = sorted({"".join(words.choices(_SYLLABLES, k=words.randint(1, 4))) for _ in range(9000)})
 
     def _word(self) -> str:
-        # A few words are common and most are rare, as in any language.
-        return self._words[int(len(self._words) * self._random.random() ** 3)]
+        return self.words[int(len(self.words) * self._random.random() ** 3)]
 
     def _text(self, octets: int, planted: str = "") -> str:
         lines: list[str] = []

@@ -7,9 +7,10 @@ text stays out of the index, and searches look into it.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from mailx.mail.sections import PartOffsets
 from mailx.mail.summary import Summary
-from mailx.mail.text import searchable
-from mailx.mail.words import words
+from mailx.mail.text import own_header, searchable
+from mailx.mail.words import CC, FROM, SUBJECT, TO, Standing
 from mailx.store.cipher import CipherError
 from mailx.store.messages import Sealer, open_content, open_summary
 from mailx.store.postings import STRETCH, Draft
@@ -47,7 +48,7 @@ class Batch:
         self._last.update((account, last_numbers.get(account, -1)) for account in unknown)
         for message in messages:
             self.anchor = message.guid
-            found = self._words(message) if message.accounts else None
+            found = self._standing(message) if message.accounts else None
             if found is not None:
                 for account in message.accounts:
                     self._add(account, message.id, found)
@@ -60,18 +61,19 @@ class Batch:
             made.append(sealed(self._sealer, account, stretch * STRETCH + max(draft.documents), draft, vault))
         return made
 
-    def _add(self, account: int, message_id: int, found: set[bytes]) -> None:
+    def _add(self, account: int, message_id: int, found: Standing) -> None:
         number = self._last[account] = self._last[account] + 1
         key = account, number // STRETCH
         draft = self._drafts.get(key)
         if draft is None:
             draft = self._drafts[key] = Draft()
         draft.add(number, message_id, found)
-        self.weight += len(found)
+        self.weight += len(found.positions)
 
-    def _words(self, message: Unindexed) -> set[bytes] | None:
+    def _standing(self, message: Unindexed) -> Standing | None:
         try:
-            sections = list(Summary(open_summary(self._sealer, message.guid, message.summary)).sections())
+            summary = Summary(open_summary(self._sealer, message.guid, message.summary))
+            sections = list(summary.sections())
             if sum(part.body_end - part.body_start for part in sections if part.mime_type.startswith("text/")) > _OCTETS_LIMIT:
                 return None  # not even decoded
             if message.content is not None:
@@ -83,4 +85,15 @@ class Batch:
                 return None
         except (CipherError, OSError):  # damaged, or swept since
             return None
-        return words(searchable(content, sections), TEXT_LIMIT)
+        return standing(content, summary, sections)
+
+
+def standing(content: bytes, summary: Summary, sections: Sequence[PartOffsets]) -> Standing | None:
+    """The words of a message; None: it has too much text."""
+    found = Standing()
+    left = found.take(own_header(content, sections), False, TEXT_LIMIT)
+    if left is None or found.take(searchable(content, sections, with_header=False), True, left) is None:
+        return None
+    for place, text in (SUBJECT, summary.subject_text), (FROM, summary.from_text), (TO, summary.to_text), (CC, summary.cc_text):
+        found.mark(text, place)
+    return found

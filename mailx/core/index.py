@@ -1,24 +1,23 @@
-"""Searching with the index: which messages of an account surely lack a search string, without opening any.
+"""Searching with the index: which messages of an account surely have what is looked for, and which surely lack it, without opening any.
 
-The index names what need not be looked at, and nothing else: messages that it does not know are looked at, and so are
-those whose words fit. When the index fails, everything is looked at. It is fed by :mod:`mailx.core.indexer`. Segments of a sealed
-account open while its owner is here, and are forgotten with its keys.
+Messages that it does not know are looked at, and so are those whose words fit but do not prove it. When the index fails,
+everything is looked at. It is fed by :mod:`mailx.core.indexer`. Segments of a sealed account open while its owner is here, and are
+forgotten with its keys.
 """
 
-from array import array
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
+from mailx.core.lookup import HAS, LACKS, UNSURE, Lookup, Shelf
 from mailx.mail.reply import Unavailable
-from mailx.mail.words import patterns
 from mailx.store import Store, Txn, segments
 from mailx.store.cipher import CipherError
-from mailx.store.postings import Damaged, Segment
+from mailx.store.postings import Damaged, Postings, Segment
 from mailx.store.segments import Overtaken, Place
 
 if TYPE_CHECKING:
@@ -28,10 +27,10 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-_CACHE = 32 * 1024 * 1024  # octets of opened segments kept
+_CACHE = 96 * 1024 * 1024  # octets of opened segments kept
 _DROPPED = 50  # segments removed by one job
 
-_Key = tuple[int, int, str]  # account, segment, which half of it
+_Key = tuple[int, int, str]  # account, segment, which of its parts
 
 
 class Index:
@@ -49,25 +48,27 @@ class Index:
         if keyring is not None:
             keyring.on_close(self.opened.close)
 
-    async def without(self, account: int, needle: str) -> set[int]:
-        """Ids of messages of ``account`` that do not contain ``needle`` (folded); never all, as some may not be indexed yet."""
-        wanted = patterns(needle)
-        if not wanted or not self.trusted:
-            return set()
+    async def verdicts(self, account: int, lookup: Lookup) -> dict[int, int]:
+        """HAS, LACKS or UNSURE for ids of messages of ``account``; those that are left out were not indexed."""
+        found: dict[int, int] = await self._reading(account, self._verdicts, lookup, {})
+        return found
+
+    async def _reading(self, account: int, job: Callable[..., Any], lookup: Lookup, otherwise: Any) -> Any:
+        """What ``job`` finds in the segments; ``otherwise`` when they cannot be read."""
+        if not self.trusted:
+            return otherwise
         vault = self.vault(account)
         try:
-            lacking: set[int] = await self._store.read(self._without, account, wanted, vault)
+            return await self._store.read(job, account, lookup, vault)
         except (CipherError, Damaged) as error:
             log.error("The search index is damaged: {reason}", event="index.damaged", reason=str(error))
             self.damaged()
         except (Unavailable, Overtaken):
             pass  # the store has said why in the log
-        else:
-            return lacking
         finally:
             if vault is not None and self.vault(account) is not vault:
                 self.opened.close(account)  # what a thread has opened since the keys were forgotten
-        return set()
+        return otherwise
 
     def vault(self, account: int) -> "Vault | None":
         """What opens the segments of a sealed account; None: its owner is not here, or it is none."""
@@ -79,18 +80,29 @@ class Index:
             pass
         self.opened.close(account)
 
-    def _without(self, txn: Txn, account: int, wanted: tuple[bytes, ...], vault: "Vault | None") -> set[int]:
+    def _verdicts(self, txn: Txn, account: int, lookup: Lookup, vault: "Vault | None") -> dict[int, int]:
         """Runs in a reader's thread."""
-        lacking: set[int] = set()
+        verdicts: dict[int, int] = {}
+        for shelf in self._shelves(txn, account, vault):
+            has, unsure = lookup.find(shelf)
+            segment = shelf.segment
+            if not has and not unsure:
+                verdicts.update(dict.fromkeys(segment.ids, LACKS))
+                continue
+            states = [HAS if number in has else UNSURE if number in unsure else LACKS for number in segment.numbers]
+            verdicts.update(zip(segment.ids, states, strict=True))
+        return verdicts
+
+    def _shelves(self, txn: Txn, account: int, vault: "Vault | None") -> Iterator[Shelf]:
+        """The segments of an account that open, with what reads their other parts."""
         for place in segments.places(txn, account):
             sealer = segments.opener(self._cipher, vault, place)
             if sealer is None:
                 continue
             segment = self.opened.words(place, partial(segments.open_words, txn, sealer, place.id))
             if segment is not None:
-                postings = partial(segments.open_postings, txn, sealer, place.id)
-                lacking.update(segment.without(wanted, partial(self.opened.postings, place, postings)))
-        return lacking
+                postings = partial(self.opened.postings, place, partial(segments.open_postings, txn, sealer, place.id))
+                yield Shelf(segment, postings, partial(segments.open_places, txn, sealer, place.id))
 
 
 class Opened:
@@ -122,11 +134,11 @@ class Opened:
                 self._put((place.account, place.id, "words"), segment, segment.octets)
         return segment
 
-    def postings(self, place: Place, read: "Callable[[], array[int]]") -> "array[int]":
-        postings: array[int] | None = self._get((place.account, place.id, "postings"))
+    def postings(self, place: Place, read: Callable[[], Postings]) -> Postings:
+        postings: Postings | None = self._get((place.account, place.id, "postings"))
         if postings is None:
             postings = read()
-            self._put((place.account, place.id, "postings"), postings, 2 * len(postings))
+            self._put((place.account, place.id, "postings"), postings, 3 * len(postings[1]))
         return postings
 
     def _get(self, key: _Key) -> Any:

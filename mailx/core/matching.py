@@ -25,6 +25,7 @@ from mailx.core.scan import Probe, probe_for, scan
 from mailx.core.search import Query, Range
 from mailx.core.selected import Selected
 from mailx.core.turns import Turns
+from mailx.core.wording import place, test_for
 from mailx.mail.charset import fold
 from mailx.mail.header import decode, split
 from mailx.mail.mailbox import Flag
@@ -51,6 +52,12 @@ _TEXTS: "dict[str, Callable[[Summary], str]]" = {
     "to": lambda summary: summary.to_text,
     "cc": lambda summary: summary.cc_text,
     "bcc": lambda summary: summary.bcc_text,
+}
+
+_WORDED: "dict[str, Callable[[Summary], tuple[str, ...]]]" = {
+    "subject": lambda summary: (summary.subject_text,),
+    "from": lambda summary: (summary.from_text,),
+    "to": lambda summary: (summary.to_text, summary.cc_text, summary.bcc_text),
 }
 
 
@@ -125,6 +132,8 @@ class _Run:
                 return sorted([*first, *second])
             case keys.Not(a):
                 return _without(candidates, await self.match(a, candidates))
+            case keys.Fuzzy(a) if place(query) is None:
+                return await self.match(_spread(a), candidates)
             case _:
                 return await self._match_key(query, candidates)
 
@@ -297,7 +306,24 @@ def _cost(query: Query) -> int:
             return _SUMMARY if _kept(name) else _CONTENT
         case keys.Body() | keys.Text():
             return _CONTENT
-    return _SNAPSHOT
+        case keys.AttachmentName(text):
+            return _CONTENT if text else _SUMMARY
+        case keys.Fuzzy(a) if place(query) is None:
+            return _cost(a)
+    where = place(query)
+    return _SNAPSHOT if where is None else _CONTENT if where in ("text", "body", "header") else _SUMMARY
+
+
+def _spread(query: Query) -> Query:
+    """What a fuzzy key means that has no text of its own: its parts that have are fuzzy, the others exact."""
+    match query:
+        case keys.And(children):
+            return keys.And(tuple(keys.Fuzzy(child) for child in children))
+        case keys.Or(a, b):
+            return keys.Or(keys.Fuzzy(a), keys.Fuzzy(b))
+        case keys.Not(a):
+            return keys.Not(keys.Fuzzy(a))
+    return query
 
 
 def _without(candidates: Sequence[int], found: Sequence[int]) -> Sequence[int]:
@@ -336,6 +362,12 @@ def _summary_test(query: Query) -> "Callable[[Summary], bool | None]":
         case keys.Sent(relation, day):
             on = _day_test(relation, day)
             return lambda summary: summary.date is not None and on((summary.date + summary.date_zone) // _DAY)
+        case keys.AttachmentName():
+            return lambda summary: summary.attachments > 0
+    where = place(query)
+    if where is not None:
+        texts, about = _WORDED[where], test_for(query)
+        return lambda summary: about(texts(summary))
     raise TypeError(f"not a key of summaries: {type(query).__name__}")
 
 

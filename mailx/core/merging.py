@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mailx.store.vault import Vault
 
 FAN = 8
-FINAL = 512  # documents; segments of as many are never merged
+FINAL = 2048  # documents; segments of as many are never merged
 
 _ACCOUNTS = 100  # read at a time
 _IDS = 500  # messages asked for by one job

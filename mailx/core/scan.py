@@ -11,11 +11,12 @@ from attrs import frozen
 
 from mailx.core import search as keys
 from mailx.core.search import Query
+from mailx.core.wording import Test, place, test_for
 from mailx.mail.charset import fold
 from mailx.mail.header import decode, split
 from mailx.mail.sections import PartOffsets
 from mailx.mail.summary import Summary
-from mailx.mail.text import searchable
+from mailx.mail.text import file_names, own_header, searchable
 from mailx.store import Txn
 from mailx.store.contents import Stored, opened
 
@@ -37,6 +38,9 @@ class Probe:
     header: bool  # the message's own header too
     field: bytes = b""  # in lower case: only in fields of this name; an empty needle asks whether there is one
     words: tuple[bytes, ...] = ()  # octets of the needle without blanks, each of which a plain message must have
+    test: "Test | None" = None  # looks at the texts instead of the needle
+    body: bool = True  # not the message's own header alone
+    names: bool = False  # the texts are the names of files
 
 
 def probe_for(query: Query) -> Probe:
@@ -47,6 +51,12 @@ def probe_for(query: Query) -> Probe:
             return _probe(text, header=True)
         case keys.Header(name, text):
             return Probe(fold(text), True, name.lower().encode("utf-8"))
+    if isinstance(query, keys.AttachmentName):
+        wanted = fold(query.text)
+        return Probe("", True, test=lambda texts: any(wanted in text for text in texts), names=True)
+    where = place(query)
+    if where is not None:
+        return Probe("", where != "body", test=test_for(query), body=where != "header")
     raise TypeError(f"not a key of contents: {type(query).__name__}")
 
 
@@ -96,6 +106,10 @@ def unlike(probe: Probe, content: bytes) -> bool:
 
 def found(probe: Probe, content: bytes, parts: Iterable[PartOffsets]) -> bool:
     """Whether the decoded text of ``content`` has what ``probe`` looks for."""
+    if probe.test is not None:
+        if probe.names:
+            return probe.test(map(fold, file_names(content, parts)))
+        return probe.test(searchable(content, parts, with_header=probe.header) if probe.body else own_header(content, parts))
     return any(probe.needle in text for text in searchable(content, parts, with_header=probe.header))
 
 

@@ -8,6 +8,7 @@ import html
 import re
 from binascii import a2b_qp
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from mailx.mail import header
 from mailx.mail.charset import decode_text, fold
@@ -82,9 +83,20 @@ def searchable(content: bytes, parts: Iterable[PartOffsets], with_header: bool =
     """
     for number, part in enumerate(parts):
         if part.header_start < part.body_start and (number or with_header):
-            yield fold(_header_text(content[part.header_start : min(part.body_start, part.header_start + header.BLOCK_LIMIT)]))
+            yield _folded_header(content, part)
         if part.mime_type.startswith("text/"):
             yield fold(part_text(content, part))
+
+
+def own_header(content: bytes, parts: Iterable[PartOffsets]) -> Iterator[str]:
+    """Of ``searchable`` the header of the message itself alone."""
+    for part in islice(parts, 1):
+        if part.header_start < part.body_start:
+            yield _folded_header(content, part)
+
+
+def _folded_header(content: bytes, part: PartOffsets) -> str:
+    return fold(_header_text(content[part.header_start : min(part.body_start, part.header_start + header.BLOCK_LIMIT)]))
 
 
 def _header_text(block: bytes) -> str:
@@ -102,6 +114,18 @@ def _header_text(block: bytes) -> str:
         elif name == b"content-type":
             lines.append(text((content_type(value) or (b"", b"", ()))[2], b"name"))
     return "\n".join(lines)
+
+
+def file_names(content: bytes, parts: Iterable[PartOffsets]) -> Iterator[str]:
+    """The names of files that parts of ``content`` have."""
+    for part in parts:
+        block = content[part.header_start : min(part.body_start, part.header_start + header.BLOCK_LIMIT)]
+        for _, name, value in header.split(block, 0, len(block)):
+            name = name.lower()
+            if name == b"content-disposition":
+                yield text((disposition(value) or (b"", ()))[1], b"filename")
+            elif name == b"content-type":
+                yield text((content_type(value) or (b"", b"", ()))[2], b"name")
 
 
 def preview(content: bytes, root: Part) -> str:

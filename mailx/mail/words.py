@@ -7,35 +7,105 @@ All texts and search strings are folded (:func:`mailx.mail.charset.fold`).
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
+
+from attrs import Factory, define, frozen
+
+# Where a word of a message stands; texts of the summary stand in the header as well.
+HEADER, BODY, SUBJECT, FROM, TO, CC = 1, 2, 4, 8, 16, 32
+
+BODY_FROM = 8192  # positions from here on are of the body, those before of the message's own header
+_END = 65536
+_BLANK, _OTHER, _APART = 1, 2, 3  # from a word to the next: with one blank between, with anything else, where scripts meet
 
 _SLICE = 65536  # characters cut at a time, so that no single expression keeps other threads waiting
-_DENSE = (  # Thai, Lao, Burmese, Khmer; kana, Han and their extensions
+DENSE = (  # Thai, Lao, Burmese, Khmer; kana, Han and their extensions
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u31a0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9d"
     "\U0001b000-\U0001b16f\U00020000-\U0003ffff"
 )
 _ASCII_WORD = re.compile(rb"[0-9A-Za-z]+")
 _ASCII_BREAK = re.compile(rb"[^0-9A-Za-z]")
+_ASCII_SPLIT = re.compile(rb"([0-9A-Za-z]+)")
 _WORD = re.compile(r"[^\W_]+")
+_SPLIT = re.compile(r"([^\W_]+)")
 _BREAK = re.compile(r"[\W_]")
-_RUN = re.compile(f"[{_DENSE}]+|[^{_DENSE}]+")
-_IS_DENSE = re.compile(f"[{_DENSE}]")
+_RUN = re.compile(f"[{DENSE}]+|[^{DENSE}]+")
+DENSE_LETTER = re.compile(f"[{DENSE}]")
 
 EDGE = b"\n"  # in patterns: here a word begins or ends
 
 
+@define(eq=False)
+class Standing:
+    """The words of one message, and where they stand."""
+
+    positions: "defaultdict[bytes, list[int]]" = Factory(lambda: defaultdict(list))  # rising; not all of them unless ``complete``
+    marks: dict[bytes, int] = Factory(dict)  # words that stand in texts of the summary: SUBJECT to CC
+    length: int = 0  # how many words
+    complete: bool = True
+
+    def take(self, texts: Iterable[str], body: bool, limit: int) -> int | None:
+        """Take in the words of the header, or of the body; what is left of ``limit`` characters, None: nothing."""
+        position, end = (BODY_FROM, _END) if body else (0, BODY_FROM - _APART)
+        for text in texts:
+            limit -= len(text)
+            if limit < 0:
+                return None
+            for words, steps in _plain(text.encode("ascii")) if text.isascii() else _any(text):
+                stood = list(accumulate(steps, initial=position))[1:]
+                position = stood[-1] if stood else position + _OTHER
+                self.length += len(words)
+                if position > end:
+                    self.complete = False
+                    stood = [min(each, end - 1) for each in stood]
+                    position = end
+                for word, at in zip(words, stood, strict=False):
+                    self.positions[word].append(at)
+            position += _APART
+        return limit
+
+    def mark(self, text: str, place: int) -> None:
+        """``text`` of the summary stands at ``place``."""
+        for words, _ in _plain(text.encode("ascii")) if text.isascii() else _any(text):
+            for word in words:
+                self.marks[word] = self.marks.get(word, 0) | place
+
+
+@frozen
+class Shape:
+    """What the words of a text are like that contains a search string."""
+
+    runs: tuple[bytes, ...]  # in their order: for each at least one word that, between two EDGEs, contains it
+    steps: tuple[int, ...]  # from each to the next, between positions; 0: not known
+    sure: bool  # a text that has such words at such distances does contain the search string
+
+
+def shape(needle: str) -> Shape:
+    """The shape of a folded search string; without runs when it has no letters and digits."""
+    runs: list[bytes] = []
+    steps: list[int] = []
+    end, was_dense, whole = 0, False, True
+    for start, run in _runs(needle):
+        dense = DENSE_LETTER.match(run) is not None
+        if runs:
+            steps.append(0 if dense or was_dense or start == end else _BLANK if needle[end:start] == " " else _OTHER)
+        whole = whole and (start == 0 or bool(runs))
+        end, was_dense = start + len(run), dense
+        if dense and len(run) > 1:
+            pairs = [EDGE + pair.encode() + EDGE for pair in _pairs(run)]
+            runs += pairs
+            steps += [_BLANK] * (len(pairs) - 1)
+        else:
+            runs.append((EDGE if start else b"") + run.encode() + (EDGE if end < len(needle) else b""))
+    return Shape(tuple(runs), tuple(steps), whole and end == len(needle) and all(step == _BLANK for step in steps))
+
+
 def words(texts: Iterable[str], limit: int) -> set[bytes] | None:
     """The different words of ``texts`` in UTF-8; None when the texts have more than ``limit`` characters together."""
-    found: set[bytes] = set()
-    for text in texts:
-        limit -= len(text)
-        if limit < 0:
-            return None
-        if text.isascii():
-            _plain(text.encode("ascii"), found)
-        else:
-            _any(text, found)
-    return found
+    standing = Standing()
+    return None if standing.take(texts, True, limit) is None else set(standing.positions)
 
 
 def patterns(needle: str) -> tuple[bytes, ...]:
@@ -45,7 +115,7 @@ def patterns(needle: str) -> tuple[bytes, ...]:
     """
     found: dict[bytes, None] = {}
     for start, run in _runs(needle):
-        if len(run) > 1 and _IS_DENSE.match(run):
+        if len(run) > 1 and DENSE_LETTER.match(run):
             found.update((EDGE + pair.encode() + EDGE, None) for pair in _pairs(run))
         else:
             left = EDGE if start else b""
@@ -56,29 +126,37 @@ def patterns(needle: str) -> tuple[bytes, ...]:
     return tuple(sorted(found, key=len, reverse=True))
 
 
-def _plain(text: bytes, found: set[bytes]) -> None:
+def _plain(text: bytes) -> Iterator[tuple[list[bytes], list[int]]]:
+    """The words of a folded ``text``, some at a time, and the step to each."""
     start = 0
     while start < len(text):
         gap = _ASCII_BREAK.search(text, start + _SLICE)
         stop = gap.start() if gap else len(text)
-        found.update(_ASCII_WORD.findall(text, start, stop))
+        parts = _ASCII_SPLIT.split(text[start:stop])
+        yield parts[1::2], [_BLANK if each == b" " else _OTHER for each in parts[:-1:2]]
         start = stop
 
 
-def _any(text: str, found: set[bytes]) -> None:
+def _any(text: str) -> Iterator[tuple[list[bytes], list[int]]]:
     start = 0
     while start < len(text):
         gap = _BREAK.search(text, start + _SLICE)
         stop = gap.start() if gap else len(text)
-        for word in set(_WORD.findall(text, start, stop)):
-            if word.isascii():
-                found.add(word.encode("ascii"))
-            else:
-                for _, run in _runs(word):
-                    if _IS_DENSE.match(run):
-                        found.update(pair.encode() for pair in _pairs(run))
-                    else:
-                        found.add(run.encode())
+        found: list[bytes] = []
+        steps: list[int] = []
+        apart = False  # what comes next stands apart from what came last
+        parts = _SPLIT.split(text[start:stop])
+        for between, word in zip(parts[::2], parts[1::2], strict=False):
+            step = _BLANK if between == " " else _OTHER
+            for run in [word] if word.isascii() else _RUN.findall(word):
+                dense = not run.isascii() and DENSE_LETTER.match(run) is not None
+                pieces = [pair.encode() for pair in _pairs(run)] if dense else [run.encode()]
+                steps.append(_APART if apart or dense else step)
+                steps += [_BLANK] * (len(pieces) - 1)
+                found += pieces
+                apart = dense
+                step = _APART  # inside a word scripts meet
+        yield found, steps
         start = stop
 
 

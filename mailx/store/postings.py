@@ -1,11 +1,17 @@
-"""Segments of the search index in memory: which documents of one account have which words.
+"""Segments of the search index in memory: which documents of one account have which words, and where.
 
-A segment is two octet strings, sealed apart because most searches need the first only. All numbers are little-endian.
+A segment is octet strings that are sealed apart, because most searches need the first only. All numbers are little-endian.
 
-- *words*: ``count of documents, count of words`` (u32 each); the number of each document (u16) and its message id (i64);
-  where each word begins in the vocabulary and where its postings begin (u32 each, and one more for the end); the
-  vocabulary: every word in UTF-8 with a line feed before it and one after the last.
-- *postings*: the numbers (u16) of the documents that have the word, word after word.
+- *words*: four counts (u32 each): of documents, of common words, of octets of their vocabulary, of octets of rare words; for each
+  document its number (u16), its message id (i64), how many words it has (u32), 1 if not all their positions are known (u8); for the
+  common words, those of the most documents first, and one more for the end: where each begins in the vocabulary, where
+  its postings begin, where its places begin (u32 each); the vocabulary: every word in UTF-8 with a line feed before it and one
+  after the last. Rare words stand once in one document, are ASCII, and stand in no text of the summary: where those of the header and
+  those of the body of each document begin (u32, and one more for the end), and they themselves, written as the vocabulary.
+- *postings*: the numbers (u16) of the documents that have the word, word after word; then a mark (u8) for each of them: in the lower six
+  bits where it stands there (:mod:`mailx.mail.words`), in the upper two how often: once, up to three, up to seven times, more.
+- *places*, in pieces: where each common word stands, word after word: the number of the document, shifted by 16 bits, and the position
+  in it (u32). The last piece has the positions of the rare words (u16).
 
 An account's documents are numbered in the order in which they were indexed, the lower 16 bits stand in a segment, and
 a segment holds documents of one stretch of 65,536 only: merging segments is joining octet strings.
@@ -15,48 +21,105 @@ import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator
-from itertools import accumulate
+from functools import cached_property
+from itertools import accumulate, compress
 from struct import Struct, error
 
-from attrs import define, field
+from attrs import define, field, frozen
 
-from mailx.mail.words import EDGE
+from mailx.mail.likeness import bare
+from mailx.mail.words import BODY, BODY_FROM, EDGE, HEADER, Standing
 
 STRETCH = 1 << 16
-_HEAD = Struct("<II")
-_TELLING = 4096  # words of a segment that a pattern may match; one that matches more is left out of account
+PIECE = 32768  # places that make a piece full
+ANYWHERE = HEADER | BODY
+_HEAD = Struct("<IIII")
 _STEP = 4096  # words split at a time
+_WHERE = 63
+_RARE_MARKS = (HEADER, BODY)
+
+Postings = tuple["array[int]", bytes]  # numbers of documents, and their marks
 
 
 class Damaged(Exception):
     """Octets that are no segment."""
 
 
+@frozen
+class Packed:
+    """The octets of a segment. ``places``: each piece with the number of its first common word; the last has the rare words'."""
+
+    words: bytes
+    postings: bytes
+    places: tuple[tuple[int, bytes], ...]
+
+
 @define(eq=False)
 class Draft:
     """A segment in the making."""
 
-    documents: dict[int, int] = field(factory=dict)  # number -> message id
-    postings: dict[bytes, bytes] = field(factory=dict)
+    documents: dict[int, tuple[int, int, int]] = field(factory=dict)  # number -> message id, words, 1 if positions lack
+    entries: dict[bytes, tuple[bytes, bytes, bytes]] = field(factory=dict)  # word -> numbers, marks, places
 
-    def add(self, number: int, message_id: int, words: Iterable[bytes]) -> None:
+    def add(self, number: int, message_id: int, standing: Standing) -> None:
         """Add one document, whose number is above those that are there."""
         number %= STRETCH
-        self.documents[number] = message_id
-        entry = number.to_bytes(2, "little")
-        postings = self.postings
-        get = postings.get
-        for word in words:
-            postings[word] = get(word, b"") + entry
+        self.documents[number] = message_id, standing.length, int(not standing.complete)
+        entry, base = number.to_bytes(2, "little"), number << 16
+        entries, marks = self.entries, standing.marks
+        get, marked = entries.get, marks.get
+        for word, positions in standing.positions.items():
+            first, count = positions[0], len(positions)
+            mark = BODY if first >= BODY_FROM else HEADER if positions[-1] < BODY_FROM else ANYWHERE
+            if marks:
+                mark |= marked(word, 0)
+            if count > 1:
+                mark |= 64 if count < 4 else 128 if count < 8 else 192
+            places = (base | first).to_bytes(4, "little") if count == 1 else _little(array("I", [base | each for each in positions]))
+            known = get(word)
+            if known is None:
+                entries[word] = entry, _MARKS[mark], places
+            else:
+                entries[word] = known[0] + entry, known[1] + _MARKS[mark], known[2] + places
+        for word in marks.keys() - standing.positions.keys():  # the header was too long, or told otherwise
+            known = get(word, (b"", b"", b""))
+            entries[word] = known[0] + entry, known[1] + _MARKS[marks[word]], known[2]
 
-    def packed(self) -> tuple[bytes, bytes]:
-        """The octets of *words* and *postings*."""
-        vocabulary = EDGE + EDGE.join([*self.postings, b""])
-        starts = array("I", accumulate((len(word) + 1 for word in self.postings), initial=1))
-        bounds = array("I", accumulate((len(entry) // 2 for entry in self.postings.values()), initial=0))
-        columns = (array("H", self.documents), array("q", self.documents.values()), starts, bounds)
-        head = _HEAD.pack(len(self.documents), len(self.postings))
-        return head + b"".join(map(_little, columns)) + vocabulary, b"".join(self.postings.values())
+    def packed(self) -> Packed:
+        documents = self.documents
+        order = {number: index for index, number in enumerate(documents)}
+        common: list[tuple[bytes, tuple[bytes, bytes, bytes]]] = []
+        rare: list[list[bytes]] = [[] for _ in range(2 * len(order))]
+        stood: list[list[bytes]] = [[] for _ in range(2 * len(order))]
+        for word, entry in self.entries.items():
+            numbers, marks, places = entry
+            if len(numbers) == 2 and len(places) == 4 and marks[0] in _RARE_MARKS and word.isascii():
+                block = 2 * order[int.from_bytes(numbers, "little")] + (marks[0] == BODY)
+                rare[block].append(word)
+                stood[block].append(places[:2])
+            else:
+                common.append((word, entry))
+        common.sort(key=lambda each: len(each[1][1]), reverse=True)
+        vocabulary = EDGE + EDGE.join([*(word for word, _ in common), b""])
+        blocks = [EDGE + EDGE.join(block) if block else b"" for block in rare]
+        columns = (
+            array("H", documents),
+            array("q", [id for id, _, _ in documents.values()]),
+            array("I", [length for _, length, _ in documents.values()]),
+            array("B", [lacking for _, _, lacking in documents.values()]),
+            array("I", accumulate((len(word) + 1 for word, _ in common), initial=1)),
+            array("I", accumulate((len(entry[1]) for _, entry in common), initial=0)),
+            array("I", accumulate((len(entry[2]) // 4 for _, entry in common), initial=0)),
+            array("I", accumulate(map(len, blocks), initial=0)),
+        )
+        text = b"".join(blocks) + EDGE
+        head = _HEAD.pack(len(documents), len(common), len(vocabulary), len(text))
+        packed = b"".join([entry[0] for _, entry in common]) + b"".join([entry[1] for _, entry in common])
+        return Packed(
+            head + b"".join(map(_little, columns)) + vocabulary + text,
+            packed,
+            (*_pieces([entry[2] for _, entry in common]), (len(common), b"".join(b"".join(each) for each in stood))),
+        )
 
 
 class Segment:
@@ -65,10 +128,10 @@ class Segment:
     def __init__(self, words: bytes) -> None:
         """``words`` as ``packed``; raises Damaged."""
         try:
-            documents, count = _HEAD.unpack_from(words)
+            documents, common, vocabulary, rare = _HEAD.unpack_from(words)
             position = _HEAD.size
             columns = []
-            for code, length in (("H", documents), ("q", documents), ("I", count + 1), ("I", count + 1)):
+            for code, length in zip("HqIBIIII", [documents] * 4 + [common + 1] * 3 + [2 * documents + 1], strict=True):
                 column = array(code)
                 size = length * column.itemsize
                 column.frombytes(words[position : position + size])
@@ -78,95 +141,202 @@ class Segment:
                 position += size
         except (error, ValueError) as reason:
             raise Damaged(f"not a segment: {reason}") from None
-        self.numbers, self.ids, self._starts, self._bounds = columns
-        self._vocabulary = words[position:]
-        if self._starts[-1] != len(self._vocabulary):
+        self.numbers, self.ids, self.lengths, lacking, self._starts, self.bounds, self.places, self._blocks = columns
+        self.incomplete = frozenset(number for number, each in zip(self.numbers, lacking, strict=True) if each)
+        self._vocabulary = words[position : position + vocabulary]
+        self._rare = words[position + vocabulary :]
+        if len(self._vocabulary) != vocabulary or self._starts[-1] != vocabulary or len(self._rare) != rare:
             raise Damaged("a segment is cut short")
 
     @property
     def octets(self) -> int:
         """Memory that it takes, about."""
-        return len(self._vocabulary) + 8 * len(self._starts) + 10 * len(self.ids)
+        return len(self._vocabulary) + len(self._rare) + 12 * len(self._starts) + 23 * len(self.ids)
 
-    def without(self, patterns: Iterable[bytes], postings: "Callable[[], array[int]]") -> list[int]:
-        """The ids of the messages here that lack a word for one of ``patterns``. ``postings`` are read if it takes them."""
-        chosen: list[list[int]] = []
-        for pattern in patterns:
-            found = self._words(pattern)
-            if found is None:
-                continue
-            if not found:
-                return list(self.ids)
-            chosen.append(found)
-        if not chosen:
-            return []
-        entries, bounds = postings(), self._bounds
-        left = set(self.numbers)
-        for found in chosen:
-            having: set[int] = set()
-            for word in found:
-                having.update(entries[bounds[word] : bounds[word + 1]])
-            left &= having
-            if not left:
-                return list(self.ids)
-        return [id for number, id in zip(self.numbers, self.ids, strict=True) if number not in left]
+    @property
+    def common(self) -> int:
+        """How many common words there are."""
+        return len(self._starts) - 1
 
-    def entries(self, postings: "array[int]") -> "Iterator[tuple[bytes, bytes]]":
-        """Each word with its postings packed."""
-        starts, bounds, last = self._starts, self._bounds, len(self._starts) - 1
-        packed = _little(postings)
-        for begin in range(0, last, _STEP):
-            end = min(begin + _STEP, last)
-            words = self._vocabulary[starts[begin] : starts[end] - 1].split(EDGE)
-            for index, word in enumerate(words, begin):
-                yield word, packed[2 * bounds[index] : 2 * bounds[index + 1]]
-
-    def _words(self, pattern: bytes) -> list[int] | None:
-        """Which words match, None when there are too many to tell anything."""
+    def fitting(self, pattern: bytes) -> Iterator[int]:
+        """The common words that match, the most frequent first."""
         vocabulary, starts = self._vocabulary, self._starts
         inside = pattern.startswith(EDGE)
         last = len(starts) - 1
-        found: list[int] = []
         position = vocabulary.find(pattern)
         while position >= 0:
             index = bisect_right(starts, position + inside) - 1
             if index >= last:
-                break
-            found.append(index)
-            if len(found) > _TELLING:
-                return None
+                return
+            yield index
             position = vocabulary.find(pattern, starts[index + 1] - 1)
+
+    @cached_property
+    def accented(self) -> tuple[int, ...]:
+        """The common words with letters that bear marks."""
+        vocabulary = self._vocabulary
+        if vocabulary.isascii():
+            return ()
+        found = []
+        for index, word in enumerate(self._split(vocabulary)):
+            if not word.isascii() and bare(text := word.decode("utf-8", "replace")) != text:
+                found.append(index)
+        return tuple(found)
+
+    def word(self, index: int) -> bytes:
+        """A common word."""
+        return self._vocabulary[self._starts[index] : self._starts[index + 1] - 1]
+
+    def seldom(self, pattern: bytes, where: int) -> Iterator[tuple[int, int, int]]:
+        """Rare words that match, at most one a document: the number, and where in the rare words the match begins and its part ends."""
+        rare, blocks = self._rare, self._blocks
+        last = len(blocks) - 1
+        position = rare.find(pattern) if where & ANYWHERE else -1
+        while position >= 0:
+            block = bisect_right(blocks, position) - 1
+            if block >= last:
+                return
+            if _RARE_MARKS[block & 1] & where:
+                yield self.numbers[block >> 1], position, blocks[block + 1]
+                position = rare.find(pattern, blocks[(block | 1) + 1])
+            else:
+                position = rare.find(pattern, blocks[block + 1])
+
+    def rare(self, pattern: bytes, where: int) -> Iterator[tuple[int, bytes]]:
+        """All rare words that match and stand there, with the number of their document."""
+        rare, blocks = self._rare, self._blocks
+        last = len(blocks) - 1
+        position = rare.find(pattern) if where & ANYWHERE else -1
+        while position >= 0:
+            inside = position + pattern.startswith(EDGE)
+            block = bisect_right(blocks, position) - 1
+            if block >= last:
+                return
+            end = rare.find(EDGE, inside)
+            if _RARE_MARKS[block & 1] & where:
+                yield self.numbers[block >> 1], rare[rare.rfind(EDGE, 0, inside) + 1 : end]
+            position = rare.find(pattern, end)
+
+    def having(self, pattern: bytes, where: int, postings: Callable[[], Postings]) -> set[int]:
+        """The numbers of documents with a word that matches and stands there. ``postings`` are read if it takes them."""
+        found: set[int] = set()
+        every = len(self.numbers)
+        for index in self.fitting(pattern):
+            found.update(self.standing(index, where, postings))
+            if len(found) == every:
+                return found
+        found.update(number for number, _, _ in self.seldom(pattern, where))
         return found
 
+    def standing(self, index: int, where: int, postings: Callable[[], Postings]) -> Iterable[int]:
+        """The numbers of documents that have a common word there."""
+        numbers, marks = postings()
+        begin, end = self.bounds[index], self.bounds[index + 1]
+        if where & ANYWHERE == ANYWHERE:
+            return numbers[begin:end]
+        return compress(numbers[begin:end], marks[begin:end].translate(_wanted(where)))
 
-def unpack_postings(packed: bytes) -> "array[int]":
-    """*postings* as numbers; raises Damaged."""
-    postings = array("H")
+    def entries(self, postings: Postings, places: bytes, rare: bytes) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
+        """Each word with its postings, marks and places packed; ``places`` are all pieces joined, ``rare`` the last piece."""
+        bounds, stand = self.bounds, self.places
+        numbers, marks = _little(postings[0]), postings[1]
+        for index, word in enumerate(self._split(self._vocabulary)):
+            begin, end = bounds[index], bounds[index + 1]
+            yield word, numbers[2 * begin : 2 * end], marks[begin:end], places[4 * stand[index] : 4 * stand[index + 1]]
+        at = 0
+        for block in range(len(self._blocks) - 1):
+            begin, end = self._blocks[block], self._blocks[block + 1]
+            number = self.numbers[block >> 1].to_bytes(2, "little")
+            mark = _MARKS[_RARE_MARKS[block & 1]]
+            for word in self._rare[begin + 1 : end].split(EDGE) if begin < end else ():
+                yield word, number, mark, rare[at : at + 2] + number
+                at += 2
+
+    def _split(self, text: bytes) -> Iterator[bytes]:
+        starts, last = self._starts, len(self._starts) - 1
+        for begin in range(0, last, _STEP):
+            end = min(begin + _STEP, last)
+            yield from text[starts[begin] : starts[end] - 1].split(EDGE)
+
+
+def unpack_postings(packed: bytes) -> Postings:
+    """*postings* opened; raises Damaged."""
+    count, left = divmod(len(packed), 3)
+    if left:
+        raise Damaged("postings are cut short")
+    numbers = array("H")
+    numbers.frombytes(packed[: 2 * count])
+    return _native(numbers), packed[2 * count :]
+
+
+def unpack_places(packed: bytes) -> "array[int]":
+    """A piece of the *places* of common words; raises Damaged."""
+    places = array("I")
     try:
-        postings.frombytes(packed)
+        places.frombytes(packed)
     except ValueError:
-        raise Damaged("postings are cut short") from None
-    return _native(postings)
+        raise Damaged("places are cut short") from None
+    return _native(places)
 
 
-def merge(segments: "Iterable[tuple[Segment, array[int]]]", gone: Collection[int] = ()) -> Draft:
-    """One segment for all of ``segments``, which come with their postings, in order and of one stretch.
+Whole = tuple[Segment, Postings, bytes, bytes]  # with its places: the pieces joined, and the last one
+
+
+def merge(segments: Iterable[Whole], gone: Collection[int] = ()) -> Draft:
+    """One segment for all of ``segments``, in order and of one stretch.
 
     Without the messages ``gone`` and the words that only they had.
     """
     draft = Draft()
-    joined = draft.postings
+    joined = draft.entries
     get = joined.get
-    for segment, postings in segments:
+    for segment, postings, places_of, rare in segments:
         dead = {number for number, id in zip(segment.numbers, segment.ids, strict=True) if id in gone}
-        draft.documents.update((number, id) for number, id in zip(segment.numbers, segment.ids, strict=True) if number not in dead)
-        for word, entry in segment.entries(postings):
+        for number, id, length in zip(segment.numbers, segment.ids, segment.lengths, strict=True):
+            if number not in dead:
+                draft.documents[number] = id, length, int(number in segment.incomplete)
+        for word, numbers, marks, places in segment.entries(postings, places_of, rare):
             if dead:
-                entry = _little(array("H", [number for number in unpack_postings(entry) if number not in dead]))
-                if not entry:
+                numbers, marks, places = _without(numbers, marks, places, dead)
+                if not numbers:
                     continue
-            joined[word] = get(word, b"") + entry
+            known = get(word)
+            joined[word] = (numbers, marks, places) if known is None else (known[0] + numbers, known[1] + marks, known[2] + places)
     return draft
+
+
+def _without(numbers: bytes, marks: bytes, places: bytes, dead: Collection[int]) -> tuple[bytes, bytes, bytes]:
+    """An entry without the documents ``dead``."""
+    documents = _native(array("H", numbers))
+    keep = [number not in dead for number in documents]
+    if all(keep):
+        return numbers, marks, places
+    stood = array("I", [place for place in _native(array("I", places)) if place >> 16 not in dead])
+    return _little(array("H", compress(documents, keep))), bytes(compress(marks, keep)), _little(stood)
+
+
+def _pieces(places: list[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The places of common words in pieces."""
+    first = octets = 0
+    for index, each in enumerate(places):
+        octets += len(each)
+        if octets >= 4 * PIECE:
+            yield first, b"".join(places[first : index + 1])
+            first, octets = index + 1, 0
+    if first < len(places):
+        yield first, b"".join(places[first:])
+
+
+_MARKS = tuple(bytes([mark]) for mark in range(256))
+_TABLES: dict[int, bytes] = {}
+
+
+def _wanted(where: int) -> bytes:
+    """Translates marks: 1 for those that stand in one of the places ``where``."""
+    table = _TABLES.get(where)
+    if table is None:
+        table = _TABLES[where] = bytes(int(mark & where & _WHERE != 0) for mark in range(256))
+    return table
 
 
 def _native(column: "array[int]") -> "array[int]":

@@ -7,17 +7,19 @@ vault key inside the server's own encryption. A value that does not open raises 
 import os
 from array import array
 from collections.abc import Collection, Sequence
+from struct import pack
 
 from attrs import frozen
 
 from mailx.store import Txn
 from mailx.store.erasing import erasing
 from mailx.store.messages import Sealer, scope
-from mailx.store.postings import STRETCH, Draft, Segment, merge, unpack_postings
+from mailx.store.postings import STRETCH, Draft, Postings, Segment, Whole, merge, unpack_places, unpack_postings
 from mailx.store.vault import Vault
 
 _WORDS = b"index words"
 _POSTINGS = b"index postings"
+_PLACES = b"index places"
 
 
 class Overtaken(Exception):
@@ -69,6 +71,7 @@ class Sealed:
     guid: bytes
     words: bytes
     postings: bytes
+    places: tuple[tuple[int, bytes], ...]  # each piece with the number of its first word
     vault: bytes
 
 
@@ -88,14 +91,15 @@ def sealed(cipher: Sealer, account: int, last: int, draft: Draft, vault: bytes =
     """``draft``, whose last document has the number ``last``, ready to be stored. ``vault``: the mark of ``cipher``, if it is one."""
     guid = os.urandom(16)
     context = scope(account) + guid
-    words, postings = draft.packed()
+    packed = draft.packed()
     return Sealed(
         account,
         last,
         len(draft.documents),
         guid,
-        cipher.seal_bulk(_WORDS, context, words),
-        cipher.seal_bulk(_POSTINGS, context, postings),
+        cipher.seal_bulk(_WORDS, context, packed.words),
+        cipher.seal_bulk(_POSTINGS, context, packed.postings),
+        tuple((first, cipher.seal_bulk(_PLACES, context + pack("<I", first), piece)) for first, piece in packed.places),
         vault,
     )
 
@@ -108,7 +112,8 @@ def state(txn: Txn) -> State:
 
 def size(txn: Txn) -> Size:
     row = txn.one("SELECT count(*), coalesce(sum(documents), 0), coalesce(sum(length(words) + length(postings)), 0) FROM index_segments")
-    return Size(*row) if row is not None else Size(0, 0, 0)
+    places = txn.one("SELECT coalesce(sum(length(places)), 0) FROM index_places")
+    return Size(row[0], row[1], row[2] + places[0]) if row is not None and places is not None else Size(0, 0, 0)
 
 
 def add(txn: Txn, before: State, after: State, segments: Sequence[Sealed]) -> None:
@@ -184,7 +189,7 @@ def open_words(txn: Txn, cipher: Sealer, segment_id: int) -> Segment | None:
     return None if row is None else Segment(cipher.open_bulk(_WORDS, scope(row[0]) + bytes(row[1]), bytes(row[2])))
 
 
-def open_postings(txn: Txn, cipher: Sealer, segment_id: int) -> "array[int]":
+def open_postings(txn: Txn, cipher: Sealer, segment_id: int) -> Postings:
     """The postings of one segment; raises CipherError, Damaged, Overtaken."""
     row = txn.one("SELECT account_id, guid, postings FROM index_segments WHERE id = ?", (segment_id,))
     if row is None:
@@ -192,18 +197,41 @@ def open_postings(txn: Txn, cipher: Sealer, segment_id: int) -> "array[int]":
     return unpack_postings(cipher.open_bulk(_POSTINGS, scope(row[0]) + bytes(row[1]), bytes(row[2])))
 
 
-def opened(txn: Txn, cipher: Sealer, ids: Sequence[int]) -> "list[tuple[Segment, array[int]]]":
+def open_places(txn: Txn, cipher: Sealer, segment_id: int, word: int) -> "tuple[int, array[int]]":
+    """The piece of places that has those of a common word, and its first word; raises CipherError, Damaged, Overtaken."""
+    row = txn.one(
+        "SELECT s.account_id, s.guid, p.first, p.places FROM index_segments s JOIN index_places p ON p.guid = s.guid"
+        " WHERE s.id = ? AND p.first <= ? ORDER BY p.first DESC LIMIT 1",
+        (segment_id, word),
+    )
+    if row is None:
+        raise Overtaken
+    return row[2], unpack_places(cipher.open_bulk(_PLACES, scope(row[0]) + bytes(row[1]) + pack("<I", row[2]), bytes(row[3])))
+
+
+def opened(txn: Txn, cipher: Sealer, ids: Sequence[int]) -> list[Whole]:
     """Whole segments for merging; raises CipherError, Damaged, Overtaken."""
-    found = []
+    found: list[Whole] = []
     for id in ids:
         segment = open_words(txn, cipher, id)
         if segment is None:
             raise Overtaken
-        found.append((segment, open_postings(txn, cipher, id)))
+        rows = txn.all(
+            "SELECT s.account_id, s.guid, p.first, p.places FROM index_segments s JOIN index_places p ON p.guid = s.guid"
+            " WHERE s.id = ? ORDER BY p.first",
+            (id,),
+        )
+        pieces = [
+            cipher.open_bulk(_PLACES, scope(account) + bytes(guid) + pack("<I", first), bytes(places))
+            for account, guid, first, places in rows
+        ]
+        if not pieces:
+            raise Overtaken
+        found.append((segment, open_postings(txn, cipher, id), b"".join(pieces[:-1]), pieces[-1]))
     return found
 
 
-def merged(cipher: Sealer, places: Sequence[Place], parts: "list[tuple[Segment, array[int]]]", gone: Collection[int]) -> Sealed | None:
+def merged(cipher: Sealer, places: Sequence[Place], parts: Sequence[Whole], gone: Collection[int]) -> Sealed | None:
     """One segment for all of ``parts``, which are at ``places``, without the messages ``gone``; None when no document is left."""
     draft = merge(parts, gone)
     last = max(place.last for place in places)
@@ -215,6 +243,8 @@ def insert(txn: Txn, segments: Sequence[Sealed]) -> None:
     rows = [(one.account, one.last, one.documents, one.guid, one.words, one.postings, one.vault) for one in segments]
     if rows:
         txn.insert_many("INSERT INTO index_segments (account_id, last, documents, guid, words, postings, vault) VALUES ?", rows)
+        pieces = [(one.guid, first, piece) for one in segments for first, piece in one.places]
+        txn.insert_many("INSERT INTO index_places (guid, first, places) VALUES ?", pieces)
 
 
 def _marks(values: Collection[int]) -> str:

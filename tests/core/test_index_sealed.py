@@ -21,6 +21,7 @@ from mailx.store.index_accounts import Followed
 from mailx.store.migrate import INDEX
 from mailx.store.segments import Overtaken, Place
 from mailx.store.vault import Vault
+from tests.core.lacking import lacking
 from tests.core.owners_scene import ADDRESS, PASSWORD
 from tests.core.test_index import plain
 from tests.core.test_sealed_accounts import Case
@@ -93,7 +94,7 @@ class Scene(Case):
         return found
 
     async def lacking(self, needle: str = "nosuchword") -> set[int]:
-        return await self.index.without(self.user.id, needle)
+        return await lacking(self.index, self.user.id, needle)
 
     async def expunge(self, user: User, *uids: int) -> None:
         session = await self.world.mailboxes.select(user, "INBOX", False)
@@ -338,11 +339,11 @@ class Turning(Scene):
         await self.catch_up()
         other = await self.here.now(other)
         self.assertEqual([(place.vault, place.documents) for place in await self.places(other)], [(b"", 2)])
-        self.assertEqual(await self.index.without(other.id, "quicks"), {1})
+        self.assertEqual(await lacking(self.index, other.id, "quicks"), {1})
         self.assertIsNone(await self.database.read(index_accounts.one, other.id))
         await self.world.deliver(ORDINARY, plain("third"))
         await self.catch_up()
-        self.assertEqual(len(await self.index.without(other.id, "nosuchword")), 3)
+        self.assertEqual(len(await lacking(self.index, other.id, "nosuchword")), 3)
 
     async def test_back_and_a_crash_before_that_was_noticed(self) -> None:
         await self.file("zymurgy")

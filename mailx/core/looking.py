@@ -1,0 +1,59 @@
+"""What the index is asked for a search key. Failure: none; a key that it cannot help with is told as None."""
+
+from mailx.core import search as keys
+from mailx.core.lookup import About, Lookup, Part, Pattern
+from mailx.core.search import Query
+from mailx.core.wording import PLACES, expression, fuzzy_text, place, wanted
+from mailx.mail.charset import fold
+from mailx.mail.likeness import runs
+from mailx.mail.words import BODY, CC, DENSE_LETTER, EDGE, FROM, SUBJECT, TO, Shape, shape
+from mailx.store.postings import ANYWHERE
+
+_FIELDS = {"subject": SUBJECT, "from": FROM, "to": TO, "cc": CC}
+
+
+def lookup_for(query: Query) -> Lookup | None:
+    """What to look for in the segments; None: the index does not help."""
+    match query:
+        case keys.Text(text):
+            return _part(text, ANYWHERE)
+        case keys.Body(text):
+            return _part(text, BODY)
+        case keys.Subject(text):
+            return _part(text, SUBJECT)
+        case keys.Header(name, text) if name.lower() in _FIELDS:
+            return _part(text, _FIELDS[name.lower()])
+        case keys.AttachmentName(text) if text:
+            found = shape(fold(text))
+            return Part(found, ANYWHERE, False) if found.runs else None
+    where = place(query)
+    if where is None or where == "to":
+        return None  # the index has no words of Bcc apart
+    if isinstance(query, keys.Fuzzy):
+        asked = wanted(fuzzy_text(query))
+        return About(tuple(asked), PLACES[where]) if asked else None
+    return _worded(query, PLACES[where])
+
+
+def _worded(query: Query, where: int) -> Lookup | None:
+    """For a phrase, a beginning or a pattern of words: where it is one run without dense scripts the answer is sure."""
+    found = expression(query)
+    match query:
+        case keys.Phrase(text) | keys.Prefix(text):
+            asked = [run for run in runs(fold(text))]
+            if not asked or any(map(DENSE_LETTER.match, asked)):
+                return None
+            last = EDGE + asked[-1].encode() + (b"" if isinstance(query, keys.Prefix) else EDGE)
+            words = [*(EDGE + run.encode() + EDGE for run in asked[:-1]), last]
+            return Part(Shape(tuple(words), (0,) * (len(words) - 1), False), where, len(words) == 1)
+        case keys.Wildcard(pattern) if found is not None:
+            pattern = fold(pattern)
+            if DENSE_LETTER.search(pattern) or "".join(runs(pattern)) != pattern.replace("*", "").replace("?", ""):
+                return None
+            return Pattern(found, max(runs(pattern), key=len).encode(), where)
+    return None
+
+
+def _part(text: str, where: int) -> Lookup | None:
+    found = shape(fold(text))
+    return Part(found, where, found.sure) if found.runs else None

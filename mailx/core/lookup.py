@@ -1,0 +1,207 @@
+"""What is looked for in the segments of the index, and which documents of one have it, lack it, or may have it.
+
+Pure computation in a reader's thread. The answer for a search string that is one run of letters and digits, or some with one blank
+between, is sure; for any other the documents whose words fit are told as unsure, to be looked at.
+"""
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from itertools import chain
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import field, frozen
+
+from mailx.mail.likeness import ends, errors, likeness
+from mailx.mail.words import BODY, BODY_FROM, EDGE, HEADER, Shape
+from mailx.store.postings import ANYWHERE, Postings, Segment
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Set as AbstractSet
+
+LACKS, HAS, UNSURE = range(3)
+
+_KNOWN = 100_000  # words whose likeness is kept
+_PLACES = 4096  # common words that one run may stand for, for their places to be looked at
+
+Answer = tuple["AbstractSet[int]", "AbstractSet[int]"]  # numbers of documents that have it, and of those that may
+_NONE: frozenset[int] = frozenset()
+
+
+@frozen(eq=False)
+class Shelf:
+    """A segment with what reads the rest of it."""
+
+    segment: Segment
+    postings: Callable[[], Postings]
+    places: "Callable[[int], tuple[int, array[int]]]"  # of a common word: the piece it is in, and the first word of that
+
+
+class Lookup(Protocol):
+    """Something to look for."""
+
+    def find(self, shelf: Shelf) -> Answer:
+        """Which documents of a segment have it."""
+
+
+@frozen
+class Part:
+    """A string that stands in texts at ``where``; ``shape`` is its. ``sure``: what fits has it."""
+
+    shape: Shape
+    where: int
+    sure: bool
+
+    def find(self, shelf: Shelf) -> Answer:
+        segment, where, runs = shelf.segment, self.where, self.shape.runs
+        if not runs:
+            return _NONE, frozenset(segment.numbers)
+        left: set[int] | None = None
+        for run in sorted(runs, key=len, reverse=True):
+            having = segment.having(run, where, shelf.postings)
+            left = having if left is None else left & having
+            if not left:
+                return _NONE, _NONE
+        assert left is not None
+        if len(runs) == 1:
+            return (left, _NONE) if self.sure else (_NONE, left)
+        if where & ~ANYWHERE or 0 in self.shape.steps:
+            return _NONE, left
+        return _adjoining(shelf, runs, self.shape.steps, where, left, self.sure)
+
+
+@frozen
+class Pattern:
+    """A word that ``expression`` matches; it has ``piece``."""
+
+    expression: "re.Pattern[str]"
+    piece: bytes
+    where: int
+
+    def find(self, shelf: Shelf) -> Answer:
+        segment, found = shelf.segment, set[int]()
+        fits = lru_cache(None)(lambda word: self.expression.fullmatch(word.decode()) is not None)
+        for index in segment.fitting(self.piece):
+            if fits(segment.word(index)):
+                found.update(segment.standing(index, self.where, shelf.postings))
+        found.update(number for number, word in segment.rare(self.piece, self.where) if fits(word))
+        return found, _NONE
+
+
+@frozen(eq=False)
+class About:
+    """Words each of which is like one of ``asked``."""
+
+    asked: tuple[str, ...]
+    where: int
+    _known: dict[tuple[str, bytes], float] = field(factory=dict)
+
+    def find(self, shelf: Shelf) -> Answer:
+        left: set[int] | None = None
+        for wanted in self.asked:
+            found = self._like(shelf, wanted)
+            left = found if left is None else left & found
+            if not left:
+                return _NONE, _NONE
+        return left or _NONE, _NONE
+
+    def _like(self, shelf: Shelf, wanted: str) -> set[int]:
+        segment, found = shelf.segment, set[int]()
+        every = len(segment.numbers)
+        for index, _ in self.common(segment, wanted):
+            found.update(segment.standing(index, self.where, shelf.postings))
+            if len(found) == every:
+                return found
+        found.update(number for number, _ in self.rare(segment, wanted))
+        return found
+
+    def common(self, segment: Segment, wanted: str) -> Iterator[tuple[int, float]]:
+        """The common words that are like ``wanted``, and how much."""
+        seen: set[int] = set()
+        for index in chain(*(segment.fitting(pattern) for pattern in _patterns(wanted)), segment.accented):
+            if index not in seen:
+                seen.add(index)
+                likeness = self._likeness(wanted, segment.word(index))
+                if likeness:
+                    yield index, likeness
+
+    def rare(self, segment: Segment, wanted: str) -> Iterator[tuple[int, float]]:
+        """Documents with a rare word that is like ``wanted``, and how much."""
+        for pattern in _patterns(wanted):
+            for number, word in segment.rare(pattern, self.where):
+                likeness = self._likeness(wanted, word)
+                if likeness:
+                    yield number, likeness
+
+    def _likeness(self, wanted: str, word: bytes) -> float:
+        key = wanted, word
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = likeness(wanted, word.decode())
+            if len(self._known) > _KNOWN:
+                self._known.clear()
+        return known
+
+
+def _patterns(wanted: str) -> list[bytes]:
+    """Of which one fits each word that is like ``wanted``, if its letters bear no marks."""
+    patterns = [wanted.encode()]
+    if errors(wanted):
+        head, tail = ends(wanted)
+        patterns += [EDGE + head.encode(), tail.encode() + EDGE]
+    return patterns
+
+
+def _adjoining(shelf: Shelf, runs: tuple[bytes, ...], steps: tuple[int, ...], where: int, left: "set[int]", sure: bool) -> Answer:
+    """Which of the documents ``left``, that have all of ``runs``, have them one after another."""
+    segment = shelf.segment
+    unsure = left & segment.incomplete
+    places: list[array[int]] = []
+    for run in runs:
+        unsure.update(left.intersection(number for number, _, _ in segment.seldom(run, where)))
+        stood = _places(shelf, segment.fitting(run))
+        if stood is None:
+            return _NONE, left
+        places.append(stood)
+    offsets = [0]
+    for step in steps:
+        offsets.append(offsets[-1] + step)
+    begins: set[int] | None = None
+    for stood, offset in sorted(zip(places, offsets, strict=True), key=lambda each: len(each[0])):
+        if begins is None:
+            begins = {place - offset for place in stood}
+        else:
+            begins = {place - offset for place in {place + offset for place in begins}.intersection(stood)}
+        if not begins:
+            break
+    last = offsets[-1]
+    assert begins is not None
+    if where & ANYWHERE == HEADER:
+        begins = {place for place in begins if place & 0xFFFF < BODY_FROM - last}
+    elif where & ANYWHERE == BODY:
+        begins = {place for place in begins if place & 0xFFFF >= BODY_FROM}
+    found = {place >> 16 for place in begins} & left
+    return (found - unsure, unsure) if sure else (_NONE, found | unsure)
+
+
+def _places(shelf: Shelf, words: Iterable[int]) -> "array[int] | None":
+    """Where the common words stand; None: they are too many."""
+    stood = array("I")
+    first, piece = 0, array("I")
+    bounds = shelf.segment.places
+    begun = ended = 0  # what of the places of all words the piece has
+    count = 0
+    for word in words:
+        count += 1
+        if count > _PLACES:
+            return None
+        begin, end = bounds[word], bounds[word + 1]
+        if begin == end:
+            continue
+        if begin < begun or end > ended:
+            first, piece = shelf.places(word)
+            begun = bounds[first]
+            ended = begun + len(piece)
+        stood += piece[begin - begun : end - begun]
+    return stood
