@@ -40,6 +40,7 @@ def listing(tokens: Tokens) -> Listing:
         subscribed=b"SUBSCRIBED" in selection,
         special_use=b"SPECIAL-USE" in selection,
         recursive=b"RECURSIVEMATCH" in selection,
+        children=False,
         extended=extended,
     )
     if tokens.take(b" "):

@@ -156,15 +156,14 @@ def rename(txn: Txn, names: Names, account_id: int, old: Place, new: Place, now:
 def listed(txn: Txn, mailbox: Mailbox) -> list[Grant]:
     """The list of a mailbox: its owner with all rights, then everybody else."""
     (owner,) = txn.all("SELECT a.local, d.name FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE a.id = ?", (mailbox.account,))
-    grants = [Grant(f"{owner[0]}@{owner[1]}", False, ALL)]
-    for local, domain, negative, rights in txn.all(
+    rows = txn.all(
         "SELECT a.local, d.name, r.negative, r.rights FROM rights r LEFT JOIN accounts a ON a.id = r.account_id"
-        " LEFT JOIN domains d ON d.id = a.domain_id WHERE r.mailbox_id = ? AND (a.id IS NULL OR a.state <> 'erased')"
-        " ORDER BY d.name, a.local, r.negative",
+        " LEFT JOIN domains d ON d.id = a.domain_id WHERE r.mailbox_id = ? AND (a.id IS NULL OR a.state <> 'erased')",
         (mailbox.id,),
-    ):
-        grants.append(Grant(ANYONE if local is None else f"{local}@{domain}", bool(negative), frozenset(rights)))
-    return grants
+    )
+    others = [Grant(ANYONE if row[0] is None else f"{row[0]}@{row[1]}", bool(row[2]), frozenset(row[3])) for row in rows]
+    others.sort(key=lambda grant: (grant.who != ANYONE, grant.who, grant.negative))
+    return [Grant(f"{owner[0]}@{owner[1]}", False, ALL), *others]
 
 
 def known(txn: Txn, mailbox: Mailbox, local: str, domain: str) -> int:
