@@ -387,6 +387,10 @@ def _edges(
         from mailx.imap.server import IMAPService
 
         yield IMAPService(imap, config.server, mailboxes, reception, access, tls, reactor, tracing)
+    if config.pop3.port or config.pop3.tls_port:
+        from mailx.pop3.server import POP3Service
+
+        yield POP3Service(config.pop3, config.server, mailboxes, access, tls, reactor, tracing)
 
 
 def _web_edges(

@@ -26,6 +26,8 @@ def dangers(config: Config) -> Iterator[Danger]:
     yield from _mail_out(config)
     if config.imap.plaintext_login:
         yield Danger("imap.plaintext_login", "true", "passwords may be sent without TLS.")
+    if config.pop3.plaintext_login:
+        yield Danger("pop3.plaintext_login", "true", "passwords may be sent without TLS.")
     yield from _webhook(config)
     yield from _short("alerts.secret", config.alerts.secret)
     panel = config.panel

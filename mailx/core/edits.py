@@ -121,6 +121,13 @@ class Edits:
             if len(done) < SLICE:
                 return removed
 
+    async def update(self, selected: Selected, seen: Sequence[int], removed: Sequence[int]) -> None:
+        """Set \\Seen on messages and remove others for good, flagged or not."""
+        for among in _slices(selected, seen, FLAGS_SLICE):
+            await self._set_flags(selected, among, "add", _SEEN, (), None)
+        for among in _slices(selected, removed):
+            await self._store.write(entries.discard, selected.mailbox.id, among)
+
     async def copy(self, selected: Selected, uids: Sequence[int], target: str) -> Copied:
         """All of ``uids`` that still exist, or none; raises MailboxError "TRYCREATE", "OVERQUOTA"."""
         _allowed(selected, "r")

@@ -118,14 +118,15 @@ class Records:
             yield Record(f"_{_MAIL_PORT}._tcp.{self._host}", "TLSA", f"3 1 1 {key_digest(certificate)}", purpose, OPTIONAL, "tlsa")
 
     def _services(self, domain: str) -> Iterator[Record]:
-        smtp, imap = self._in_force.current.smtp, self._in_force.current.imap
+        current = self._in_force.current
+        smtp, imap, pop3 = current.smtp, current.imap, current.pop3
         for service, port in (
             ("submission", smtp.submission_port),
             ("submissions", smtp.submissions_port),
             ("imap", imap.port),
             ("imaps", imap.tls_port),
-            ("pop3", 0),
-            ("pop3s", 0),
+            ("pop3", pop3.port),
+            ("pop3s", pop3.tls_port),
         ):
             name = f"_{service}._tcp.{domain}"
             if port:

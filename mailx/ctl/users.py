@@ -77,6 +77,8 @@ def _next_steps(session: Session, address: str) -> list[str]:
     ways = [
         ("IMAP, TLS", config.imap.tls_port),
         ("IMAP, STARTTLS", config.imap.port),
+        ("POP3, TLS", config.pop3.tls_port),
+        ("POP3, STLS", config.pop3.port),
         ("Submission, TLS", config.smtp.submissions_port),
         ("Submission, STARTTLS", config.smtp.submission_port),
     ]

@@ -1,1 +1,1 @@
-"""POP3 as a client: mailboxes on other servers."""
+"""POP3: the server's edge, and a client that tries mailboxes on other servers out."""

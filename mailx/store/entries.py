@@ -189,12 +189,21 @@ def expunge(txn: Txn, mailbox_id: int, among: Among | None) -> list[int]:
 
     Without ``among`` call again until nothing is returned.
     """
+    where, parameters = ("", ()) if among is None else (f" AND {among.sql()}", among.parameters())
+    return _take(txn, mailbox_id, f"flags & ? <> 0{where}", (_DELETED, *parameters))
+
+
+def discard(txn: Txn, mailbox_id: int, among: Among) -> list[int]:
+    """Remove a slice of messages whatever their flags; returns the UIDs removed."""
+    return _take(txn, mailbox_id, among.sql(), among.parameters())
+
+
+def _take(txn: Txn, mailbox_id: int, which: str, parameters: Sequence[Any]) -> list[int]:
     lock_account(txn, mailbox_id)
     _, _, _, account_id = lock(txn, mailbox_id)
-    where, parameters = ("", ()) if among is None else (f" AND {among.sql()}", among.parameters())
     rows = txn.all(
-        f"SELECT uid, message_id, flags, size FROM entries WHERE mailbox_id = ? AND flags & ? <> 0{where} ORDER BY uid LIMIT ?",
-        (mailbox_id, _DELETED, *parameters, SLICE),
+        f"SELECT uid, message_id, flags, size FROM entries WHERE mailbox_id = ? AND {which} ORDER BY uid LIMIT ?",
+        (mailbox_id, *parameters, SLICE),
     )
     remove(txn, mailbox_id, account_id, rows)
     return [row[0] for row in rows]

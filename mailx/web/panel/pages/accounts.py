@@ -204,6 +204,8 @@ class Accounts(Page):
         ways = [
             ("IMAP, TLS", config.imap.tls_port),
             ("IMAP, STARTTLS", config.imap.port),
+            ("POP3, TLS", config.pop3.tls_port),
+            ("POP3, STLS", config.pop3.port),
             ("Submission, TLS", config.smtp.submissions_port),
             ("Submission, STARTTLS", config.smtp.submission_port),
         ]

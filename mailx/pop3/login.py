@@ -1,0 +1,188 @@
+"""Getting in: CAPA, STLS, USER, PASS, AUTH, UTF8 (RFC 1939 7, RFC 2449, RFC 2595, RFC 5034, RFC 6856)."""
+
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+
+from mailx.core import metrics
+from mailx.core.input import BareLine, LongLine
+from mailx.core.sasl import Exchange, LoginRefused, Malformed
+from mailx.core.users import User
+from mailx.mail.address import Address, AddressError
+from mailx.mail.names import MailboxError
+from mailx.mail.reply import Unavailable
+from mailx.pop3.answers import Farewell, Refusal, Wrong, ok
+from mailx.pop3.maildrop import Maildrop
+from mailx.pop3.session import AUTHORIZATION, Session, log
+
+FAILURES = 5  # failed logins before the connection ends
+RESPONSE_LIMIT = 12288  # octets of one SASL response in base64
+LOGIN_SECONDS = 60  # that a client may take between two steps of a login
+
+
+def capabilities(session: Session) -> list[bytes]:
+    """What CAPA answers in the present state (RFC 2449 5)."""
+    words = [b"TOP", b"UIDL", b"PIPELINING", b"RESP-CODES", b"AUTH-RESP-CODE", b"EXPIRE NEVER", b"UTF8 USER"]
+    if session.state == AUTHORIZATION:
+        if session.may_log_in:
+            words.append(b"USER")
+            words.append(b"SASL " + b" ".join(name.encode("ascii") for name in session.mechanisms()))
+        if session.peer.can_start_tls:
+            words.append(b"STLS")
+    return [*words, b"IMPLEMENTATION MailX"]
+
+
+async def capa(session: Session, _: bytes) -> None:
+    lines = b"".join(word + b"\r\n" for word in capabilities(session))
+    session.peer.write(ok(b"Capabilities follow") + lines + b".\r\n")
+
+
+async def start_tls(session: Session, _: bytes) -> None:
+    if session.peer.secure:
+        raise Wrong(b"TLS is active already")
+    if not session.peer.can_start_tls:
+        raise Refusal(b"TLS is not available")
+    session.username = None
+    session.peer.write(ok(b"Begin TLS negotiation"))
+    session.peer.start_tls()
+
+
+async def utf8(session: Session, _: bytes) -> None:
+    session.utf8 = True
+    session.peer.write(ok(b"UTF-8 enabled"))
+
+
+async def user(session: Session, argument: bytes) -> None:
+    """USER says yes to every name: which ones exist is nobody's business (RFC 1939 7)."""
+    _check_secure(session)
+    if not argument:
+        raise Wrong(b"A name is missing")
+    session.username = _text(argument)
+    session.peer.write(ok(b"Send PASS"))
+
+
+async def password(session: Session, argument: bytes) -> None:
+    """PASS; the rest of the line is the password, spaces and all (RFC 1939 7)."""
+    _check_secure(session)
+    username, session.username = session.username, None
+    if username is None:
+        raise Wrong(b"USER comes first")
+    session.peer.no_deadline()
+    try:
+        found = await session.services.access.login(username, _text(argument), session.origin)
+    except LoginRefused as refused:
+        raise _refused(session, refused, username, "LOGIN") from None
+    await _welcome(session, found, "LOGIN")
+
+
+async def authenticate(session: Session, argument: bytes) -> None:
+    _check_secure(session)
+    name, _, initial = argument.partition(b" ")
+    mechanism = name.decode("ascii", "replace").upper()
+    if mechanism not in session.mechanisms():
+        raise Wrong(b"No such mechanism; CAPA lists them" if name else b"A mechanism is missing; CAPA lists them")
+    exchange: Exchange = session.services.access.begin(mechanism, session.origin, session.peer.bindings())
+    session.peer.no_deadline()
+    if not initial:
+        response = await _ask(session, exchange.first())
+    else:
+        response = b"" if initial == b"=" else _decoded(initial)
+    try:
+        while not isinstance(answer := await exchange.step(response), User):
+            response = await _ask(session, answer)
+    except Malformed:
+        raise Wrong(b"Invalid SASL response") from None
+    except LoginRefused as refused:
+        raise _refused(session, refused, "", mechanism) from None
+    await _welcome(session, answer, mechanism)
+
+
+async def _ask(session: Session, challenge: bytes) -> bytes:
+    """Send a challenge and take the response, both in base64; raises Wrong when the client cancels (RFC 5034 4)."""
+    peer = session.peer
+    peer.write(b"+ %b\r\n" % b2a_base64(challenge, newline=False))
+    peer.patience(LOGIN_SECONDS)
+    try:
+        line = await peer.input.line(RESPONSE_LIMIT)
+    except (LongLine, BareLine):
+        raise Wrong(b"Invalid SASL response") from None
+    finally:
+        peer.no_deadline()
+    if line == b"*":
+        raise Wrong(b"Authentication cancelled")
+    return _decoded(line)
+
+
+def _decoded(line: bytes) -> bytes:
+    try:
+        return a2b_base64(line, strict_mode=True) if line else b""
+    except Base64Error:
+        raise Wrong(b"Invalid base64") from None
+
+
+def _check_secure(session: Session) -> None:
+    if not session.may_log_in:
+        raise Refusal(b"Logging in is disabled before STLS", counts=True)
+
+
+def _text(argument: bytes) -> str:
+    try:
+        return argument.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Wrong(b"Names and passwords are UTF-8") from None
+
+
+def _refused(session: Session, refused: LoginRefused, username: str, method: str) -> Exception:
+    """What to raise for a login that failed: -ERR, or the end after too many."""
+    origin = session.origin
+    metrics.LOGINS.labels("pop3", refused.outcome).inc()
+    log.warn(
+        "POP3 authentication failed",
+        event="pop3.auth_failed",
+        connection_id=origin.connection,
+        session_id=origin.connection,
+        username=username if _is_address(username) else "",  # what is none may be a password in the wrong place
+        auth_method=method,
+        error_code=refused.outcome,
+        client_ip=origin.address,
+    )
+    session.failures += 1
+    if refused.temporary:
+        refusal = Refusal(b"Temporary authentication failure, try again later", b"SYS/TEMP")
+    else:
+        refusal = Refusal(b"Authentication failed", b"AUTH")
+    return Farewell(refusal.line()) if session.failures >= FAILURES else refusal
+
+
+def _is_address(username: str) -> bool:
+    try:
+        Address.parse(username)
+    except AddressError:
+        return False
+    return True
+
+
+async def _welcome(session: Session, found: User, method: str) -> None:
+    """Open the maildrop. The password was right, so what hinders now may be said (RFC 3206 4, RFC 2449 8.1.2)."""
+    if not session.enter(found):
+        raise Refusal(b"Another session has this mailbox open", b"IN-USE")
+    try:
+        session.opened(await Maildrop.open(session.services.mailboxes, found))
+    except (MailboxError, Unavailable):
+        session.not_opened()
+        raise Refusal(b"The mailbox cannot be opened now, try again later", b"SYS/TEMP") from None
+    except BaseException:
+        session.not_opened()
+        raise
+    origin = session.origin
+    metrics.LOGINS.labels("pop3", "ok").inc()
+    log.info(
+        "POP3 authentication successful",
+        event="pop3.auth_ok",
+        connection_id=origin.connection,
+        session_id=origin.connection,
+        username=str(found.address),
+        auth_method=method,
+        client_ip=origin.address,
+    )
+    maildrop = session.maildrop
+    session.peer.write(ok(b"%d messages (%d octets)" % (maildrop.count, maildrop.octets)))
