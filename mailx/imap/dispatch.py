@@ -26,12 +26,15 @@ from mailx.imap import (
     login,
     metadata,
     metadata_grammar,
+    multisearch,
     notify,
     notify_grammar,
+    progress,
     quota,
     search,
     searching,
     sync_grammar,
+    uidbatches,
     updates,
 )
 from mailx.imap.answers import Bad, Ended, No, tagged
@@ -109,6 +112,8 @@ VERBS: dict[bytes, Verb] = {
     b"THREAD": Verb(search.thread, searching.thread, _OPEN, expunges=False, numbers=True),
     b"UID THREAD": Verb(search.thread, searching.thread, _OPEN),
     b"CANCELUPDATE": Verb(search.cancel_update, searching.cancel_update, _OPEN),
+    b"ESEARCH": Verb(multisearch.multisearch, multisearch.run, _IN),
+    b"UIDBATCHES": Verb(uidbatches.uid_batches, uidbatches.run, _OPEN),
     b"FETCH": Verb(fetch_grammar.fetch, fetching.fetch, _OPEN, expunges=False, numbers=True),
     b"UID FETCH": Verb(fetch_grammar.fetch, fetching.fetch, _OPEN),
     b"STORE": Verb(grammar.store, flags.store, _OPEN, expunges=False, numbers=True),
@@ -118,6 +123,13 @@ VERBS: dict[bytes, Verb] = {
     b"MOVE": Verb(grammar.copy, expunge.move, _OPEN, numbers=True),
     b"UID MOVE": Verb(grammar.copy, expunge.move, _OPEN),
 }
+# What may take so long that the client should hear of it (RFC 9585); FETCH is heard anyway.
+_SLOW = frozenset(
+    (
+        *(b"SEARCH", b"UID SEARCH", b"SORT", b"UID SORT", b"THREAD", b"UID THREAD", b"ESEARCH"),
+        *(b"COPY", b"UID COPY", b"MOVE", b"UID MOVE", b"EXPUNGE", b"UID EXPUNGE", b"CLOSE", b"DELETE", b"RENAME"),
+    )
+)
 _DONE = {name: b"%b completed" % name for name in VERBS}
 _COUNTERS = {
     (name, status): metrics.COMMANDS.labels("imap", name.decode("ascii").lower(), status.decode("ascii").lower())
@@ -184,7 +196,8 @@ async def _answer(session: Session, command: Command, verb: Verb | None) -> byte
             raise Bad(b"Message numbers are not allowed after ENABLE UIDONLY", b"UIDREQUIRED")
         command.tokens.utf8 = session.utf8
         argument = verb.parse(command.tokens)
-        done = await verb.run(session, command, argument)
+        work = verb.run(session, command, argument)
+        done = await (progress.reporting(session, command.tag, work) if command.name in _SLOW else work)
         return b"" if verb.answers_itself else done or _DONE[command.name]
     except Ended as ended:
         return ended
