@@ -17,6 +17,7 @@ from mailx.imap.binary_sections import decoded
 from mailx.imap.commands import BinarySize, Data, Item, Section
 from mailx.imap.session import Session
 from mailx.imap.text import FlagTexts, date_time, string
+from mailx.mail import surrogate
 
 _OF_SUMMARY = (Data.ENVELOPE, Data.BODY, Data.BODYSTRUCTURE, Data.PREVIEW)
 IN_MEMORY = frozenset((Data.UID, Data.FLAGS, Data.SIZE, Data.MODSEQ))
@@ -50,6 +51,17 @@ class Batch:
         if isinstance(self.indexes, range):
             return values[self.indexes.start : self.indexes.stop]
         return [values[index] for index in self.indexes]
+
+    def envelopes(self) -> list[bytes]:
+        """ENVELOPE of each message."""
+        envelopes = [row.summary.envelope for row in self.rows if row.summary is not None]
+        if self.session.seven_bit and not all(map(bytes.isascii, envelopes)):
+            for place, row in enumerate(self.rows):
+                if row.summary is not None and not envelopes[place].isascii():
+                    fields = row.summary.fields(surrogate.ENVELOPE)
+                    if fields is not None and surrogate.needed(fields):
+                        envelopes[place] = surrogate.envelope(fields)
+        return envelopes
 
     def thread_ids(self) -> list[bytes]:
         """THREADID of each message; those of one thread stand together in most mailboxes."""
@@ -88,7 +100,7 @@ _DATA: dict[Data, tuple[bytes, Column]] = {
     Data.SIZE: (b"RFC822.SIZE %d", lambda batch: batch.column(batch.view.sizes)),
     Data.MODSEQ: (b"MODSEQ (%d)", lambda batch: batch.column(batch.view.modseqs)),
     Data.INTERNALDATE: (b'INTERNALDATE "%b"', lambda batch: [date_time(row.received) for row in batch.rows]),
-    Data.ENVELOPE: (b"ENVELOPE %b", lambda batch: [row.summary.envelope for row in batch.rows]),  # type: ignore[union-attr]
+    Data.ENVELOPE: (b"ENVELOPE %b", Batch.envelopes),
     Data.BODY: (b"BODY %b", lambda batch: [row.summary.body for row in batch.rows]),  # type: ignore[union-attr]
     Data.EMAILID: (b"EMAILID (%b)", lambda batch: [email_id(row.guid).encode("ascii") for row in batch.rows]),
     Data.THREADID: (b"THREADID (%b)", Batch.thread_ids),
@@ -125,6 +137,8 @@ def _fields(section: Section, batch: Batch) -> list[bytes]:
         fields = None if row.summary is None else row.summary.fields(names)
         if fields is None:
             raise Unrendered
+        if not fields.isascii() and batch.session.seven_bit:
+            fields = surrogate.block(fields)
         texts.append(b"{%d}\r\n%b" % (len(fields), fields))
     return texts
 
@@ -134,17 +148,19 @@ def _partial_fields(section: Section, batch: Batch) -> list[bytes]:
     found = [row.summary.fields(section.fields) for row in batch.rows if row.summary is not None]
     if None in found:
         raise Unrendered
-    return [literal(sections.partial(section, fields)) for fields in found if fields is not None]
+    shown = surrogate.block if batch.session.seven_bit else bytes
+    return [literal(sections.partial(section, shown(fields))) for fields in found if fields is not None]
 
 
 def _contents(section: Section, batch: Batch) -> list[bytes]:
     """A section of each content."""
     texts = []
+    seven_bit = batch.session.seven_bit
     for row in batch.rows:
         content = row.content
         if not isinstance(content, bytes):
             raise Unrendered
-        texts.append(literal(sections.of_content(section, row.summary, content)))
+        texts.append(literal(sections.of_content(section, row.summary, content, seven_bit)))
     return texts
 
 

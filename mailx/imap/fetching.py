@@ -14,7 +14,7 @@ from mailx.imap import sections, updates
 from mailx.imap.answers import Bad, No
 from mailx.imap.arrival import Command
 from mailx.imap.binary_sections import decoding, measured, pieces
-from mailx.imap.commands import BinarySize, Data, Fetch, Item, Section
+from mailx.imap.commands import BinarySize, Data, Fetch, Item, Section, Text
 from mailx.imap.esearch import within
 from mailx.imap.fetch import Batch, Rendering, Unrendered, compiled, literal
 from mailx.imap.sections import Extent
@@ -23,6 +23,7 @@ from mailx.imap.sets import indexes
 from mailx.mail.mailbox import Flag
 
 PIECE = 262144  # octets written before the client is waited for
+HEADER = 65536  # octets in which a header is looked for that must be shown otherwise
 _SEEN = int(Flag.SEEN)
 _SUMMARIES = 1048576  # octets of summaries rendered in one go
 _SLICE = 1500  # messages rendered from memory in one go
@@ -194,15 +195,31 @@ async def _stream_section(session: Session, section: Section, row: Row) -> None:
     if sections.selects_fields(section):
         block = await read(content, found.start, found.size)
         if len(block) <= PIECE:
-            fields = sections.select(section, block)
+            fields = sections.select(section, block, session.seven_bit)
         else:
             reactor = session.services.reactor
-            fields = await deferToThreadPool(reactor, reactor.getThreadPool(), sections.select, section, block)
+            fields = await deferToThreadPool(reactor, reactor.getThreadPool(), sections.select, section, block, session.seven_bit)
         session.peer.write(literal(fields))
         return
+    if session.seven_bit and section.text is not Text.TEXT:
+        head = await read(content, found.start, min(found.size, HEADER))
+        instead = sections.shown(section, head)
+        if instead is not None:
+            await _stream_shown(session, section, content, Extent(found.start + sections.header_end(head), found.end), instead)
+            return
     found = sections.cut(section, found)
     session.peer.write(b"{%d}\r\n" % found.size)
     await _stream_octets(session, content, found)
+
+
+async def _stream_shown(session: Session, section: Section, content: bytes | Blob, rest: Extent, head: bytes) -> None:
+    """The ``rest`` of a section behind a ``head`` that stands in for its own."""
+    end = section.offset + section.count if section.count is not None else len(head) + rest.size
+    first = head[section.offset : end]
+    start = rest.start + max(0, section.offset - len(head))
+    stop = min(rest.end, rest.start + max(0, end - len(head)))
+    session.peer.write(b"{%d}\r\n%b" % (len(first) + max(0, stop - start), first))
+    await _stream_octets(session, content, Extent(start, max(start, stop)))
 
 
 async def _stream_decoded(session: Session, section: Section, row: Row) -> None:

@@ -3,7 +3,7 @@
 from attrs import frozen
 
 from mailx.imap.commands import Section, Text
-from mailx.mail import header
+from mailx.mail import header, surrogate
 from mailx.mail.summary import SUMMARY_FIELDS, Summary
 
 _FIELDS = (Text.FIELDS, Text.FIELDS_NOT)
@@ -64,9 +64,23 @@ def cut(section: Section, whole: Extent) -> Extent:
     return Extent(start, whole.end if section.count is None else min(start + section.count, whole.end))
 
 
-def select(section: Section, block: bytes) -> bytes:
-    """The fields of a header ``block`` that ``section`` names, its partial range applied."""
-    return partial(section, header.fields(block, section.fields, section.text is Text.FIELDS_NOT))
+def select(section: Section, block: bytes, seven_bit: bool = False) -> bytes:
+    """The fields of a header ``block`` that ``section`` names, its partial range applied; in ``seven_bit`` if that is asked for."""
+    fields = header.fields(block, section.fields, section.text is Text.FIELDS_NOT)
+    return partial(section, surrogate.block(fields) if seven_bit else fields)
+
+
+def shown(section: Section, head: bytes) -> bytes | None:
+    """The header that stands before the rest of what ``section`` names, ``head`` being its beginning; None: it is as it was."""
+    if section.text not in (Text.ALL, Text.HEADER, Text.MIME) or section.path and section.text is Text.ALL:
+        return None
+    end = head.find(b"\r\n\r\n") + 4
+    return surrogate.block(head[:end]) if end > 4 and surrogate.needed(head[:end]) else None
+
+
+def header_end(head: bytes) -> int:
+    """Where the header that ``head`` begins with ends."""
+    return head.find(b"\r\n\r\n") + 4
 
 
 def partial(section: Section, octets: bytes) -> bytes:
@@ -76,12 +90,14 @@ def partial(section: Section, octets: bytes) -> bytes:
     return octets
 
 
-def of_content(section: Section, summary: Summary | None, content: bytes) -> bytes | None:
-    """The octets that ``section`` names of ``content``; None for NIL."""
+def of_content(section: Section, summary: Summary | None, content: bytes, seven_bit: bool = False) -> bytes | None:
+    """The octets that ``section`` names of ``content``; None for NIL. With ``seven_bit`` header fields in UTF-8 are shown otherwise."""
     found = extent(section, summary, len(content))
     if found is None:
         return None
     if selects_fields(section):
-        return select(section, content[found.start : found.end])
+        return select(section, content[found.start : found.end], seven_bit)
+    if seven_bit and not content.isascii() and (head := shown(section, content[found.start : found.end])) is not None:
+        return partial(section, head + content[found.start + header_end(content[found.start :]) : found.end])
     found = cut(section, found)
     return content if found.size == len(content) else content[found.start : found.end]

@@ -177,6 +177,11 @@ class Session:
         """Whether mailbox names are UTF-8 (RFC 9051 5.1, RFC 6855 3)."""
         return b"UTF8=ACCEPT" in self.enabled or b"IMAP4REV2" in self.enabled
 
+    @property
+    def seven_bit(self) -> bool:
+        """Whether header fields in UTF-8 must be shown in seven bits (RFC 6855 7, RFC 6858)."""
+        return b"UTF8=ACCEPT" not in self.enabled
+
     def name(self, mailbox: str) -> bytes:
         """The name of a mailbox as this client is told it."""
         return text.mailbox(mailbox, self.utf8)
