@@ -210,7 +210,6 @@ _FULL_TEXT = """mail_plugins = fts fts_xapian
 plugin {
   fts = xapian
   fts_xapian = partial=3 full=20
-  fts_autoindex = yes
   fts_enforced = yes
 }
 service indexer-worker {
