@@ -7,8 +7,8 @@ what a session may hold ends with NOUPDATE.
 
 from array import array
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mailx.core import search as keys
 from mailx.core.search import Query
@@ -27,15 +27,22 @@ SORTED_LIMIT = 10_000  # in one that is sorted: what it compares is kept
 _STEP = 20_000  # messages whose mod-sequences are looked at between two turns
 
 
+class Asked(NamedTuple):
+    """What a client wants to be kept live."""
+
+    tag: bytes
+    by_uid: bool
+    query: Query
+    announce: Callable[[Sequence[int]], Awaitable[None]] | None = None  # sends what is to be known of messages that are added
+
+
 class Context:
     """A live search: its result in the order of messages."""
 
-    def __init__(self, tag: bytes, by_uid: bool, query: Query, modseq: int, uids: Iterable[int]) -> None:
-        self.tag = tag
-        self.by_uid = by_uid
-        self.query = query
+    def __init__(self, asked: Asked, modseq: int, uids: Iterable[int]) -> None:
+        self.tag, self.by_uid, self.query, self.announce = asked
         self.modseq = modseq
-        self.timed = _timed(query)
+        self.timed = _timed(asked.query)
         self._uids = array("L", uids)
 
     def __len__(self) -> int:
@@ -60,8 +67,8 @@ class Context:
 class Sorted(Context):
     """A live sort: its result with what is compared, so that each message that comes finds its place."""
 
-    def __init__(self, tag: bytes, by_uid: bool, query: Query, modseq: int, by: Sequence[SortKey], ranked: list[tuple[Any, int]]) -> None:
-        super().__init__(tag, by_uid, query, modseq, sorted(uid for _, uid in ranked))
+    def __init__(self, asked: Asked, modseq: int, by: Sequence[SortKey], ranked: list[tuple[Any, int]]) -> None:
+        super().__init__(asked, modseq, sorted(uid for _, uid in ranked))
         self._by = by
         self._ranked = ranked
 
@@ -96,21 +103,21 @@ class Sorted(Context):
         return b" ADDTO (%b)" % b" ".join([b"%d %b" % (place, compact(block)) for place, block in blocks])
 
 
-def begin(session: "Session", tag: bytes, by_uid: bool, query: Query, uids: Sequence[int]) -> None:
+def begin(session: "Session", asked: Asked, uids: Sequence[int]) -> None:
     """Keep the result of a search live, or say that it is not (RFC 5267 4.3.1). Raises Bad for a tag that is in use."""
-    if _room(session, tag, len(uids)):
-        session.contexts[tag] = Context(tag, by_uid, query, session.view().modseq, uids)
+    if _room(session, asked.tag, len(uids)):
+        session.contexts[asked.tag] = Context(asked, session.view().modseq, uids)
 
 
-async def begin_sorted(session: "Session", tag: bytes, by_uid: bool, query: Query, by: Sequence[SortKey], uids: Sequence[int]) -> None:
+async def begin_sorted(session: "Session", asked: Asked, by: Sequence[SortKey], uids: Sequence[int]) -> None:
     """As :func:`begin`, of a sort."""
     if len(uids) > SORTED_LIMIT:
-        refuse(session, tag)
-    elif _room(session, tag, len(uids)):
+        refuse(session, asked.tag)
+    elif _room(session, asked.tag, len(uids)):
         view = session.view()
         modseq = view.modseq
         ranked = await session.services.mailboxes.sort_keys(view, by, sorted(uids))
-        session.contexts[tag] = Sorted(tag, by_uid, query, modseq, by, ranked)
+        session.contexts[asked.tag] = Sorted(asked, modseq, by, ranked)
 
 
 def cancel(session: "Session", tags: Sequence[bytes]) -> None:
@@ -164,6 +171,8 @@ async def _refresh(session: "Session", context: Context) -> None:
             del session.contexts[context.tag]
             refuse(session, context.tag)
             return
+        if context.announce is not None:
+            await context.announce(added)
         said += await context.add(session, added, _numbers(session, context, added))
     context.modseq = upto
     if said:

@@ -6,8 +6,8 @@ from attrs import evolve
 
 from mailx.imap.answers import Bad
 from mailx.imap.commands import BinarySize, Data, Fetch, Item, Partial, Section, Text
-from mailx.imap.search import window
 from mailx.imap.tokens import MODSEQ_LIMIT, NESTING_LIMIT, NUMBER_LIMIT, Tokens, remembered
+from mailx.imap.windows import window
 
 ITEMS_LIMIT = 100
 FIELDS_LIMIT = 500

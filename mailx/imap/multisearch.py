@@ -103,7 +103,7 @@ async def run(session: Session, command: Command, asked: MultiSearch) -> None:
     if view is not None and asked.selected:
         uids = await session.services.mailboxes.search(view, query)
         if wanted.update:
-            contexts.begin(session, command.tag, True, query, uids)
+            contexts.begin(session, searching.live(session, command, wanted, query), uids)
         if wanted.save:
             session.saved = esearch.kept(wanted, uids)
         if not wanted.silent:

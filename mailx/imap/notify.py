@@ -51,7 +51,7 @@ class Notify:
         self.messages = selected is not None and bool(selected.events)  # of the selected mailbox
         self.flags = selected is not None and b"FLAGCHANGE" in selected.events
         self.at_once = selected is not None and selected.mailboxes == b"SELECTED"  # removed messages too
-        self._items = _items(session, selected.items) if selected is not None else ()
+        self._items = announced(session, selected.items) if selected is not None else ()
         self._of_server = any(b"SERVERMETADATACHANGE" in group.events for group in groups)
         self.on_change: Callable[[], None] | None = None  # called when something is to be told
         self._seen = _Seen({}, frozenset())
@@ -241,7 +241,7 @@ def _line(attributes: bytes, name: bytes, extended: bytes = b"") -> bytes:
     return b'* LIST (%b) "%b" %b%b\r\n' % (attributes, DELIMITER.encode("ascii"), name, extended)
 
 
-def _items(session: Session, asked: tuple[Item, ...]) -> tuple[Item, ...]:
+def announced(session: Session, asked: tuple[Item, ...]) -> tuple[Item, ...]:
     """What is sent of a new message: with its UID, which tells the client which one it is, and \\Seen is left alone."""
     if not asked:
         return ()

@@ -3,17 +3,18 @@
 RFC 9051 6.4.4, RFC 4731, RFC 5256, RFC 5267, RFC 5957, RFC 6203 and RFC 9394.
 """
 
-import re
 from typing import Literal
 
 from attrs import frozen
 
 from mailx.core.search import Query
 from mailx.core.sort import By, SortKey
+from mailx.imap import fetch_grammar
 from mailx.imap.answers import Bad, No
-from mailx.imap.commands import Partial
+from mailx.imap.commands import Item, Partial
 from mailx.imap.criteria import Criteria
-from mailx.imap.tokens import NUMBER_LIMIT, Tokens
+from mailx.imap.tokens import Tokens
+from mailx.imap.windows import window
 
 CHARSETS = {b"US-ASCII": "utf-8", b"ASCII": "utf-8", b"UTF-8": "utf-8", b"ISO-8859-1": "iso-8859-1"}
 TAGS_LIMIT = 64  # of one CANCELUPDATE
@@ -32,7 +33,6 @@ Algorithm = Literal["ORDEREDSUBJECT", "REFERENCES", "REFS"]
 _ALGORITHMS: dict[bytes, Algorithm] = {b"ORDEREDSUBJECT": "ORDEREDSUBJECT", b"REFERENCES": "REFERENCES", b"REFS": "REFS"}
 _NUMBERS = frozenset((b"MIN", b"MAX", b"ALL", b"COUNT"))
 _OPTIONS = frozenset((b"SAVE", b"CONTEXT", b"UPDATE", b"RELEVANCY"))
-_PARTIAL = re.compile(rb"([1-9][0-9]{0,9}):([1-9][0-9]{0,9})(?![0-9])|-([1-9][0-9]{0,9}):-([1-9][0-9]{0,9})(?![0-9])")
 
 
 @frozen
@@ -44,6 +44,7 @@ class Returns:
     save: bool = False
     update: bool = False
     relevancy: bool = False
+    items: tuple[Item, ...] = ()  # to send of each message that an update adds (RFC 5465)
 
     @property
     def silent(self) -> bool:
@@ -175,6 +176,7 @@ def returns(tokens: Tokens) -> Returns:
     numbers: set[bytes] = set()
     options: set[bytes] = set()
     partial = None
+    items: tuple[Item, ...] = ()
     while True:
         name = tokens.keyword()
         if name in _NUMBERS:
@@ -186,23 +188,18 @@ def returns(tokens: Tokens) -> Returns:
             partial = window(tokens)
         else:
             raise Bad(b"Unknown search result option")
-        if not tokens.take(b" "):
+        more = tokens.take(b" ")
+        if more and name == b"UPDATE" and tokens.peek() == b"(":  # RFC 5465 6
+            items = fetch_grammar.items(tokens)
+            more = tokens.take(b" ")
+        if not more:
             break
     tokens.expect(b")")
     if partial is not None and b"ALL" in numbers:  # RFC 9394 3.1
         raise Bad(b"PARTIAL and ALL exclude each other")
     if options <= {b"CONTEXT"} and not numbers and partial is None:  # CONTEXT is a hint alone, RFC 5267 4.2
         return EVERYTHING
-    return Returns(frozenset(numbers), partial, b"SAVE" in options, b"UPDATE" in options, b"RELEVANCY" in options)
-
-
-def window(tokens: Tokens) -> Partial:
-    """The range of PARTIAL, in either order (RFC 9394 4)."""
-    ends = tokens.match(_PARTIAL)
-    first, last = sorted(abs(int(end)) for end in ends.split(b":"))
-    if last > NUMBER_LIMIT:
-        raise Bad(b"Invalid range")
-    return Partial(first, last, ends.startswith(b"-"))
+    return Returns(frozenset(numbers), partial, b"SAVE" in options, b"UPDATE" in options, b"RELEVANCY" in options, items)
 
 
 def _charset(tokens: Tokens) -> tuple[str, No | None]:

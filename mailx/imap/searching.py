@@ -2,15 +2,18 @@
 
 from array import array
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.threads import deferToThreadPool
 
 from mailx.core import search as keys
 from mailx.core.search import Query
-from mailx.imap import contexts, esearch, threads
+from mailx.imap import contexts, esearch, fetching, threads
 from mailx.imap.answers import Bad
 from mailx.imap.arrival import Command
+from mailx.imap.fetch import compiled
+from mailx.imap.notify import announced
 from mailx.imap.search import EVERYTHING, Returns, Search, Sort, Thread
 from mailx.imap.session import Session
 from mailx.imap.sets import indexes, sequence_numbers
@@ -23,7 +26,6 @@ _HERE = 200  # messages whose threads need no thread to be written
 
 
 async def search(session: Session, command: Command, asked: Search) -> None:
-    by_uid = command.name.startswith(b"UID")
     returns = asked.returns
     if returns is None and session.rev2:
         returns = EVERYTHING  # RFC 9051 6.4.4
@@ -37,19 +39,18 @@ async def search(session: Session, command: Command, asked: Search) -> None:
         raise
     await session.peer.ready()
     if returns is not None and returns.update:
-        contexts.begin(session, command.tag, by_uid, query, uids)
+        contexts.begin(session, live(session, command, returns, query), uids)
     await _answer(session, command, asked, returns, uids, b"SEARCH")
 
 
 async def sort(session: Session, command: Command, asked: Sort) -> None:
-    by_uid = command.name.startswith(b"UID")
     returns = asked.search.returns
     try:
         query = prepared(session, asked.search)
         view = session.view()
         uids: Sequence[int] = await session.services.mailboxes.sort(view, asked.keys, query)
         if returns is not None and returns.update:
-            await contexts.begin_sorted(session, command.tag, by_uid, query, asked.keys, uids)
+            await contexts.begin_sorted(session, live(session, command, returns, query), asked.keys, uids)
     except Bad:
         raise
     except Exception:
@@ -75,6 +76,12 @@ async def thread(session: Session, command: Command, asked: Thread) -> None:
 
 async def cancel_update(session: Session, command: Command, tags: tuple[bytes, ...]) -> None:
     contexts.cancel(session, tags)
+
+
+def live(session: Session, command: Command, returns: Returns, query: Query) -> contexts.Asked:
+    """What is to be kept of a search with UPDATE; of messages that come to match, the items named are sent (RFC 5465 6)."""
+    announce = partial(fetching.send, session, compiled(announced(session, returns.items))) if returns.items else None
+    return contexts.Asked(command.tag, not command.name.startswith((b"SEARCH", b"SORT")), query, announce)
 
 
 def prepared(session: Session, asked: Search) -> Query:
