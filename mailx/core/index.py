@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
-from mailx.core.lookup import HAS, LACKS, UNSURE, Lookup, Shelf
+from mailx.core.lookup import HAS, LACKS, UNSURE, About, Lookup, Ranking, Shelf
 from mailx.mail.reply import Unavailable
 from mailx.store import Store, Txn, segments
 from mailx.store.cipher import CipherError
@@ -53,7 +53,12 @@ class Index:
         found: dict[int, int] = await self._reading(account, self._verdicts, lookup, {})
         return found
 
-    async def _reading(self, account: int, job: Callable[..., Any], lookup: Lookup, otherwise: Any) -> Any:
+    async def scores(self, account: int, about: About) -> dict[int, float]:
+        """How much messages of ``account`` are about words, by id; those that are left out are not, or were not indexed."""
+        found: dict[int, float] = await self._reading(account, self._scores, about, {})
+        return found
+
+    async def _reading(self, account: int, job: Callable[..., Any], lookup: Any, otherwise: Any) -> Any:
         """What ``job`` finds in the segments; ``otherwise`` when they cannot be read."""
         if not self.trusted:
             return otherwise
@@ -92,6 +97,18 @@ class Index:
             states = [HAS if number in has else UNSURE if number in unsure else LACKS for number in segment.numbers]
             verdicts.update(zip(segment.ids, states, strict=True))
         return verdicts
+
+    def _scores(self, txn: Txn, account: int, about: About, vault: "Vault | None") -> dict[int, float]:
+        """Runs in a reader's thread."""
+        shelves = list(self._shelves(txn, account, vault))
+        every = sum(len(shelf.segment.numbers) for shelf in shelves)
+        length = sum(sum(shelf.segment.lengths) for shelf in shelves) / every if every else 1.0
+        scores: dict[int, float] = {}
+        for shelf in shelves:
+            ids = dict(zip(shelf.segment.numbers, shelf.segment.ids, strict=True))
+            for number, score in Ranking(about, max(length, 1.0)).scores(shelf).items():
+                scores[ids[number]] = score
+        return scores
 
     def _shelves(self, txn: Txn, account: int, vault: "Vault | None") -> Iterator[Shelf]:
         """The segments of an account that open, with what reads their other parts."""

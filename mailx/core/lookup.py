@@ -7,13 +7,14 @@ between, is sure; for any other the documents whose words fit are told as unsure
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, islice
+from math import log
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
 
 from mailx.mail.likeness import ends, errors, likeness
-from mailx.mail.words import BODY, BODY_FROM, EDGE, HEADER, Shape
+from mailx.mail.words import BODY, BODY_FROM, EDGE, HEADER, SUBJECT, Shape
 from mailx.store.postings import ANYWHERE, Postings, Segment
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 LACKS, HAS, UNSURE = range(3)
 
+_K, _B = 1.2, 0.75  # of BM25: what repetition is worth, and how much long messages are held to have more of everything
+_OFTEN = (1.0, 2.5, 5.5, 10.0)  # occurrences, by the upper bits of a mark
+_SUBJECT = 3.0  # what a word of the subject counts more
+_RANKED = 200  # words of a segment that one wanted word may stand for in a ranking
 _KNOWN = 100_000  # words whose likeness is kept
 _PLACES = 4096  # common words that one run may stand for, for their places to be looked at
 
@@ -144,6 +149,40 @@ class About:
         return known
 
 
+@frozen(eq=False)
+class Ranking:
+    """How much documents are about words: BM25 with the likeness of words as weight; for segments one after another."""
+
+    about: About
+    length: float  # words of a document on average
+
+    def scores(self, shelf: Shelf) -> dict[int, float]:
+        """By the number of the document."""
+        segment, where = shelf.segment, self.about.where
+        numbers, marks = shelf.postings()
+        every = len(segment.numbers)
+        long = {number: _K * (1 - _B + _B * length / self.length) for number, length in zip(segment.numbers, segment.lengths, strict=True)}
+        scores: dict[int, float] = {}
+        for wanted in self.about.asked:
+            best: dict[int, float] = {}
+            for index, alike in islice(self.about.common(segment, wanted), _RANKED):
+                begin, end = segment.bounds[index], segment.bounds[index + 1]
+                rare = log(1 + every / (1 + end - begin))
+                for number, mark in zip(numbers[begin:end], marks[begin:end], strict=True):
+                    if mark & where:
+                        often = _OFTEN[mark >> 6] * (_SUBJECT if mark & SUBJECT else 1)
+                        score = alike * rare * often * (_K + 1) / (often + long[number])
+                        if score > best.get(number, 0.0):
+                            best[number] = score
+            for number, alike in self.about.rare(segment, wanted):
+                score = alike * log(1 + every) * (_K + 1) / (1 + long[number])
+                if score > best.get(number, 0.0):
+                    best[number] = score
+            for number, score in best.items():
+                scores[number] = scores.get(number, 0.0) + score
+        return scores
+
+
 def _patterns(wanted: str) -> list[bytes]:
     """Of which one fits each word that is like ``wanted``, if its letters bear no marks."""
     patterns = [wanted.encode()]
@@ -159,10 +198,13 @@ def _adjoining(shelf: Shelf, runs: tuple[bytes, ...], steps: tuple[int, ...], wh
     unsure = left & segment.incomplete
     places: list[array[int]] = []
     for run in runs:
-        unsure.update(left.intersection(number for number, _, _ in segment.seldom(run, where)))
         stood = _places(shelf, segment.fitting(run))
         if stood is None:
             return _NONE, left
+        ordinals = list(segment.rare_ordinals(run, where))
+        if ordinals:
+            _, rare = shelf.places(segment.common)
+            stood.extend([rare[ordinal] for ordinal in ordinals])
         places.append(stood)
     offsets = [0]
     for step in steps:

@@ -34,11 +34,12 @@ from mailx.core.threads import Algorithm, threaded
 from mailx.core.turns import Turns
 from mailx.mail.forest import Node
 from mailx.mail.mailbox import DELIMITER, Mailbox
-from mailx.mail.names import INBOX, MailboxError, normal, order
+from mailx.mail.names import INBOX, MAILBOXES_LIMIT, MailboxError, normal, order
 from mailx.mail.reply import Unavailable
 from mailx.mail.rights import elsewhere
-from mailx.store import Store, Txn, entries, keywords
+from mailx.store import Store, Txn, entries, keywords, metadata
 from mailx.store import mailboxes as boxes
+from mailx.store.metadata import STORAGE_LIMIT
 
 if TYPE_CHECKING:
     from mailx.core.index import Index
@@ -67,10 +68,16 @@ SPECIAL_USES = ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")  # \All 
 
 @frozen
 class Quota:
-    """Storage of an account in octets; ``limit`` 0 is unlimited."""
+    """What an account keeps of each resource (RFC 9208), and what it may. Octets, or numbers; ``limit`` 0 is unlimited."""
 
     used: int
     limit: int
+    messages: int
+    messages_limit: int | None
+    mailboxes: int
+    mailboxes_limit: int
+    annotations: int  # octets of values of metadata
+    annotations_limit: int
 
 
 class Mailboxes:
@@ -212,8 +219,17 @@ class Mailboxes:
         return sorted(await self._store.read(boxes.subscriptions, self._names, user.id), key=order)
 
     async def quota(self, user: "User") -> Quota:
-        used, limit = await self._store.read(boxes.quota, user.id)
-        return Quota(used, self._default_quota if limit is None else limit)
+        """What the account may keep, and keeps."""
+        held, annotations = await self._store.read(self._usage, user.id)
+        limit = self._default_quota if held.quota is None else held.quota
+        return Quota(held.used, limit, held.messages, held.message_quota, held.mailboxes, MAILBOXES_LIMIT, annotations, STORAGE_LIMIT)
+
+    def _usage(self, txn: Txn, account_id: int) -> tuple[boxes.Usage, int]:
+        return boxes.usage(txn, account_id), metadata.used(txn, account_id)
+
+    async def set_message_quota(self, user: "User", limit: int | None) -> None:
+        """How many messages the account may hold; None: any number."""
+        await self._store.write(boxes.set_message_quota, user.id, limit)
 
     async def select(self, user: "User", name: str, read_only: bool) -> Selected:
         """A session's view of the mailbox; claims what is \\\\Recent unless ``read_only``. Close it when done.
@@ -301,6 +317,10 @@ class Mailboxes:
     async def search(self, selected: Selected, query: Query) -> Uids:
         """The UIDs of the messages that match, rising."""
         return await self._search.matching(selected, query)
+
+    async def ranked(self, selected: Selected, query: Query) -> "Sequence[tuple[int, int]]":
+        """The UIDs of the messages that match, rising, each with its relevancy: 1 to 100 (RFC 6203 4)."""
+        return await self._search.ranked(selected, query)
 
     async def sort(self, selected: Selected, keys: Sequence[SortKey], query: Query) -> Uids:
         """The UIDs of the messages that match, in the order of ``keys`` (RFC 5256); equal ones by sequence number."""

@@ -19,17 +19,18 @@ from twisted.internet.defer import DeferredSemaphore
 from mailx.core import search as keys
 from mailx.core.fetch import BATCH, Reader, picked
 from mailx.core.looking import lookup_for
-from mailx.core.lookup import HAS, UNSURE, Lookup
+from mailx.core.lookup import HAS, UNSURE, About, Lookup
 from mailx.core.object_ids import ObjectIds, guid_of
 from mailx.core.scan import Probe, probe_for, scan
 from mailx.core.search import Query, Range
 from mailx.core.selected import Selected
 from mailx.core.turns import Turns
-from mailx.core.wording import place, test_for
+from mailx.core.wording import place, subject_matter, test_for, wanted
 from mailx.mail.charset import fold
 from mailx.mail.header import decode, split
 from mailx.mail.mailbox import Flag
 from mailx.mail.summary import SUMMARY_FIELDS
+from mailx.mail.words import BODY, HEADER
 from mailx.store import Store
 from mailx.store.contents import with_guid
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 _SCAN = 256 * 1024  # octets of contents that one reading looks into, some milliseconds
 _STEP = 1000  # messages looked at between two turns
+_ASKED = 20  # words that a ranking looks at
 _DAY = 86400
 _EPOCH = date(1970, 1, 1).toordinal()
 _SEEN = int(Flag.SEEN)
@@ -85,6 +87,23 @@ class Search:
         """The ids of the messages of a mailbox that have this guid."""
         found: list[int] = await self._store.read(with_guid, mailbox, guid)
         return found
+
+    async def ranked(self, selected: Selected, query: Query) -> list[tuple[int, int]]:
+        """The UIDs of the messages that match, rising, each with how much it is about what is asked for: 1 to 100 (RFC 6203 4)."""
+        uids = await self.matching(selected, query)
+        asked = wanted(subject_matter(query))
+        scores: dict[int, float] = {}
+        if self.index is not None and asked and uids:
+            scores = await self.index.scores(selected.mailbox.account, About(tuple(asked[:_ASKED]), HEADER | BODY))
+        turns = Turns(self.reactor)
+        found: list[tuple[int, float]] = []
+        for uid in uids:
+            index = selected.index(uid)
+            found.append((uid, 0.0 if index is None else scores.get(selected.message_ids[index], 0.0)))
+            if not len(found) % _STEP:
+                await turns.spare()
+        most = max((score for _, score in found), default=0.0)
+        return [(uid, max(1, round(100 * score / most)) if most else 100) for uid, score in found]
 
     async def scan(self, account: int, ids: Sequence[int], probe: Probe) -> set[int]:
         """Those of the messages ``ids`` of an account in which ``probe`` is found."""

@@ -55,6 +55,18 @@ def fuzzy_text(query: Query) -> str:
     return ""
 
 
+def subject_matter(query: Query) -> str:
+    """The texts that messages are to have by which they match, all in one; what they are not to have is left out."""
+    match query:
+        case keys.And(children):
+            return " ".join(map(subject_matter, children))
+        case keys.Or(a, b):
+            return f"{subject_matter(a)} {subject_matter(b)}"
+        case keys.Fuzzy(a):
+            return subject_matter(a)
+    return fuzzy_text(query)
+
+
 def expression(query: Query) -> "re.Pattern[str] | None":
     """What finds a phrase, a beginning or a pattern in folded text; None: nothing does."""
     match query:

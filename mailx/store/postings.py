@@ -11,7 +11,7 @@ A segment is octet strings that are sealed apart, because most searches need the
 - *postings*: the numbers (u16) of the documents that have the word, word after word; then a mark (u8) for each of them: in the lower six
   bits where it stands there (:mod:`mailx.mail.words`), in the upper two how often: once, up to three, up to seven times, more.
 - *places*, in pieces: where each common word stands, word after word: the number of the document, shifted by 16 bits, and the position
-  in it (u32). The last piece has the positions of the rare words (u16).
+  in it (u32). The last piece has those of the rare words.
 
 An account's documents are numbered in the order in which they were indexed, the lower 16 bits stand in a segment, and
 a segment holds documents of one stretch of 65,536 only: merging segments is joining octet strings.
@@ -22,7 +22,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
-from itertools import accumulate, compress
+from itertools import accumulate, compress, pairwise
 from struct import Struct, error
 
 from attrs import define, field, frozen
@@ -96,7 +96,7 @@ class Draft:
             if len(numbers) == 2 and len(places) == 4 and marks[0] in _RARE_MARKS and word.isascii():
                 block = 2 * order[int.from_bytes(numbers, "little")] + (marks[0] == BODY)
                 rare[block].append(word)
-                stood[block].append(places[:2])
+                stood[block].append(places)
             else:
                 common.append((word, entry))
         common.sort(key=lambda each: len(each[1][1]), reverse=True)
@@ -187,8 +187,8 @@ class Segment:
         """A common word."""
         return self._vocabulary[self._starts[index] : self._starts[index + 1] - 1]
 
-    def seldom(self, pattern: bytes, where: int) -> Iterator[tuple[int, int, int]]:
-        """Rare words that match, at most one a document: the number, and where in the rare words the match begins and its part ends."""
+    def seldom(self, pattern: bytes, where: int) -> Iterator[int]:
+        """The numbers of documents with a rare word that matches and stands there."""
         rare, blocks = self._rare, self._blocks
         last = len(blocks) - 1
         position = rare.find(pattern) if where & ANYWHERE else -1
@@ -197,13 +197,31 @@ class Segment:
             if block >= last:
                 return
             if _RARE_MARKS[block & 1] & where:
-                yield self.numbers[block >> 1], position, blocks[block + 1]
+                yield self.numbers[block >> 1]
                 position = rare.find(pattern, blocks[(block | 1) + 1])
             else:
                 position = rare.find(pattern, blocks[block + 1])
 
     def rare(self, pattern: bytes, where: int) -> Iterator[tuple[int, bytes]]:
         """All rare words that match and stand there, with the number of their document."""
+        rare = self._rare
+        for block, inside, end in self._rarely(pattern, where):
+            yield self.numbers[block >> 1], rare[rare.rfind(EDGE, 0, inside) + 1 : end]
+
+    def rare_ordinals(self, pattern: bytes, where: int) -> Iterator[int]:
+        """Which of the rare words match and stand there."""
+        blocks, rare, before = self._blocks, self._rare, self._rare_before
+        for block, inside, _ in self._rarely(pattern, where):
+            yield before[block] + rare.count(EDGE, blocks[block], inside) - 1
+
+    @cached_property
+    def _rare_before(self) -> "array[int]":
+        """How many rare words stand before each block."""
+        blocks, rare = self._blocks, self._rare
+        return array("I", accumulate((rare.count(EDGE, begin, end) for begin, end in pairwise(blocks)), initial=0))
+
+    def _rarely(self, pattern: bytes, where: int) -> Iterator[tuple[int, int, int]]:
+        """Rare words that match and stand there: the block, somewhere in the word, its end."""
         rare, blocks = self._rare, self._blocks
         last = len(blocks) - 1
         position = rare.find(pattern) if where & ANYWHERE else -1
@@ -214,7 +232,7 @@ class Segment:
                 return
             end = rare.find(EDGE, inside)
             if _RARE_MARKS[block & 1] & where:
-                yield self.numbers[block >> 1], rare[rare.rfind(EDGE, 0, inside) + 1 : end]
+                yield block, inside, end
             position = rare.find(pattern, end)
 
     def having(self, pattern: bytes, where: int, postings: Callable[[], Postings]) -> set[int]:
@@ -225,7 +243,7 @@ class Segment:
             found.update(self.standing(index, where, postings))
             if len(found) == every:
                 return found
-        found.update(number for number, _, _ in self.seldom(pattern, where))
+        found.update(self.seldom(pattern, where))
         return found
 
     def standing(self, index: int, where: int, postings: Callable[[], Postings]) -> Iterable[int]:
@@ -249,8 +267,8 @@ class Segment:
             number = self.numbers[block >> 1].to_bytes(2, "little")
             mark = _MARKS[_RARE_MARKS[block & 1]]
             for word in self._rare[begin + 1 : end].split(EDGE) if begin < end else ():
-                yield word, number, mark, rare[at : at + 2] + number
-                at += 2
+                yield word, number, mark, rare[at : at + 4]
+                at += 4
 
     def _split(self, text: bytes) -> Iterator[bytes]:
         starts, last = self._starts, len(self._starts) - 1

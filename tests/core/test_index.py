@@ -172,7 +172,7 @@ class Keeping(Indexed):
         for account in await self.database.read(segments.accounts, 0, 100):
             for place in await self.database.read(segments.places, account):
                 segment = await self.database.read(segments.open_words, self.world.cipher, place.id)
-                found.update(segment._vocabulary.split(b"\n"))
+                found.update((segment._vocabulary + segment._rare).split(b"\n"))
         return found
 
     async def test_nothing_is_readable_on_disk(self) -> None:
@@ -347,6 +347,6 @@ class Plans(TestCase):
         self.assertEqual(plan(places), places[1 : FAN + 1])
 
     def test_final_ones_are_not_made_larger_than_needed(self) -> None:
-        places = self.places(*[300] * FAN)
+        places = self.places(*[FINAL * 3 // 5] * FAN)
         self.assertEqual(plan(places), places[:2])
         self.assertEqual(plan(self.places(*[FINAL] * 20)), [])

@@ -172,7 +172,8 @@ class Searching(Scene):
         self.patch(search, "scan", watched)
         self.assertEqual(await self.search(self.user, keys.Body("zymurg")), [21])
         self.assertEqual(await self.search(self.user, keys.Text("word17")), [18])
-        self.assertEqual(len(looked), 2)
+        self.assertEqual(await self.search(self.user, keys.Text("word17\r")), [18])
+        self.assertEqual(len(looked), 1)
 
     async def test_segments_are_merged(self) -> None:
         for number in range(FAN + 1):

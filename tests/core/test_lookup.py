@@ -37,7 +37,7 @@ def whole(packed: Packed) -> Whole:
 
 def shelf(packed: Packed) -> Shelf:
     def places(word: int):  # type: ignore[no-untyped-def]
-        first, piece = [each for each in packed.places[:-1] if each[0] <= word][-1]
+        first, piece = [each for each in packed.places if each[0] <= word][-1]
         return first, unpack_places(piece)
 
     def postings() -> Postings:
