@@ -90,6 +90,8 @@ async def export(person: Person, address: str, password: str = "") -> AsyncItera
             raise DirectoryError("invalid", f"{user.address} needs no password for its export", "Leave it out.")
         await _open(person, details, password)
     audit.note(target=str(user.address), after={"mail": _readable(person, details)})
+    if (act := audit.current()) is not None:
+        await person.audit.conclude(act)  # before anything is given away
     log.info("Everything of a person is exported", event="account.exported", user_id=user.id, email=str(user.address))
     return _stream(person, details)
 

@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 from mailx.ctl.main import main
 from mailx.ops.admin import AdminService
 from mailx.ops.administration import Administration
+from tests.core.lives_scene import lives
 from tests.ops.test_admin import short_directory
 from tests.scenery import World, world
 
@@ -32,7 +33,9 @@ class Base(TestCase):
         self.config = os.path.join(self.directory, "mailx.toml")
         self.write_config()
         if serve:
-            service = AdminService(self.socket, Administration(self.world.accounts, self.world.config), self.world.reactor)
+            made = lives(self, self.world)
+            served = Administration(self.world.accounts, self.world.config, lifecycle=made.lifecycle, person=made.person)
+            service = AdminService(self.socket, served, self.world.reactor)
             service.startService()
             self.addCleanup(service.stopService)
 
@@ -124,13 +127,22 @@ class Users(Base):
         self.assertEqual((await self.fail_with("user", "delete", ME, input="n\n"))["code"], "not_confirmed")
         self.assertEqual((await self.fail_with("user", "delete", ME))["code"], "not_confirmed")
         self.assertIn("was deleted", await self.run_command("user", "delete", ME, input="y\n"))
+        self.assertIn("Deleted:", await self.run_command("user", "show", ME))
+        self.assertEqual((await self.fail_with("user", "erase", ME))["code"], "not_confirmed")
+        self.assertIn("was erased", await self.run_command("user", "erase", ME, input="y\n"))
         self.assertEqual(await self.run_json("user", "list"), {"users": []})
         self.assertIn("Next: mailxctl user add", await self.run_command("user", "list"))
 
     async def test_delete_without_asking(self) -> None:
         await self.open()
         await self.world.user(ME)
-        self.assertEqual(await self.run_json("user", "delete", ME, "--yes"), {"deleted": ME})
+        gone = await self.run_json("user", "delete", ME, "--yes")
+        self.assertEqual(gone["deleted"], ME)
+        self.assertIsNotNone(gone["erased"])
+        self.assertEqual((await self.fail_with("user", "enable", ME))["code"], "in_use")
+        self.assertIn("active again", await self.run_command("user", "restore", ME))
+        self.assertEqual(await self.run_json("user", "erase", ME, "--yes"), {"erased": ME})
+        self.assertEqual((await self.fail_with("user", "restore", ME))["code"], "not_found")
 
     async def test_many(self) -> None:
         await self.open()

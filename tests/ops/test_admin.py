@@ -19,6 +19,7 @@ from mailx.ctl.client import NoServer, SocketClient
 from mailx.mail.reply import Unavailable
 from mailx.ops.admin import AdminService
 from mailx.ops.administration import ROUTES, Administration
+from tests.core.lives_scene import lives
 from tests.scenery import World, configured, world
 
 
@@ -36,7 +37,12 @@ class Base(TestCase):
     async def open(self, config: Config | None = None) -> None:
         self.world = await world(self)
         self.path = os.path.join(short_directory(self), "admin.sock")
-        self.service = AdminService(self.path, Administration(self.world.accounts, config or self.world.config), self.world.reactor)
+        made = lives(self, self.world)
+        self.service = AdminService(
+            self.path,
+            Administration(self.world.accounts, config or self.world.config, lifecycle=made.lifecycle, person=made.person),
+            self.world.reactor,
+        )
         self.service.startService()
         self.addCleanup(lambda: self.service.stopService() if self.service.running else None)
 
@@ -137,7 +143,10 @@ class Resources(Base):
             {"password": ""},
         ):
             self.assertEqual(await self.code("PATCH", "/v1/users/me@example.test", body), (422, "invalid"), body)
-        self.assertEqual(await self.ask("DELETE", "/v1/users/me@example.test"), (200, {}))
+        status, gone = await self.ask("DELETE", "/v1/users/me@example.test")
+        self.assertEqual((status, gone["address"]), (200, "me@example.test"))
+        self.assertEqual((await self.ask("GET", "/v1/users/me@example.test"))[1]["state"], "deleted")
+        self.assertEqual(await self.ask("POST", "/v1/users/me@example.test/erase"), (200, {}))
         self.assertEqual(await self.code("GET", "/v1/users/me@example.test"), (404, "not_found"))
 
     async def test_a_wrong_change_changes_nothing(self) -> None:

@@ -203,7 +203,11 @@ class EveryChange(SynchronousTestCase):
         active = next(selector for selector, verb in selectors if verb == "retire")
         self.change("/domains/<name>/dkim/<selector>/retire", name=DOMAIN, selector=active)
         self.change("/domains/<name>/dkim/<selector>/delete", {"force": "yes"}, name=DOMAIN, selector=active)
+        self.change("/accounts/<address>/retention", {"days": "90"}, address=USER)
+        self.change("/accounts/<address>/export", expect=(200,), address=USER)
         self.change("/accounts/<address>/delete", {"confirm": USER}, address=USER)
+        self.change("/accounts/<address>/restore", address=USER)
+        self.change("/accounts/<address>/erase", {"confirm": USER}, address=USER)
         for selector in set(re.findall(rf"{page}/([\w-]+)/delete", self.client.get(page).text)):
             self.change("/domains/<name>/dkim/<selector>/delete", {"force": "yes"}, name=DOMAIN, selector=selector)
         self.change("/domains/<name>/delete", {"confirm": DOMAIN}, name=DOMAIN)

@@ -25,6 +25,7 @@ from mailx.web.panel.app import Panel
 from mailx.web.panel.page import Page as PanelPage
 from mailx.web.panel.pages import PAGES
 from mailx.web.panel.parts import Parts
+from tests.core.lives_scene import lives
 from tests.scenery import World, world
 from tests.web.browser import Browser, Page
 
@@ -107,6 +108,7 @@ async def scene_of(
 ) -> Scene:
     """A panel over a world of its own (or ``in_world``) and a browser at it; unless ``logged_in``, nobody is an administrator yet."""
     made = in_world or await world(case, **sections)
+    time_does = lives(case, made)
     given: dict[str, Any] = {
         "settings": made.settings,
         "accounts": made.accounts,
@@ -116,6 +118,8 @@ async def scene_of(
         "figures": Figures(made.store, made.reactor),
         "queue": AtRest(),
         "certificates": AtRest(),
+        "lifecycle": time_does.lifecycle,
+        "person": time_does.person,
         "started": time.time(),
         **await people(case, made),
         **(parts or {}),

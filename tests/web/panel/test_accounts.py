@@ -8,10 +8,12 @@ from twisted.internet.task import deferLater
 
 from mailx.core.users import DirectoryError
 from mailx.web.panel import errands
+from mailx.web.panel.pages.account_life import AccountLife
 from mailx.web.panel.pages.accounts import Accounts
 from mailx.web.panel.pages.aliases import Aliases
 from mailx.web.panel.pages.blocks import Blocks
-from tests.scenery import DOMAIN, World
+from tests.core.lives_scene import lives
+from tests.scenery import DOMAIN, World, world
 from tests.web.browser import Page
 from tests.web.scene import PagesTest, scene_of
 
@@ -23,7 +25,10 @@ class Base(PagesTest):
     world: World
 
     async def open(self, **sections: Any) -> None:
-        self.scene = await scene_of(self, pages=[Accounts, Blocks, Aliases], **sections)
+        made = await world(self, **sections)
+        self.lives = lives(self, made)
+        parts = {"lifecycle": self.lives.lifecycle, "person": self.lives.person}
+        self.scene = await scene_of(self, pages=[Accounts, AccountLife, Blocks, Aliases], in_world=made, parts=parts)
         self.world = self.scene.world
 
     async def wrong(self, path: str, text: str, **fields: Any) -> Page:
@@ -214,28 +219,63 @@ class Changing(Base):
         self.assertNotIn(f"away@{DOMAIN}", page.text)
         await self.wrong(f"{path}/delete", f"Type {BOB} to confirm", confirm="bob")
         page = await self.done(f"{path}/delete", confirm=BOB)
-        self.assertIn("were deleted", page.text)
+        self.assertIn("was deleted. It can be had back", page.text)
+        self.assertEqual((await self.world.accounts.find(BOB)).user.state, "deleted")
+        self.assertIn("Have it back", (await self.get(path)).text)
+        self.assertIn("deleted", (await self.get("/accounts?state=deleted")).text)
+        page = await self.done(f"{path}/restore")
+        self.assertIn("is active again", page.text)
+        await self.wrong(f"{path}/restore", "is not deleted")
+        await self.wrong(f"{path}/erase", f"Type {BOB} to confirm", confirm="bob")
+        self.assertEqual(await self.actions(), [("user.restore", BOB), ("user.delete", BOB)])
+        page = await self.done(f"{path}/erase", confirm=BOB)
+        self.assertIn("were erased", page.text)
         with self.assertRaises(DirectoryError):
             await self.world.accounts.find(BOB)
-        self.assertEqual(await self.actions(), [("user.delete", BOB)])
-        self.assertEqual((await self.post(f"{path}/delete", confirm=BOB)).status, 404)
+        self.assertEqual([action for action, _ in await self.actions()], ["user.erase", "user.restore", "user.delete"])
+        self.assertNotIn(BOB, repr(await self.actions()))
+        self.assertEqual((await self.post(f"{path}/erase", confirm=BOB)).status, 404)
+
+    async def test_retention(self) -> None:
+        path = await self.open_bob()
+        await self.done(f"{path}/retention", days="90")
+        self.assertEqual((await self.world.accounts.find(BOB)).retention, 90)
+        await self.done(f"{path}/retention", days="")
+        self.assertEqual((await self.world.accounts.find(BOB)).retention, None)
+        for wrong in ("soon", "-1", "40000"):
+            self.assertEqual((await self.post(f"{path}/retention", days=wrong)).status, 422)
+
+    async def test_export(self) -> None:
+        path = await self.open_bob()
+        await self.world.deliver(BOB, b"Subject: x\r\n\r\nx")
+        page = await self.post(f"{path}/export")
+        self.assertEqual((page.status, page.headers["content-type"]), (200, "application/x-tar"))
+        self.assertIn("account.json", page.text)
+        self.assertEqual(await self.actions(), [("user.export", BOB)])
+
+    async def test_the_owner_was_warned(self) -> None:
+        path = await self.open_bob()
+        await self.world.accounts.set_quota(BOB, 100_000)
+        await self.world.file((await self.world.accounts.find(BOB)).user, b"Subject: x\r\n\r\n" + b"x" * 87_000)
+        await self.lives.warnings.look()
+        self.assertIn("over 90 %", (await self.get(path)).text)
 
     async def test_deleting_much_goes_on_behind_the_answer(self) -> None:
         path = await self.open_bob()
         self.patch(errands, "PATIENCE", 0.01)
-        finish = self.world.accounts._finish_deletion
+        finish = self.world.accounts._finish_erasure
 
         async def slow(id: int) -> None:
             await deferLater(self.world.reactor, 0.1)
             await finish(id)
 
-        self.patch(self.world.accounts, "_finish_deletion", slow)
-        page = await self.done(f"{path}/delete", confirm=BOB)
+        self.patch(self.world.accounts, "_finish_erasure", slow)
+        page = await self.done(f"{path}/erase", confirm=BOB)
         self.assertIn("goes on for a while", page.text)
         await self.scene.panel.stop()
-        rows = await self.world.store.read(lambda txn: txn.all("SELECT 1 FROM accounts WHERE state = 'deleted'"))
+        rows = await self.world.store.read(lambda txn: txn.all("SELECT 1 FROM accounts WHERE state = 'erased'"))
         self.assertEqual(rows, [])
-        self.assertEqual(await self.actions(), [("user.delete", BOB)])
+        self.assertEqual([action for action, _ in await self.actions()], ["user.erase"])
 
     async def test_several(self) -> None:
         await self.open_bob()
