@@ -34,7 +34,7 @@ from mailx.store.keys import load_or_create
 from mailx.store.migrate import INDEX
 from mailx.store.sqlite import open_store
 
-RANKS = (0, 1, 5, 20, 80, 300, 1000, 3000, 6000)  # of words in the corpus, common ones first
+RANKS = (0, 1, 5, 20, 80, 300, 1000, 2500, 4000)  # of words in the corpus, common ones first
 SECRETS = (b"quarterly", b"zymurgy")
 
 

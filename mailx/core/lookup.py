@@ -167,19 +167,19 @@ class Ranking:
             best: dict[int, float] = {}
             for index, alike in islice(self.about.common(segment, wanted), _RANKED):
                 begin, end = segment.bounds[index], segment.bounds[index + 1]
-                rare = log(1 + every / (1 + end - begin))
                 for number, mark in zip(numbers[begin:end], marks[begin:end], strict=True):
                     if mark & where:
                         often = _OFTEN[mark >> 6] * (_SUBJECT if mark & SUBJECT else 1)
-                        score = alike * rare * often * (_K + 1) / (often + long[number])
+                        score = alike * often * (_K + 1) / (often + long[number])
                         if score > best.get(number, 0.0):
                             best[number] = score
             for number, alike in self.about.rare(segment, wanted):
-                score = alike * log(1 + every) * (_K + 1) / (1 + long[number])
+                score = alike * (_K + 1) / (1 + long[number])
                 if score > best.get(number, 0.0):
                     best[number] = score
+            seldom = log(1 + every / (1 + len(best)))
             for number, score in best.items():
-                scores[number] = scores.get(number, 0.0) + score
+                scores[number] = scores.get(number, 0.0) + score * seldom
         return scores
 
 
