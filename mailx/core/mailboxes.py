@@ -5,7 +5,7 @@ Names are taken in any spelling (:mod:`mailx.mail.names`). What changes many ent
 :mod:`mailx.core.edits`, reading by :mod:`mailx.core.fetch`, searching by :mod:`mailx.core.matching`.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from time import time
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
@@ -322,9 +322,13 @@ class Mailboxes:
         """The UIDs of the messages that match, rising, each with its relevancy: 1 to 100 (RFC 6203 4)."""
         return await self._search.ranked(selected, query)
 
-    async def sort(self, selected: Selected, keys: Sequence[SortKey], query: Query) -> Uids:
-        """The UIDs of the messages that match, in the order of ``keys`` (RFC 5256); equal ones by sequence number."""
-        return await sorted_by(selected, await self._search.matching(selected, query), keys, self._reader, Turns(self._reactor))
+    async def sort(self, selected: Selected, keys: Sequence[SortKey], query: Query, relevancies: Mapping[int, int] | None = None) -> Uids:
+        """The UIDs of the messages that match, in the order of ``keys`` (RFC 5256); equal ones by sequence number.
+
+        ``relevancies`` by UID are for the key of that name.
+        """
+        uids = await self._search.matching(selected, query)
+        return await sorted_by(selected, uids, keys, self._reader, Turns(self._reactor), relevancies or {})
 
     async def sort_keys(self, selected: Selected, keys: Sequence[SortKey], uids: Sequence[int]) -> Pairs:
         """``uids`` (rising) in the order of ``keys``, each behind what was compared."""

@@ -101,13 +101,13 @@ async def run(session: Session, command: Command, asked: MultiSearch) -> None:
         raise Bad(b"Message numbers and $ are of the selected mailbox alone")
     query = searching.prepared(session, search)
     if view is not None and asked.selected:
-        uids = await session.services.mailboxes.search(view, query)
+        uids, relevancies = await searching.found(session, view, wanted, query)
         if wanted.update:
             contexts.begin(session, searching.live(session, command, wanted, query), uids)
         if wanted.save:
             session.saved = esearch.kept(wanted, uids)
         if not wanted.silent:
-            _tell(session, command, search, view, view.mailbox.name, uids)
+            _tell(session, command, search, view, view.mailbox.name, uids, relevancies)
     elif wanted.update:
         contexts.refuse(session, command.tag)
     mailboxes = session.services.mailboxes
@@ -117,7 +117,7 @@ async def run(session: Session, command: Command, asked: MultiSearch) -> None:
         if view is None or mailbox.id != view.mailbox.id:
             await _in_another(session, command, search, mailbox)
         elif not asked.selected:
-            _tell(session, command, search, view, mailbox.name, await mailboxes.search(view, query))
+            _tell(session, command, search, view, mailbox.name, *await searching.found(session, view, wanted, query))
 
 
 async def _chosen(session: Session, mailboxes: Mailboxes, sources: Sequence[Source]) -> list[Mailbox]:
@@ -136,16 +136,18 @@ async def _in_another(session: Session, command: Command, search: Search, mailbo
     except MailboxError:
         return
     try:
-        _tell(session, command, search, other, mailbox.name, await mailboxes.search(other, search.query))
+        _tell(session, command, search, other, mailbox.name, *await searching.found(session, other, search.returns, search.query))
     finally:
         other.close()
 
 
-def _tell(session: Session, command: Command, search: Search, view: Selected, name: str, uids: Sequence[int]) -> None:
+def _tell(
+    session: Session, command: Command, search: Search, view: Selected, name: str, uids: Sequence[int], relevancies: Sequence[int]
+) -> None:
     """Where nothing was found, nothing is said (RFC 7377 2.1)."""
     if not uids:
         return
     wanted = search.returns or EVERYTHING
     correlator = b"%b MAILBOX %b UIDVALIDITY %d" % (esearch.tagged_by(command.tag), session.name(name), view.mailbox.uidvalidity)
     highest = esearch.highest(wanted, uids, lambda some: searching.highest(view, some)) if search.modseq else 0
-    session.peer.write(esearch.response(correlator, True, wanted, uids, highest))
+    session.peer.write(esearch.response(correlator, True, wanted, uids, highest, relevancies))

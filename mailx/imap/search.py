@@ -26,6 +26,7 @@ _BY: dict[bytes, By] = {
     b"DISPLAYTO": "displayto",
     b"FROM": "from",
     b"SIZE": "size",
+    b"RELEVANCY": "relevancy",
     b"SUBJECT": "subject",
     b"TO": "to",
 }

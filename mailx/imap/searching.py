@@ -31,7 +31,7 @@ async def search(session: Session, command: Command, asked: Search) -> None:
         returns = EVERYTHING  # RFC 9051 6.4.4
     try:
         query = prepared(session, asked)
-        uids: Sequence[int] = await session.services.mailboxes.search(session.view(), query)
+        uids, relevancies = await found(session, session.view(), returns, query)
     except Bad:
         raise
     except Exception:
@@ -40,7 +40,7 @@ async def search(session: Session, command: Command, asked: Search) -> None:
     await session.peer.ready()
     if returns is not None and returns.update:
         contexts.begin(session, live(session, command, returns, query), uids)
-    await _answer(session, command, asked, returns, uids, b"SEARCH")
+    await _answer(session, command, asked, returns, uids, relevancies, b"SEARCH")
 
 
 async def sort(session: Session, command: Command, asked: Sort) -> None:
@@ -48,8 +48,18 @@ async def sort(session: Session, command: Command, asked: Sort) -> None:
     try:
         query = prepared(session, asked.search)
         view = session.view()
-        uids: Sequence[int] = await session.services.mailboxes.sort(view, asked.keys, query)
-        if returns is not None and returns.update:
+        by_relevancy = any(key.by == "relevancy" for key in asked.keys)
+        if by_relevancy and not asked.search.fuzzy:
+            raise Bad(b"RELEVANCY goes with FUZZY")
+        relevancies: dict[int, int] = {}
+        if by_relevancy or returns is not None and returns.relevancy:
+            relevancies = dict(await session.services.mailboxes.ranked(view, query))
+            uids: Sequence[int] = await session.services.mailboxes.sort(view, asked.keys, keys.Uid(runs(list(relevancies))), relevancies)
+        else:
+            uids = await session.services.mailboxes.sort(view, asked.keys, query)
+        if returns is not None and returns.update and by_relevancy:
+            contexts.refuse(session, command.tag)  # how relevant a message is changes with those that come
+        elif returns is not None and returns.update:
             await contexts.begin_sorted(session, live(session, command, returns, query), asked.keys, uids)
     except Bad:
         raise
@@ -57,7 +67,16 @@ async def sort(session: Session, command: Command, asked: Sort) -> None:
         _failed(session, returns)
         raise
     await session.peer.ready()
-    await _answer(session, command, asked.search, returns, uids, b"SORT")
+    await _answer(session, command, asked.search, returns, uids, [relevancies.get(uid, 0) for uid in uids], b"SORT")
+
+
+async def found(session: Session, view: "Selected", returns: Returns | None, query: Query) -> tuple[list[int], list[int]]:
+    """UIDs, rising, and how relevant each message is if that was asked for."""
+    mailboxes = session.services.mailboxes
+    if returns is None or not returns.relevancy:
+        return await mailboxes.search(view, query), []
+    ranked = await mailboxes.ranked(view, query)
+    return [uid for uid, _ in ranked], [relevancy for _, relevancy in ranked]
 
 
 async def thread(session: Session, command: Command, asked: Thread) -> None:
@@ -136,7 +155,15 @@ def runs(uids: Sequence[int]) -> "tuple[Range, ...]":
     return tuple(found) or SAVED
 
 
-async def _answer(session: Session, command: Command, asked: Search, returns: Returns | None, uids: Sequence[int], word: bytes) -> None:
+async def _answer(
+    session: Session,
+    command: Command,
+    asked: Search,
+    returns: Returns | None,
+    uids: Sequence[int],
+    relevancies: Sequence[int],
+    word: bytes,
+) -> None:
     by_uid = command.name.startswith(b"UID")
     view = session.view()
     if returns is not None and returns.save:
@@ -148,7 +175,7 @@ async def _answer(session: Session, command: Command, asked: Search, returns: Re
     if returns is None:
         session.peer.write(esearch.plain(word, numbers, modseq))
     else:
-        session.peer.write(esearch.response(esearch.tagged_by(command.tag), by_uid, returns, numbers, modseq))
+        session.peer.write(esearch.response(esearch.tagged_by(command.tag), by_uid, returns, numbers, modseq, relevancies))
 
 
 def _failed(session: Session, returns: Returns | None) -> None:
