@@ -56,6 +56,12 @@ class SearchTests(TestCase):
         await self.finds(keys.Header("cc", "cleo"), 2)
         await self.finds(keys.Subject(""), 1, 2, 3, 4, 5, 6)
 
+    async def test_sorted_by_relevancy(self) -> None:
+        relevancies = {2: 50, 4: 100, 6: 50}
+        found = keys.Uid(((2, 2), (4, 4), (6, 6)))
+        for key, uids in ((SortKey("relevancy"), [4, 2, 6]), (SortKey("relevancy", True), [2, 6, 4])):
+            self.assertEqual(await self.world.mailboxes.sort(self.session, [key], found, relevancies), uids)
+
     async def test_object_identifiers(self) -> None:
         rows = [row async for batch in self.world.mailboxes.fetch(self.session, [1, 2, 3], Need.GUID) for row in batch]
         await self.finds(keys.EmailId(email_id(rows[1].guid)), 2)
