@@ -20,7 +20,7 @@ CONNECTIONS_REFUSED = Counter(
     "mailx_connections_refused", "Connections refused; reason: limit, address_limit, shutdown.", ["protocol", "reason"], registry=REGISTRY
 )
 
-# Sessions. outcome: ok, refused, throttled, unavailable; a command's outcome: 2xx to 5xx for SMTP, ok, no, bad for IMAP.
+# Sessions. outcome: ok, refused, throttled, unavailable; a command's outcome: 2xx to 5xx for SMTP, ok, no, bad for IMAP, ok, err for POP3.
 LOGINS = Counter("mailx_logins", "Login attempts.", ["protocol", "outcome"], registry=REGISTRY)
 COMMANDS = Counter("mailx_commands", "Commands answered.", ["protocol", "command", "outcome"], registry=REGISTRY)
 COMMAND_SECONDS = Histogram(

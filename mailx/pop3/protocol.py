@@ -252,6 +252,7 @@ class POP3Server(BaseProtocol):
             refusal = await commands.run(self.session, line)
         self._judge(refusal)
         if self.input.pending:
+            self.output.flush()
             await self.ready()
 
     def _judge(self, refusal: Refusal | None) -> None:
