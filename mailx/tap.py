@@ -52,6 +52,7 @@ from mailx.core.indexer import Indexer
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.passwords import Passwords
 from mailx.core.progress import Progress
+from mailx.core.quotas import Quotas
 from mailx.core.reception import Reception
 from mailx.core.records import Records
 from mailx.core.resolver import Resolver
@@ -208,7 +209,7 @@ class MailX(MultiService):
         house = House(settings, store, cipher, accounts, reception, templates, alerts, records, tls, administration, living)
         self._open_edges(
             AdminService(config.admin.socket, administration, reactor),
-            *_edges(config, mailboxes, reception, owners.access, tls, reactor, self._tracing),
+            *_edges(config, mailboxes, reception, owners.access, Quotas(mailboxes, accounts), tls, reactor, self._tracing),
             *federation_edges(ground, acquaintance, reception, post.queue, tls, reactor, parts),
             *_web_edges(house, post, people, after, ground, acquaintance, reactor),
         )
@@ -375,7 +376,14 @@ async def _open_index_store(path: Path, reactor: Any) -> Any:
 
 
 def _edges(
-    config: Config, mailboxes: Mailboxes, reception: Reception, access: Access, tls: Certificates, reactor: Any, tracing: Tracing
+    config: Config,
+    mailboxes: Mailboxes,
+    reception: Reception,
+    access: Access,
+    quotas: Quotas,
+    tls: Certificates,
+    reactor: Any,
+    tracing: Tracing,
 ) -> Iterator[IService]:
     """The protocols that the configuration turns on; the others are not even imported."""
     smtp, imap = config.smtp, config.imap
@@ -386,7 +394,7 @@ def _edges(
     if imap.port or imap.tls_port:
         from mailx.imap.server import IMAPService
 
-        yield IMAPService(imap, config.server, mailboxes, reception, access, tls, reactor, tracing)
+        yield IMAPService(imap, config.server, mailboxes, reception, access, tls, reactor, tracing, quotas)
     if config.pop3.port or config.pop3.tls_port:
         from mailx.pop3.server import POP3Service
 

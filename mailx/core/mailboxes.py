@@ -32,6 +32,7 @@ from mailx.core.sharing import Sharing
 from mailx.core.sort import SortKey, sort_keys, sorted_by
 from mailx.core.threads import Algorithm, threaded
 from mailx.core.turns import Turns
+from mailx.core.url_access import UrlAccess
 from mailx.mail.forest import Node
 from mailx.mail.mailbox import DELIMITER, Mailbox
 from mailx.mail.names import INBOX, MAILBOXES_LIMIT, MailboxError, normal, order
@@ -95,6 +96,7 @@ class Mailboxes:
         self._default_quota = default_quota
         self._names = boxes.Names(cipher)
         self.object_ids = ObjectIds(cipher)
+        self.url_access = UrlAccess(store, cipher, self._names)
         self._edits = Edits(store, cipher, self._names, default_quota, reactor)
         self._reader = Reader(store, cipher, blobs, reactor, keyring)
         self._search = Search(store, cipher, blobs, self._reader, reactor)
@@ -236,11 +238,15 @@ class Mailboxes:
 
         Raises MailboxError "NONEXISTENT", "NOPERM" for another's that may not be read.
         """
+        return await self.select_of(user.id, name, read_only)
+
+    async def select_of(self, account_id: int, name: str, read_only: bool) -> Selected:
+        """The same with the eyes of that account."""
         recording = self.changes.record()
         try:
             self._reads += 1
             read = self._reads
-            mailbox, columns, names, domain = await self._store.read(self._snapshot, user.id, normal(name))
+            mailbox, columns, names, domain = await self._store.read(self._snapshot, account_id, normal(name))
             missed = recording.of(mailbox.id)
         finally:
             recording.stop()
@@ -250,8 +256,8 @@ class Mailboxes:
         feed.keywords.put(read, names)
         self._kept.put(mailbox.id, mailbox.modseq, columns)
         selected = Selected(feed, mailbox, columns.copy(), read_only)
-        if mailbox.account != user.id:
-            self.sharing.watch(selected, user.id, domain, recording.changes)
+        if mailbox.account != account_id:
+            self.sharing.watch(selected, account_id, domain, recording.changes)
         feed.join(selected, max(mailbox.first_recent, self._claimed.get(mailbox.id, 0)), missed)
         return selected
 

@@ -36,6 +36,7 @@ from mailx.imap import (
     sync_grammar,
     uidbatches,
     updates,
+    urlauth,
 )
 from mailx.imap.answers import Bad, Ended, No, tagged
 from mailx.imap.arrival import Command, Farewell, skip
@@ -88,6 +89,10 @@ VERBS: dict[bytes, Verb] = {
     b"APPEND": Verb(append_grammar.unread, append.append, _IN),
     b"REPLACE": Verb(append_grammar.unread, append.replace, _OPEN, numbers=True),
     b"UID REPLACE": Verb(append_grammar.unread, append.replace, _OPEN),
+    b"GENURLAUTH": Verb(urlauth.generate, urlauth.genurlauth, _IN),
+    b"RESETKEY": Verb(urlauth.reset, urlauth.resetkey, _IN),
+    b"URLFETCH": Verb(urlauth.fetched, urlauth.urlfetch, _IN),
+    b"GETJMAPACCESS": Verb(grammar.nothing, login.jmap_access, _IN),
     b"IDLE": Verb(grammar.nothing, idle.idle, _IN),
     b"NOTIFY": Verb(notify_grammar.notify, notify.notify, _IN),
     b"SETACL": Verb(acl.set_line, acl.set_acl, _IN),
@@ -97,9 +102,9 @@ VERBS: dict[bytes, Verb] = {
     b"MYRIGHTS": Verb(grammar.mailbox, acl.my_rights, _IN),
     b"GETMETADATA": Verb(metadata_grammar.get, metadata.get, _IN),
     b"SETMETADATA": Verb(metadata_grammar.put, metadata.put, _IN),
-    b"GETQUOTA": Verb(grammar.quota_root, quota.get_quota, _IN),
+    b"GETQUOTA": Verb(quota.root, quota.get_quota, _IN),
     b"GETQUOTAROOT": Verb(grammar.mailbox, quota.get_quota_root, _IN),
-    b"SETQUOTA": Verb(grammar.set_quota, quota.set_quota, _IN),
+    b"SETQUOTA": Verb(quota.limits, quota.set_quota, _IN),
     b"CHECK": Verb(grammar.nothing, login.noop, _OPEN),
     b"CLOSE": Verb(grammar.nothing, folders.close, _OPEN),
     b"UNSELECT": Verb(grammar.nothing, folders.unselect, _OPEN),

@@ -198,26 +198,3 @@ def identity(tokens: Tokens) -> None:
                 break
         tokens.expect(b")")
     tokens.end()
-
-
-def quota_root(tokens: Tokens) -> bytes:
-    tokens.space()
-    root = tokens.astring()
-    tokens.end()
-    return root
-
-
-def set_quota(tokens: Tokens) -> None:
-    tokens.space()
-    tokens.astring()
-    tokens.space()
-    tokens.expect(b"(")
-    if not tokens.take(b")"):
-        while True:
-            tokens.atom()
-            tokens.space()
-            tokens.number(MODSEQ_LIMIT)
-            if not tokens.take(b" "):
-                break
-        tokens.expect(b")")
-    tokens.end()

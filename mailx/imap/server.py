@@ -19,6 +19,7 @@ from mailx.core.access import Access
 from mailx.core.connections import Gate
 from mailx.core.listening import BACKLOG, Edge, Ending, TLSProvider
 from mailx.core.mailboxes import Mailboxes
+from mailx.core.quotas import Quotas
 from mailx.core.reception import Reception
 from mailx.core.tracing import Tracing
 from mailx.imap.protocol import IMAPServer
@@ -123,13 +124,14 @@ class IMAPService(Edge[IMAPListener]):
         tls: TLSProvider,
         reactor: Any,
         tracing: bool | Tracing = False,
+        quotas: Quotas | None = None,
     ) -> None:
         super().__init__(reactor, settings.shutdown_seconds)
         self._settings = settings
         self._server = server
         self._tls = tls
         sessions = Sessions(settings.max_per_account)
-        self._services = Services(settings, server, mailboxes, reception, access, reactor, sessions, tracing)
+        self._services = Services(settings, server, mailboxes, reception, access, reactor, sessions, tracing, quotas)
         access.on_revocation(self.revoke)
         access.on_revocation(mailboxes.sharing.ended)
 

@@ -13,6 +13,7 @@ from mailx.config import IMAP, Server
 from mailx.core.access import Access
 from mailx.core.accounts import User
 from mailx.core.mailboxes import Mailboxes
+from mailx.core.quotas import Quotas
 from mailx.core.reception import Reception
 from mailx.core.selected import Selected
 from mailx.core.tracing import Tracing
@@ -112,6 +113,7 @@ class Services:
     reactor: Any
     sessions: Sessions
     tracing: bool | Tracing = False  # log every command
+    quotas: Quotas | None = None  # by which administrators set quotas
 
 
 class Session:
@@ -142,6 +144,8 @@ class Session:
         if self.state != BEFORE:
             words.extend(capabilities.AFTER_LOGIN)
             words.append(b"APPENDLIMIT=%d" % self.services.settings.append_size)
+            if self.services.settings.jmap_url:
+                words.append(b"JMAPACCESS")
             if self.services.settings.message_limit:
                 words.append(b"MESSAGELIMIT=%d" % self.services.settings.message_limit)
             return words

@@ -13,7 +13,7 @@ from mailx.mail.names import MailboxError
 from mailx.store import Row, Txn
 from mailx.store.entries import Among, remove, tally
 from mailx.store.mailboxes import lock, lock_account
-from mailx.store.messages import charge, retain
+from mailx.store.messages import charge, count_messages, retain
 
 
 @frozen
@@ -36,7 +36,7 @@ def copy(txn: Txn, source_id: int, among: Among, target_id: int, now: int, defau
     rows = _rows(txn, source_id, among)
     if not rows:
         return Slice(uidvalidity, [], [])
-    _charge(txn, account_id, sum(charge(row[3]) for row in rows), more, default_quota)
+    _charge(txn, account_id, rows, more, default_quota)
     target = _place(txn, source_id, rows, target_id, modseq + 1, uidnext, now, mask, foreign)
     retain(txn, [row[1] for row in rows])
     return Slice(uidvalidity, [row[0] for row in rows], target)
@@ -56,7 +56,7 @@ def move(
         return Slice(uidvalidity, [], [])
     target = _place(txn, source_id, rows, target_id, modseq + 1, uidnext, now, mask, foreign)
     if foreign:
-        _charge(txn, account_id, sum(charge(row[3]) for row in rows), 0, default_quota)
+        _charge(txn, account_id, rows, 0, default_quota, placed=len(rows))
         retain(txn, [row[1] for row in rows])
         remove(txn, source_id, lock(txn, source_id)[3], rows)
     else:
@@ -97,14 +97,18 @@ def _rows(txn: Txn, mailbox_id: int, among: Among | None, limit: int | None = No
     return txn.all(sql, (mailbox_id, *parameters))
 
 
-def _charge(txn: Txn, account_id: int, cost: int, more: int, default_quota: int) -> None:
-    row = txn.one("UPDATE accounts SET used = used + ? WHERE id = ? RETURNING used, quota", (cost, account_id))
+def _charge(txn: Txn, account_id: int, rows: Sequence[Row], more: int, default_quota: int, placed: int = 0) -> None:
+    """Charge an account for ``rows``, of which ``placed`` have been counted among its messages already."""
+    cost = sum([charge(row[3]) for row in rows])
+    row = txn.one("UPDATE accounts SET used = used + ? WHERE id = ? RETURNING used, quota, message_quota", (cost, account_id))
     if row is None:
         raise MailboxError("NONEXISTENT", "No such account")
-    used, quota = row
+    used, quota, messages = row
     limit = default_quota if quota is None else quota
     if limit and used + more > limit:
         raise MailboxError("OVERQUOTA", "The copies would exceed the quota")
+    if messages is not None and count_messages(txn, account_id) + len(rows) - placed > messages:
+        raise MailboxError("OVERQUOTA", "The copies would exceed the number of messages")
 
 
 def _place(

@@ -16,7 +16,7 @@ from mailx.mail.reply import Unavailable
 from mailx.store import Txn, account_keys, batched, callbacks, calls, queue, transfers, waiting
 from mailx.store.entries import remove
 from mailx.store.mailboxes import lock_account
-from mailx.store.messages import charge, release, retain
+from mailx.store.messages import charge, count_messages, release, retain
 from mailx.store.pairs import matching, update
 from mailx.store.queue import Parcel, Settlement
 
@@ -136,6 +136,7 @@ class _Account:
     used: int
     sealed: str
     charged: int = 0
+    room: int | None = None  # messages that it may still hold; None: any number
 
 
 @define
@@ -322,11 +323,12 @@ def _boxes(txn: Txn, consignments: Iterable[Consignment]) -> dict[tuple[int, byt
     )
     accounts: dict[int, _Account] = {}
     boxes = {}
-    for place, id, uidvalidity, uidnext, modseq, quota, used, sealed in matching(txn, _BOX_COLUMNS, _BOXES, _LOCK, wanted):
+    for place, id, uidvalidity, uidnext, modseq, quota, used, sealed, messages in matching(txn, _BOX_COLUMNS, _BOXES, _LOCK, wanted):
         account = wanted[place][0]
         owner = accounts.get(account)
         if owner is None:
-            owner = accounts[account] = _Account(account, quota, used, sealed)
+            room = None if messages is None else messages - count_messages(txn, account)
+            owner = accounts[account] = _Account(account, quota, used, sealed, room=room)
         boxes[wanted[place]] = _Box(id, uidvalidity, uidnext, modseq, owner)
     return boxes
 
@@ -378,13 +380,18 @@ def _problem(target: Target, boxes: dict[tuple[int, bytes], _Box], cost: int) ->
         return Problem.GONE
     account = box.account
     quota = target.quota if account.quota is None else account.quota
+    if account.room is not None and account.room <= 0 and not target.must:
+        return Problem.FULL
     return Problem.FULL if quota and account.used + cost > quota and not target.must else None
 
 
 def _charge(plan: _Plan, cost: int) -> None:
     for _, box in plan.places:
-        box.account.used += cost
-        box.account.charged += cost
+        account = box.account
+        account.used += cost
+        account.charged += cost
+        if account.room is not None:
+            account.room -= 1 if cost > 0 else -1
 
 
 def _insert(txn: Txn, plans: Sequence[_Plan]) -> None:
@@ -492,7 +499,7 @@ def _count(txn: Txn, boxes: Sequence[_Box], accounts: Iterable[_Account]) -> Non
     update(txn, _COUNT, rows)
 
 
-_BOX_COLUMNS = "m.id, m.uidvalidity, m.uidnext, m.modseq, a.quota, a.used, a.sealed"
+_BOX_COLUMNS = "m.id, m.uidvalidity, m.uidnext, m.modseq, a.quota, a.used, a.sealed, a.message_quota"
 _BOXES = (
     "FROM wanted w CROSS JOIN mailboxes m JOIN accounts a ON a.id = m.account_id"
     " WHERE m.account_id = w.account AND m.hash = w.hash AND a.state <> 'erased'"

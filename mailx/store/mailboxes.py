@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from os import urandom
 from typing import Any, Protocol
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from mailx.mail.mailbox import DEFAULT_MAILBOXES, DELIMITER, AccountChange, Change, Mailbox, of_account
 from mailx.mail.names import INBOX, MAILBOXES_LIMIT, MailboxError, parents
@@ -248,12 +248,30 @@ def subscriptions(txn: Txn, names: Names, account_id: int) -> list[str]:
     return [names.open(account_id, bytes(hash), bytes(sealed)) for hash, sealed in rows]
 
 
-def quota(txn: Txn, account_id: int) -> tuple[int, int | None]:
-    """(used, own limit or None) of an account in octets."""
-    row = txn.one("SELECT used, quota FROM accounts WHERE id = ?", (account_id,))
-    if row is None:
+@frozen
+class Usage:
+    """What an account holds of each resource of RFC 9208, and its own limits: None where the server's default applies."""
+
+    used: int  # octets
+    quota: int | None
+    messages: int
+    message_quota: int | None
+    mailboxes: int
+
+
+def usage(txn: Txn, account_id: int) -> Usage:
+    row = txn.one("SELECT used, quota, message_quota FROM accounts WHERE id = ?", (account_id,))
+    held = txn.one(
+        f"SELECT coalesce(sum(messages), 0), count(*) FROM mailboxes WHERE account_id = ? AND special_use <> '{DYING}'", (account_id,)
+    )
+    if row is None or held is None:
         raise MailboxError("NONEXISTENT", "No such account")
-    return row[0], row[1]
+    return Usage(row[0], row[1], int(held[0]), row[2], held[1])
+
+
+def set_message_quota(txn: Txn, account_id: int, limit: int | None) -> None:
+    """How many messages the account may hold; None: any number."""
+    txn.execute("UPDATE accounts SET message_quota = ? WHERE id = ?", (limit, account_id))
 
 
 def _names(txn: Txn, names: Names, account_id: int) -> list[tuple[int, str]]:

@@ -64,3 +64,9 @@ def release(txn: Txn, message_ids: Iterable[int]) -> None:
     """Drop one reference for each id given; an id given twice drops two. The sweep removes what has none left."""
     counts = Counter(message_ids)
     txn.executemany("UPDATE messages SET refs = refs - ? WHERE id = ?", [(count, id) for id, count in sorted(counts.items())])
+
+
+def count_messages(txn: Txn, account_id: int) -> int:
+    """Messages in all mailboxes of an account."""
+    row = txn.one("SELECT coalesce(sum(messages), 0) FROM mailboxes WHERE account_id = ?", (account_id,))
+    return 0 if row is None else int(row[0])

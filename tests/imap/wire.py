@@ -11,6 +11,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides
 
+from mailx.core.quotas import Quotas
 from mailx.imap.protocol import IMAPServer
 from mailx.imap.server import IMAPListener
 from mailx.imap.session import Services, Sessions
@@ -134,8 +135,9 @@ class Edge:
         config = evolve(world.config.imap, **settings)
         sessions = Sessions(config.max_per_account)
         self.services = Services(
-            config, world.config.server, world.mailboxes, world.reception, world.access, reactor or world.reactor, sessions
-        )
+            config, world.config.server, world.mailboxes, world.reception, world.access, reactor or world.reactor, sessions,
+            quotas=Quotas(world.mailboxes, world.accounts),
+        )  # fmt: skip
         self.secure = IMAPListener("imaps", self.services, None)
         self.plain = IMAPListener("imap", self.services, Certificate())
         self.clients: list[Client] = []
