@@ -246,7 +246,12 @@ def recalculate(session: Session, address: str | None, every: bool) -> None:
     messages = sum(one["messages"] for one in found)
     lines = [f"{one['address']}: {one['used']:+d} octets, {one['mailboxes']} mailboxes put right" for one in wrong]
     end = f"{len(wrong)} put right." if wrong else "All counters were right."
-    session.say({"accounts": found, "wrong": len(wrong)}, *lines, f"{len(found)} accounts with {messages} messages were counted. {end}")
+    counted = f"{_plural(len(found), 'account')} with {_plural(messages, 'message')} counted."
+    session.say({"accounts": found, "wrong": len(wrong)}, *lines, f"{counted} {end}")
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 @click.group(cls=Group)
