@@ -12,6 +12,7 @@ from mailx.imap.arrival import Command
 from mailx.imap.commands import Listing, Status
 from mailx.imap.session import Session
 from mailx.mail.mailbox import DELIMITER, Flag, Mailbox
+from mailx.mail.names import order
 from mailx.mail.rights import OTHERS
 
 _DELETED = int(Flag.DELETED)
@@ -102,7 +103,10 @@ class Catalogue:
         # A parent that is not chosen stands for children that are, unless all of these are listed themselves.
         for_others = {parent for name in chosen if not self._matches(name) for parent in _above(name)} if asked.recursive else set()
         listed = chosen.keys() | for_others
-        self._names = [name for name in dict.fromkeys((*self.known, *chosen, *sorted(for_others))) if name in listed]
+        if listed <= self.known.keys():
+            self._names = [name for name in self.known if name in listed]
+        else:
+            self._names = sorted(listed, key=order)
 
     def slices(self) -> Iterator[list[str]]:
         """The names that match, in portions that take a short time."""
