@@ -7,7 +7,7 @@ from mailx import __version__
 from mailx.core import metrics
 from mailx.core.sasl import Exchange, LoginRefused, Malformed
 from mailx.core.users import User
-from mailx.imap import capabilities
+from mailx.imap import capabilities, text
 from mailx.imap.answers import Bad, No, tagged
 from mailx.imap.arrival import Command, Farewell
 from mailx.imap.commands import Authenticate, Login
@@ -44,6 +44,14 @@ async def enable(session: Session, command: Command, names: frozenset[bytes]) ->
     if b"QRESYNC" in fresh or b"CONDSTORE" in fresh:  # RFC 7162 3.2.3: QRESYNC is CONDSTORE too
         session.learn_modseqs()
     session.enabled.update(fresh)
+
+
+async def jmap_access(session: Session, command: Command, _: None) -> None:
+    """GETJMAPACCESS (RFC 9698 3): where the same mail is had by JMAP."""
+    url = session.services.settings.jmap_url
+    if not url:
+        raise Bad(b"Unknown command")
+    session.peer.write(b"* JMAPACCESS %b\r\n" % text.string(url.encode("ascii", "replace")))
 
 
 async def start_tls(session: Session, command: Command, _: None) -> None:

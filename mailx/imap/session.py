@@ -74,6 +74,13 @@ class Peer(Protocol):
 
     def start_tls(self) -> None: ...
 
+    @property
+    def compressed(self) -> bool:
+        """Whether both directions are DEFLATE."""
+
+    def start_compression(self) -> None:
+        """Compress everything that follows what was written, and take what arrives as compressed."""
+
     def bindings(self) -> Mapping[str, bytes]:
         """Channel bindings of the TLS connection (RFC 5929, RFC 9266)."""
 
@@ -144,6 +151,8 @@ class Session:
         if self.state != BEFORE:
             words.extend(capabilities.AFTER_LOGIN)
             words.append(b"APPENDLIMIT=%d" % self.services.settings.append_size)
+            if not self.peer.compressed:
+                words.append(b"COMPRESS=DEFLATE")
             if self.services.settings.jmap_url:
                 words.append(b"JMAPACCESS")
             if self.services.settings.message_limit:
