@@ -13,10 +13,10 @@ from mailx.core.sort import SortKey
 from mailx.imap import append_grammar, grammar, search
 from mailx.imap.answers import Bad, Ended, No
 from mailx.imap.append_grammar import Opening
-from mailx.imap.commands import Create, Data, Fetch, Listing, Login, Section, StoreFlags, Text
+from mailx.imap.commands import Create, Data, Fetch, Listing, Login, Partial, Section, StoreFlags, Text
 from mailx.imap.dispatch import VERBS
 from mailx.imap.fetch_grammar import fetch
-from mailx.imap.tokens import Announced, Missing, Tokens
+from mailx.imap.tokens import SAVED, Announced, Missing, Tokens
 
 
 def parsed(parse: Callable[[Tokens], Any], text: bytes, *literals: bytes) -> Any:
@@ -167,7 +167,9 @@ class ArgumentTests(SynchronousTestCase):
         self.assertEqual(query(b"SENTSINCE 1-Jan-2026"), keys.Sent("since", date(2026, 1, 1)))
         self.assertEqual(query(b'MODSEQ "/flags/\\\\seen" all 7'), keys.ModSeq(7))
         self.assertTrue(parsed(search.search, b"MODSEQ 7").modseq)
-        self.assertEqual(parsed(search.search, b"RETURN () ALL").results, frozenset((b"ALL",)))
+        self.assertEqual(query(b"OLDER 60 SAVEDON 1-Jan-2026"), keys.And((keys.Older(60), keys.Saved("on", date(2026, 1, 1)))))
+        self.assertEqual(query(b"FUZZY (SUBJECT x EMAILID M1)"), keys.Fuzzy(keys.And((keys.Subject("x"), keys.EmailId("M1")))))
+        self.assertEqual(query(b"UID $ $"), keys.And((keys.Uid(SAVED), keys.Sequence(SAVED))))
         self.assertEqual(parsed(search.sort, b"(REVERSE DATE SUBJECT) UTF-8 ALL").keys, (SortKey("date", True), SortKey("subject")))
         for text in (
             b"",
@@ -183,6 +185,24 @@ class ArgumentTests(SynchronousTestCase):
             b"KEYWORD \\",
         ):
             self.assertRaises(Bad, query, text)
+
+    def test_search_results(self) -> None:
+        def returns(text: bytes) -> search.Returns | None:
+            return parsed(search.search, text + b" ALL").returns  # type: ignore[no-any-return]
+
+        self.assertEqual(returns(b"RETURN ()"), search.EVERYTHING)
+        self.assertEqual(returns(b"RETURN (CONTEXT)"), search.EVERYTHING)
+        self.assertEqual(returns(b"RETURN (min Count)"), search.Returns(frozenset((b"MIN", b"COUNT"))))
+        self.assertEqual(returns(b"RETURN (SAVE)"), search.Returns(save=True))
+        self.assertEqual(returns(b"RETURN (PARTIAL 9:2)"), search.Returns(partial=Partial(2, 9)))
+        self.assertEqual(returns(b"RETURN (UPDATE PARTIAL -9:-2)"), search.Returns(partial=Partial(2, 9, True), update=True))
+        updating = search.Returns(frozenset((b"ALL",)), update=True, items=(Data.UID, Data.FLAGS))
+        self.assertEqual(returns(b"RETURN (UPDATE (UID FLAGS) ALL)"), updating)
+        for text in (
+            *(b"(PARTIAL 1)", b"(PARTIAL 1:*)", b"(PARTIAL)", b"(ALL PARTIAL 1:2)", b"(PARTIAL 1:2 PARTIAL 1:2)"),
+            *(b"(UPDATE ())", b"(", b"(X)"),
+        ):
+            self.assertRaises(Bad, returns, b"RETURN " + text)
 
     def test_search_bounds(self) -> None:
         """Nesting and number of criteria are bounded, however they are written."""

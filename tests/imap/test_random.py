@@ -12,7 +12,7 @@ from tests.imap.messages import BY_NAME
 from tests.imap.wire import Client, Edge
 from tests.scenery import world
 
-SETS = ("1", "1:*", "*", "2:4", "3:1", "1,2,*:3", "99", "0", "4294967295", "1:4294967295")
+SETS = ("1", "$", "1:*", "*", "2:4", "3:1", "1,2,*:3", "99", "0", "4294967295", "1:4294967295")
 FLAGS = ("\\Seen", "\\Deleted", "\\Flagged", "$Kw", "Kw2", "\\Nope", "\\Recent")
 MAILBOXES = ("INBOX", "Archive", "Trash", "Sent/Sub", "a/b/c", "&APw-", "&Jjo!", '""', "Nowhere", "%", "inbox/x")
 ITEMS = (
@@ -23,11 +23,13 @@ ITEMS = (
 KEYS = (
     *("ALL", "UNSEEN", "NEW", "OLD", "DELETED", "KEYWORD $Kw", "UNKEYWORD Kw2", "SUBJECT plain", "FROM ann", "BODY hello", "TEXT köln"),
     *("UID 1:3", "2:3", "LARGER 200", "SINCE 1-Jan-2020", "SENTBEFORE 3-Nov-2026", 'HEADER Message-ID ""', "MODSEQ 3", "NOT SEEN"),
-    *("OR SEEN DELETED", "(ALL UNSEEN)", "X"),
+    *("OR SEEN DELETED", "(ALL UNSEEN)", "X", "$", "NOT UID $", "OLDER 5", "FUZZY TEXT helo", "EMAILID M1", "SAVEDSINCE 1-Jan-2020"),
 )
 MODES = ("FLAGS", "+FLAGS", "-FLAGS", "FLAGS.SILENT", "+FLAGS.SILENT")
 PLAIN_COMMANDS = ("CLOSE", "UNSELECT", "NOOP", "CHECK", "IDLE\r\nDONE", "ENABLE CONDSTORE", "NAMESPACE")
 SORTS = ("ARRIVAL", "REVERSE DATE", "SUBJECT FROM", "SIZE", "TO CC", "X")
+RETURNS = ("SAVE", "UPDATE ALL", "PARTIAL 1:2 SAVE", "PARTIAL -1:-3", "MIN MAX", "COUNT UPDATE (FLAGS)", "RELEVANCY ALL", "")
+SOURCES = ("selected", "personal", "mailboxes (INBOX Archive)", "subtree a", "selected subtree-one (a Sent)", "inboxes ()", "x")
 STATUS = ("MESSAGES", "UIDNEXT UNSEEN RECENT", "SIZE HIGHESTMODSEQ DELETED", "UIDVALIDITY APPENDLIMIT")
 COUNTED = re.compile(rb"\* (\d+) (EXISTS|EXPUNGE)\Z")
 
@@ -57,6 +59,10 @@ class Player:
                 f"{uid}MOVE {numbers} {mailbox}",
                 f"{uid}SEARCH {pick(('', 'RETURN (MIN MAX COUNT ALL) ', 'RETURN () '))}{pick(KEYS)} {pick(KEYS)}",
                 f"{uid}SORT ({pick(SORTS)}) UTF-8 {pick(KEYS)}",
+                f"{uid}{pick(('SEARCH', 'SORT'))} RETURN ({pick(RETURNS)}) {pick(('', '(SIZE FROM) UTF-8 '))}{pick(KEYS)}",
+                f"{uid}THREAD {pick(('REFERENCES', 'ORDEREDSUBJECT', 'REFS'))} UTF-8 {pick(KEYS)}",
+                f"ESEARCH IN ({pick(SOURCES)}) RETURN ({pick(RETURNS)}) {pick(KEYS)}",
+                f'CANCELUPDATE "{self.name}{self.dice.randint(1, 150)}"',
                 f"APPEND {mailbox} ({pick(FLAGS)}) {{{len(literal)}+}}\r\n{literal}",
                 f"APPEND INBOX {{{len(literal)}+}}\r\n{literal}",
                 pick(
@@ -106,7 +112,7 @@ class Player:
                 assert number >= self.count or command.startswith(("SELECT", "EXAMINE")), (command, line)
                 self.count = number
             else:
-                assert not command.startswith(("FETCH", "STORE", "SEARCH", "SORT")), (command, line)
+                assert not command.startswith(("FETCH", "STORE", "SEARCH", "SORT", "THREAD")), (command, line)
                 assert 1 <= number <= self.count, (command, line)
                 self.count -= 1
 
