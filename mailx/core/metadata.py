@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mailx.core.users import User
     from mailx.store.cipher import Cipher
 
-VALUE_LIMIT = 65536  # octets of one value
+VALUE_LIMIT = 8192  # octets of one value: a literal of an IMAP command has no more
 SPECIAL_USE = "/private/specialuse"  # what a mailbox is for, kept with the mailbox (RFC 6154 4)
 
 _ANY = frozenset("rswip")  # one of these besides l (RFC 5464 3.3)

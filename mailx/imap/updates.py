@@ -31,6 +31,8 @@ async def tell(session: Session, expunge: bool, own: bool = False) -> bool:
     view, peer, notify = session.selected, session.peer, session.notify
     if view is None or not view.news:
         return True
+    if view.barred:
+        return False
     if notify is not None and not notify.messages and not own:
         return not view.gone
     known = len(view.uids)

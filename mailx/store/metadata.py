@@ -59,8 +59,11 @@ def put(txn: Txn, cipher: FieldCipher, mailbox_id: int | None, owner_id: int, ac
             )
     if any(value is not None for value in values.values()):
         _check(txn, mailbox_id, owner_id, account_id)
-    told = owner_id or account_id
-    txn.publish(of_account(AccountChange(told, "metadata", mailbox_id or 0, entries=tuple(values))))
+    # What somebody keeps for themselves on another's mailbox is not even named to its owner.
+    for told, prefix in ((account_id, "/private/"), (owner_id or account_id, "/shared/")):
+        named = tuple([name for name in values if name.startswith(prefix)])
+        if named:
+            txn.publish(of_account(AccountChange(told, "metadata", mailbox_id or 0, entries=named)))
 
 
 def used(txn: Txn, account_id: int) -> int:
