@@ -16,10 +16,10 @@ SELECT m.id, m.special_use = '{DYING}', m.messages, m.unseen, m.deleted, m.size,
  (SELECT coalesce(sum({CHARGE}), 0) FROM waiting w WHERE w.account_id = a.id),
  count(e.uid), coalesce(sum(CASE WHEN e.flags & 1 = 0 THEN 1 ELSE 0 END), 0),
  coalesce(sum(CASE WHEN e.flags & 8 <> 0 THEN 1 ELSE 0 END), 0), coalesce(sum(e.size), 0), coalesce(max(e.uid), 0),
- coalesce(sum(e.size * 105 / 100), 0)
+ coalesce(sum(e.size * 105 / 100), 0), m.expunged, (SELECT count(*) FROM expunged x WHERE x.mailbox_id = m.id)
 FROM accounts a JOIN mailboxes m ON m.account_id = a.id LEFT JOIN entries e ON e.mailbox_id = m.id
 WHERE a.id = ? AND a.state <> 'erased'
-GROUP BY m.id, m.special_use, m.messages, m.unseen, m.deleted, m.size, m.uidnext, a.id, a.used, a.recounts ORDER BY m.id
+GROUP BY m.id, m.special_use, m.messages, m.unseen, m.deleted, m.size, m.uidnext, m.expunged, a.id, a.used, a.recounts ORDER BY m.id
 """
 
 
@@ -33,10 +33,11 @@ class Off:
     deleted: int
     size: int
     uidnext: int = 0
+    expunged: int = 0
 
     @property
     def any(self) -> bool:
-        return bool(self.messages or self.unseen or self.deleted or self.size or self.uidnext)
+        return bool(self.messages or self.unseen or self.deleted or self.size or self.uidnext or self.expunged)
 
 
 @frozen
@@ -63,13 +64,16 @@ def compare(txn: Txn, account_id: int) -> Drift | None:
         id, dying, *kept = row[:7]
         used, recounts, waiting = int(row[7]), int(row[8]), int(row[9])
         messages, unseen, deleted, size, last, cost = map(int, row[10:16])
+        expunged = int(row[17]) - int(row[16])
         if not place:
             real += waiting
         real += cost
         counted += messages
         if dying:
             continue  # it keeps no counters any more
-        off = Off(int(id), messages - kept[0], unseen - kept[1], deleted - kept[2], size - kept[3], last + 1 if kept[4] <= last else 0)
+        off = Off(
+            int(id), messages - kept[0], unseen - kept[1], deleted - kept[2], size - kept[3], last + 1 if kept[4] <= last else 0, expunged
+        )
         if off.any:
             found.append(off)
     return Drift(account_id, recounts, real - used, tuple(found), counted) if rows else None
@@ -83,7 +87,7 @@ def mend(txn: Txn, drift: Drift) -> bool:
     for off in drift.mailboxes:
         txn.execute(
             "UPDATE mailboxes SET messages = messages + ?, unseen = unseen + ?, deleted = deleted + ?, size = size + ?,"
-            " uidnext = CASE WHEN uidnext < ? THEN ? ELSE uidnext END WHERE id = ?",
-            (off.messages, off.unseen, off.deleted, off.size, off.uidnext, off.uidnext, off.mailbox),
+            " uidnext = CASE WHEN uidnext < ? THEN ? ELSE uidnext END, expunged = expunged + ? WHERE id = ?",
+            (off.messages, off.unseen, off.deleted, off.size, off.uidnext, off.uidnext, off.expunged, off.mailbox),
         )
     return True

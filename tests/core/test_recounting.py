@@ -37,7 +37,7 @@ class Base(TestCase):
         def job(txn: Txn) -> list[Any]:
             return [
                 *txn.all("SELECT used FROM accounts ORDER BY id"),
-                *txn.all("SELECT messages, unseen, deleted, size, uidnext FROM mailboxes ORDER BY id"),
+                *txn.all("SELECT messages, unseen, deleted, size, expunged, uidnext FROM mailboxes ORDER BY id"),
             ]
 
         return [tuple(row) for row in await self.world.store.read(job)]
@@ -55,10 +55,10 @@ class Drift(Base):
         await self.open()
         before = await self.counters()
         await self.sql("UPDATE accounts SET used = used + 1234")
-        await self.sql("UPDATE mailboxes SET messages = messages + 1, unseen = 7, deleted = 2, size = 0, uidnext = 1")
+        await self.sql("UPDATE mailboxes SET messages = messages + 1, unseen = 7, deleted = 2, size = 0, expunged = 9, uidnext = 1")
         found = await self.lives.lifecycle.recounting.account(ME)
         self.assertEqual((found.used, found.mailboxes), (-1234, 7))
-        self.assertEqual([row[:4] for row in await self.counters()], [row[:4] for row in before])
+        self.assertEqual([row[:5] for row in await self.counters()], [row[:5] for row in before])
         self.assertFalse((await self.lives.lifecycle.recounting.account(ME)).drifted)
         uid = await self.world.file(self.user, b"Subject: z\r\n\r\nz")
         self.assertEqual(uid, 5)
