@@ -75,6 +75,18 @@ class Input:
         self._buffer.clear()
         self._taken()
 
+    def behind(self, stop: Callable[[], object], go_on: Callable[[], object]) -> None:
+        """What comes from here on comes through something that ``stop`` and ``go_on`` act on."""
+        self._stop = stop
+        self._go_on = go_on
+        self._stopped = False
+
+    def taken_back(self) -> bytes:
+        """What is unread, which somebody else is to make sense of first."""
+        unread = bytes(self._buffer)
+        self._buffer.clear()
+        return unread
+
     async def more(self) -> None:
         """Wait until something unread arrives beyond what is there."""
         if self._closed:

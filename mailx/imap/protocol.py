@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailx.core import metrics, sasl
+from mailx.core.inflating import Inflating
 from mailx.core.output import Output
 from mailx.imap import arrival, dispatch, idle
 from mailx.imap.answers import Bad, Ended, tagged
@@ -66,6 +67,7 @@ class IMAPServer(IMAP4Server):
         self._stopping = False
         self._over = False
         self._bad = 0
+        self._inflating: Inflating | None = None
         self.output: Output
         self.input: Input
         self.session: Session
@@ -102,7 +104,10 @@ class IMAPServer(IMAP4Server):
         Deferred.fromCoroutine(self._serve())
 
     def dataReceived(self, data: bytes) -> None:
-        self.input.feed(data)
+        if self._inflating is None:
+            self.input.feed(data)
+        else:
+            self._inflating.feed(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._over = True
@@ -110,7 +115,7 @@ class IMAPServer(IMAP4Server):
             self._timer.cancel()
             self._timer = None
         self.output.stopProducing()
-        self.input.close()
+        self._read_no_more()
         self.session.leave()
         self._listener.leave(self, self.session.origin.address, self._entered)
 
@@ -154,6 +159,26 @@ class IMAPServer(IMAP4Server):
         self.output.encrypted()
         self.transport.startTLS(self.ctx)
         self.startedTLS = True
+
+    @property
+    def compressed(self) -> bool:
+        return self._inflating is not None
+
+    def start_compression(self) -> None:
+        self.output.compress()
+        transport = self.transport
+        unread = self.input.taken_back()
+        self._inflating = Inflating(self.input, transport.pauseProducing, transport.resumeProducing, self._reactor, self._not_compressed)
+        if unread:
+            self._inflating.feed(unread)
+
+    def _not_compressed(self) -> None:
+        self.end(Farewell(b"Invalid compressed data"))
+
+    def _read_no_more(self) -> None:
+        self.input.close()
+        if self._inflating is not None:
+            self._inflating.close()
 
     def bindings(self) -> Mapping[str, bytes]:
         return sasl.channel_bindings(self.transport) if self.secure else {}
@@ -236,7 +261,7 @@ class IMAPServer(IMAP4Server):
         self.no_deadline()
         self.output.close()
         self.session.leave()
-        self.input.close()
+        self._read_no_more()
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._reactor.callLater(LINGER_SECONDS, self._linger)
