@@ -43,6 +43,7 @@ from mailx.composition_web import (
 )
 from mailx.config import Config, StoreSettings, listeners
 from mailx.config_file import ConfigError, Sources, find
+from mailx.core import documents
 from mailx.core.access import Access
 from mailx.core.accounts import Accounts
 from mailx.core.audit import Recording
@@ -289,7 +290,8 @@ class MailX(MultiService):
             index_store = await _open_index_store(Path(self._config.server.data) / "index.db", self._reactor)
             self._parts.push_async_callback(index_store.close)
         index = Index(index_store, cipher, ground.owners.keyring)
-        indexer = Indexer(store, index_store, index, cipher, ground.blobs, self._reactor)
+        extract = documents.extract if self._config.search.attachments and documents.installed() else None
+        indexer = Indexer(store, index_store, index, cipher, ground.blobs, self._reactor, extract=extract)
         indexer.start()
         self._parts.push_async_callback(indexer.stop)
         mailboxes.search_with(index)

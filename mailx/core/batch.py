@@ -5,8 +5,11 @@ text stays out of the index, and searches look into it.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
+from mailx.core import documents
+from mailx.core.documents import Extract
 from mailx.mail.sections import PartOffsets
 from mailx.mail.summary import Summary
 from mailx.mail.text import own_header, searchable
@@ -29,8 +32,12 @@ _OCTETS_LIMIT = 2 * TEXT_LIMIT  # of its text parts as they came
 class Batch:
     """Segments in the making. Used by one thread at a time."""
 
-    def __init__(self, cipher: "Cipher", blobs: "Blobs", vault: "Vault | None" = None) -> None:
-        """``vault`` opens the messages and seals the segments, if all of them are of one sealed account."""
+    def __init__(self, cipher: "Cipher", blobs: "Blobs", vault: "Vault | None" = None, extract: Extract | None = None) -> None:
+        """``vault`` opens the messages and seals the segments, if all of them are of one sealed account.
+
+        ``extract`` reads documents that are attached; None: nobody does.
+        """
+        self._extract = extract
         self._sealer: Sealer = vault or cipher
         self._vault = vault
         self._blobs = blobs
@@ -85,14 +92,19 @@ class Batch:
                 return None
         except (CipherError, OSError):  # damaged, or swept since
             return None
-        return standing(content, summary, sections)
+        return standing(content, summary, sections, self._extract)
 
 
-def standing(content: bytes, summary: Summary, sections: Sequence[PartOffsets]) -> Standing | None:
+def standing(content: bytes, summary: Summary, sections: Sequence[PartOffsets], extract: Extract | None = None) -> Standing | None:
     """The words of a message; None: it has too much text."""
     found = Standing()
     left = found.take(own_header(content, sections), False, TEXT_LIMIT)
-    if left is None or found.take(searchable(content, sections, with_header=False), True, left) is None:
+    if left is None:
+        return None
+    body = searchable(content, sections, with_header=False)
+    if extract is not None:
+        body = chain(body, documents.texts(content, sections, extract))
+    if found.take(body, True, left) is None:
         return None
     for place, text in (SUBJECT, summary.subject_text), (FROM, summary.from_text), (TO, summary.to_text), (CC, summary.cc_text):
         found.mark(text, place)

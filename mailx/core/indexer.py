@@ -23,6 +23,7 @@ from twisted.python.threadpool import ThreadPool
 
 from mailx.core import metrics
 from mailx.core.batch import Batch
+from mailx.core.documents import Extract
 from mailx.core.index import Index
 from mailx.core.indexing_apart import BATCH, SLICE, SLICE_OCTETS, WEIGHT, Apart
 from mailx.core.merging import Merging
@@ -75,8 +76,10 @@ class Indexer:
         reactor: Any,
         patience: float = PATIENCE,
         forget_after: float = FORGET_AFTER,
+        extract: Extract | None = None,
     ) -> None:
-        """``patience`` and ``forget_after`` in seconds."""
+        """``patience`` and ``forget_after`` in seconds. ``extract`` reads documents that are attached; None: nobody does."""
+        self._extract = extract
         self._store = store
         self._index_store = index_store
         self._cipher = cipher
@@ -86,7 +89,7 @@ class Indexer:
         self._forget_after = forget_after
         self._pool = ThreadPool(0, 1, "indexer")
         self._merging = Merging(store, index_store, cipher, index.vault, self._threads, self._spare)
-        self._apart = Apart(store, index_store, index, cipher, blobs, self._merging, self._threads, self._spare)
+        self._apart = Apart(store, index_store, index, cipher, blobs, self._merging, self._threads, self._spare, extract)
         self._position = 0  # as this node has left it
         self._samples: deque[tuple[float, int]] = deque()  # when which head was first seen, of what is not yet indexed
         self._due: IDelayedCall | None = None
@@ -249,7 +252,7 @@ class Indexer:
 
     async def _batch(self, state: State) -> tuple[State, bool]:
         """Index some messages after ``state``; the state after them, and whether there may be more."""
-        batch = Batch(self._cipher, self._blobs)
+        batch = Batch(self._cipher, self._blobs, extract=self._extract)
         position, taken = state.position, 0
         while not (full := taken >= BATCH or batch.weight >= WEIGHT) and not self._stopped:
             messages = await self._store.read(unindexed.after, position, SLICE, SLICE_OCTETS)

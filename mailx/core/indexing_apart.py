@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mailx.core import metrics
 from mailx.core.batch import Batch
+from mailx.core.documents import Extract
 from mailx.core.index import Index
 from mailx.core.merging import Merging, Threads
 from mailx.store import Store, account_keys, index_accounts, segments, unindexed, waiting
@@ -44,7 +45,9 @@ class Apart:
         merging: Merging,
         threads: Threads,
         spare: Callable[[], Awaitable[None]],
+        extract: Extract | None = None,
     ) -> None:
+        self._extract = extract
         self._store = store
         self._index_store = index_store
         self._index = index
@@ -139,7 +142,7 @@ class Apart:
         """Index some messages of an account; how far it is then."""
         account, sealed = row.account, vault is not None
         found = await self._store.read(unindexed.lacking, account, row.position, upto, sealed, BATCH)
-        batch = Batch(self._cipher, self._blobs, vault)
+        batch = Batch(self._cipher, self._blobs, vault, self._extract)
         position = row.position
         for ids in _slices(found):
             messages = await self._store.read(unindexed.of, account, ids, sealed)

@@ -1,0 +1,60 @@
+"""The text of attachments for the search index: which parts are documents, and what reads them.
+
+Each is read by a process of its own with limits (:mod:`mailx.core.document_worker`), in the indexer's thread. A document that is too large,
+takes too long or cannot be read has no text.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
+
+from mailx.mail.charset import fold
+from mailx.mail.sections import PartOffsets
+from mailx.mail.text import decode_transfer
+
+LARGEST = 10 * 1024 * 1024  # octets of a document
+MOST = 8  # documents of a message
+TEXT = 500_000  # characters of a document
+SECONDS = 10.0  # that reading one may take
+
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+_KINDS = {
+    "application/pdf": "pdf",
+    _OFFICE + "wordprocessingml.document": "docx",
+    _OFFICE + "spreadsheetml.sheet": "xlsx",
+    _OFFICE + "presentationml.presentation": "pptx",
+    "application/vnd.oasis.opendocument.text": "odf",
+    "application/vnd.oasis.opendocument.spreadsheet": "odf",
+    "application/vnd.oasis.opendocument.presentation": "odf",
+}
+
+Extract = Callable[[str, bytes], str]  # kind, octets -> text
+
+
+def installed() -> bool:
+    """Whether documents can be read: ``mailx[attachments]`` is installed."""
+    return find_spec("pypdf") is not None
+
+
+def texts(content: bytes, parts: Iterable[PartOffsets], extract: Extract) -> Iterator[str]:
+    """The folded texts of the documents among ``parts``."""
+    count = 0
+    for part in parts:
+        kind = _KINDS.get(part.mime_type)
+        if kind is None or count == MOST or part.body_end - part.body_start > 2 * LARGEST:
+            continue
+        count += 1
+        octets = decode_transfer(content[part.body_start : part.body_end], part.encoding)
+        if 0 < len(octets) <= LARGEST:
+            yield fold(extract(kind, octets))
+
+
+def extract(kind: str, octets: bytes) -> str:
+    """The text of one document, "" if it cannot be read. Blocks."""
+    command = [sys.executable, "-m", "mailx.core.document_worker", kind, str(TEXT)]
+    try:
+        ended = subprocess.run(command, input=octets, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=SECONDS, check=True)
+    except (subprocess.SubprocessError, OSError):
+        return ""
+    return ended.stdout.decode("utf-8", "replace")
