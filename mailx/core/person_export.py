@@ -8,7 +8,7 @@ stream early, without the two empty blocks at the end of a tar file, so nobody t
 
 import json
 import tarfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from attrs import frozen
@@ -161,18 +161,33 @@ async def _account(person: Person, details: Details, boxes: Iterable[Mailbox], r
             for each in await person.app_passwords.every(user.address)
         ],
         "subscriptions": await person.mailboxes.subscriptions(user),
-        "mailboxes": [
-            {
-                "name": box.name,
-                "folder": folder(box.name),
-                "special_use": box.special_use,
-                "messages": box.messages,
-                "octets": box.size,
-                "uidvalidity": box.uidvalidity,
-            }
-            for box in boxes
-        ],
+        "annotations": _texts(await person.mailboxes.metadata.get(user, "")),
+        "mailboxes": [await _box(person, details, box) for box in boxes],
     }
+
+
+async def _box(person: Person, details: Details, box: Mailbox) -> JSON:
+    """What a mailbox is, with whom it is shared, and what was noted at it; less where it is deleted meanwhile."""
+    told = {
+        "name": box.name,
+        "folder": folder(box.name),
+        "special_use": box.special_use,
+        "messages": box.messages,
+        "octets": box.size,
+        "uidvalidity": box.uidvalidity,
+    }
+    try:
+        _, grants = await person.mailboxes.sharing.grants(details.user, box.name)
+        annotations = _texts(await person.mailboxes.metadata.get(details.user, box.name))
+    except MailboxError:
+        return told
+    others = [{"who": one.who, "rights": "-" * one.negative + "".join(sorted(one.rights))} for one in grants[1:]]
+    return {**told, "shared_with": others, "annotations": annotations}
+
+
+def _texts(found: tuple[str, Mapping[str, bytes]]) -> dict[str, str]:
+    """Metadata (RFC 5464) as JSON has it."""
+    return {name: value.decode(errors="replace") for name, value in found[1].items()}
 
 
 async def _contacts(person: Person, details: Details) -> JSON:

@@ -71,10 +71,16 @@ class Whole(Base):
         person.logins.note(self.user.id, "192.0.2.7", "PLAIN")
         self.lives.timeline.note("q1", "accepted", (ME,), sender="x@example.org")
         await self.lives.lifecycle.retention.keep(ME, 90)
+        await self.world.user("friend@example.test")
+        await self.world.mailboxes.sharing.grant(self.user, "Archive", "friend@example.test", "lr")
+        await self.world.mailboxes.metadata.put(self.user, "Archive", {"/private/comment": b"old"})
         files = await self.exported()
         account = json.loads(files["account.json"])
         self.assertEqual((account["address"], account["aliases"], account["retention_days"]), (ME, ["alias@example.test"], 90))
         self.assertEqual([each["name"] for each in account["app_passwords"]], ["phone"])
+        (archive,) = [each for each in account["mailboxes"] if each["name"] == "Archive"]
+        self.assertEqual(archive["shared_with"], [{"who": "friend@example.test", "rights": "lr"}])
+        self.assertEqual(archive["annotations"]["/private/comment"], "old")
         self.assertEqual(
             {(each["address"], each["trust"]) for each in json.loads(files["contacts.json"])},
             {("friend@example.org", "accepted"), ("spam@example.org", "blocked")},
