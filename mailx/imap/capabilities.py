@@ -1,6 +1,6 @@
 """What CAPABILITY announces: before login, and after it (RFC 9051 6.1.1)."""
 
-ALWAYS = (b"IMAP4rev1", b"LITERAL+", b"SASL-IR", b"ID", b"ENABLE", b"IDLE")
+ALWAYS = (b"IMAP4rev1", b"IMAP4rev2", b"LITERAL+", b"SASL-IR", b"ID", b"ENABLE", b"IDLE")
 AFTER_LOGIN = (
     b"NAMESPACE",
     b"UIDPLUS",

@@ -44,6 +44,8 @@ async def enable(session: Session, command: Command, names: frozenset[bytes]) ->
     if b"QRESYNC" in fresh or b"CONDSTORE" in fresh:  # RFC 7162 3.2.3: QRESYNC is CONDSTORE too
         session.learn_modseqs()
     session.enabled.update(fresh)
+    if b"IMAP4REV2" in fresh and session.selected is not None:
+        session.recent_texts = session.flag_texts  # RFC 9051 2.3.2: \Recent is no more
 
 
 async def jmap_access(session: Session, command: Command, _: None) -> None:
