@@ -6,7 +6,7 @@ What a URL does not authorize is NIL, as is what is not there: nobody learns whi
 from functools import partial
 from time import time
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.threads import deferToThreadPool
 
 from mailx.core.fetch import Blob, Row
@@ -23,6 +23,7 @@ from mailx.mail import mime, structure
 from mailx.mail.mime import Part
 from mailx.mail.names import MailboxError
 from mailx.mail.summary import Summary
+from mailx.mail.transfer import decoder, unchanged
 
 URLS_LIMIT = 100  # of one command
 _WORDS = (b"BODY", b"BINARY", b"BODYPARTSTRUCTURE")
@@ -171,10 +172,11 @@ async def _fetch_granted(session: Session, wanted: Wanted, named: MessageURL, se
         if not wanted.words:
             await _octets(session, section, row, found)
             return
-        for place, word in enumerate(wanted.words):
+        words = [word for word in (b"BODYPARTSTRUCTURE", b"BODY", b"BINARY") if word in wanted.words]
+        for place, word in enumerate(words):
             session.peer.write(b" " * bool(place) + b"(" + word + b" ")
             if word == b"BODYPARTSTRUCTURE":
-                session.peer.write(await _structure(session, section, row))
+                session.peer.write(await _structure(session, section, row, b"BINARY" in words))
             elif word == b"BINARY":
                 await _decoded(session, section, row, size)
             else:
@@ -214,23 +216,32 @@ async def _decoded(session: Session, section: Section, row: Row, size: int) -> N
         await session.peer.ready()
 
 
-async def _structure(session: Session, section: Section, row: Row) -> bytes:
-    """BODYSTRUCTURE of the part that the section names, or of the one that holds it."""
+async def _structure(session: Session, section: Section, row: Row, decoded: bool) -> bytes:
+    """BODYSTRUCTURE of the part that the section names, or of the one that holds it; ``decoded``: as it is out of its encoding."""
     if not section.path:
         assert row.summary is not None
         return row.summary.bodystructure
     assert row.content is not None and row.summary is not None
     content = await session.services.mailboxes.read(row.content)
     reactor = session.services.reactor
-    found: bytes = await deferToThreadPool(reactor, reactor.getThreadPool(), _rendered, content, row.summary, section.path)
+    found: bytes = await deferToThreadPool(reactor, reactor.getThreadPool(), _rendered, content, row.summary, section.path, decoded)
     return found
 
 
-def _rendered(content: bytes, summary: Summary, path: tuple[int, ...]) -> bytes:
+def _rendered(content: bytes, summary: Summary, path: tuple[int, ...], decoded: bool) -> bytes:
     """Runs in a thread."""
-    part = summary.part(path)
+    place = summary.part(path)
+    if place is None:
+        return b"NIL"
+    part = _same(mime.parse(content), place.header_start, place.body_end)
+    encoding = part.encoding.decode("latin-1")
+    if decoded and part.message is None and not part.children and not unchanged(encoding) and (made := decoder(encoding)) is not None:
+        octets = made.feed(content[part.body_start : part.body_end]) + made.finish()
+        plain = b"binary" if b"\0" in octets else b"7bit" if octets.isascii() else b"8bit"
+        # What has no lines of its own while it is encoded has none to count (RFC 5524 3).
+        part = evolve(part, encoding=plain, body_end=part.body_start + len(octets), lines=0)
     try:
-        return b"NIL" if part is None else structure.structures(_same(mime.parse(content), part.header_start, part.body_end))[0]
+        return structure.structures(part)[0]
     except structure.TooLarge:
         return b"NIL"
 
