@@ -35,6 +35,8 @@ _DELETED = int(Flag.DELETED)
 _SYSTEM = (1 << KEYWORD_BIT) - 1
 _EVERY = (1 << KEYWORD_BIT + KEYWORDS_LIMIT) - 1
 
+_CONTENTS = 25  # messages copied into another account by one job
+
 Mode = Literal["add", "remove", "replace"]
 
 
@@ -139,7 +141,7 @@ class Edits:
         copied: list[int] = []
         uidvalidity = 0
         try:
-            for among in _slices(selected, uids):
+            for among in _slices(selected, uids, _share(selected, target_box)):
                 more -= sum(charge(selected.sizes[index]) for _, index in selected.indexes(among.uids))
                 done = await self._store.write(
                     copies.copy, selected.mailbox.id, among, target_id, int(time()), self._default_quota, more, mask
@@ -161,7 +163,7 @@ class Edits:
         if self.deciding is not None:
             await self.deciding.moving(selected, rising(uids), normal(target))
         outcome = Copied(0, [], [])
-        for among in _slices(selected, uids):
+        for among in _slices(selected, uids, _share(selected, target_box)):
             done = await self._store.write(
                 copies.move, selected.mailbox.id, among, target_id, int(time()), SLICE, self._default_quota, mask
             )
@@ -243,6 +245,11 @@ def rising(uids: Sequence[int]) -> Sequence[int]:
 def _writable(selected: Selected) -> None:
     if selected.read_only:
         raise MailboxError("NOPERM", "The mailbox is selected read-only")
+
+
+def _share(selected: Selected, target: Mailbox) -> int:
+    """Messages of one slice: between accounts their contents are copied."""
+    return SLICE if target.account == selected.mailbox.account else _CONTENTS
 
 
 def _allowed(selected: Selected, needed: str) -> None:

@@ -1,4 +1,4 @@
-"""COPY and MOVE: new entries for messages that are already stored. No message is read or written.
+"""COPY and MOVE: new entries for messages that are already stored. None is read or written, unless it goes to another account.
 
 A job takes one slice (:data:`mailx.store.entries.SLICE`); the core puts slices together and, when a later one fails,
 takes the earlier ones back with :func:`undo`.
@@ -38,7 +38,8 @@ def copy(txn: Txn, source_id: int, among: Among, target_id: int, now: int, defau
         return Slice(uidvalidity, [], [])
     _charge(txn, account_id, rows, more, default_quota)
     target = _place(txn, source_id, rows, target_id, modseq + 1, uidnext, now, mask, foreign)
-    retain(txn, [row[1] for row in rows])
+    if not foreign:
+        retain(txn, [row[1] for row in rows])
     return Slice(uidvalidity, [row[0] for row in rows], target)
 
 
@@ -57,7 +58,6 @@ def move(
     target = _place(txn, source_id, rows, target_id, modseq + 1, uidnext, now, mask, foreign)
     if foreign:
         _charge(txn, account_id, rows, 0, default_quota, placed=len(rows))
-        retain(txn, [row[1] for row in rows])
         remove(txn, source_id, lock(txn, source_id)[3], rows)
     else:
         remove(txn, source_id, account_id, rows, keep=True)
@@ -114,25 +114,18 @@ def _charge(txn: Txn, account_id: int, rows: Sequence[Row], more: int, default_q
 def _place(
     txn: Txn, source_id: int, rows: Sequence[Row], target_id: int, modseq: int, uidnext: int, now: int, mask: int, foreign: bool
 ) -> list[int]:
-    """Insert entries for ``rows`` of the source into the target, ``foreign`` if that is another account's; returns their UIDs.
-
-    Threads are an account's own: among other people's mail a message founds one, or joins that of a copy it has there.
-    """
-    among = Among([row[0] for row in rows])
-    flags, thread = "flags" if mask == -1 else "flags & ?", "thread_id"
+    """Insert entries for ``rows`` of the source into the target, ``foreign`` if that is another account's; returns their UIDs."""
     if foreign:
-        thread = (
-            "coalesce((SELECT min(x.thread_id) FROM entries x JOIN mailboxes y ON y.id = x.mailbox_id WHERE x.message_id = e.message_id"
-            " AND y.account_id = (SELECT account_id FROM mailboxes WHERE id = ?)), message_id)"
+        _found(txn, source_id, rows, target_id, modseq, uidnext, now, mask)
+    else:
+        among = Among([row[0] for row in rows])
+        flags, masked = ("flags", ()) if mask == -1 else ("flags & ?", (mask,))
+        txn.execute(
+            "INSERT INTO entries (mailbox_id, uid, message_id, flags, modseq, received, saved, size, thread_id)"
+            f" SELECT ?, ? + row_number() OVER (ORDER BY uid), message_id, {flags}, ?, received, ?, size, thread_id"
+            f" FROM entries WHERE mailbox_id = ? AND {among.sql()}",
+            (target_id, uidnext - 1, *masked, modseq, now, source_id, *among.parameters()),
         )
-    masked = () if mask == -1 else (mask,)
-    of = (target_id,) if foreign else ()
-    txn.execute(
-        "INSERT INTO entries (mailbox_id, uid, message_id, flags, modseq, received, saved, size, thread_id)"
-        f" SELECT ?, ? + row_number() OVER (ORDER BY uid), message_id, {flags}, ?, received, ?, size, {thread}"
-        f" FROM entries e WHERE mailbox_id = ? AND {among.sql()}",
-        (target_id, uidnext - 1, *masked, modseq, now, *of, source_id, *among.parameters()),
-    )
     if mask != -1:
         rows = [(row[0], row[1], row[2] & mask, row[3]) for row in rows]
     messages, unseen, deleted, size = tally(rows)
@@ -144,3 +137,26 @@ def _place(
     target = list(range(uidnext, uidnext + messages))
     txn.publish(Change(target_id, modseq, added=tuple([(uid, row[2], row[3]) for uid, row in zip(target, rows, strict=True)])))
     return target
+
+
+def _found(txn: Txn, source_id: int, rows: Sequence[Row], target_id: int, modseq: int, uidnext: int, now: int, mask: int) -> None:
+    """Entries of another account: of messages of its own, which have the same content, or the same file, and begin threads.
+
+    They are new messages, so that the account's index gets to them.
+    """
+    among = Among([row[0] for row in rows])
+    dates: dict[int, int] = dict(
+        txn.all(f"SELECT uid, received FROM entries WHERE mailbox_id = ? AND {among.sql()}", (source_id, *among.parameters()))
+    )
+    made = []
+    for uid, (source, message_id, flags, size) in enumerate(rows, uidnext):
+        new = txn.one(
+            "INSERT INTO messages (guid, size, refs, file, summary) SELECT guid, size, 1, file, summary FROM messages WHERE id = ?"
+            " RETURNING id",
+            (message_id,),
+        )
+        assert new is not None
+        txn.execute("INSERT INTO bodies (message_id, content) SELECT ?, content FROM bodies WHERE message_id = ?", (new[0], message_id))
+        made.append((target_id, uid, new[0], flags & mask, modseq, dates[source], now, size, new[0]))
+    columns = "mailbox_id, uid, message_id, flags, modseq, received, saved, size, thread_id"
+    txn.insert_many(f"INSERT INTO entries ({columns}) VALUES ?", made)

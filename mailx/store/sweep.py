@@ -16,7 +16,10 @@ def remove_unreferenced(txn: Txn, limit: int) -> tuple[int, list[str]]:
         "DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE refs = 0 ORDER BY id LIMIT ?) AND refs = 0 RETURNING file",
         (limit,),
     )
-    return len(rows), [str(file) for (file,) in rows if file is not None]
+    files = {str(file) for (file,) in rows if file is not None}
+    # A copy in another account's mailbox has the same file.
+    kept = {file for file in files if txn.one("SELECT 1 FROM messages WHERE file = ?", (file,)) is not None}
+    return len(rows), sorted(files - kept)
 
 
 def referenced_files(txn: Txn, after: str, limit: int) -> list[str]:

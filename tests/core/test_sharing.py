@@ -1,5 +1,7 @@
 """Shared mailboxes: what nobody may guess, who pays, and when rights end."""
 
+from base64 import encodebytes
+from os import urandom
 from typing import Any
 
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from mailx.core import search as keys
 from mailx.core.mailboxes import MailboxError, Need
 from mailx.core.sharing import RightsError
 from mailx.mail.mailbox import Flag
@@ -14,6 +17,7 @@ from mailx.mail.rights import ALL, ORDER, Place, elsewhere, parse, shown, spell
 from mailx.store import Txn
 from mailx.store.messages import charge
 from mailx.store.rights import effective, read, spelled
+from tests.core.test_index import Indexed, plain
 from tests.scenery import World, world
 
 MESSAGE = b"Subject: shared\r\nMessage-ID: <1@example.org>\r\n\r\nText.\r\n"
@@ -143,7 +147,7 @@ class SharingTests(TestCase):
         self.assertEqual(len(mine.uids), 1)
         mine.close()
         await self.refused("OVERQUOTA", made.file(self.bert, MESSAGE, INBOX))
-        self.assertEqual(await made.store.read(_references), [2])
+        self.assertEqual(await made.store.read(_references), [1, 1])
 
     def test_anyone_is_the_owners_domain(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._anyone())
@@ -265,6 +269,55 @@ class SharingTests(TestCase):
         await grant(self.anna, "INBOX", "anyone", "lr")
         for wrong in ("", "-", "bert", "bert@example.test bert", "Anyone", "@", "x" * 70000):
             await self.refused("CANNOT", grant(self.anna, "INBOX", wrong, "l"))
+
+
+class CopiedFilesTests(TestCase):
+    """A message in a file, in mailboxes of two accounts."""
+
+    def test_the_file_stays_until_both_are_gone(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._stays())
+
+    async def _stays(self) -> None:
+        made = await world(self, store={"file_above": 1000})
+        anna, bert = await made.user("anna@example.test"), await made.user("bert@example.test")
+        boxes = made.mailboxes
+        large = MESSAGE + encodebytes(urandom(6000)).replace(b"\n", b"\r\n")
+        await made.file(anna, large)
+        await boxes.sharing.grant(anna, "INBOX", "bert@example.test", "lrte")
+        selected = await boxes.select(bert, INBOX, False)
+        await boxes.move(selected, [1], "INBOX")
+        selected.close()
+        await made.sweep.messages()
+        self.assertEqual((len(made.files()), await made.contents(bert)), (1, [large]))
+        mine = await boxes.select(bert, "INBOX", False)
+        await boxes.store(mine, [1], "add", int(Flag.DELETED), ())
+        await boxes.expunge(mine)
+        mine.close()
+        await made.sweep.messages()
+        self.assertEqual(made.files(), [])
+
+
+class CopiedWordsTests(Indexed):
+    """The index of an account has what came from other people's mailboxes."""
+
+    def test_what_was_copied_is_found(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._found())
+
+    async def _found(self) -> None:
+        bert = await self.world.user("bert@example.test")
+        boxes = self.world.mailboxes
+        await self.world.file(self.user, plain("marmalade"))
+        await self.catch_up()
+        await boxes.sharing.grant(self.user, "INBOX", "bert@example.test", "lr")
+        guest = await boxes.select(bert, "Users/me@example.test/INBOX", True)
+        self.assertEqual(await boxes.search(guest, keys.Text("marmalade")), [1])
+        await boxes.copy(guest, [1], "INBOX")
+        guest.close()
+        for _ in range(2):
+            mine = await boxes.select(bert, "INBOX", True)
+            self.assertEqual(await boxes.search(mine, keys.Text("marmalade")), [1])
+            mine.close()
+            await self.catch_up()
 
 
 class PostgreSQLSharingTests(SharingTests):
