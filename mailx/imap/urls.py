@@ -65,6 +65,8 @@ def parse(url: bytes) -> MessageURL | None:
         return None
     if match["mechanism"] is not None and not access or (server is not None and not mailbox) or "\0" in mailbox:
         return None
+    if server is None and "://" in mailbox:  # another scheme
+        return None
     return MessageURL(
         match["rump"],
         server,
