@@ -1,5 +1,7 @@
 """What the index is asked for a search key. Failure: none; a key that it cannot help with is told as None."""
 
+import re
+
 from mailx.core import search as keys
 from mailx.core.lookup import About, Lookup, Part, Pattern
 from mailx.core.search import Query
@@ -50,7 +52,10 @@ def _worded(query: Query, where: int) -> Lookup | None:
             pattern = fold(pattern)
             if DENSE_LETTER.search(pattern) or "".join(runs(pattern)) != pattern.replace("*", "").replace("?", ""):
                 return None
-            return Pattern(found, max(runs(pattern), key=len).encode(), where)
+            pieces = [piece.encode() for piece in re.split(r"[*?]", pattern)]
+            pieces[0] = EDGE + pieces[0]
+            pieces[-1] += EDGE
+            return Pattern(found, max(pieces, key=len), where)
     return None
 
 

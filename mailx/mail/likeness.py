@@ -44,6 +44,9 @@ def likeness(wanted: str, word: str) -> float:
     limit = errors(wanted)
     if not limit or abs(len(word) - len(wanted)) > limit:
         return 0.0
+    letters, others = set(wanted), set(word)
+    if len(letters - others) > limit or len(others - letters) > limit:  # cheaper than to count errors
+        return 0.0
     head, tail = ends(wanted)
     if not word.startswith(head) and not word.endswith(tail):
         return 0.0
