@@ -278,10 +278,10 @@ class CopiedFilesTests(TestCase):
         return Deferred.fromCoroutine(self._stays())
 
     async def _stays(self) -> None:
-        made = await world(self, store={"file_above": 1000})
+        made = await world(self)
         anna, bert = await made.user("anna@example.test"), await made.user("bert@example.test")
         boxes = made.mailboxes
-        large = MESSAGE + encodebytes(urandom(6000)).replace(b"\n", b"\r\n")
+        large = MESSAGE + encodebytes(urandom(120000)).replace(b"\n", b"\r\n")
         await made.file(anna, large)
         await boxes.sharing.grant(anna, "INBOX", "bert@example.test", "lrte")
         selected = await boxes.select(bert, INBOX, False)
