@@ -62,18 +62,17 @@ class Part:
         segment, where, runs = shelf.segment, self.where, self.shape.runs
         if not runs:
             return _NONE, frozenset(segment.numbers)
-        left: set[int] | None = None
-        for run in sorted(runs, key=len, reverse=True):
-            having = segment.having(run, where, shelf.postings)
-            left = having if left is None else left & having
-            if not left:
-                return _NONE, _NONE
-        assert left is not None
         if len(runs) == 1:
-            return (left, _NONE) if self.sure else (_NONE, left)
+            having = segment.having(runs[0], where, shelf.postings)
+            return (having, _NONE) if self.sure else (_NONE, having)
         if where & ~ANYWHERE or 0 in self.shape.steps:
+            left = set(segment.numbers)
+            for run in sorted(runs, key=len, reverse=True):
+                left &= segment.having(run, where, shelf.postings)
+                if not left:
+                    return _NONE, _NONE
             return _NONE, left
-        return _adjoining(shelf, runs, self.shape.steps, where, left, self.sure)
+        return _adjoining(shelf, runs, self.shape.steps, where, self.sure)
 
 
 @frozen
@@ -132,8 +131,8 @@ class About:
                     yield index, likeness
 
     def rare(self, segment: Segment, wanted: str) -> Iterator[tuple[int, float]]:
-        """Documents with a rare word that is like ``wanted``, and how much."""
-        for pattern in _patterns(wanted):
+        """Documents with a rare word that is like ``wanted``, and how much. It must begin the same: most rare words are no words."""
+        for pattern in _patterns(wanted)[:2]:
             for number, word in segment.rare(pattern, self.where):
                 likeness = self._likeness(wanted, word)
                 if likeness:
@@ -192,19 +191,27 @@ def _patterns(wanted: str) -> list[bytes]:
     return patterns
 
 
-def _adjoining(shelf: Shelf, runs: tuple[bytes, ...], steps: tuple[int, ...], where: int, left: "set[int]", sure: bool) -> Answer:
-    """Which of the documents ``left``, that have all of ``runs``, have them one after another."""
+def _adjoining(shelf: Shelf, runs: tuple[bytes, ...], steps: tuple[int, ...], where: int, sure: bool) -> Answer:
+    """Which documents have ``runs`` one after another."""
     segment = shelf.segment
+    left = set(segment.numbers)
+    rare: dict[bytes, list[int]] = {}
+    for run in sorted(runs, key=len, reverse=True):
+        having = segment.commonly(run, where, shelf.postings)
+        rare[run], numbers = segment.rare_ordinals(run, where)
+        having.update(numbers)
+        left &= having
+        if not left:
+            return _NONE, _NONE
     unsure = left & segment.incomplete
     places: list[array[int]] = []
     for run in runs:
         stood = _places(shelf, segment.fitting(run))
         if stood is None:
             return _NONE, left
-        ordinals = list(segment.rare_ordinals(run, where))
-        if ordinals:
-            _, rare = shelf.places(segment.common)
-            stood.extend([rare[ordinal] for ordinal in ordinals])
+        if rare[run]:
+            _, piece = shelf.places(segment.common)
+            stood.extend([piece[ordinal] for ordinal in rare[run]])
         places.append(stood)
     offsets = [0]
     for step in steps:

@@ -208,11 +208,12 @@ class Segment:
         for block, inside, end in self._rarely(pattern, where):
             yield self.numbers[block >> 1], rare[rare.rfind(EDGE, 0, inside) + 1 : end]
 
-    def rare_ordinals(self, pattern: bytes, where: int) -> Iterator[int]:
-        """Which of the rare words match and stand there."""
+    def rare_ordinals(self, pattern: bytes, where: int) -> tuple[list[int], list[int]]:
+        """Which of the rare words match and stand there, and the numbers of their documents."""
         blocks, rare, before = self._blocks, self._rare, self._rare_before
-        for block, inside, _ in self._rarely(pattern, where):
-            yield before[block] + rare.count(EDGE, blocks[block], inside) - 1
+        found = list(self._rarely(pattern, where))
+        ordinals = [before[block] + rare.count(EDGE, blocks[block], inside) - 1 for block, inside, _ in found]
+        return ordinals, [self.numbers[block >> 1] for block, _, _ in found]
 
     @cached_property
     def _rare_before(self) -> "array[int]":
@@ -237,13 +238,19 @@ class Segment:
 
     def having(self, pattern: bytes, where: int, postings: Callable[[], Postings]) -> set[int]:
         """The numbers of documents with a word that matches and stands there. ``postings`` are read if it takes them."""
+        found = self.commonly(pattern, where, postings)
+        if len(found) < len(self.numbers):
+            found.update(self.seldom(pattern, where))
+        return found
+
+    def commonly(self, pattern: bytes, where: int, postings: Callable[[], Postings]) -> set[int]:
+        """Of ``having`` those where it is a common word."""
         found: set[int] = set()
         every = len(self.numbers)
         for index in self.fitting(pattern):
             found.update(self.standing(index, where, postings))
             if len(found) == every:
-                return found
-        found.update(self.seldom(pattern, where))
+                break
         return found
 
     def standing(self, index: int, where: int, postings: Callable[[], Postings]) -> Iterable[int]:
