@@ -9,6 +9,7 @@ from mailx.mail.mailbox import AccountChange, Change
 from mailx.store import Store
 
 Listener = Callable[[Change], None]
+ANY = 0  # instead of an account: changes of rights of any, which may give something to somebody who had nothing there
 AccountListener = Callable[[AccountChange | None], None]
 
 
@@ -68,6 +69,8 @@ class Changes:
             listener(change)
         if change.account is not None:
             self.tell_account(change.account.account, change.account)
+            if change.account.kind == "acl":
+                self.tell_account(ANY, change.account)
             return
         if not change.mailbox:
             for account in tuple(self._of_accounts):

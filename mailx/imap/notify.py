@@ -10,6 +10,7 @@ from functools import partial
 
 from attrs import evolve, frozen
 
+from mailx.core.changes import ANY
 from mailx.imap import fetching
 from mailx.imap.arrival import Command
 from mailx.imap.commands import Data, Item, Section
@@ -66,6 +67,7 @@ class Notify:
         if not self._groups:
             return
         self._follow_accounts((self._account,))
+        self._accounts[ANY] = self._session.services.mailboxes.changes.follow_account(ANY, self._rights_changed)
         await self._refresh()
         if status:
             await self._tell_counters(mailbox for mailbox in self._seen.mailboxes.values() if self._wants(mailbox) & MESSAGES)
@@ -121,6 +123,12 @@ class Notify:
         else:
             self._names = True
         self._wake()
+
+    def _rights_changed(self, change: AccountChange | None) -> None:
+        """Somebody shares a mailbox: with this account, or with its domain perhaps."""
+        if change is not None and change.account not in self._accounts and _concerns(change, self._account):
+            self._names = True
+            self._wake()
 
     def _wake(self) -> None:
         if self.on_change is not None:
@@ -235,6 +243,12 @@ class Notify:
         for account in accounts:
             if account not in self._accounts:
                 self._accounts[account] = changes.follow_account(account, self._heard_of_account)
+
+
+def _concerns(change: AccountChange, account: int) -> bool:
+    """Whether one of the rights (see :func:`mailx.store.rights.spelled`) is the account's or a domain's; True where they are not carried."""
+    rows = [entry.split(" ") for entry in change.entries if entry]
+    return not rows or any(row[0] == str(account) or row[1] != "0" for row in rows)
 
 
 def _line(attributes: bytes, name: bytes, extended: bytes = b"") -> bytes:

@@ -393,7 +393,7 @@ class ConvergenceTests(TestCase):
 
         Here.made, Here.edge = made, edge
         chosen = settings(
-            max_examples=60,
+            max_examples=40,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

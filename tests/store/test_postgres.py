@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from mailx.mail.mailbox import Change
+from mailx.mail.mailbox import AccountChange, Change, of_account
 from mailx.mail.reply import Unavailable
 from mailx.store import Txn, batched, postgres
 from mailx.store.notices import decode, encode
@@ -302,6 +302,15 @@ class TextTests(SynchronousTestCase):
             self.assertEqual(node, "node")
             decoded += part
         self.assertEqual(decoded, changes)
+
+    def test_changes_of_accounts(self) -> None:
+        """Names and entries stay on this node: they are nobody else's to read on the way."""
+        told = of_account(AccountChange(7, "metadata", 3, "Name", "Old", ("/shared/comment",)))
+        (payload,) = encode("node", [told, Change(1, 2)])
+        self.assertEqual(payload, "node 7@metadata:3 1:2")
+        expected = [of_account(AccountChange(7, "metadata", 3)), Change(1, 2, partial=True)]
+        self.assertEqual(decode(payload), ("node", expected))
+        self.assertRaises(ValueError, decode, "node 7@nonsense:3")
 
     @given(st.lists(st.sampled_from(["?", "%", "'it''s ?'", '"a?"', "-- ?\n", "SELECT a", "''", " "])))
     def test_placeholders(self, pieces: list[str]) -> None:
