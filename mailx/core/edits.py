@@ -67,7 +67,7 @@ class Edits:
         self._names = names
         self._default_quota = default_quota
         self._reactor = reactor
-        self.deciding: Deciding | None = None
+        self.deciding: Deciding | None = None  # of owners only: a guest does not decide whose mail another wants
 
     async def store(
         self, selected: Selected, uids: Sequence[int], mode: Mode, flags: int, names: tuple[str, ...], unchanged_since: int | None
@@ -111,12 +111,12 @@ class Edits:
         removed: list[int] = []
         if uids is not None:
             for among in _slices(selected, uids):
-                if self.deciding is not None:
+                if self.deciding is not None and selected.viewer == selected.mailbox.account:
                     await self.deciding.expunging(selected, among)
                 removed += await self._store.write(entries.expunge, selected.mailbox.id, among)
             return removed
         while True:
-            if self.deciding is not None:
+            if self.deciding is not None and selected.viewer == selected.mailbox.account:
                 await self.deciding.expunging(selected, None)
             done = await self._store.write(entries.expunge, selected.mailbox.id, None)
             removed += done
@@ -160,7 +160,7 @@ class Edits:
         _allowed(selected, "rte")
         target_box = await self._target(selected, target)
         target_id, mask = target_box.id, copied_flags(selected, target_box)
-        if self.deciding is not None:
+        if self.deciding is not None and selected.viewer == selected.mailbox.account:
             await self.deciding.moving(selected, rising(uids), normal(target))
         outcome = Copied(0, [], [])
         for among in _slices(selected, uids, _share(selected, target_box)):
