@@ -108,24 +108,6 @@ def words(texts: Iterable[str], limit: int) -> set[bytes] | None:
     return None if standing.take(texts, True, limit) is None else set(standing.positions)
 
 
-def patterns(needle: str) -> tuple[bytes, ...]:
-    """What words a text that contains ``needle`` has: for each pattern at least one word that, between two EDGEs, contains it.
-
-    The most telling first; none when the needle has no letters and digits.
-    """
-    found: dict[bytes, None] = {}
-    for start, run in _runs(needle):
-        if len(run) > 1 and DENSE_LETTER.match(run):
-            found.update((EDGE + pair.encode() + EDGE, None) for pair in _pairs(run))
-        else:
-            left = EDGE if start else b""
-            right = EDGE if start + len(run) < len(needle) else b""
-            pattern = left + run.encode() + right
-            if len(pattern) > 1:  # a single letter somewhere is in every message
-                found[pattern] = None
-    return tuple(sorted(found, key=len, reverse=True))
-
-
 def _plain(text: bytes) -> Iterator[tuple[list[bytes], list[int]]]:
     """The words of a folded ``text``, some at a time, and the step to each."""
     start = 0

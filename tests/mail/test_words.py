@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.mail.charset import fold
-from mailx.mail.words import EDGE, patterns, words
+from mailx.mail.words import EDGE, shape, words
 
 TEXTS = st.text(st.sampled_from("abAB01_ .-@\n\u00df\u0130\u0301\u00e9\u6f22\u5b57\u304b\u0e01\uff76\U00020000"), max_size=40)
 
@@ -14,7 +14,7 @@ def fits(text: str, needle: str) -> bool:
     """Whether the words of ``text`` have every pattern of ``needle``."""
     found = words([text], len(text))
     assert found is not None
-    return all(any(pattern in EDGE + word + EDGE for word in found) for pattern in patterns(needle))
+    return all(any(pattern in EDGE + word + EDGE for word in found) for pattern in shape(needle).runs)
 
 
 class Words(SynchronousTestCase):
@@ -36,11 +36,17 @@ class Words(SynchronousTestCase):
         self.assertEqual(words([f"{long} {long} \u00e9"], 500_000), {long.encode(), "\u00e9".encode()})
 
     def test_patterns_know_where_words_end(self) -> None:
-        self.assertEqual(patterns("inner"), (b"inner",))
-        self.assertEqual(set(patterns("bob@example.org")), {b"bob\n", b"\nexample\n", b"\norg"})
-        self.assertEqual(patterns(" word "), (b"\nword\n",))
-        self.assertEqual(patterns(" -- "), ())
-        self.assertEqual(patterns(""), ())
+        self.assertEqual(shape("inner").runs, (b"inner",))
+        self.assertEqual(set(shape("bob@example.org").runs), {b"bob\n", b"\nexample\n", b"\norg"})
+        self.assertEqual(shape(" word ").runs, (b"\nword\n",))
+        self.assertEqual(shape(" -- ").runs, ())
+        self.assertEqual(shape("").runs, ())
+
+    def test_what_is_sure(self) -> None:
+        for needle in "inner", "two words", "a b c", "\u6f22\u5b57\u304b", "\u6f22":
+            self.assertTrue(shape(needle).sure, needle)
+        for needle in "two  words", "a.b", " a", "a ", "a\u6f22", "\u6f22 \u5b57":
+            self.assertFalse(shape(needle).sure, needle)
 
     @given(st.lists(TEXTS, min_size=1, max_size=3), st.data())
     def test_no_part_of_a_text_is_missed(self, pieces: list[str], data: st.DataObject) -> None:
