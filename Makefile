@@ -3,7 +3,8 @@
 # make bench-smtp | bench-imap | bench-index | bench-search | bench-idle | bench-crash
 # make bench-relay | bench-hop | bench-dead | bench-crash-queue | bench-webhook      measure, beside other servers where that tells something
 # make bench-federation | bench-simulation      mail between two MailX servers; a thousand domains in memory
-# make fuzz    the property tests with many more examples, and a million hostile inputs to channels between servers
+# make fuzz    the property tests with many more examples, a million made-up IMAP commands, and a million hostile inputs to channels
+#     between servers
 # make crash-federation      three MailX servers send each other mail while they are killed and cut off; nothing lost, nothing twice
 # make soak    mixed load for MINUTES (60)
 # make clean   remove what the targets above made; keeps ./var and ./mailx.secret
