@@ -15,7 +15,7 @@ from mailx.core.search import Query
 from mailx.core.sort import SortKey
 from mailx.imap import esearch, text
 from mailx.imap.answers import Bad, No
-from mailx.imap.sets import compact, sequence_numbers
+from mailx.imap.sets import compact, runs, sequence_numbers
 from mailx.mail.reply import Refused
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CONTEXTS_LIMIT = 16  # of one session
 MESSAGES_LIMIT = 200_000  # in all of them
 SORTED_LIMIT = 10_000  # in one that is sorted: what it compares is kept
+_FEW = 100  # messages up to which moving what follows them is cheaper than making the result anew
 _STEP = 20_000  # messages whose mod-sequences are looked at between two turns
 
 
@@ -54,13 +55,21 @@ class Context:
 
     def remove(self, gone: Sequence[tuple[int, int]]) -> bytes:
         """Take out ``gone``, all of them in the result, as (UID, number that is told); returns REMOVEFROM."""
-        lost = frozenset(uid for uid, _ in gone)
-        self._uids = array("L", [uid for uid in self._uids if uid not in lost])
+        if len(gone) <= _FEW:
+            for uid, _ in gone:
+                del self._uids[bisect_left(self._uids, uid)]
+        else:
+            lost = frozenset(uid for uid, _ in gone)
+            self._uids = array("L", [uid for uid in self._uids if uid not in lost])
         return b" REMOVEFROM (0 %b)" % compact([number for _, number in gone])
 
     async def add(self, session: "Session", uids: Sequence[int], numbers: Sequence[int]) -> bytes:
         """Take in ``uids``, rising, which are told as ``numbers``; returns ADDTO."""
-        self._uids = array("L", sorted([*self._uids, *uids]))
+        if len(uids) <= _FEW:
+            for uid in uids:
+                self._uids.insert(bisect_left(self._uids, uid), uid)
+        else:
+            self._uids = array("L", sorted([*self._uids, *uids]))
         return b" ADDTO (0 %b)" % compact(numbers)
 
 
@@ -158,7 +167,7 @@ async def _refresh(session: "Session", context: Context) -> None:
     changed = list(view.uids) if context.timed else await _changed(session, context.modseq)
     query = context.query
     if len(changed) < len(view.uids):
-        query = keys.And((keys.Uid(tuple((uid, uid) for uid in changed)), query))
+        query = keys.And((keys.Uid(runs(changed)), query))
     matching = await session.services.mailboxes.search(view, query) if changed else []
     matches = frozenset(matching)
     removed = [uid for uid in changed if uid not in matches and context.has(uid)]

@@ -16,11 +16,11 @@ from mailx.imap.fetch import compiled
 from mailx.imap.notify import announced
 from mailx.imap.search import EVERYTHING, Returns, Search, Sort, Thread
 from mailx.imap.session import Session
-from mailx.imap.sets import indexes, sequence_numbers
+from mailx.imap.sets import indexes, runs, sequence_numbers
 from mailx.imap.tokens import SAVED
 
 if TYPE_CHECKING:
-    from mailx.core.selected import Range, Selected
+    from mailx.core.selected import Selected
 
 _HERE = 200  # messages whose threads need no thread to be written
 
@@ -142,17 +142,6 @@ def _bound(session: Session, query: Query, lasting: bool) -> Query:
             inside = [(max(1, low), min(high, count)) for low, high in spans if low <= count and high >= 1]
             return keys.Uid(runs(view.uids_of_sequence(inside) or ()))
     return query
-
-
-def runs(uids: Sequence[int]) -> "tuple[Range, ...]":
-    """``uids``, rising, as ranges; for none a range that nothing lies in."""
-    found: list[tuple[int, int]] = []
-    for uid in uids:
-        if found and found[-1][1] == uid - 1:
-            found[-1] = found[-1][0], uid
-        else:
-            found.append((uid, uid))
-    return tuple(found) or SAVED
 
 
 async def _answer(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from mailx.core.selected import Selected
+from mailx.imap.tokens import SAVED, Ranges
 
 
 def compact(numbers: Iterable[int]) -> bytes:
@@ -47,3 +48,14 @@ def sequence_numbers(selected: Selected, uids: Sequence[int]) -> list[int]:
         return list(range(first + 1, first + 1 + len(uids)))
     numbers = dict(zip(selected.uids, range(1, len(selected.uids) + 1), strict=True))
     return [numbers[uid] for uid in uids if uid in numbers]
+
+
+def runs(uids: Sequence[int]) -> Ranges:
+    """``uids``, rising, as ranges; for none a range that nothing lies in."""
+    found: list[tuple[int, int]] = []
+    for uid in uids:
+        if found and found[-1][1] == uid - 1:
+            found[-1] = found[-1][0], uid
+        else:
+            found.append((uid, uid))
+    return tuple(found) or SAVED
