@@ -217,7 +217,8 @@ class Notify:
         return _Seen({mailbox.id: mailbox for mailbox in found}, subscribed)
 
     def _wants(self, mailbox: Mailbox) -> frozenset[bytes]:
-        return self._events(mailbox.name, mailbox)
+        events = self._events(mailbox.name, mailbox)
+        return events if "r" in mailbox.rights else events - MESSAGES  # RFC 5465 5: what comes and goes takes r
 
     def _events(self, name: str, mailbox: Mailbox | None) -> frozenset[bytes]:
         """The events of the first group that the mailbox is in (RFC 5465 3.1)."""
