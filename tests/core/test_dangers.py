@@ -29,6 +29,7 @@ class Dangers(SynchronousTestCase):
 
     def test_the_rest(self) -> None:
         self.assertEqual(self.keys(imap={"plaintext_login": True}), ["imap.plaintext_login"])
+        self.assertEqual(self.keys(pop3={"plaintext_login": True}), ["pop3.plaintext_login"])
         self.assertEqual(self.keys(outbound={"tls": "off"}), ["outbound.tls"])
         relays = (Relay("a", ("a.example",), "plain"), Relay("b", ("b.example",), verify=False))
         self.assertEqual(self.keys(outbound={"relays": relays}), ["outbound.relays[0] (a)", "outbound.relays[1] (b)"])
