@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-_CACHE = 160 * 1024 * 1024  # octets of opened segments kept
+_CACHE = 192 * 1024 * 1024  # octets of opened segments kept
 _DROPPED = 50  # segments removed by one job
 
 _Key = tuple[int, int, str]  # account, segment, which of its parts
