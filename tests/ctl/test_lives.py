@@ -1,6 +1,7 @@
 """``mailxctl`` about what becomes of accounts and mail in time: through a server, and without one."""
 
 import json
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -93,3 +94,20 @@ class Lives(Base):
         self.assertIn("There was no pass", await self.run_command("lifecycle", "status"))
         self.assertEqual((await self.run_json("lifecycle", "run"))["removed"], 0)
         self.assertIn("Last pass:", await self.run_command("lifecycle", "status"))
+
+
+class WithoutServer(Base):
+    async def test_all_of_it(self) -> None:
+        await self.open(serve=False)
+        os.rename(os.path.join(self.world.directory, "secret"), os.path.abspath(self.world.directory) + ".secret")
+        user = await self.world.user(ME)
+        await self.world.file(user, b"Subject: x\r\n\r\nx\r\n")
+        await self.world.store.close()
+        target = Path(self.mktemp())
+        await self.run_json("user", "export", ME, str(target))
+        (mail,) = (target / "mail/INBOX/cur").iterdir()
+        self.assertEqual(mail.read_bytes(), b"Subject: x\r\n\r\nx\r\n")
+        self.assertEqual((await self.run_json("user", "recalculate", "--all"))["wrong"], 0)
+        self.assertIsNotNone((await self.run_json("user", "delete", ME, "--yes"))["erased"])
+        self.assertEqual(await self.run_json("user", "erase", ME, "--yes"), {"erased": ME})
+        self.assertEqual(await self.run_json("user", "list"), {"users": []})
