@@ -54,9 +54,7 @@ class Lives:
         contacts = Contacts(store, cipher, accounts, settings, reactor)
         log = Log(store, cipher, reactor)
         apps = AppPasswords(store, cipher, accounts, sealed)
-        self.person = Person(
-            store, accounts, world.mailboxes, retention, self.timeline, log, logins, contacts, apps, sealed, keyring, None
-        )
+        self.person = Person(store, accounts, world.mailboxes, retention, self.timeline, log, logins, contacts, apps, sealed, keyring, None)
 
     def time(self) -> float:
         """The time of day."""
