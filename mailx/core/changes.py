@@ -48,7 +48,7 @@ class Changes:
         return unfollow
 
     def tell_account(self, account: int, change: AccountChange | None) -> None:
-        """Tell those who follow ``account``. Whoever writes to the store publishes with its transaction instead, so that other nodes hear."""
+        """Tell those who follow ``account``. Whoever writes publishes with its transaction instead, so that other nodes hear."""
         for listener in tuple(self._of_accounts.get(account, ())):
             listener(change)
 

@@ -247,7 +247,7 @@ class Notify:
 
 
 def _concerns(change: AccountChange, account: int) -> bool:
-    """Whether one of the rights (see :func:`mailx.store.rights.spelled`) is the account's or a domain's; True where they are not carried."""
+    """Whether one of the rights (see :func:`mailx.store.rights.spelled`) is the account's or a domain's, or may be."""
     rows = [entry.split(" ") for entry in change.entries if entry]
     return not rows or any(row[0] == str(account) or row[1] != "0" for row in rows)
 
