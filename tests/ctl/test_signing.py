@@ -104,7 +104,7 @@ class Dns(Served):
         self.assertIn('example.test. TXT "v=spf1 mx -all"\n', output)
         self.assertIn("mailxctl dkim create example.test", output)
         self.assertIn(";   version: STSv1\n;   mode: testing\n", output)
-        self.assertNotIn("_pop3", output)
+        self.assertNotIn("_mailx", output)
         for line in output.splitlines():
             self.assertTrue(not line or line.startswith(";") or line.split()[1] in ("MX", "A", "TXT", "SRV", "CNAME"), line)
 
@@ -112,11 +112,11 @@ class Dns(Served):
         await self.open_signing()
         self.zone.zone[DOMAIN, "MX"] = ["10 localhost.test."]
         self.zone.zone[DOMAIN, "TXT"] = ["v=spf1 -all"]
-        self.zone.zone["_pop3._tcp.example.test", "SRV"] = ["0 1 110 localhost.test."]
+        self.zone.zone["_mailx.example.test", "TXT"] = ["v=1"]
         output = await self.run_command("dns", DOMAIN, "--check")
         self.assertRegex(output, r"(?m)^ok +required +MX +example\.test$")
         self.assertRegex(output, r"(?m)^different +required +TXT +example\.test$")
-        self.assertRegex(output, r"(?m)^unnecessary +unwanted +SRV +_pop3\._tcp\.example\.test$")
+        self.assertRegex(output, r"(?m)^unnecessary +unwanted +TXT +_mailx\.example\.test$")
         self.assertIn("Mail from this server gets fail.", output)
         self.assertIn('  publish: example.test. TXT "v=spf1 mx -all"\n  seen:    "v=spf1 -all"\n', output)
         found = (await self.run_json("dns", DOMAIN, "--check"))["records"]
