@@ -1,0 +1,48 @@
+"""What an import reads from: folders and their messages, whatever they lie in. Runs in the process of ``mailxctl`` and may block.
+
+A source gives content as it came; line ends and everything else are for the server that takes it (:mod:`mailx.core.reception`).
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from attrs import frozen
+
+
+class SourceError(Exception):
+    """The source cannot be read; the text says what and where, for the administrator."""
+
+
+@frozen
+class Folder:
+    """A folder of a source."""
+
+    name: str  # as it shall be called here: levels apart by "/", INBOX in capitals
+    special_use: str = ""  # "\\Sent", as the source says or its name tells (mailx.mail.special_folders); "" for none
+    place: str = ""  # where it lies at the source, for the source itself and for messages to the administrator
+
+
+@frozen
+class Item:
+    """A message of a source."""
+
+    content: bytes
+    flags: int  # mailx.mail.mailbox.Flag bits
+    keywords: tuple[str, ...]
+    received: int | None  # INTERNALDATE, seconds since 1970; None: not known
+    identity: str = ""  # what names it for good at the source ("UIDVALIDITY.UID"); "" where only its content does
+
+
+class Source(Protocol):
+    """Something that mail is imported from."""
+
+    label: str  # what the administrator named: a path, or USER@HOST; tells one import from another
+
+    def folders(self) -> list[Folder]:
+        """Every folder, INBOX first; raises SourceError."""
+
+    def count(self, folder: Folder) -> int:
+        """How many messages it has, for showing progress; raises SourceError."""
+
+    def items(self, folder: Folder) -> Iterator[Item]:
+        """Its messages, in an order that is the same each time as long as nothing changes. Raises SourceError."""
