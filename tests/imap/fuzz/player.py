@@ -6,6 +6,7 @@ failure, no text of an exception reaches the client, and a command that its stat
 
 import random
 import re
+import zlib
 from typing import Any
 
 from twisted.internet import reactor
@@ -24,6 +25,7 @@ _FILLERS = (b"\r\n", b"*\r\n", b"DONE\r\n", b"a" * 4096 + b"\r\n", b"x" * 65536 
 _LEAKS = re.compile(rb"Traceback|SERVERBUG|mailx\.|\.py\b|0x[0-9a-f]{6}|sqlite", re.IGNORECASE)
 _ANSWER = re.compile(rb"^(?:(f\d+) (OK|NO|BAD)|\* BAD|[!-~]+ (?:OK|NO|BAD)) [^\r\n]*\r?$", re.MULTILINE)
 _ENDS = re.compile(rb"^\* BYE ", re.MULTILINE)
+_GRANTED = re.compile(rb'^\* GENURLAUTH ("[!#-~]+")', re.MULTILINE)
 _HEARD = 1_000_000  # octets of answers kept of one input
 
 
@@ -38,9 +40,12 @@ class Player:
         self._edge = edge
         self._user = user
         self._dice = random.Random(seed)
-        self._grammar = Grammar(self._dice)
+        self._grammar = Grammar(self._dice, user.address.local)
+        self._deflate: Any = None  # of a connection that is compressed
+        self._inflate: Any = None
         self._client: Client | None = None
         self._number = 0
+        self.done: set[bytes] = set()  # names of commands that were OK
         self.counts = {b"OK": 0, b"NO": 0, b"BAD": 0, b"*": 0, b"BYE": 0}
 
     async def play(self, inputs: int) -> None:
@@ -61,6 +66,11 @@ class Player:
         self._number += 1
         tag = b"f%d" % self._number
         data = b"%b %b\r\n" % (tag, command)
+        if self._deflate is not None:
+            data = self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
+            if dice.random() < 0.05:  # no DEFLATE any more, or another text
+                at = dice.randrange(len(data))
+                data = data[:at] + bytes((dice.randrange(256),)) + data[at + 1 :]
         if dice.random() < 0.1:  # in pieces
             at = dice.randrange(len(data))
             client.send(data[:at])
@@ -86,15 +96,15 @@ class Player:
                     return
                 if filled >= 40:
                     raise TimeoutError("it asks for more and more")
-                client.send(_FILLERS[filled % len(_FILLERS)])
+                more = _FILLERS[filled % len(_FILLERS)]
+                client.send(more if self._deflate is None else self._deflate.compress(more) + self._deflate.flush(zlib.Z_SYNC_FLUSH))
                 filled += 1
                 continue
             await deferLater(reactor, 0)
         raise TimeoutError("no end")
 
     def _judge(self, client: Client, command: bytes, tag: bytes, state: str) -> None:
-        heard = bytes(client.data)
-        client.data.clear()
+        heard = self._heard(client)
         answers = [match for match in _ANSWER.finditer(heard)]
         own = [match[2] for match in answers if match[1] == tag]
         where = f"after {command!r} in state {state}: {heard[-2000:]!r}"
@@ -114,19 +124,35 @@ class Player:
             verb = VERBS.get(name)
             if verb is not None and state not in verb.states:
                 raise Wrong(f"OK where it has no place {where}")
+            self.done.add(name)
+        granted = _GRANTED.search(heard)
+        if granted is not None:
+            self._grammar.granted = granted[1].decode()
         self.counts[own[0] if own else b"*"] += 1
         self.counts[b"BYE"] += ended
+
+    def _heard(self, client: Client) -> bytes:
+        """What the server said; the answer to COMPRESS is the last in the clear."""
+        data = bytes(client.data)
+        client.data.clear()
+        if self._inflate is not None:
+            return bytes(self._inflate.decompress(data))
+        if client.protocol._inflating is not None:
+            self._deflate = zlib.compressobj(1, zlib.DEFLATED, -15)
+            self._inflate = zlib.decompressobj(-15)
+        return data
 
     async def _connected(self) -> Client:
         client = self._client
         if client is not None and not client.ended and client.protocol.session.state != OVER and not client.protocol.startedTLS:
-            if client.protocol.session.state == AUTHENTICATED and self._dice.random() < 0.1:
+            if client.protocol.session.state == AUTHENTICATED and self._deflate is None and self._dice.random() < 0.1:
                 await self._select(client)
-            if client.protocol._inflating is None and self._dice.random() > 0.005:
+            if self._dice.random() > (0.005 if self._deflate is None else 0.1):
                 return client
         if client is not None:
             client.disconnect()
             self._edge.clients.remove(client)
+        self._deflate = self._inflate = None
         client = self._client = self._edge.connect()
         await client.line()
         chance = self._dice.random()
@@ -148,14 +174,17 @@ def memory() -> int:
         return int(file.read().split()[1]) * 4096
 
 
-async def campaign(case: Any, inputs: int, seed: int) -> tuple[dict[bytes, int], list[int]]:
-    """``inputs`` inputs in worlds of 20,000 each; counts of answers, and the memory after each world."""
+async def campaign(case: Any, inputs: int, seed: int) -> tuple[dict[bytes, int], list[int], set[bytes]]:
+    """``inputs`` inputs in worlds of 20,000 each; counts of answers, the memory after each world, and what was ever OK."""
     from tests.imap.messages import BY_NAME
     from tests.scenery import world
 
     counts: dict[bytes, int] = {}
     held: list[int] = []
+    done: set[bytes] = set()
     made = await world(case, accounts={"quota": 60_000}, imap={"append_size": 20_000})
+    you = await made.user("you@example.test")
+    await made.mailboxes.sharing.grant(you, "INBOX", "anyone", "lrswipkxte")
     left, number = inputs, 0
     while left > 0:
         user = await made.user(f"me{number}@example.test")
@@ -165,6 +194,7 @@ async def campaign(case: Any, inputs: int, seed: int) -> tuple[dict[bytes, int],
         await player.play(min(left, 20_000))
         for name, count in player.counts.items():
             counts[name] = counts.get(name, 0) + count
+        done |= player.done
         held.append(memory())
         left, number = left - 20_000, number + 1
-    return counts, held
+    return counts, held, done
