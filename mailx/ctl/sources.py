@@ -3,10 +3,13 @@
 A source gives content as it came; line ends and everything else are for the server that takes it (:mod:`mailx.core.reception`).
 """
 
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from attrs import frozen
+
+from mailx.mail.names import DEPTH_LIMIT, NAME_LIMIT, normal
 
 
 class SourceError(Exception):
@@ -46,3 +49,22 @@ class Source(Protocol):
 
     def items(self, folder: Folder) -> Iterator[Item]:
         """Its messages, in an order that is the same each time as long as nothing changes. Raises SourceError."""
+
+
+def folder_name(levels: Sequence[str]) -> str:
+    """A name that a mailbox may have here, as near to ``levels`` as can be: what is not allowed in names becomes ``_``."""
+    made = [_level(level) for level in levels[: DEPTH_LIMIT - 1]]
+    if len(levels) >= DEPTH_LIMIT:
+        made.append(_level(" ".join(levels[DEPTH_LIMIT - 1 :])))
+    name = normal("/".join(made))
+    while len(name.encode()) > NAME_LIMIT:
+        name = name[:-1]
+    return name.rstrip("/ ")
+
+
+def _level(text: str) -> str:
+    return "".join("_" if _forbidden(letter) else letter for letter in text).strip() or "_"
+
+
+def _forbidden(letter: str) -> bool:
+    return letter in "/%*" or unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
