@@ -91,7 +91,7 @@ class Edits:
         # What may not be changed stays: the right flags are set, the others that may be changed are taken away.
         done = await self._store_all(selected, uids, "add", flags & allowed, names, unchanged_since)
         kept = {name.lower() for name in names}
-        others = tuple([name for name in selected.keyword_names() if name.lower() not in kept]) if "w" in selected.rights else ()
+        others = tuple([name for name in selected.keywords.names() if name.lower() not in kept]) if "w" in selected.rights else ()
         after = await self._store_all(selected, done.changed, "remove", allowed & _SYSTEM & ~flags, others, None)
         return Stored(max(done.modseq, after.modseq), done.changed, done.failed)
 

@@ -136,15 +136,15 @@ class Mailboxes:
         finally:
             reading.stop()
 
-    async def status(self, user: "User", name: str) -> Mailbox:
-        """One mailbox; raises MailboxError "NONEXISTENT", "NOPERM" for another's that may not be read."""
+    async def status(self, user: "User", name: str, needed: str = "r") -> Mailbox:
+        """One mailbox; raises MailboxError "NONEXISTENT", "NOPERM" for another's without the rights ``needed``."""
         name = normal(name)
         held = self._listings.one(user.id, name)
         if held is not None:
             return held
         place = elsewhere(name)
         if place is not None:
-            return await self.sharing.find(user, place, "r")
+            return await self.sharing.find(user, place, needed)
         reading = self._listings.reading()
         try:
             found, alone = await self._store.read(_with_engine, boxes.find, self._names, user.id, name)

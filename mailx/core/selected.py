@@ -7,6 +7,8 @@ until :meth:`Selected.updates`; flags that another session set are in ``flags`` 
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -14,7 +16,7 @@ from twisted.logger import Logger
 
 from mailx.core.columns import Columns
 from mailx.core.keywords import Keywords
-from mailx.mail.mailbox import Change, Mailbox
+from mailx.mail.mailbox import SYSTEM_FLAGS, Change, Mailbox
 from mailx.store import Row
 from mailx.store.entries import Known
 
@@ -73,6 +75,7 @@ class Selected:
         self._flagged: set[int] = set()  # uids whose flags others changed and that was not told
         self._told = False  # on_change was called and updates() not yet
         self._gone = False
+        self._used = (0, 0)  # the bits of the flags of all messages, as of a mod-sequence
 
     @property
     def keywords(self) -> Keywords:
@@ -96,8 +99,13 @@ class Selected:
         return self._feed.keywords.spell(flags)
 
     def keyword_names(self) -> list[str]:
-        """Every keyword of the account, for FLAGS and PERMANENTFLAGS."""
-        return self._feed.keywords.names()
+        """The keywords for FLAGS and PERMANENTFLAGS: every one of the account, but for a guest those of messages here alone."""
+        if self.viewer == self.mailbox.account:
+            return self._feed.keywords.names()
+        flags = self.flags
+        if self._used[0] != self.heard:
+            self._used = self.heard, reduce(or_, set(flags), 0)
+        return [name for name in self._feed.keywords.spell(self._used[1]) if name not in SYSTEM_FLAGS]
 
     def index(self, uid: int) -> int | None:
         """The index of ``uid``, None if the session does not know it."""

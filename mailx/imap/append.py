@@ -82,7 +82,7 @@ class Upload:
         """The mailbox it is for, which must be there."""
         name = append_grammar.mailbox(self._tokens)
         try:
-            await self._session.services.mailboxes.status(self._session.owner(), name)
+            await self._session.services.mailboxes.status(self._session.owner(), name, "i")
         except MailboxError as error:
             if error.code == "NONEXISTENT":
                 raise MailboxError("TRYCREATE", error.text) from None

@@ -119,7 +119,8 @@ class Notify:
     def _heard_of_account(self, change: AccountChange | None) -> None:
         if change is not None and change.kind == "metadata":
             for entry in change.entries:
-                self._entries[change.mailbox, entry] = None
+                if change.account == self._account or not entry.startswith("/private/"):
+                    self._entries[change.mailbox, entry] = None
         else:
             self._names = True
         self._wake()
@@ -218,6 +219,8 @@ class Notify:
 
     def _wants(self, mailbox: Mailbox) -> frozenset[bytes]:
         events = self._events(mailbox.name, mailbox)
+        if mailbox.rights.isdisjoint("rswip"):
+            events -= {b"MAILBOXMETADATACHANGE"}  # RFC 5464 3.3
         return events if "r" in mailbox.rights else events - MESSAGES  # RFC 5465 5: what comes and goes takes r
 
     def _events(self, name: str, mailbox: Mailbox | None) -> frozenset[bytes]:

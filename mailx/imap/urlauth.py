@@ -119,12 +119,14 @@ def _known_access(access: str) -> bool:
     return kind in ("user", "submit") and bool(who) if plus else kind in ("authuser", "anonymous")
 
 
-def _allowed(session: Session, access: str) -> bool:
-    """Whether the URL is meant for this client (RFC 4467 3); submit+ is for servers that send mail, and none is here."""
+def _allowed(session: Session, access: str, domain: str) -> bool:
+    """Whether the URL is meant for this client (RFC 4467 3); submit+ is for servers that send mail, and none is here.
+
+    A user without a domain is one of ``domain``, the owner's.
+    """
     kind, _, who = access.partition("+")
     if kind == "user":
-        address = session.owner().address
-        return who in (str(address).lower(), address.local.lower())
+        return (who if "@" in who else f"{who}@{domain.lower()}") == str(session.owner().address).lower()
     return kind in ("authuser", "anonymous")
 
 
@@ -146,11 +148,13 @@ async def _fetch(session: Session, wanted: Wanted) -> None:
 
 async def _granted(session: Session, named: MessageURL) -> int | None:
     """The account whose mail the URL gives out to this session."""
-    if named.mechanism != MECHANISM or named.server is None or named.user is None or not _allowed(session, named.access):
+    if named.mechanism != MECHANISM or named.server is None or named.user is None:
+        return None
+    address = named.user if "@" in named.user else f"{named.user}@{named.server}"
+    if not _allowed(session, named.access, address.rpartition("@")[2]):
         return None
     if named.expires is not None and named.expires < time():
         return None
-    address = named.user if "@" in named.user else f"{named.user}@{named.server}"
     access = session.services.mailboxes.url_access
     return await access.granted(address, named.mailbox, named.rump, named.token, session.owner().id)
 

@@ -54,6 +54,16 @@ class UrlAuthTests(TestCase):
             self.assertEqual(PLAIN in await self.fetched(yours, url), there, access)
         self.assertIn(b" NIL", await self.fetched(yours, await authorized(mine, "submit+you@example.test")))
 
+    async def test_a_name_is_one_of_the_owners_domain(self) -> None:
+        mine, yours = await self.setting()
+        await self.world.user("you@elsewhere.test")
+        edge = Edge(self.world)
+        self.addCleanup(edge.close)
+        namesake = await edge.login("you@elsewhere.test")
+        url = await authorized(mine, "user+you")
+        self.assertIn(PLAIN, await self.fetched(yours, url))
+        self.assertIn(b" NIL", await self.fetched(namesake, url))
+
     async def test_no_other_url(self) -> None:
         mine, yours = await self.setting()
         url = await authorized(mine, "authuser", "/;SECTION=TEXT")
