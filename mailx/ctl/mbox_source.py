@@ -31,7 +31,7 @@ class MboxSource:
         if self._root.is_file():
             if not _is_mbox(self._root):
                 raise SourceError(f"{self._root} is no mbox file: its first line does not begin with 'From '")
-            places = [(self._root, (_bare(self._root.name),))]
+            places: list[tuple[Path, tuple[str, ...]]] = [(self._root, (_bare(self._root.name),))]
         elif self._root.is_dir():
             places = list(self._files(self._root, (), 0))
         else:

@@ -115,11 +115,14 @@ def _text(lines: _Lines, length: int | None) -> tuple[list[bytes], bool, bytes |
     text = []
     for line in lines:
         if (not text or _blank(text[-1])) and _POSTMARK.match(line):
-            if text:
-                text.pop()  # the empty line belongs to the From line
-            return text, True, line
+            return _ended(text), True, line
         text.append(line)
-    return text, True, None
+    return _ended(text), True, None
+
+
+def _ended(text: list[bytes]) -> list[bytes]:
+    """``text`` without the empty line that is behind every message."""
+    return text[:-1] if text and _blank(text[-1]) else text
 
 
 def _measured(lines: _Lines, length: int) -> tuple[list[bytes], bytes | None] | None:

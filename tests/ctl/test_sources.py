@@ -1,0 +1,110 @@
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from unittest import TestCase
+
+from mailx.ctl.maildir_source import MaildirSource
+from mailx.ctl.mbox_source import MboxSource
+from mailx.ctl.sources import SourceError, folder_name
+from mailx.mail import names
+from mailx.mail.mailbox import Flag
+
+MARK = b"From anna@example.test Fri Feb 22 17:06:23 2008\n"
+
+
+class Sources(TestCase):
+    def setUp(self) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="mailx-"))
+        self.addCleanup(shutil.rmtree, self.root)
+
+    def maildir(self, *path: str) -> Path:
+        place = self.root.joinpath(*path)
+        for part in ("cur", "new", "tmp"):
+            (place / part).mkdir(parents=True)
+        return place
+
+    def file(self, path: Path, content: bytes = b"Subject: x\n\ny\n", at: int = 1000) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        os.utime(path, (at, at))
+
+
+class Maildirs(Sources):
+    def test_folders_in_one_name(self) -> None:
+        for path in ((), (".Sent",), (".Work.2024",), (".Entw&APw-rfe",), (".M&APw-ll.Größe",)):
+            self.maildir(*path)
+        found = MaildirSource(str(self.root)).folders()
+        self.assertEqual([folder.name for folder in found], ["INBOX", "Entwürfe", "Müll/Größe", "Sent", "Work/2024"])
+        self.assertEqual({folder.name: folder.special_use for folder in found}["Entwürfe"], "\\Drafts")
+
+    def test_folders_in_each_other(self) -> None:
+        for path in (("inbox",), ("Work", "2024"), ("100%25", "a%2Fb"), ("Work", ".Hidden")):
+            self.maildir(*path)
+        found = MaildirSource(str(self.root)).folders()
+        self.assertEqual([folder.name for folder in found], ["INBOX", "100_/a_b", "Work/2024", "Work/Hidden"])
+
+    def test_two_spellings(self) -> None:
+        for path in ((".a%2Ab",), (".a_b",)):
+            self.maildir(*path)
+        self.assertEqual([folder.name for folder in MaildirSource(str(self.root)).folders()], ["a_b", "a_b_"])
+
+    def test_messages(self) -> None:
+        place = self.maildir()
+        self.file(place / "cur" / "20.b:2,FS", b"second")
+        self.file(place / "new" / "9.a", b"first", at=500)
+        self.file(place / "cur" / "20.c,S=5:2,a", b"third")
+        self.file(place / "cur" / ".nfs0001", b"none")
+        (place / "cur" / "a directory").mkdir()
+        (place / "dovecot-keywords").write_text("0 work\n")
+        source = MaildirSource(str(self.root))
+        [inbox] = source.folders()
+        self.assertEqual(
+            [(item.content, item.flags, item.keywords, item.received) for item in source.items(inbox)],
+            [(b"first", 0, (), 500), (b"second", Flag.FLAGGED | Flag.SEEN, (), 1000), (b"third", 0, ("work",), 1000)],
+        )
+
+    def test_a_program_at_work(self) -> None:
+        place = self.maildir()
+        for number in (1, 2, 3):
+            self.file(place / "new" / f"{number}.x", b"%d" % number)
+        source = MaildirSource(str(self.root))
+        items = source.items(source.folders()[0])
+        self.assertEqual(next(items).content, b"1")
+        (place / "new" / "2.x").rename(place / "cur" / "2.x:2,S")
+        (place / "new" / "3.x").unlink()
+        self.assertEqual([(item.content, item.flags) for item in items], [(b"2", Flag.SEEN)])
+
+    def test_nothing_there(self) -> None:
+        for path in (self.root, self.root / "absent"):
+            with self.assertRaises(SourceError):
+                MaildirSource(str(path)).folders()
+
+
+class Mboxes(Sources):
+    def test_a_file(self) -> None:
+        self.file(self.root / "Old mail.mbox", MARK + b"Subject: a\n\nx\n\n" + MARK + b"Subject: b\n\ny\n")
+        source = MboxSource(str(self.root / "Old mail.mbox"))
+        [folder] = source.folders()
+        self.assertEqual((folder.name, source.count(folder)), ("Old mail", 2))
+        self.assertEqual([item.content for item in source.items(folder)], [b"Subject: a\n\nx\n", b"Subject: b\n\ny\n"])
+
+    def test_trees(self) -> None:
+        for path in ("Inbox", "Sent", "Work.sbd/2024", "Apple.mbox/mbox", "deep/mbox"):
+            self.file(self.root / path, MARK + b"\nx\n")
+        self.file(self.root / "Inbox.msf", b"// index")
+        found = MboxSource(str(self.root)).folders()
+        self.assertEqual([folder.name for folder in found], ["INBOX", "Apple", "Sent", "Work/2024", "deep"])
+
+    def test_no_mbox(self) -> None:
+        self.file(self.root / "letter", b"Subject: x\n\nFrom me\n")
+        for path in (self.root, self.root / "letter", self.root / "absent"):
+            with self.assertRaises(SourceError):
+                MboxSource(str(path)).folders()
+
+
+class FolderNames(TestCase):
+    def test_every_name_may_be_made(self) -> None:
+        for levels in (["a/b", "c*%"], [" x "], [""], ["\ud800\x01"], ["ä" * 300], ["x"] * 40, ["inbox", "y"]):
+            name = folder_name(levels)
+            self.assertEqual(names.new(name), name, levels)
