@@ -13,7 +13,7 @@ from attrs import Factory, define, frozen
 
 from mailx.mail.mailbox import Change, Flag
 from mailx.mail.reply import Unavailable
-from mailx.store import Txn, account_keys, batched, callbacks, calls, queue, transfers, waiting
+from mailx.store import Txn, account_keys, batched, callbacks, calls, imports, queue, transfers, waiting
 from mailx.store.entries import remove
 from mailx.store.mailboxes import lock_account
 from mailx.store.messages import charge, count_messages, release, retain
@@ -78,6 +78,8 @@ class Consignment:
     a target then is what stands beside it in any of them.
     ``settling`` is what came of an attempt that the message reports: it is written if and only if the message is placed,
     and nothing is placed where it holds for no row any more, for then somebody else has decided, or told already.
+    ``journal`` has an entry for each delivery of an import: they enter if and only if the messages are placed, and nothing is
+    placed where one of them has come already.
     ``opens`` is the row of the message that waited for its owner and is placed now: it is removed, or nothing is placed if it is gone.
     ``call`` is the record of the call that asks for the message: it enters if and only if the message is placed, and nothing
     is placed where it repeats one that has entered.
@@ -92,6 +94,7 @@ class Consignment:
     forms: bool = False
     together: tuple[tuple[int, ...], ...] = ()  # places among all targets, in order, that one recipient reaches where it reaches several
     transfer: transfers.Record | None = None
+    journal: imports.Journal | None = None
     opens: int = 0
     replaces: tuple[int, int] | None = None  # mailbox and UID of the message that goes when these come, or nothing is placed
 
@@ -115,7 +118,7 @@ class Outcomes(list["Outcome | None"]):
 
     ``rows`` are the ids of its parcel's rows in the queue; none if it was not placed. ``call`` is the record that its call
     has now: the new one, or the one of an earlier call that it repeats; None if it was not placed. ``met``: it was not
-    placed, for an earlier transfer of the same name has reached one of its recipients.
+    placed, for an earlier transfer of the same name has reached one of its recipients, or an import has brought it before.
     """
 
     __slots__ = ("call", "met", "rows")
@@ -172,6 +175,7 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
     register = calls.Register(txn, [each.call for each in consignments if each.call is not None])
     opening = waiting.Register(txn, [each.opens for each in consignments if each.opens])
     transferred = transfers.Register(txn, [each.transfer for each in consignments if each.transfer is not None])
+    imported = imports.Register(txn, [each.journal for each in consignments if each.journal is not None])
     answers: list[Any] = []
     plans: list[_Plan] = []
     going: list[_Leaving] = []
@@ -198,6 +202,8 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
             planned = _entered(register, consignment.call, planned)
         if consignment.transfer is not None and planned:
             planned = _transferred(transferred, consignment.transfer, planned)
+        if consignment.journal is not None and planned:
+            planned = _imported(imported, consignment.journal, planned, outcomes)
         if consignment.opens and planned:
             planned = _opened(opening, consignment.opens, planned)
         plans += planned
@@ -209,6 +215,7 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
         plans = _kept(txn, plans)
         _insert(txn, plans)
         _count(txn, [box for box in boxes.values() if box.added], [box.account for box in boxes.values()])
+    imported.write()
     for each in going:
         each.remove(txn)
     return answers
@@ -306,6 +313,16 @@ def _transferred(register: transfers.Register, record: transfers.Record, plans: 
         return _undone(plans)
     accounts = {box.account.id for plan in plans for _, box in plan.places}
     register.enter(record, accounts, any(plan.delivery.parcel is not None for plan in plans))
+    return plans
+
+
+def _imported(register: imports.Register, journal: imports.Journal, plans: list[_Plan], outcomes: Sequence[Outcomes]) -> list[_Plan]:
+    """``plans`` with their entries in the journal; none if an earlier run brought one of them."""
+    if register.met(journal):
+        for each in outcomes:
+            each.met = True
+        return _undone(plans)
+    register.enter(journal, outcomes)
     return plans
 
 
