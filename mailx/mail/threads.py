@@ -51,7 +51,7 @@ def base_subject(subject: str) -> str:
         text = text[5:-1].strip(" ")
 
 
-_REPLY = re.compile(r"(?:\[[^\[\]]*+\] *+)*+(?:re|fwd?) *+(?:\[[^\[\]]*+\] *+)?:")
+_REPLY = re.compile(r"(?>(?:\[[^\[\]]*+\] *+)*)(?:re|fwd?) *+(?:\[[^\[\]]*+\] *+)?:")
 
 
 def is_reply(subject: str) -> bool:

@@ -23,7 +23,7 @@ def verified(test_case: SynchronousTestCase, verifier: type, modules: Sequence[s
     """What dkimpy's test ``modules`` verify with ``verifier`` (DKIM or ARC); reports of RFC 8460 have rules of their own and stay out."""
     directory = test_case.mktemp()
     with tarfile.open(vectors.distribution(SDIST)) as archive:
-        archive.extractall(directory, filter="data")
+        archive.extractall(directory)  # at a pinned hash; filters came with Python 3.11.4
     package = str(Path(directory, SDIST.removesuffix(".tar.gz"), "dkim").resolve())
     test_case.patch(dkim, "__path__", [*dkim.__path__, package])
     seen: list[Verified] = []

@@ -16,6 +16,7 @@ from mailx.imap.append_grammar import Opening
 from mailx.imap.commands import Create, Data, Fetch, Listing, Login, Partial, Section, StoreFlags, Text
 from mailx.imap.dispatch import VERBS
 from mailx.imap.fetch_grammar import fetch
+from mailx.imap.listing_grammar import listing
 from mailx.imap.tokens import SAVED, Announced, Missing, Tokens
 
 
@@ -85,12 +86,12 @@ class ArgumentTests(SynchronousTestCase):
         self.assertRaises(Bad, parsed, grammar.create, b"a (USED (\\Sent))")
 
     def test_list(self) -> None:
-        self.assertEqual(parsed(grammar.listing, b'"" *'), Listing("", ("*",)))
+        self.assertEqual(parsed(listing, b'"" *'), Listing("", ("*",)))
         self.assertEqual(
-            parsed(grammar.listing, b'(SUBSCRIBED RECURSIVEMATCH) "" ("a" %) RETURN (CHILDREN STATUS (UNSEEN SIZE))'),
-            Listing("", ("a", "%"), True, False, True, True, True, (b"UNSEEN", b"SIZE")),
+            parsed(listing, b'(SUBSCRIBED RECURSIVEMATCH) "" ("a" %) RETURN (CHILDREN STATUS (UNSEEN SIZE))'),
+            Listing("", ("a", "%"), True, False, True, True, True, (b"UNSEEN", b"SIZE"), extended=True),
         )
-        self.assertEqual(parsed(grammar.listing, b'() "" "%" RETURN ()').children, False)
+        self.assertEqual(parsed(listing, b'() "" "%" RETURN ()').children, False)
         for text in (
             b'""',
             b'"" (',
@@ -100,7 +101,7 @@ class ArgumentTests(SynchronousTestCase):
             b'"" * RETURN STATUS',
             b'"" (' + b" ".join([b"a"] * 65) + b")",
         ):
-            self.assertRaises(Bad, parsed, grammar.listing, text)
+            self.assertRaises(Bad, parsed, listing, text)
 
     def test_append(self) -> None:
         self.assertEqual(parsed(append_grammar.opening, b"{3}"), Opening(0, (), None, False, False))

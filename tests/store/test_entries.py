@@ -121,7 +121,8 @@ class EntriesTests(TestCase):
         while await self.store.write(entries.purge, mailbox_id):
             steps += 1
         self.assertGreaterEqual(steps, 3)
-        self.assertEqual(await self.store.read(boxes.quota, self.user.id), (0, None))
+        used = await self.store.read(lambda txn: txn.one("SELECT used FROM accounts WHERE id = ?", (self.user.id,)))
+        self.assertEqual(used, (0,))
         left = await self.store.read(lambda txn: txn.one("SELECT count(*) FROM entries WHERE mailbox_id = ?", (mailbox_id,)))
         self.assertEqual(left, (0,))
         self.assertFalse(await self.store.write(entries.purge, mailbox_id))
