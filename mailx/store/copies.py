@@ -118,13 +118,14 @@ def _place(
     if foreign:
         _found(txn, source_id, rows, target_id, modseq, uidnext, now, mask)
     else:
-        among = Among([row[0] for row in rows])
+        among = Among([row[0] for row in rows], rows[-1][0] - rows[0][0] == len(rows) - 1)
         flags, masked = ("flags", ()) if mask == -1 else ("flags & ?", (mask,))
+        uid, before = ("uid", rows[0][0]) if among.whole else ("row_number() OVER (ORDER BY uid)", 1)
         txn.execute(
             "INSERT INTO entries (mailbox_id, uid, message_id, flags, modseq, received, saved, size, thread_id)"
-            f" SELECT ?, ? + row_number() OVER (ORDER BY uid), message_id, {flags}, ?, received, ?, size, thread_id"
+            f" SELECT ?, {uid} + ?, message_id, {flags}, ?, received, ?, size, thread_id"
             f" FROM entries WHERE mailbox_id = ? AND {among.sql()}",
-            (target_id, uidnext - 1, *masked, modseq, now, source_id, *among.parameters()),
+            (target_id, uidnext - before, *masked, modseq, now, source_id, *among.parameters()),
         )
     if mask != -1:
         rows = [(row[0], row[1], row[2] & mask, row[3]) for row in rows]

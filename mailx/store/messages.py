@@ -5,13 +5,14 @@ A message without references is dead at once and removed by :mod:`mailx.store.sw
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from mailx.store import Txn
 
 CHARGE = "size * 105 / 100"  # `charge` in SQL, over a column `size`; integer division in both engines
 
+_IDS = 1000  # messages of one statement
 _SUMMARY = b"summary"
 _CONTENT = b"content"
 
@@ -55,15 +56,44 @@ def open_content(cipher: Sealer, guid: bytes, sealed: bytes) -> bytes:
 
 
 def retain(txn: Txn, message_ids: Iterable[int]) -> None:
-    """Count one more reference for each id given; an id given twice counts two."""
-    counts = Counter(message_ids)
-    txn.executemany("UPDATE messages SET refs = refs + ? WHERE id = ?", [(count, id) for id, count in sorted(counts.items())])
+    """Count one more reference for each id given; an id given twice counts two.
+
+    They are counted beside the messages, whose rows are large.
+    """
+    txn.insert_many(
+        "INSERT INTO copies (message_id, count) VALUES ? ON CONFLICT (message_id) DO UPDATE SET count = copies.count + excluded.count",
+        sorted(Counter(message_ids).items()),
+    )
 
 
 def release(txn: Txn, message_ids: Iterable[int]) -> None:
     """Drop one reference for each id given; an id given twice drops two. The sweep removes what has none left."""
     counts = Counter(message_ids)
-    txn.executemany("UPDATE messages SET refs = refs - ? WHERE id = ?", [(count, id) for id, count in sorted(counts.items())])
+    ids = sorted(counts)
+    for start in range(0, len(ids), _IDS):
+        _release(txn, ids[start : start + _IDS], counts)
+
+
+def _release(txn: Txn, ids: Sequence[int], counts: dict[int, int]) -> None:
+    among = ", ".join("?" * len(ids))
+    locked = " ORDER BY message_id FOR UPDATE" if txn.dialect == "postgresql" else ""
+    copies = dict(txn.all(f"SELECT message_id, count FROM copies WHERE message_id IN ({among}){locked}", ids))
+    if copies:
+        gone = [id for id, count in copies.items() if count <= counts[id]]
+        if gone:
+            txn.execute(f"DELETE FROM copies WHERE message_id IN ({', '.join('?' * len(gone))})", gone)
+        fewer = [(counts[id], id) for id, count in copies.items() if count > counts[id]]
+        txn.executemany("UPDATE copies SET count = count - ? WHERE message_id = ?", fewer)
+    rest = [(count, id) for id in ids if (count := counts[id] - copies.get(id, 0)) > 0]
+    txn.executemany("UPDATE messages SET refs = refs - ? WHERE id = ?", rest)
+
+
+def references(txn: Txn, message_id: int) -> int:
+    """How many references a message has."""
+    row = txn.one(
+        "SELECT m.refs + coalesce(c.count, 0) FROM messages m LEFT JOIN copies c ON c.message_id = m.id WHERE m.id = ?", (message_id,)
+    )
+    return 0 if row is None else int(row[0])
 
 
 def count_messages(txn: Txn, account_id: int) -> int:

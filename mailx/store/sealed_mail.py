@@ -14,6 +14,7 @@ from mailx.store import Row, Txn
 from mailx.store.entries import remove as remove_entries
 from mailx.store.erasing import erasing
 from mailx.store.mailboxes import lock, lock_account
+from mailx.store.messages import references, release
 
 _SLICE = 200  # entries of one job
 _HASHES = 500  # hashes of one job
@@ -77,12 +78,12 @@ def convert(txn: Txn, account: int, new: Converted) -> tuple[bool, str | None]:
         " WHERE e.message_id = ? AND b.account_id = ? ORDER BY e.mailbox_id, e.uid",
         (new.id, account),
     )
-    message = txn.one("SELECT refs, file, vault FROM messages WHERE id = ?", (new.id,))
-    if not entries or message is None or bool(message[2]) == new.vault:
+    message = txn.one("SELECT file, vault FROM messages WHERE id = ?", (new.id,))
+    if not entries or message is None or bool(message[1]) == new.vault:
         return False, None
-    refs, file, _ = message
+    file = message[0]
     _rekey(txn, account, new.threads)
-    if refs == len(entries):
+    if references(txn, new.id) == len(entries):
         with erasing(txn):
             txn.execute(
                 "UPDATE messages SET summary = ?, file = ?, vault = ? WHERE id = ?", (new.summary, new.file, int(new.vault), new.id)
@@ -103,7 +104,7 @@ def _copy(txn: Txn, new: Converted, entries: Sequence[Row]) -> None:
     )
     assert made is not None
     _body(txn, made[0], new.content)
-    txn.execute("UPDATE messages SET refs = refs - ? WHERE id = ?", (len(entries), new.id))
+    release(txn, [new.id] * len(entries))
     for mailbox in sorted({row[0] for row in entries}):
         modseq: int = lock(txn, mailbox)[0] + 1
         own = [row for row in entries if row[0] == mailbox]

@@ -68,8 +68,9 @@ def truth(txn: Txn, account: int) -> Any:
     }
     used = txn.one("SELECT used FROM accounts WHERE id = ?", (account,))
     wrong = txn.all(
-        "SELECT g.id FROM messages g WHERE refs <> (SELECT count(*) FROM entries e WHERE e.message_id = g.id)"
-        " AND id > (SELECT coalesce(max(id), 0) - 50 FROM messages)"
+        "SELECT g.id FROM messages g LEFT JOIN copies c ON c.message_id = g.id"
+        " WHERE refs + coalesce(c.count, 0) <> (SELECT count(*) FROM entries e WHERE e.message_id = g.id)"
+        " AND g.id > (SELECT coalesce(max(id), 0) - 50 FROM messages)"
     )
     return boxes, entries, used, wrong
 

@@ -37,7 +37,8 @@ def used(txn: Txn, account: int) -> int:
 
 
 def refs(txn: Txn) -> list[int]:
-    return [count for (count,) in txn.all("SELECT refs FROM messages ORDER BY id")]
+    sql = "SELECT m.refs + coalesce(c.count, 0) FROM messages m LEFT JOIN copies c ON c.message_id = m.id ORDER BY m.id"
+    return [count for (count,) in txn.all(sql)]
 
 
 class Deliveries:
