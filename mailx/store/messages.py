@@ -77,7 +77,7 @@ def release(txn: Txn, message_ids: Iterable[int]) -> None:
 def _release(txn: Txn, ids: Sequence[int], counts: dict[int, int]) -> None:
     among = ", ".join("?" * len(ids))
     locked = " ORDER BY message_id FOR UPDATE" if txn.dialect == "postgresql" else ""
-    copies = dict(txn.all(f"SELECT message_id, count FROM copies WHERE message_id IN ({among}){locked}", ids))
+    copies: dict[int, int] = dict(txn.all(f"SELECT message_id, count FROM copies WHERE message_id IN ({among}){locked}", ids))
     if copies:
         gone = [id for id, count in copies.items() if count <= counts[id]]
         if gone:
