@@ -325,11 +325,12 @@ class FullDiskTests(TestCase):
     async def test_full_and_free_again(self) -> None:
         place = tempfile.mkdtemp()
         self.addCleanup(os.rmdir, place)
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True, check=False)
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], capture_output=True, check=False)
         if mounted.returncode:
             raise SkipTest("no small file system can be mounted here")
         self.addCleanup(subprocess.run, ["umount", place], check=True)
         store = await sqlite.open_store(os.path.join(place, "mail.db"), 1, reactor)
+        self.addCleanup(store.close)
 
         def job(txn: Txn, id: int) -> int:
             txn.execute("INSERT INTO domains (id, name, created) VALUES (?, ?, 0)", (id, f"{id}" + "x" * 50_000))
@@ -351,4 +352,3 @@ class FullDiskTests(TestCase):
         subprocess.run(["mount", "-o", "remount,size=30m", place], check=True)
         self.assertEqual(await store.write(job, 1000), 1000)
         self.assertEqual(await store.read(ids), [*kept, 1000])
-        await store.close()
