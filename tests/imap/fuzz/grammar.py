@@ -106,6 +106,7 @@ key = KEYWORD~<flag> | UNKEYWORD~<flag> | SUBJECT~<sought> | FROM~<sought> | TO~
 key = BODY~<sought> | TEXT~<sought> | HEADER~<astring>~<sought> | UID~<set> | <set> | LARGER~<number> | SMALLER~<number>
 key = SINCE~<date> | BEFORE~<date> | ON~<date> | SENTON~<date> | SENTSINCE~<date> | SENTBEFORE~<date> | SAVEDON~<date> | SAVEDBEFORE~<date>
 key = NOT~<key> | OR~<key>~<key> | (<keys>) | MODSEQ~<number> | MODSEQ~"/flags/\\Seen"~<kind>~<number> | OLDER~<number> | YOUNGER~<number>
+key = UIDBEFORE~<number> | UIDAFTER~<number>
 key = FUZZY~<key> | SAVEDSINCE~<date> | SAVEDATESUPPORTED | EMAILID~<atom> | THREADID~<atom> | $
 kind = all | priv | shared | <atom>
 sought = <astring> | the | hello | "" | "hello~world" | {2}+ä
