@@ -4,13 +4,14 @@ A slice is one transaction of some milliseconds, so that other users are served 
 whose later slice fails takes the earlier ones back: the client sees all of it or nothing (RFC 9051 6.4.7).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from operator import lt
 from time import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from mailx.core.deciding import Deciding
@@ -38,6 +39,8 @@ _EVERY = (1 << KEYWORD_BIT + KEYWORDS_LIMIT) - 1
 _CONTENTS = 25  # messages copied into another account by one job
 
 Mode = Literal["add", "remove", "replace"]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @frozen
@@ -113,12 +116,12 @@ class Edits:
             for among in _slices(selected, uids):
                 if self.deciding is not None and selected.viewer == selected.mailbox.account:
                     await self.deciding.expunging(selected, among)
-                removed += await self._store.write(entries.expunge, selected.mailbox.id, among)
+                removed += await self._write(selected, "e", None, entries.expunge, selected.mailbox.id, among)
             return removed
         while True:
             if self.deciding is not None and selected.viewer == selected.mailbox.account:
                 await self.deciding.expunging(selected, None)
-            done = await self._store.write(entries.expunge, selected.mailbox.id, None)
+            done = await self._write(selected, "e", None, entries.expunge, selected.mailbox.id, None)
             removed += done
             if len(done) < SLICE:
                 return removed
@@ -143,9 +146,10 @@ class Edits:
         try:
             for among in _slices(selected, uids, _share(selected, target_box)):
                 more -= sum(charge(selected.sizes[index]) for _, index in selected.indexes(among.uids))
-                done = await self._store.write(
-                    copies.copy, selected.mailbox.id, among, target_id, int(time()), self._default_quota, more, mask
-                )
+                done = await self._write(
+                    selected, "r", target_box,
+                    copies.copy, selected.mailbox.id, among, target_id, int(time()), self._default_quota, more, mask,
+                )  # fmt: skip
                 uidvalidity = done.uidvalidity
                 source += done.source
                 copied += done.target
@@ -164,9 +168,10 @@ class Edits:
             await self.deciding.moving(selected, rising(uids), normal(target))
         outcome = Copied(0, [], [])
         for among in _slices(selected, uids, _share(selected, target_box)):
-            done = await self._store.write(
-                copies.move, selected.mailbox.id, among, target_id, int(time()), SLICE, self._default_quota, mask
-            )
+            done = await self._write(
+                selected, "rte", target_box,
+                copies.move, selected.mailbox.id, among, target_id, int(time()), SLICE, self._default_quota, mask,
+            )  # fmt: skip
             outcome = Copied(done.uidvalidity, outcome.source + done.source, outcome.target + done.target)
         return outcome
 
@@ -182,15 +187,38 @@ class Edits:
     ) -> entries.Flagged:
         """One slice; if no keyword is left, once more after those that nobody uses were given up."""
         slice = selected, among, mode, flags, names, unchanged_since, selected.known(among.uids)
+        needed = _letters(mode, flags, names)
         try:
-            return await self._store.write(self._flag, *slice)
+            return await self._write(selected, needed, None, self._flag, *slice)
         except KeywordsFull:
             account = selected.mailbox.account
             in_use = await self._store.read(keywords.used, account)
             if all(in_use >> bit & 1 for bit in range(KEYWORD_BIT, KEYWORD_BIT + KEYWORDS_LIMIT)):
                 raise
             await self._store.write(keywords.free, account)
-            return await self._store.write(self._flag, *slice)
+            return await self._write(selected, needed, None, self._flag, *slice)
+
+    def _write(
+        self,
+        selected: Selected,
+        needed: str,
+        target: Mailbox | None,
+        job: Callable[Concatenate[Txn, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Deferred[T]:
+        """``job`` in a transaction that looks once more at the rights of a guest: they may have been taken away meanwhile."""
+        asked = [(selected.mailbox.id, needed)] if selected.viewer != selected.mailbox.account else []
+        if target is not None and target.account != selected.viewer:
+            asked.append((target.id, "i"))
+        if not asked:
+            return self._store.write(job, *args, **kwargs)
+
+        def allowed(txn: Txn) -> T:
+            rights.require(txn, selected.viewer, asked)
+            return job(txn, *args, **kwargs)
+
+        return self._store.write(allowed)
 
     def _flag(
         self, txn: Txn, selected: Selected, among: Among, mode: Mode, flags: int, names: tuple[str, ...], unchanged_since: int | None,
@@ -265,6 +293,13 @@ def flags_allowed(held: frozenset[str]) -> int:
     if "t" in held:
         allowed |= _DELETED
     return allowed
+
+
+def _letters(mode: Mode, flags: int, names: Sequence[str]) -> str:
+    """The rights that a change of flags takes."""
+    if mode == "replace":
+        return "swt"
+    return "s" * bool(flags & _SEEN) + "t" * bool(flags & _DELETED) + "w" * bool(names or flags & ~(_SEEN | _DELETED))
 
 
 def copied_flags(selected: Selected, target: Mailbox) -> int:

@@ -66,7 +66,7 @@ class Cabinet:
     async def file(self, user: User, envelopes: Sequence[Envelope], replaces: tuple[Selected, int] | None = None) -> Filed:
         """See ``Reception.file``, which has asked the policies."""
         started = self._reactor.seconds()
-        user, envelopes = await self._owned(user, envelopes, None if replaces is None else replaces[0])
+        user, envelopes, guest = await self._owned(user, envelopes, None if replaces is None else replaces[0])
         ready: list[tuple[Envelope, Sealed]] = []
         deliveries = []
         try:
@@ -86,7 +86,7 @@ class Cabinet:
             await self._storing.discard(*[envelope.message.content for envelope in envelopes], *[sealed.file for _, sealed in ready])
             raise
         old = None if replaces is None else (replaces[0].mailbox.id, replaces[1])
-        answer = await self._storing.commit(Consignment(tuple(deliveries), replaces=old), [sealed for _, sealed in ready])
+        answer = await self._storing.commit(Consignment(tuple(deliveries), replaces=old, guest=guest), [sealed for _, sealed in ready])
         if replaces is not None:
             await replaces[0].settle()
         outcomes = [outcomes[0] for outcomes in answer]
@@ -104,8 +104,11 @@ class Cabinet:
             raise MailboxError("OVERQUOTA", "Quota exceeded")
         return Filed(placed[0].uidvalidity, tuple(each.uid for each in placed))
 
-    async def _owned(self, user: User, envelopes: Sequence[Envelope], replaced: Selected | None) -> tuple[User, Sequence[Envelope]]:
-        """Whose mailbox it is, who is charged too; for another's the envelopes name it as its owner does, with the flags allowed there.
+    async def _owned(
+        self, user: User, envelopes: Sequence[Envelope], replaced: Selected | None
+    ) -> tuple[User, Sequence[Envelope], tuple[int, tuple[tuple[int, str], ...]] | None]:
+        """Whose mailbox it is, who is charged too; for another's the envelopes name it as its owner does, with the flags allowed there,
+        and what rights ``user`` must still have when they are filed.
 
         Raises MailboxError "TRYCREATE" for another's mailbox that ``user`` may not look up, "NOPERM" without the right to insert there,
         or to take ``replaced``'s message away.
@@ -113,7 +116,7 @@ class Cabinet:
         filing = envelopes[0].filing if envelopes else None
         place = None if filing is None else elsewhere(normal(filing.mailbox))
         if self._directory is None or (place is None and (replaced is None or replaced.mailbox.account == user.id)):
-            return user, envelopes
+            return user, envelopes, None
         try:
             if replaced is not None and not replaced.rights.issuperset("te"):
                 raise MailboxError("NOPERM", "You have no right to remove that message")
@@ -131,7 +134,9 @@ class Cabinet:
         except Exception:
             await self._storing.discard(*[envelope.message.content for envelope in envelopes])
             raise
-        return owner, [evolve(envelope, filing=_allowed(envelope.filing, place.name, found.rights)) for envelope in envelopes]
+        needed = [(found.id, "i")] if replaced is None else [(found.id, "i"), (replaced.mailbox.id, "te")]
+        allowed = [evolve(envelope, filing=_allowed(envelope.filing, place.name, found.rights)) for envelope in envelopes]
+        return owner, allowed, (user.id, tuple(needed))
 
     def _vault(self, user: User) -> Vault | None:
         """What seals the account's mail; None: the server does. Raises Unavailable when its owner has gone meanwhile."""

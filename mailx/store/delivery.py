@@ -12,8 +12,9 @@ from typing import Any
 from attrs import Factory, define, frozen
 
 from mailx.mail.mailbox import Change, Flag
+from mailx.mail.names import MailboxError
 from mailx.mail.reply import Unavailable
-from mailx.store import Txn, account_keys, batched, callbacks, calls, imports, queue, transfers, waiting
+from mailx.store import Txn, account_keys, batched, callbacks, calls, imports, queue, rights, transfers, waiting
 from mailx.store.entries import remove
 from mailx.store.mailboxes import lock_account
 from mailx.store.messages import charge, count_messages, release, retain
@@ -97,6 +98,7 @@ class Consignment:
     journal: imports.Journal | None = None
     opens: int = 0
     replaces: tuple[int, int] | None = None  # mailbox and UID of the message that goes when these come, or nothing is placed
+    guest: tuple[int, tuple[tuple[int, str], ...]] | None = None  # who brings it to another's mailbox, and what rights that takes
 
 
 @frozen
@@ -188,6 +190,12 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
         ):
             answers.append(Unavailable("an account was sealed, or opened for good, since this was made ready"))
             continue
+        if consignment.guest is not None:
+            try:
+                rights.require(txn, *consignment.guest)
+            except MailboxError as refused:
+                answers.append(refused)
+                continue
         goes = leaving.get(place)
         if goes is not None:
             goes.make_room(boxes, 1)

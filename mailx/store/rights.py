@@ -52,6 +52,13 @@ def still(txn: Txn, mailbox_id: int, account_id: int) -> frozenset[str]:
     return frozenset() if row is None else of_account_in(txn, mailbox_id, account_id)
 
 
+def require(txn: Txn, account_id: int, needed: Iterable[tuple[int, str]]) -> None:
+    """Raise MailboxError "NOPERM" unless an account that is no owner has rights (letters by mailbox) now, in the transaction that uses them."""
+    for mailbox_id, letters in needed:
+        if not still(txn, mailbox_id, account_id).issuperset(letters):
+            raise MailboxError("NOPERM", "You have no right to do that with this mailbox")
+
+
 def domain_of(txn: Txn, account_id: int) -> int:
     row = txn.one("SELECT domain_id FROM accounts WHERE id = ?", (account_id,))
     return 0 if row is None else int(row[0])

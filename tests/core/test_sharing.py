@@ -190,6 +190,49 @@ class SharingTests(TestCase):
         self.assertTrue(selected.barred)
         selected.close()
 
+    def test_what_is_taken_away_before_the_write(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._before_the_write())
+
+    async def _before_the_write(self) -> None:
+        """Rights that end after the session was asked and before the transaction: nothing is changed."""
+        made = await self.setting()
+        boxes, sharing = made.mailboxes, made.mailboxes.sharing
+        await made.file(self.anna, MESSAGE, flags=int(Flag.DELETED))
+        await made.file(self.bert, MESSAGE)
+        own = await boxes.select(self.bert, "INBOX", False)
+        self.addCleanup(own.close)
+        write = made.store.write
+
+        async def late(attempt: Any) -> None:
+            await sharing.grant(self.anna, "INBOX", "bert@example.test", "lrswite")
+            selected = await boxes.select(self.bert, INBOX, False)
+
+            async def withdrawn(*args: Any, **options: Any) -> Any:
+                made.store.write = write
+                await sharing.withdraw(self.anna, "INBOX", "bert@example.test")
+                return await write(*args, **options)
+
+            made.store.write = lambda *args, **options: Deferred.fromCoroutine(withdrawn(*args, **options))
+            try:
+                await self.refused("NOPERM", attempt(selected))
+            finally:
+                made.store.write = write
+                selected.close()
+
+        await late(lambda selected: boxes.store(selected, [1], "add", int(Flag.SEEN), ()))
+        await late(lambda selected: boxes.store(selected, [1], "replace", int(Flag.SEEN), ("key",)))
+        await late(lambda selected: boxes.expunge(selected))
+        await late(lambda selected: boxes.expunge(selected, [1]))
+        await late(lambda selected: boxes.copy(selected, [1], "INBOX"))
+        await late(lambda selected: boxes.move(selected, [1], "INBOX"))
+        await late(lambda selected: boxes.copy(own, [1], INBOX))
+        await late(lambda selected: boxes.move(own, [1], INBOX))
+        await late(lambda selected: made.file(self.bert, MESSAGE, INBOX))
+        self.assertEqual((len(await made.contents(self.anna)), len(await made.contents(self.bert))), (1, 1))
+        seen = await boxes.select(self.anna, "INBOX", True)
+        self.assertEqual(list(seen.flags), [int(Flag.DELETED)])
+        seen.close()
+
     def test_no_account_no_sharing(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._no_account())
 
