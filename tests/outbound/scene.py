@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import define
+from attrs import Factory, define
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -84,6 +84,7 @@ class Scene:
     port: int
     courier: Any = None
     pool: Any = None
+    noting: list[Deferred[None]] = Factory(list)  # what the memory against downgrades does behind the mail
 
     def make(self, **settings: Any) -> None:
         """A courier anew, as after a restart."""
@@ -101,6 +102,7 @@ class Scene:
             fetcher=self.policies,  # type: ignore[arg-type]
             now=lambda: self.time[0],
         )
+        self.test_case.patch(self.courier._downgrades, "_run", lambda job: self.noting.append(Deferred.fromCoroutine(job)))
         self.test_case.addCleanup(lambda courier, pool: Deferred.fromCoroutine(closed(courier, pool)), self.courier, self.pool)
 
     async def send(
@@ -115,6 +117,8 @@ class Scene:
             demands=Demands(require_tls=require_tls),
         )
         found: Mapping[Address, Attempt] = await self.courier.deliver(envelope, [to], destination or to.domain)
+        noting, self.noting[:] = gatherResults(self.noting), []
+        await noting
         await self.remembered.put("test", "", None, 0)  # behind what the courier is writing down
         return found[to]
 
