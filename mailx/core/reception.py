@@ -22,6 +22,7 @@ from mailx.core import headers, quota
 from mailx.core.accounts import Accounts, User
 from mailx.core.arrivals import Arrivals
 from mailx.core.bounces import Bounces, Report
+from mailx.core.bringing import Bringing, Brought
 from mailx.core.calls import Posted
 from mailx.core.content import Content, Threads, no_space, with_fields
 from mailx.core.filing import Cabinet, Filed
@@ -132,6 +133,10 @@ class Reception:
         self._arrivals = Arrivals(directory, timeline, reactor, tracing, progress or Progress())
         self._storing = Storing(store, self._threads)
         self._cabinet = Cabinet(store, cipher, self._sealing, self._storing, self._arrivals, default_quota, reactor, keyring, directory)
+        self._bringing = Bringing(
+            store, cipher, self._sealing, self._storing, directory, self._threads, default_quota, keyring, arrivals,
+            lambda account: self._waits(account),
+        )  # fmt: skip
 
     def tell_of_waiting(self, call: Callable[[int], None]) -> None:
         """``call(account)`` after each commit of mail that waits for its owner."""
@@ -446,6 +451,13 @@ class Reception:
             await self._storing.discard(*[envelope.message.content for envelope in envelopes])
             raise
         return await self._cabinet.file(user, envelopes, replaces)
+
+    async def bring(self, user: User, import_id: int, messages: Sequence[Brought]) -> int:
+        """Put messages of an import into their mailboxes, all or none, without asking policies: how many had not come before.
+
+        Raises MailboxError "TRYCREATE" (no such mailbox) or "OVERQUOTA", and Refused.
+        """
+        return await self._bringing.bring(user, import_id, messages)
 
     async def _check(self, envelope: Envelope, findings: Findings) -> None:
         """Ask the policies; nobody may object to this server's own reports, or a sender would not hear of a failure."""

@@ -68,6 +68,14 @@ class Sealing:
             raise Unavailable(str(error)) from None
         return sealed
 
+    def now(self, message: Message, vault: Vault | None) -> Sealed:
+        """The same in this thread, for the account's owner alone if there is a ``vault``. Blocks; raises OSError, CipherError."""
+        return self._large(message.content, True) if vault is None else self._large_for_vault(message.content, vault)
+
+    def threads_now(self, sealed: Sealed, account: int, vault: Vault | None) -> tuple[bytes, ...]:
+        """The keyed hashes of the message's identifiers. In any thread."""
+        return self._hashes(sealed.identifiers, account) if vault is None else vault_threads(vault, account, sealed.identifiers)
+
     async def for_vault(self, message: Message, vault: Vault) -> Sealed:
         """``message`` sealed for its owner alone; its spool, if it has one, is removed."""
         content = message.content
