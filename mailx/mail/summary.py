@@ -37,9 +37,13 @@ _MESSAGE_ID, _IN_REPLY_TO, _REFERENCES, _SUBJECT, _FROM, _TO, _CC, _BCC = range(
 _BASE_SUBJECT, _SORT_FROM, _SORT_TO, _SORT_CC, _DISPLAY_FROM, _DISPLAY_TO, _PREVIEW = range(16, 23)
 _BORDERS = Struct("<24I")
 _PAIR = Struct("<II")
+_END = Struct("<I")
+_FIELDS_BORDERS = Struct("<4I")
 _BORDERS_AT = _HEAD.size
+_FIELDS_AT = _BORDERS_AT + 4 * _FIELDS
 _START = _BORDERS_AT + _BORDERS.size
 _FIELDS_COMPLETE, _HAS_DATE = 1, 2
+_USUAL = 64  # kept fields of a header whose order is worth remembering
 _SIGNATURES = (b"pgp-signature", b"pkcs7-signature", b"x-pkcs7-signature", b"pgp-encrypted")
 
 
@@ -145,10 +149,24 @@ def _attachments(root: Part) -> int:
     return int(placed == b"attachment" or not shown)
 
 
-@lru_cache(maxsize=256)
-def _wanted(names: frozenset[bytes]) -> frozenset[int]:
-    """The numbers of the fields ``names``, all of SUMMARY_FIELDS."""
-    return frozenset(_FIELD_NUMBERS[name] for name in names)
+@lru_cache(maxsize=4096)
+def _runs(numbers: bytes, names: frozenset[bytes]) -> tuple[tuple[int, int], ...] | None:
+    """Where the fields ``names`` stand in a header of the fields ``numbers``: (first, last) of each run; None: not all are kept.
+
+    Most messages have their fields in one of a few orders.
+    """
+    if not names <= SUMMARY_FIELDS:
+        return None
+    wanted = frozenset(_FIELD_NUMBERS[name] for name in names)
+    runs: list[tuple[int, int]] = []
+    for place, number in enumerate(numbers):
+        if number not in wanted:
+            continue
+        if runs and runs[-1][1] == place - 1:
+            runs[-1] = runs[-1][0], place
+        else:
+            runs.append((place, place))
+    return tuple(runs)
 
 
 class Summary:
@@ -228,20 +246,19 @@ class Summary:
         None if the summary cannot tell: a name that is not in SUMMARY_FIELDS, HEADER.FIELDS.NOT, a huge header.
         """
         data = self._data
-        if but_not or not names <= SUMMARY_FIELDS or not data[1] & _FIELDS_COMPLETE:
+        if but_not or not data[1] & _FIELDS_COMPLETE:
             return None
-        wanted = _wanted(names)
-        begin, end, numbers_end, ends_end = struct.unpack_from("<4I", data, _BORDERS_AT + 4 * _FIELDS)
-        begin, end, numbers_end, ends_end = begin + _START, end + _START, numbers_end + _START, ends_end + _START
-        numbers = data[end:numbers_end]
-        ends = struct.unpack_from(f"<{len(numbers)}I", data, numbers_end)
-        chosen: list[bytes] = []
-        start = begin
-        for number, stop in zip(numbers, ends, strict=True):
-            stop += begin
-            if number in wanted:
-                chosen.append(data[start:stop])
-            start = stop
+        begin, end, numbers_end, _ = _FIELDS_BORDERS.unpack_from(data, _FIELDS_AT)
+        numbers = data[_START + end : _START + numbers_end]
+        runs = _runs(numbers, names) if len(numbers) <= _USUAL else _runs.__wrapped__(numbers, names)
+        if runs is None:
+            return None
+        begin += _START
+        ends = _START + numbers_end
+        chosen = []
+        for first, last in runs:
+            start = begin + _END.unpack_from(data, ends + 4 * first - 4)[0] if first else begin
+            chosen.append(data[start : begin + _END.unpack_from(data, ends + 4 * last)[0]])
         chosen.append(b"\r\n")
         return b"".join(chosen)
 
