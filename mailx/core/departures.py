@@ -61,6 +61,7 @@ class Departures:
         log.info("Account deleted", event="account.deleted", user_id=user.id, email=str(user.address))
         details = await self._accounts.find(user.address)
         if not self.graceful:
+            await self._accounts.change(rows.condemn, user.id)
             await self._erase(details)
         return details
 
@@ -69,6 +70,8 @@ class Departures:
         user = (await self._accounts.find(address)).user
         if user.state != DELETED:
             raise DirectoryError("in_use", f"{user.address} is not deleted", "There is nothing to be had back.")
+        if not (await self._accounts.find(user.address)).deleted:
+            raise DirectoryError("in_use", f"{user.address} is being erased", "It cannot be had back any more.")
         audit.note(target=str(user.address), before={"state": DELETED}, after={"state": "active"})
         await self._accounts.change(rows.restore, user.id)
         log.info("Account restored", event="account.restored", user_id=user.id, email=str(user.address))
@@ -89,15 +92,28 @@ class Departures:
         while True:
             before = int(self._now()) - self._settings.current.lifecycle.grace_days * _DAY
             found = await self._store.read(rows.deleted, before, _SLICE)
+            erased = 0
             for id in found:
-                user = await self._accounts.fresh(id)
-                if user is None or self._stopped:
-                    return total
-                with audit.acting(_SERVER, "user.erase"):
-                    await self._erase(await self._accounts.find(user.address))
-                total += 1
-            if len(found) < _SLICE:
+                if self._stopped:
+                    return total + erased
+                erased += await self._erase_one(id, before)
+            total += erased
+            if len(found) < _SLICE or not erased:
                 return total
+
+    async def _erase_one(self, id: int, before: int) -> bool:
+        """Erase an account that is due; False if it was restored meanwhile, or erased by another node."""
+        user = await self._accounts.fresh(id)
+        if user is None:
+            return False
+        with audit.acting(_SERVER, "user.erase"):
+            try:
+                with audit.apart():
+                    await self._accounts.change(rows.condemn_due, id, before)
+                await self._erase(await self._accounts.find(user.address))
+            except DirectoryError:
+                return False
+        return True
 
     async def _erase(self, details: Details) -> None:
         user = details.user

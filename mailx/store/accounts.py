@@ -198,13 +198,18 @@ def delete(txn: Txn, id: int, now: int) -> None:
 
 
 def restore(txn: Txn, id: int) -> None:
-    """Undo :func:`delete`: the account is active; raises Missing."""
-    _update(txn, id, "UPDATE accounts SET state = 'active', deleted = NULL WHERE id = ? AND state = 'deleted'", (id,))
+    """Undo :func:`delete`: the account is active; raises Missing, also where it was condemned meanwhile."""
+    _update(txn, id, "UPDATE accounts SET state = 'active', deleted = NULL WHERE id = ? AND state = 'deleted' AND deleted > 0", (id,))
 
 
 def condemn(txn: Txn, id: int) -> None:
-    """As :func:`delete`, with no grace: :func:`deleted` finds the account whatever the time. Raises Missing."""
+    """As :func:`delete`, with no grace and no way back: :func:`deleted` finds the account whatever the time. Raises Missing."""
     _update(txn, id, "UPDATE accounts SET state = 'deleted', deleted = 0 WHERE id = ? AND state <> 'erased'", (id,))
+
+
+def condemn_due(txn: Txn, id: int, before: int) -> None:
+    """:func:`condemn` for an account that was deleted at this time or earlier; raises Missing where it was restored meanwhile."""
+    _update(txn, id, "UPDATE accounts SET deleted = 0 WHERE id = ? AND state = 'deleted' AND deleted <= ?", (id, before))
 
 
 def deleted(txn: Txn, before: int, limit: int) -> list[int]:

@@ -93,6 +93,36 @@ class Grace(Base):
         self.assertEqual(len(await self.world.contents(other)), 1)
         await self.world.user(ME)
 
+    async def test_had_back_while_others_are_erased(self) -> None:
+        """Who is restored after it was seen that the grace is over keeps everything; who is being erased cannot be restored."""
+        await self.open()
+        await self.departures.delete(ME)
+        self.lives.later(31)
+        read, forget = self.world.store.read, self.lives.forgetting.forget
+        refused: list[str] = []
+
+        async def restored_meanwhile(job: Any, *args: Any) -> Any:
+            found = await read(job, *args)
+            if job is rows.deleted and not refused:
+                self.patch(self.world.store, "read", read)
+                await self.departures.restore(ME)
+            return found
+
+        self.patch(self.world.store, "read", restored_meanwhile)
+        self.assertEqual(await self.departures.erase_due(), 0)
+        self.assertEqual(len(await self.world.contents(self.user)), 1)
+
+        async def restored_too_late(addresses: Any) -> Any:
+            with self.assertRaises(DirectoryError) as caught:
+                await self.departures.restore(ME)
+            refused.append(str(caught.exception))
+            return await forget(addresses)
+
+        self.patch(self.lives.forgetting, "forget", restored_too_late)
+        await self.departures.erase(ME)
+        self.assertIn("is being erased", refused[0])
+        self.assertIn("5.1.1", await self.refusal())
+
     async def test_of_no_days(self) -> None:
         await self.open(lifecycle={"grace_days": 0})
         await self.departures.delete(ME)
