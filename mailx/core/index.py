@@ -8,6 +8,7 @@ forgotten with its keys.
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -101,8 +102,9 @@ class Index:
     def _scores(self, txn: Txn, account: int, about: About, vault: "Vault | None") -> dict[int, float]:
         """Runs in a reader's thread."""
         shelves = list(self._shelves(txn, account, vault))
-        every = sum(len(shelf.segment.numbers) for shelf in shelves)
-        length = sum(sum(shelf.segment.lengths) for shelf in shelves) / every if every else 1.0
+        lengths = chain.from_iterable(zip(shelf.segment.ids, shelf.segment.lengths, strict=True) for shelf in shelves)
+        counted = [length for id, length in lengths if about.among is None or id in about.among]
+        length = sum(counted) / len(counted) if counted else 1.0
         scores: dict[int, float] = {}
         for shelf in shelves:
             ids = dict(zip(shelf.segment.numbers, shelf.segment.ids, strict=True))

@@ -25,6 +25,7 @@ LACKS, HAS, UNSURE = range(3)
 
 _K, _B = 1.2, 0.75  # of BM25: what repetition is worth, and how much long messages are held to have more of everything
 _OFTEN = (1.0, 2.5, 5.5, 10.0)  # occurrences, by the upper bits of a mark
+_ONCE = (1.0, 1.0, 1.0, 1.0)
 _SUBJECT = 3.0  # what a word of the subject counts more
 _RANKED = 200  # words of a segment that one wanted word may stand for in a ranking
 _KNOWN = 100_000  # words whose likeness is kept
@@ -95,10 +96,15 @@ class Pattern:
 
 @frozen(eq=False)
 class About:
-    """Words each of which is like one of ``asked``."""
+    """Words each of which is like one of ``asked``.
+
+    ``among``: a guest asks, of these messages, and must not learn what is common in the owner's others. So all words are
+    looked for as rare ones are, and what a ranking counts it counts among these.
+    """
 
     asked: tuple[str, ...]
     where: int
+    among: "AbstractSet[int] | None" = None
     _known: dict[tuple[str, bytes], float] = field(factory=dict)
 
     def find(self, shelf: Shelf) -> Answer:
@@ -123,7 +129,8 @@ class About:
     def common(self, segment: Segment, wanted: str) -> Iterator[tuple[int, float]]:
         """The common words that are like ``wanted``, and how much."""
         seen: set[int] = set()
-        for index in chain(*(segment.fitting(pattern) for pattern in _patterns(wanted)), segment.accented):
+        patterns = _patterns(wanted) if self.among is None else _patterns(wanted)[:2]
+        for index in chain(*(segment.fitting(pattern) for pattern in patterns), segment.accented if self.among is None else ()):
             if index not in seen:
                 seen.add(index)
                 likeness = self._likeness(wanted, segment.word(index))
@@ -159,24 +166,26 @@ class Ranking:
         """By the number of the document."""
         segment, where = shelf.segment, self.about.where
         numbers, marks = shelf.postings()
-        every = len(segment.numbers)
+        among = self.about.among
+        counted = {number for number, id in zip(segment.numbers, segment.ids, strict=True) if among is None or id in among}
         long = {number: _K * (1 - _B + _B * length / self.length) for number, length in zip(segment.numbers, segment.lengths, strict=True)}
+        often_of, of_subject = (_OFTEN, _SUBJECT) if among is None else (_ONCE, 1.0)
         scores: dict[int, float] = {}
         for wanted in self.about.asked:
             best: dict[int, float] = {}
             for index, alike in islice(self.about.common(segment, wanted), _RANKED):
                 begin, end = segment.bounds[index], segment.bounds[index + 1]
                 for number, mark in zip(numbers[begin:end], marks[begin:end], strict=True):
-                    if mark & where:
-                        often = _OFTEN[mark >> 6] * (_SUBJECT if mark & SUBJECT else 1)
+                    if mark & where and number in counted:
+                        often = often_of[mark >> 6] * (of_subject if mark & SUBJECT else 1)
                         score = alike * often * (_K + 1) / (often + long[number])
                         if score > best.get(number, 0.0):
                             best[number] = score
             for number, alike in self.about.rare(segment, wanted):
                 score = alike * (_K + 1) / (1 + long[number])
-                if score > best.get(number, 0.0):
+                if score > best.get(number, 0.0) and number in counted:
                     best[number] = score
-            seldom = log(1 + every / (1 + len(best)))
+            seldom = log(1 + len(counted) / (1 + len(best)))
             for number, score in best.items():
                 scores[number] = scores.get(number, 0.0) + score * seldom
         return scores

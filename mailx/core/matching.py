@@ -94,7 +94,7 @@ class Search:
         asked = wanted(subject_matter(query))
         scores: dict[int, float] = {}
         if self.index is not None and asked and uids:
-            scores = await self.index.scores(selected.mailbox.account, About(tuple(asked[:_ASKED]), HEADER | BODY))
+            scores = await self.index.scores(selected.mailbox.account, About(tuple(asked[:_ASKED]), HEADER | BODY, _guests(selected)))
         turns = Turns(self.reactor)
         found: list[tuple[int, float]] = []
         for uid in uids:
@@ -127,6 +127,7 @@ class _Run:
         self._ids = array("q", selected.message_ids)
         self._threads = array("q", selected.thread_ids)
         self._account = selected.mailbox.account
+        self._guests = _guests(selected)
         self._mailbox = selected.mailbox.id
         self._keywords = selected.keywords
         self._recent = frozenset(selected.recent)
@@ -237,6 +238,8 @@ class _Run:
         index = self._search.index
         if index is None or lookup is None:
             return (), candidates
+        if self._guests is not None and isinstance(lookup, About):
+            lookup = About(lookup.asked, lookup.where, self._guests)
         verdicts = await index.verdicts(self._account, lookup)
         if not verdicts:
             return (), candidates
@@ -308,6 +311,11 @@ class _Run:
             if start < stop:
                 inside[start:stop] = b"\1" * (stop - start)
         return inside.__getitem__
+
+
+def _guests(selected: Selected) -> frozenset[int] | None:
+    """The messages that are all a guest may know of; None for an owner."""
+    return None if selected.viewer == selected.mailbox.account else frozenset(selected.message_ids)
 
 
 def _cost(query: Query) -> int:

@@ -53,7 +53,7 @@ def still(txn: Txn, mailbox_id: int, account_id: int) -> frozenset[str]:
 
 
 def require(txn: Txn, account_id: int, needed: Iterable[tuple[int, str]]) -> None:
-    """Raise MailboxError "NOPERM" unless an account that is no owner has rights (letters by mailbox) now, in the transaction that uses them."""
+    """Raise MailboxError "NOPERM" unless a guest has rights (letters by mailbox) now, in the transaction that uses them."""
     for mailbox_id, letters in needed:
         if not still(txn, mailbox_id, account_id).issuperset(letters):
             raise MailboxError("NOPERM", "You have no right to do that with this mailbox")

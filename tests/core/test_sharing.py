@@ -363,6 +363,33 @@ class CopiedWordsTests(Indexed):
             await self.catch_up()
 
 
+class GuestsWordsTests(Indexed):
+    """What a guest finds, and how relevant that is, says nothing of words in the owner's other mailboxes."""
+
+    def test_nothing_of_other_mailboxes(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._nothing())
+
+    async def _nothing(self) -> None:
+        bert = await self.world.user("bert@example.test")
+        boxes = self.world.mailboxes
+        await boxes.create(self.user, "Secret")
+        for text in ("merger", "dinner"):
+            await self.world.file(self.user, plain(text))
+        for _ in range(5):
+            await self.world.file(self.user, plain("dinner"), "Secret")
+        await self.catch_up()
+        await boxes.sharing.grant(self.user, "INBOX", "bert@example.test", "lr")
+        guest = await boxes.select(bert, "Users/me@example.test/INBOX", True)
+        self.addCleanup(guest.close)
+
+        def about(text: str) -> keys.Query:
+            return keys.Fuzzy(keys.Text(text))
+
+        for text, found in (("merger", [1]), ("dinner", [2]), ("mergers", [1]), ("dinners", [2]), ("nerger", []), ("binner", [])):
+            self.assertEqual(await boxes.search(guest, about(text)), found, text)
+        self.assertEqual(await boxes.ranked(guest, keys.Or(about("merger"), about("dinner"))), [(1, 100), (2, 100)])
+
+
 class PostgreSQLSharingTests(SharingTests):
     """The same on the other engine."""
 
