@@ -24,7 +24,10 @@ class IMAP:
     command_timeout: int = setting(60, "Seconds a command may take to arrive whole.", least=1)
     append_size: int = setting(26214400, "Largest message taken by APPEND (APPENDLIMIT).", least=65536)
     message_limit: int = setting(
-        0, "Messages that one FETCH, STORE, COPY, MOVE or SEARCH works on at most (MESSAGELIMIT, RFC 9738); 0: no limit.", least=0
+        0,
+        "Messages that one FETCH, STORE, COPY, MOVE, SEARCH, APPEND or UID EXPUNGE works on at most (MESSAGELIMIT, RFC 9738), 1000 or more; "
+        "clients that do not know of it miss what goes beyond. 0: no limit.",
+        least=0,
     )
     compress: bool = setting(True, "Offer COMPRESS=DEFLATE; a session that uses it takes about 100 KB more memory.")
     jmap_url: str = setting("", "Where JMAP clients find the same mail (JMAPACCESS, RFC 9698); empty: not announced.", form="url")

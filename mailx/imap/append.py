@@ -7,7 +7,7 @@ that is refused half-way is read to its end where the client sends on without wa
 from collections.abc import AsyncIterator
 
 from mailx.core.content import Content
-from mailx.imap import append_grammar, catenate
+from mailx.imap import append_grammar, catenate, message_limit
 from mailx.imap.answers import Bad, No
 from mailx.imap.append_grammar import Opening
 from mailx.imap.arrival import Command, skip
@@ -96,6 +96,7 @@ class Upload:
                 return
             if not several:
                 raise Bad(b"One message at a time")
+            message_limit.refuse_more(self._session, len(self.messages) + 1, b"APPEND")
             if len(self.messages) == MESSAGES_LIMIT:
                 raise No(b"Too many messages at once", b"LIMIT")
 

@@ -1,4 +1,4 @@
-"""Search keys (RFC 9051 6.4.4, RFC 5032, RFC 6203, RFC 7162, RFC 8474, RFC 8514) as values of the core."""
+"""Search keys (RFC 9051 6.4.4, RFC 5032, RFC 6203, RFC 7162, RFC 8474, RFC 8514, RFC 9738) as values of the core."""
 
 from collections.abc import Callable
 from datetime import date
@@ -118,6 +118,12 @@ class Criteria:
         self.saved = self.saved or ranges == SAVED
         return Uid(ranges)
 
+    def beyond(self, after: bool) -> Query:
+        """UIDs above or below one (RFC 9738 3.2)."""
+        uid = self._tokens.number()
+        beyond = NUMBER_LIMIT + 1  # what no UID is
+        return Uid(((uid + 1, beyond),)) if after else Uid(((1, uid - 1) if uid > 1 else (beyond, beyond),))
+
     def seconds(self) -> int:
         """A number of seconds above zero (RFC 5032 3)."""
         seconds = self._tokens.number(NUMBER_LIMIT)
@@ -182,6 +188,8 @@ _ARGUMENTS: dict[bytes, Callable[[Criteria], Query]] = {
     b"LARGER": lambda criteria: Larger(criteria.number()),
     b"SMALLER": lambda criteria: Smaller(criteria.number()),
     b"UID": Criteria.uid,
+    b"UIDAFTER": lambda criteria: criteria.beyond(True),
+    b"UIDBEFORE": lambda criteria: criteria.beyond(False),
     b"MODSEQ": Criteria.modification,
     b"OLDER": lambda criteria: Older(criteria.seconds()),
     b"YOUNGER": lambda criteria: Younger(criteria.seconds()),

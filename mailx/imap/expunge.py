@@ -1,7 +1,7 @@
 """Commands that take messages out of a mailbox or into another: EXPUNGE, UID EXPUNGE, COPY, MOVE (RFC 4315, RFC 6851)."""
 
 from mailx.core.mailboxes import Copied
-from mailx.imap import updates
+from mailx.imap import message_limit, updates
 from mailx.imap.answers import No, tagged
 from mailx.imap.arrival import Command
 from mailx.imap.commands import Copy
@@ -26,10 +26,10 @@ async def _told(session: Session, text: bytes) -> bytes:
 async def uid_expunge(session: Session, command: Command, ranges: Ranges) -> bytes | None:
     _writable(session)
     view = session.view()
-    uids, answer = session.limited(session.uids(ranges, True), command.name)
+    uids, answer = message_limit.limited(session, message_limit.deleted(session, session.uids(ranges, True)), command.name)
     removed = await session.services.mailboxes.expunge(view, uids)
     told = await _told(session, b"UID EXPUNGE completed") if removed else None
-    return told if answer is None else answer
+    return told if answer is None else message_limit.with_code(session, answer, told)
 
 
 async def copy(session: Session, command: Command, asked: Copy) -> bytes:
@@ -37,8 +37,7 @@ async def copy(session: Session, command: Command, asked: Copy) -> bytes:
     uids = session.uids(asked.ranges, command.name.startswith(b"UID"))
     if not uids:
         return b"Nothing to copy"
-    if session.limited(uids, command.name)[1] is not None:  # all or nothing (RFC 9051 6.4.7)
-        raise No(b"Too many messages for one COPY", b"MESSAGELIMIT %d" % session.services.settings.message_limit)
+    message_limit.all_or_nothing(session, uids, command.name)  # RFC 9051 6.4.7
     copied = await session.services.mailboxes.copy(view, uids, asked.mailbox)
     _any_left(copied)
     return b"[%b] COPY completed" % _code(copied)
@@ -51,12 +50,12 @@ async def move(session: Session, command: Command, asked: Copy) -> bytes:
     uids = session.uids(asked.ranges, command.name.startswith(b"UID"))
     if not uids:
         return b"Nothing to move"
-    uids, answer = session.limited(uids, command.name)
+    uids, answer = message_limit.limited(session, uids, command.name)
     moved = await session.services.mailboxes.move(view, uids, asked.mailbox)
     _any_left(moved)
     session.peer.write(tagged(b"*", b"OK", b"Moved", _code(moved)))
     told = await _told(session, b"MOVE completed")
-    return told if answer is None else answer
+    return told if answer is None else message_limit.with_code(session, answer, told)
 
 
 def _writable(session: Session) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from twisted.internet.threads import deferToThreadPool
 
 from mailx.core.fetch import Blob, Need, Row
-from mailx.imap import sections, updates
+from mailx.imap import message_limit, sections, updates
 from mailx.imap.answers import Bad, No
 from mailx.imap.arrival import Command
 from mailx.imap.binary_sections import decoding, measured, pieces
@@ -38,14 +38,15 @@ async def fetch(session: Session, command: Command, asked: Fetch) -> bytes | Non
     if asked.vanished:
         await updates.tell_vanished(session, asked, by_uid)
     uids = session.uids(asked.ranges, by_uid)
-    if asked.changed_since is not None:
-        modseqs = view.modseqs
-        uids = [view.uids[index] for index in indexes(view, uids) if modseqs[index] > asked.changed_since]
     if asked.partial is not None:
         if not by_uid:
             raise Bad(b"PARTIAL is for UID FETCH")
         uids = list(within(asked.partial, uids))
-    uids, answer = session.limited(uids, command.name)
+        message_limit.refuse_more(session, len(uids), command.name)
+    if asked.changed_since is not None:  # within the window (RFC 9394 3.4)
+        modseqs = view.modseqs
+        uids = [view.uids[index] for index in indexes(view, uids) if modseqs[index] > asked.changed_since]
+    uids, answer = message_limit.limited(session, uids, command.name)
     await send(session, compiled(_items(session, asked, by_uid)), uids)
     return answer
 

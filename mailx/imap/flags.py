@@ -1,5 +1,6 @@
 """STORE (RFC 9051 6.4.6, RFC 7162 3.1.3)."""
 
+from mailx.imap import message_limit
 from mailx.imap.answers import No
 from mailx.imap.arrival import Command
 from mailx.imap.commands import Data, Item, StoreFlags
@@ -17,7 +18,7 @@ async def store(session: Session, command: Command, asked: StoreFlags) -> bytes 
         raise No(b"Mailbox is read-only", b"READ-ONLY")
     if asked.unchanged_since is not None:
         session.learn_modseqs()
-    uids, answer = session.limited(session.uids(asked.ranges, by_uid), command.name)
+    uids, answer = message_limit.limited(session, session.uids(asked.ranges, by_uid), command.name)
     stored = await session.services.mailboxes.store(
         view, uids, asked.mode, asked.flags, asked.keywords, asked.unchanged_since, asked.silent
     )
@@ -36,5 +37,6 @@ async def store(session: Session, command: Command, asked: StoreFlags) -> bytes 
             await session.peer.ready()
     if stored.failed:
         numbers = stored.failed if by_uid else sequence_numbers(view, stored.failed)
-        return b"[MODIFIED %b] Conditional STORE failed for some" % compact(numbers)
+        told = b"[MODIFIED %b] Conditional STORE failed for some" % compact(numbers)
+        return told if answer is None else message_limit.with_code(session, answer, told)
     return answer

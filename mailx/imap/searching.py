@@ -9,7 +9,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from mailx.core import search as keys
 from mailx.core.search import Query
-from mailx.imap import contexts, esearch, fetching, threads
+from mailx.imap import contexts, esearch, fetching, message_limit, threads
 from mailx.imap.answers import Bad
 from mailx.imap.arrival import Command
 from mailx.imap.fetch import compiled
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 _HERE = 200  # messages whose threads need no thread to be written
 
 
-async def search(session: Session, command: Command, asked: Search) -> None:
+async def search(session: Session, command: Command, asked: Search) -> bytes | None:
     returns = asked.returns
     if returns is None and session.rev2:
         returns = EVERYTHING  # RFC 9051 6.4.4
     try:
-        query = prepared(session, asked)
+        query, text = message_limit.searched(session, prepared(session, asked))
         uids, relevancies = await found(session, session.view(), returns, query)
     except Bad:
         raise
@@ -41,6 +41,7 @@ async def search(session: Session, command: Command, asked: Search) -> None:
     if returns is not None and returns.update:
         contexts.begin(session, live(session, command, returns, query), uids)
     await _answer(session, command, asked, returns, uids, relevancies, b"SEARCH")
+    return text
 
 
 async def sort(session: Session, command: Command, asked: Sort) -> None:

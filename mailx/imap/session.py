@@ -244,13 +244,6 @@ class Session:
             raise Bad(b"Invalid message sequence number")
         return uids
 
-    def limited(self, uids: list[int], done: bytes) -> tuple[list[int], bytes | None]:
-        """What of ``uids`` one command works on, the highest ones, and then the text of its OK (RFC 9738 3)."""
-        limit = self.services.settings.message_limit
-        if not limit or len(uids) <= limit:
-            return uids, None
-        return uids[-limit:], b"[MESSAGELIMIT %d %d] %b completed in part" % (limit, uids[-limit], done)
-
     def enter(self, user: User) -> bool:
         """Log ``user`` in; False if the account has too many sessions. Raises Hangup when the connection was lost meanwhile."""
         if self.state == OVER:

@@ -26,8 +26,10 @@ def uid_batches(tokens: Tokens) -> UidBatches:
     if tokens.take(b" "):
         first = _positive(tokens)
         tokens.expect(b":")
-        first, last = sorted((first, _positive(tokens)))
+        last = _positive(tokens)
     tokens.end()
+    if last is not None and last < first:
+        raise Bad(b"The first batch comes first", b"CLIENTBUG")
     return UidBatches(size, first, last)
 
 
@@ -46,12 +48,11 @@ async def run(session: Session, command: Command, asked: UidBatches) -> None:
 
 
 def batches(view: Selected, asked: UidBatches) -> list[bytes]:
-    """Each range with its highest UID first."""
+    """Each range with its highest UID first; the last one ends in 1, so that the client sees that it is the last (RFC 10022 3.1.4)."""
     uids = view.uids
     count = -(-len(uids) // asked.size)
     found: list[bytes] = []
     for number in range(asked.first, count + 1 if asked.last is None else min(asked.last, count) + 1):
         end = len(uids) - (number - 1) * asked.size
-        high, low = uids[end - 1], uids[max(0, end - asked.size)]
-        found.append(b"%d" % high if high == low else b"%d:%d" % (high, low))
+        found.append(b"%d:%d" % (uids[end - 1], uids[end - asked.size] if number < count else 1))
     return found

@@ -300,7 +300,7 @@ def _insert_all(txn: Txn, names: Names, account_id: int, new: list[str], now: in
         return
     held = txn.one("SELECT count(*) FROM mailboxes WHERE account_id = ?", (account_id,))
     if held and held[0] + len(new) > MAILBOXES_LIMIT:
-        raise MailboxError("LIMIT", f"An account has at most {MAILBOXES_LIMIT} mailboxes")
+        raise MailboxError("OVERQUOTA", f"An account has at most {MAILBOXES_LIMIT} mailboxes")
     first = _uidvalidities(txn, account_id, len(new), now) - len(new) + 1
     for place, name in enumerate(new):
         _insert(txn, names, account_id, name, "", first + place, now)

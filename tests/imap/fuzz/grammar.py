@@ -60,7 +60,7 @@ events = <paired> | <paired>~<event> | <event> | <event>~<event> | <paired>~Flag
 paired = MessageNew~MessageExpunge
 event = MailboxName | SubscriptionChange | MailboxMetadataChange | ServerMetadataChange | FlagChange | <atom>
 sources = <source> | <source>~<sources>
-source = selected | selected-delayed | personal | inboxes | subscribed | subtree~<mailbox> | subtree-one~<mailbox> | mailboxes~<mailbox>
+source = selected | personal | inboxes | subscribed | subtree~<mailbox> | subtree-one~<mailbox> | mailboxes~<mailbox>
 source = mailboxes~(<mailbox>~<mailbox>) | <atom>
 rump = "imap://me0@example.test/<word>/;UID=<seq>;URLAUTH=<access>" | "imap://me0@example.test/INBOX/;UID=1;URLAUTH=anonymous"
 rump = <astring>
