@@ -1,10 +1,12 @@
-"""What time does to mail and accounts, put together: retention, grace, erasure, warnings, and what an export of a person needs."""
+"""What time does to mail and accounts, put together: retention, grace, erasure, warnings, what an export of a person needs, imports."""
 
 from contextlib import AsyncExitStack
+from functools import partial
 from time import time
 from typing import Any
 
 from attrs import frozen
+from twisted.internet.threads import deferToThreadPool
 
 from mailx.composition import Ground, Post
 from mailx.composition_federation import Acquaintance
@@ -12,6 +14,8 @@ from mailx.core.audit import Log
 from mailx.core.delivery_log import DeliveryLog
 from mailx.core.departures import Departures
 from mailx.core.forgetting import Forgetting
+from mailx.core.import_check import Check
+from mailx.core.importing import Imports
 from mailx.core.lifecycle import Lifecycle
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.person_export import Person
@@ -23,10 +27,11 @@ from mailx.core.retention import Retention
 
 @frozen
 class Living:
-    """What runs, and what tells of a person."""
+    """What runs, what tells of a person, and what brings mail from elsewhere."""
 
     lifecycle: Lifecycle
     person: Person
+    imports: Imports
 
 
 def open_lifecycle(
@@ -69,4 +74,7 @@ def open_lifecycle(
         owners.keyring,
         ground.identity.user_keys,
     )
-    return Living(lifecycle, person)
+    check = Check(store, cipher, ground.blobs, owners.keyring, partial(deferToThreadPool, reactor, reactor.getThreadPool()))
+    imports = Imports(store, cipher, accounts, mailboxes, reception, check, reactor, settings.current.imap.append_size)
+    parts.push_async_callback(imports.stop)
+    return Living(lifecycle, person, imports)

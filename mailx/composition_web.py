@@ -210,6 +210,7 @@ def administer(
         client_keys=ground.owners.client_keys,
         lifecycle=living.lifecycle,
         person=living.person,
+        imports=living.imports,
     )
 
 

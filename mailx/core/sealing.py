@@ -6,6 +6,7 @@ the thread pool. Failure: :class:`Refused` when the disk is full; a spool that d
 
 from collections.abc import Iterable
 from os import urandom
+from typing import Any
 
 from attrs import frozen
 
@@ -70,7 +71,8 @@ class Sealing:
 
     def now(self, message: Message, vault: Vault | None) -> Sealed:
         """The same in this thread, for the account's owner alone if there is a ``vault``. Blocks; raises OSError, CipherError."""
-        return self._large(message.content, True) if vault is None else self._large_for_vault(message.content, vault)
+        content: Any = message.content
+        return self._large(content, True) if vault is None else self._large_for_vault(content, vault)
 
     def threads_now(self, sealed: Sealed, account: int, vault: Vault | None) -> tuple[bytes, ...]:
         """The keyed hashes of the message's identifiers. In any thread."""

@@ -26,6 +26,7 @@ from mailx.core.block_lists import BlockLists
 from mailx.core.client_keys import ClientKeys
 from mailx.core.contacts import Contacts
 from mailx.core.domain_keys import DomainKeys
+from mailx.core.importing import Imports
 from mailx.core.indexer import Indexer
 from mailx.core.key_backup import KeyBackup
 from mailx.core.key_log import KeyLog
@@ -53,6 +54,7 @@ from mailx.ops.resources.credentials import Credentials
 from mailx.ops.resources.directory import Directory
 from mailx.ops.resources.dkim import Dkim
 from mailx.ops.resources.dns import Dns
+from mailx.ops.resources.imports import MailImports
 from mailx.ops.resources.index import SearchIndex
 from mailx.ops.resources.key_log import KeyLogs
 from mailx.ops.resources.keys import DomainKeyring
@@ -77,6 +79,7 @@ RESOURCES: dict[str, Any] = {
     "directory": Directory,
     "credentials": Credentials,
     "lives": Lives,
+    "imports": MailImports,
     "index": SearchIndex,
     "dkim": Dkim,
     "dns": Dns,
@@ -142,6 +145,7 @@ class Administration:
         block_lists: BlockLists | None = None,
         lifecycle: Lifecycle | None = None,
         person: Person | None = None,
+        imports: Imports | None = None,
     ) -> None:
         self._log = audit
         self._resources: dict[str, Any] = {
@@ -149,6 +153,7 @@ class Administration:
             "directory": Directory(accounts, domain_keys, sealed_accounts),
             "credentials": Credentials(app_passwords, sealed_accounts),
             "lives": Lives(lifecycle, person),
+            "imports": MailImports(imports),
             "index": SearchIndex(indexer),
             "dkim": Dkim(signing, records),
             "dns": Dns(records),

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from mailx.mail.mailbox import Change
-from mailx.store import Row, Txn, aliases, entries
+from mailx.store import Row, Txn, aliases, entries, imports
 from mailx.store.cipher import Cipher
 from mailx.store.names import Missing, claim, listed, lock
 
@@ -246,6 +246,10 @@ def delete_slice(txn: Txn, id: int) -> bool:
     hashes = txn.all("SELECT hash FROM threads WHERE account_id = ? ORDER BY hash LIMIT ?", (id, _SLICE))
     if hashes:
         txn.execute("DELETE FROM threads WHERE account_id = ? AND hash <= ?", (id, hashes[-1][0]))
+        return False
+    brought = txn.one("SELECT id FROM imports WHERE account_id = ? LIMIT 1", (id,))
+    if brought is not None:
+        imports.forget(txn, brought[0])
         return False
     txn.execute("DELETE FROM accounts WHERE id = ? AND state = 'erased'", (id,))
     return True
