@@ -127,6 +127,9 @@ class Departures:
             timelines=forgotten.timelines,
             deliveries=forgotten.deliveries,
             audit=forgotten.audit,
+            calls=forgotten.calls,
+            suppressions=forgotten.suppressions,
+            alerts=forgotten.alerts,
         )
         await self._accounts.erase_user(user.address)
 

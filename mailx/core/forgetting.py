@@ -1,8 +1,9 @@
 """One person's addresses taken out of what this server wrote about mail and about its administration.
 
-Timelines, the delivery log and the audit log keep what happened: a neutral address stands where the person's was. What is
-about other people too (their own contacts, their mail) is theirs and stays; so do signed statements about keys, which
-others have and check. Runs again without harm: whoever was cut short begins anew. Failure is Unavailable.
+Timelines, the delivery log, the audit log, calls of the webhook and alerts keep what happened: a neutral address stands where
+the person's was; the suppression list loses it. What is about other people too (their own contacts, their mail) is theirs
+and stays; so do signed statements about keys, which others have and check. Runs again without harm: whoever was cut short
+begins anew. Failure is Unavailable.
 """
 
 import re
@@ -19,6 +20,7 @@ from mailx.core.content import Threads
 from mailx.core.delivery_log import DeliveryLog
 from mailx.core.timeline import Timeline
 from mailx.store import Store, audit
+from mailx.store import forgetting as records
 from mailx.store import timeline as pages
 from mailx.store.cipher import Cipher, CipherError
 
@@ -29,6 +31,7 @@ JSON: TypeAlias = Any
 NOBODY = "erased@erased.invalid"  # RFC 2606 2
 _PAGES = 16  # of timelines opened at a time
 _ROWS = 100  # of the audit log changed by one job
+_RECORDS = 200  # opened at a time
 _PAUSE = 0.01  # seconds between slices
 _ROUNDS = 3  # through the timelines, in case pages were merged meanwhile
 _DEEP = 8
@@ -36,11 +39,14 @@ _DEEP = 8
 
 @frozen
 class Forgotten:
-    """How much was changed: pages of timelines and of the delivery log, rows of the audit log."""
+    """How much was changed: pages of timelines and of the delivery log, rows of the audit log, calls, suppressions and alerts."""
 
     timelines: int
     deliveries: int
     audit: int
+    calls: int
+    suppressions: int
+    alerts: int
 
 
 class Forgetting:
@@ -59,7 +65,7 @@ class Forgetting:
         self._threads: Threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
 
     async def forget(self, addresses: Sequence[str]) -> Forgotten:
-        """Take every one of ``addresses`` out of all three."""
+        """Take every one of ``addresses`` out of all of them."""
         replace = replacing(addresses, self._separator)
         await self._timeline.flush()
         timelines = 0
@@ -74,7 +80,19 @@ class Forgetting:
             target = audit.digest(self._cipher, address)
             while count := await self._store.write(audit.redact, self._cipher, target, partial(redacted, replace=replace), _ROWS):
                 rows += count
-        return Forgotten(timelines, deliveries, rows)
+        others = {kind.table: await self._records(kind, replace) for kind in records.KINDS}
+        return Forgotten(timelines, deliveries, rows + others["audit"], others["calls"], others["suppressions"], others["alerts"])
+
+    async def _records(self, kind: records.Kind, replace: Callable[[str], str]) -> int:
+        """All rows of one table; how many changed."""
+        changed = after = 0
+        while rows := await self._store.read(records.after, kind, after, _RECORDS):
+            found = await self._threads(records.without, self._cipher, kind, rows, partial(redacted, replace=replace))
+            for start in range(0, len(found), _ROWS):
+                changed += await self._store.write(records.rewrite, kind, found[start : start + _ROWS])
+            after = rows[-1].id
+            await deferLater(self._reactor, _PAUSE)
+        return changed
 
     async def _timelines(self, replace: Callable[[str], str]) -> int:
         """One round; how many pages changed."""

@@ -7,15 +7,20 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailx.core import audit
+from mailx.core.alerts import QUOTA, Alerts
 from mailx.core.audit import Actor, Filter
+from mailx.core.calls import Calls
 from mailx.core.courier import Attempt
 from mailx.core.forgetting import NOBODY, redacted, replacing
 from mailx.core.progress import Step
 from mailx.core.sasl import LoginRefused
+from mailx.core.suppressions import Suppressions
 from mailx.core.users import DirectoryError, User
 from mailx.mail.address import Address
 from mailx.mail.reply import Refused, Reply
+from mailx.store import Txn
 from mailx.store import accounts as rows
+from mailx.store.calls import Call, Register
 from tests.core.lives_scene import Lives, lives
 from tests.scenery import World, world
 
@@ -210,6 +215,33 @@ class Erased(Base):
         deliveries.note(_step("d9", Address.parse(OTHER)))
         self.assertEqual(len((await deliveries.search()).entries), 3)
 
+    async def test_calls_suppressions_alerts_and_what_others_changed(self) -> None:
+        await self.open()
+        world = self.world
+        calls = Calls(world.store, world.cipher, world.reactor)
+        for name, to in (("e1", ME), ("e2", OTHER)):
+            record = calls.posted(name, type="x", to=to, subject=f"For {to}", sender="", queued_at="", created=1, digest=b"d").record
+            await world.store.write(_enter, record)
+        suppressions = Suppressions(world.store, world.cipher, world.settings, world.reactor)
+        await suppressions.add(ME, "by hand", 1)
+        await suppressions.add(OTHER, f"as {ME} asked", 1)
+        alerts = Alerts(world.store, world.cipher, world.settings, "mx.example.test", world.reactor)
+        await alerts.settle(QUOTA, {ME: f"{ME} is full", OTHER: f"{OTHER} is full"})
+        await alerts.settle(QUOTA, {OTHER: ""})
+        await world.user(OTHER)
+        with audit.acting(Actor("admin", "ada"), "alias.add"):
+            await world.accounts.add_alias("team@example.test", [ME, OTHER])
+        with audit.acting(Actor("user", ME), "user.quota"):
+            await world.accounts.set_quota(OTHER, 5)
+        await self.departures.erase(ME)
+        self.assertEqual([(call.to, call.subject) for call in await calls.latest()], [(OTHER, f"For {OTHER}"), (NOBODY, f"For {NOBODY}")])
+        self.assertEqual([(one.address, one.said) for one in await suppressions.list()], [(OTHER, f"as {NOBODY} asked")])
+        self.assertEqual([alert.subject for alert in [*await alerts.past(), *await alerts.open()]], [NOBODY, OTHER])
+        quota, alias = await self.lives.person.audit.list()
+        self.assertEqual((quota.actor, quota.target), (Actor("user", NOBODY), OTHER))
+        self.assertEqual((alias.target, alias.after), ("team@example.test", {"targets": [NOBODY, OTHER]}))
+        self.assertEqual([entry.target for entry in await self.lives.person.audit.list(Filter(target=OTHER))], [OTHER])
+
     async def test_a_grace_that_is_over_leaves_its_row(self) -> None:
         await self.open()
         await self.departures.delete(ME)
@@ -244,6 +276,13 @@ class Replacing(SynchronousTestCase):
     @given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
     def test_what_has_no_address_stays(self, value: Any) -> None:
         self.assertEqual(redacted(value, lambda text: text), value)
+
+
+def _enter(txn: Txn, record: Call) -> None:
+    """A call that is over, as reception writes it."""
+    register = Register(txn, [record])
+    register.enter(record, "delivered")
+    register.write()
 
 
 def _step(envelope: str, recipient: Address) -> Step:
