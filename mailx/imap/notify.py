@@ -5,13 +5,13 @@ compared with what the client knows, so that nothing is told wrongly however cha
 than a session may hold, the client hears NOTIFICATIONOVERFLOW and then nothing (5.8).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from functools import partial
 
 from attrs import evolve, frozen
 
 from mailx.core.changes import ANY
-from mailx.imap import fetching
+from mailx.imap import fetching, updates
 from mailx.imap.arrival import Command
 from mailx.imap.commands import Data, Item, Section
 from mailx.imap.fetch import compiled
@@ -19,15 +19,19 @@ from mailx.imap.notify_grammar import MESSAGES, Group
 from mailx.imap.notify_grammar import Notify as Asked
 from mailx.imap.session import Session
 from mailx.mail.mailbox import DELIMITER, AccountChange, Change, Mailbox
+from mailx.mail.names import parents
 
 METADATA_LIMIT = 1000  # entries changed and not told
 _SLICE = 100
 
 
 async def notify(session: Session, command: Command, asked: Asked) -> None:
-    """A later NOTIFY replaces an earlier one (RFC 5465 3)."""
-    if session.notify is not None:
-        session.notify.stop()
+    """A later NOTIFY replaces an earlier one; before a new one what has waited so far is told (RFC 5465 3.1)."""
+    before, session.notify = session.notify, None
+    if before is not None:
+        before.stop()
+    if asked.groups is not None:
+        await updates.tell(session, True)
     made = Notify(session, asked.groups or ())
     session.notify = made
     await made.begin(asked.status)
@@ -69,6 +73,9 @@ class Notify:
         self._follow_accounts((self._account,))
         self._accounts[ANY] = self._session.services.mailboxes.changes.follow_account(ANY, self._rights_changed)
         await self._refresh()
+        for mailbox in self._seen.mailboxes.values():
+            if "r" not in mailbox.rights and self._events(mailbox.name, mailbox) & MESSAGES:
+                self._session.peer.write(_line([b"\\NoAccess"], self._session.name(mailbox.name)))
         if status:
             await self._tell_counters(mailbox for mailbox in self._seen.mailboxes.values() if self._wants(mailbox) & MESSAGES)
 
@@ -148,28 +155,27 @@ class Notify:
     async def _tell_names(self, before: _Seen) -> list[int]:
         """The difference between two states (RFC 5465 5.4, 5.5); returns the mailboxes whose counters should follow."""
         old, new = before.mailboxes, self._seen.mailboxes
-        peer, name_of = self._session.peer, self._session.name
+        told = _Told(self._session, self._seen)
         fresh = []
         for id, mailbox in old.items():
-            if id not in new and b"MAILBOXNAME" in self._wants(mailbox):
-                peer.write(_line(b"\\NonExistent", name_of(mailbox.name)))
+            if id not in new:
+                told.came_or_went(mailbox, self._events)
+        renamed = {(known.name, mailbox.name) for id, mailbox in new.items() if (known := old.get(id)) and known.name != mailbox.name}
         for id, mailbox in new.items():
             known = old.get(id)
-            if known is not None and known.name == mailbox.name:
+            if known is None:
+                told.came_or_went(mailbox, self._events)
+            elif known.name == mailbox.name:
                 continue
-            events = self._wants(mailbox) | (self._wants(known) if known is not None else frozenset())
-            if b"MAILBOXNAME" in events:
-                was = b"" if known is None else b' ("OLDNAME" (%b))' % name_of(known.name)
-                peer.write(_line(b"", name_of(mailbox.name), was))
-            if events & MESSAGES:
+            elif not _carried(known.name, mailbox.name, renamed) and b"MAILBOXNAME" in self._wants(mailbox) | self._wants(known):
+                told.name(mailbox.name, known.name)
+            if (self._wants(mailbox) | (self._wants(known) if known is not None else frozenset())) & MESSAGES:
                 fresh.append(id)
-        there = {mailbox.name: mailbox for mailbox in new.values()}
+        told.parents(self._events)
         for name in sorted(before.subscribed ^ self._seen.subscribed):
-            if b"SUBSCRIPTIONCHANGE" in self._events(name, there.get(name)):
-                attributes = [] if name in there else [b"\\NonExistent"]
-                attributes += [b"\\Subscribed"] if name in self._seen.subscribed else []
-                peer.write(_line(b" ".join(attributes), name_of(name)))
-        await peer.ready()
+            if b"SUBSCRIPTIONCHANGE" in self._events(name, told.there.get(name)):
+                told.name(name)
+        await self._session.peer.ready()
         return fresh
 
     async def _tell_counters(self, mailboxes: Iterable[Mailbox]) -> None:
@@ -179,7 +185,7 @@ class Notify:
                 continue
             line = b"* STATUS %b (MESSAGES %d UIDNEXT %d UIDVALIDITY %d"
             line %= self._session.name(mailbox.name), mailbox.messages, mailbox.uidnext, mailbox.uidvalidity
-            if b"FLAGCHANGE" in self._wants(mailbox):
+            if self._session.condstore or b"FLAGCHANGE" in self._wants(mailbox):  # RFC 5465 5.1 to 5.3
                 line += b" HIGHESTMODSEQ %d" % mailbox.modseq
             peer.write(line + b")\r\n")
             if number % _SLICE == 0:
@@ -224,11 +230,8 @@ class Notify:
         return events if "r" in mailbox.rights else events - MESSAGES  # RFC 5465 5: what comes and goes takes r
 
     def _events(self, name: str, mailbox: Mailbox | None) -> frozenset[bytes]:
-        """The events of the first group that the mailbox is in (RFC 5465 3.1)."""
-        for group in self._groups:
-            if group.covers(name, mailbox, self._account):
-                return group.events
-        return frozenset()
+        """The events of all groups that the mailbox is in (RFC 5465 6)."""
+        return frozenset().union(*(group.events for group in self._groups if group.covers(name, mailbox, self._account)))
 
     def _follow(self) -> set[int]:
         """Hear what happens in the mailboxes as they are now; returns those that were not followed before."""
@@ -255,8 +258,52 @@ def _concerns(change: AccountChange, account: int) -> bool:
     return not rows or any(row[0] == str(account) or row[1] != "0" for row in rows)
 
 
-def _line(attributes: bytes, name: bytes, extended: bytes = b"") -> bytes:
-    return b'* LIST (%b) "%b" %b%b\r\n' % (attributes, DELIMITER.encode("ascii"), name, extended)
+class _Told:
+    """Writes LIST responses of names, each with its attributes as they are now."""
+
+    def __init__(self, session: Session, seen: _Seen) -> None:
+        self._session = session
+        self._account = session.owner().id
+        self._subscribed = seen.subscribed
+        self.there = {mailbox.name: mailbox for mailbox in seen.mailboxes.values()}
+        self._over = {parent for name in self.there for parent in parents(name)}  # names with others below them
+        self._touched: dict[str, None] = {}  # parents of what came or went
+        self._said: set[str] = set()
+
+    def name(self, name: str, old: str | None = None) -> None:
+        self._said.add(name)
+        attributes = [b"\\HasChildren" if name in self._over else b"\\HasNoChildren"]
+        if name not in self.there:
+            attributes.insert(0, b"\\NonExistent")
+        if name in self._subscribed:
+            attributes.append(b"\\Subscribed")
+        extended = b"" if old is None else b' ("OLDNAME" (%b))' % self._session.name(old)
+        self._session.peer.write(_line(attributes, self._session.name(name), extended))
+
+    def came_or_went(self, mailbox: Mailbox, events: Callable[[str, Mailbox | None], frozenset[bytes]]) -> None:
+        """The name itself; its parent is affected too, also one that is no mailbox (RFC 5465 5.4)."""
+        if b"MAILBOXNAME" in events(mailbox.name, mailbox):
+            self.name(mailbox.name)
+        parent = mailbox.name.rpartition(DELIMITER)[0]
+        if parent and (parent in self.there or mailbox.account == self._account):
+            self._touched[parent] = None
+
+    def parents(self, events: Callable[[str, Mailbox | None], frozenset[bytes]]) -> None:
+        """Those whose children came or went, unless they were told of."""
+        for name in self._touched:
+            if name not in self._said and b"MAILBOXNAME" in events(name, self.there.get(name)):
+                self.name(name)
+
+
+def _carried(old: str, new: str, renamed: Set[tuple[str, str]]) -> bool:
+    """Whether a name changed only because a name above it did."""
+    above, _, last = old.rpartition(DELIMITER)
+    now, _, end = new.rpartition(DELIMITER)
+    return last == end and (above, now) in renamed
+
+
+def _line(attributes: Iterable[bytes], name: bytes, extended: bytes = b"") -> bytes:
+    return b'* LIST (%b) "%b" %b%b\r\n' % (b" ".join(attributes), DELIMITER.encode("ascii"), name, extended)
 
 
 def announced(session: Session, asked: tuple[Item, ...]) -> tuple[Item, ...]:
