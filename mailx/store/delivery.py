@@ -6,164 +6,23 @@ facts (placed, full, gone): which reply they make is the core's affair.
 """
 
 from collections.abc import Iterable, Sequence
-from enum import Enum
 from typing import Any
-
-from attrs import Factory, define, frozen
 
 from mailx.mail.mailbox import Change, Flag
 from mailx.mail.names import MailboxError
 from mailx.mail.reply import Unavailable
-from mailx.store import Txn, account_keys, batched, callbacks, calls, imports, queue, rights, transfers, waiting
-from mailx.store.entries import remove
-from mailx.store.mailboxes import lock_account
-from mailx.store.messages import charge, count_messages, release, retain
+from mailx.store import Txn, account_keys, batched, queue, rights, waiting
+from mailx.store.consignments import Consignment, Delivery, Outcome, Outcomes, Placed, Problem, Target
+from mailx.store.leaving import Leaving
+from mailx.store.messages import release, retain
 from mailx.store.pairs import matching, update
-from mailx.store.queue import Parcel, Settlement
+from mailx.store.planning import Account, Box, Plan, locked, planned
+from mailx.store.registers import Registers
 
-__all__ = ["Consignment", "Delivery", "Outcomes", "Placed", "Problem", "Target", "deliver", "release", "retain"]
+__all__ = ["Consignment", "Delivery", "Outcome", "Outcomes", "Placed", "Problem", "Target", "deliver", "release", "retain"]
 
 _SEEN = int(Flag.SEEN)  # plain integers: an operation on an IntFlag costs a microsecond
 _DELETED = int(Flag.DELETED)
-
-
-class Problem(Enum):
-    """Why a message did not get into a mailbox."""
-
-    FULL = "full"  # its account's quota does not hold it
-    GONE = "gone"  # the mailbox or its account no longer exists
-    REPLACED = "replaced"  # the message that it was to replace no longer exists
-
-
-@frozen
-class Target:
-    """One mailbox a message goes to."""
-
-    account: int
-    mailbox: bytes  # keyed hash of its name
-    quota: int  # octets, for an account without one of its own; 0: unlimited
-    flags: int = 0
-    threads: tuple[bytes, ...] = ()  # keyed hashes, see Delivery
-    must: bool = False  # it takes the message even over quota
-
-
-@frozen
-class Delivery:
-    """One message, sealed, and where it goes.
-
-    ``threads`` of each target are that account's keyed hashes of the message's own id, then of those it answers, the
-    most telling first; without an own id the first is empty.
-    """
-
-    guid: bytes  # 16 random octets
-    size: int  # octets of the content
-    summary: bytes  # sealed
-    content: bytes | None  # sealed; None: it lies in ``file``
-    file: str | None  # name of a durable blob file
-    received: int  # INTERNALDATE, seconds since 1970
-    saved: int  # SAVEDATE
-    targets: tuple[Target, ...]
-    parcel: Parcel | None = None  # its recipients on other servers
-    waiting: bool = False  # sealed for its only target's owner, who gets an entry of it when the account's key is next open
-    vault: bool = False  # sealed under the key of its only target's account
-
-
-@frozen
-class Consignment:
-    """Deliveries that stand or fall together.
-
-    With ``each`` every target gets its own verdict; one that is full is served all the same where the recipient reaches
-    another one that has room (``together``), for the sender hears of it as accepted. Without, nothing is placed if any mailbox is gone,
-    or if some message fits none of its targets; full targets beside one that has room, or beside a parcel, are served all the
-    same. With ``forms`` the deliveries are one message in several forms (sealed for some, not for others): what stands beside
-    a target then is what stands beside it in any of them.
-    ``settling`` is what came of an attempt that the message reports: it is written if and only if the message is placed,
-    and nothing is placed where it holds for no row any more, for then somebody else has decided, or told already.
-    ``journal`` has an entry for each delivery of an import: they enter if and only if the messages are placed, and nothing is
-    placed where one of them has come already.
-    ``opens`` is the row of the message that waited for its owner and is placed now: it is removed, or nothing is placed if it is gone.
-    ``call`` is the record of the call that asks for the message: it enters if and only if the message is placed, and nothing
-    is placed where it repeats one that has entered.
-    ``transfer`` is the record of what another MailX server delivers: it enters for those recipients for whom the message is placed,
-    and nothing is placed where one of them has it from an earlier transfer of the same name.
-    """
-
-    deliveries: tuple[Delivery, ...]
-    each: bool = False
-    settling: Settlement | None = None
-    call: calls.Call | None = None
-    forms: bool = False
-    together: tuple[tuple[int, ...], ...] = ()  # places among all targets, in order, that one recipient reaches where it reaches several
-    transfer: transfers.Record | None = None
-    journal: imports.Journal | None = None
-    opens: int = 0
-    replaces: tuple[int, int] | None = None  # mailbox and UID of the message that goes when these come, or nothing is placed
-    guest: tuple[int, tuple[tuple[int, str], ...]] | None = None  # who brings it to another's mailbox, and what rights that takes
-
-
-@frozen
-class Placed:
-    """One entry made. ``used`` is what is charged to the account after it, in octets."""
-
-    account: int
-    mailbox: int
-    uidvalidity: int
-    uid: int
-    used: int
-
-
-Outcome = Placed | Problem
-
-
-class Outcomes(list["Outcome | None"]):
-    """What became of each target of a delivery, in their order.
-
-    ``rows`` are the ids of its parcel's rows in the queue; none if it was not placed. ``call`` is the record that its call
-    has now: the new one, or the one of an earlier call that it repeats; None if it was not placed. ``met``: it was not
-    placed, for an earlier transfer of the same name has reached one of its recipients, or an import has brought it before.
-    """
-
-    __slots__ = ("call", "met", "rows")
-
-    def __init__(self, outcomes: Iterable["Outcome | None"]) -> None:
-        super().__init__(outcomes)
-        self.rows: Sequence[int] = ()
-        self.call: calls.Call | None = None
-        self.met = False
-
-
-@define
-class _Account:
-    """An account's row as read; ``used`` goes up while the batch is planned."""
-
-    id: int
-    quota: int | None
-    used: int
-    sealed: str
-    charged: int = 0
-    room: int | None = None  # messages that it may still hold; None: any number
-
-
-@define
-class _Box:
-    """A mailbox's row as read, and what this transaction adds to it."""
-
-    id: int
-    uidvalidity: int
-    uidnext: int
-    modseq: int
-    account: _Account
-    added: list[tuple[int, int, int]] = Factory(list)  # uid, flags, size
-
-
-@define
-class _Plan:
-    """A message that will be placed: the indexes of the targets that take it, with their mailboxes."""
-
-    delivery: Delivery
-    outcomes: Outcomes
-    places: list[tuple[int, _Box]]
-    used: list[int] = Factory(list)  # by each account of ``places``, this message included
 
 
 @batched
@@ -172,15 +31,12 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
 
     An outcome is Placed, a Problem, or None where nothing stood against a target whose consignment fell.
     """
-    leaving = {place: _Leaving(txn, *each.replaces) for place, each in enumerate(consignments) if each.replaces is not None}
-    boxes = _boxes(txn, consignments)
-    register = calls.Register(txn, [each.call for each in consignments if each.call is not None])
-    opening = waiting.Register(txn, [each.opens for each in consignments if each.opens])
-    transferred = transfers.Register(txn, [each.transfer for each in consignments if each.transfer is not None])
-    imported = imports.Register(txn, [each.journal for each in consignments if each.journal is not None])
+    leaving = {place: Leaving(txn, *each.replaces) for place, each in enumerate(consignments) if each.replaces is not None}
+    boxes = locked(txn, consignments)
+    registers = Registers(txn, consignments)
     answers: list[Any] = []
-    plans: list[_Plan] = []
-    going: list[_Leaving] = []
+    plans: list[Plan] = []
+    going: list[Leaving] = []
     own = {target.account for each in consignments for one in each.deliveries if one.waiting or one.vault for target in one.targets}
     keyless = account_keys.lacking(txn, own)
     sealed = account_keys.through(txn, {box.account.id for box in boxes.values() if box.account.sealed == "server"})
@@ -199,72 +55,20 @@ def deliver(txn: Txn, consignments: list[Any]) -> list[Any]:
         goes = leaving.get(place)
         if goes is not None:
             goes.make_room(boxes, 1)
-        outcomes, planned = _plan(consignment, boxes)
+        outcomes, chosen = planned(consignment, boxes)
         answers.append(outcomes)
         if goes is not None:
-            planned = goes.taken(planned, outcomes, boxes, going)
-        settling = consignment.settling
-        if settling is not None and planned and queue.settle(txn, [settling]) == [len(settling.rows)]:
-            planned = _undone(planned)
-        if consignment.call is not None and planned:
-            planned = _entered(register, consignment.call, planned)
-        if consignment.transfer is not None and planned:
-            planned = _transferred(transferred, consignment.transfer, planned)
-        if consignment.journal is not None and planned:
-            planned = _imported(imported, consignment.journal, planned, outcomes)
-        if consignment.opens and planned:
-            planned = _opened(opening, consignment.opens, planned)
-        plans += planned
-    register.write()
-    transferred.write()
-    opening.write()
-    callbacks.begin(txn, register.called_back)
+            chosen = goes.taken(chosen, outcomes, boxes, going)
+        plans += registers.agreed(consignment, chosen, outcomes)
+    registers.write()
     if plans:
         plans = _kept(txn, plans)
         _insert(txn, plans)
         _count(txn, [box for box in boxes.values() if box.added], [box.account for box in boxes.values()])
-    imported.write()
+    registers.write_places()
     for each in going:
         each.remove(txn)
     return answers
-
-
-class _Leaving:
-    """A message that goes when another comes in its place (RFC 8508). Its account is locked first, as by every writer."""
-
-    def __init__(self, txn: Txn, mailbox: int, uid: int) -> None:
-        lock_account(txn, mailbox)
-        self._mailbox = mailbox
-        held = txn.one("SELECT account_id FROM mailboxes WHERE id = ?", (mailbox,))
-        self._account = held[0] if held is not None else 0
-        self._row = txn.one("SELECT uid, message_id, flags, size FROM entries WHERE mailbox_id = ? AND uid = ?", (mailbox, uid))
-
-    def make_room(self, boxes: dict[tuple[int, bytes], "_Box"], sign: int) -> None:
-        """Its room is free for what comes."""
-        if self._row is None:
-            return
-        for account in {box.account.id: box.account for box in boxes.values()}.values():
-            if account.id == self._account:
-                account.used -= sign * charge(self._row[3])
-
-    def taken(
-        self, planned: "list[_Plan]", outcomes: "list[Outcomes]", boxes: dict[tuple[int, bytes], "_Box"], going: "list[_Leaving]"
-    ) -> "list[_Plan]":
-        """``planned``, and it is among ``going``; nothing if it is gone already, by another session or in this transaction."""
-        row = self._row
-        if planned and row is not None and all(each._row != row or each._mailbox != self._mailbox for each in going):
-            going.append(self)
-            return planned
-        self.make_room(boxes, -1)
-        if not planned:
-            return []
-        for one in outcomes:
-            one[:] = [Problem.REPLACED] * len(one)
-        return _undone(planned)
-
-    def remove(self, txn: Txn) -> None:
-        if self._row is not None:
-            remove(txn, self._mailbox, self._account, [self._row])
 
 
 def _takers(consignment: Consignment, sealed: bool) -> set[int]:
@@ -272,7 +76,7 @@ def _takers(consignment: Consignment, sealed: bool) -> set[int]:
     return {target.account for one in consignment.deliveries if (one.waiting or one.vault) is sealed for target in one.targets}
 
 
-def _kept(txn: Txn, plans: list[_Plan]) -> list[_Plan]:
+def _kept(txn: Txn, plans: list[Plan]) -> list[Plan]:
     """``plans`` without those that wait for their owners, which are written here."""
     if not any([plan.delivery.waiting for plan in plans]):
         return plans
@@ -290,136 +94,7 @@ def _kept(txn: Txn, plans: list[_Plan]) -> list[_Plan]:
     return [plan for plan in plans if not plan.delivery.waiting]
 
 
-def _opened(register: waiting.Register, id: int, plans: list[_Plan]) -> list[_Plan]:
-    """``plans`` in place of what waited; none if that was opened already. What it was charged is given back."""
-    if (charged := register.take(id)) is None:
-        return _undone(plans)
-    for plan in plans:
-        for place, (_, box) in enumerate(plan.places):
-            box.account.used -= charged
-            box.account.charged -= charged
-            plan.used[place] -= charged
-    return plans
-
-
-def _entered(register: calls.Register, call: calls.Call, plans: list[_Plan]) -> list[_Plan]:
-    """``plans`` with the record of the call that asks for them; none if an earlier call did."""
-    known = register.known(call)
-    if known is None:
-        local = all(plan.delivery.parcel is None for plan in plans)
-        entered = register.enter(call, calls.DELIVERED if local else calls.QUEUED)
-    for plan in plans:
-        plan.outcomes.call = known or entered
-    return _undone(plans) if known else plans
-
-
-def _transferred(register: transfers.Register, record: transfers.Record, plans: list[_Plan]) -> list[_Plan]:
-    """``plans`` with the record of their transfer; none if it came before for one of its recipients."""
-    if register.met(record):
-        for plan in plans:
-            plan.outcomes.met = True
-        return _undone(plans)
-    accounts = {box.account.id for plan in plans for _, box in plan.places}
-    register.enter(record, accounts, any(plan.delivery.parcel is not None for plan in plans))
-    return plans
-
-
-def _imported(register: imports.Register, journal: imports.Journal, plans: list[_Plan], outcomes: Sequence[Outcomes]) -> list[_Plan]:
-    """``plans`` with their entries in the journal; none if an earlier run brought one of them."""
-    if register.met(journal):
-        for each in outcomes:
-            each.met = True
-        return _undone(plans)
-    register.enter(journal, outcomes)
-    return plans
-
-
-def _undone(plans: Sequence[_Plan]) -> list[_Plan]:
-    """Take back what ``plans`` were charged: nothing of them is placed."""
-    for plan in plans:
-        _charge(plan, -charge(plan.delivery.size))
-    return []
-
-
-def _boxes(txn: Txn, consignments: Iterable[Consignment]) -> dict[tuple[int, bytes], _Box]:
-    """Every mailbox that the calls name and that exists, its row and its account's row locked."""
-    wanted = sorted(
-        {(target.account, target.mailbox) for each in consignments for delivery in each.deliveries for target in delivery.targets}
-    )
-    accounts: dict[int, _Account] = {}
-    boxes = {}
-    for place, id, uidvalidity, uidnext, modseq, quota, used, sealed, messages in matching(txn, _BOX_COLUMNS, _BOXES, _LOCK, wanted):
-        account = wanted[place][0]
-        owner = accounts.get(account)
-        if owner is None:
-            room = None if messages is None else messages - count_messages(txn, account)
-            owner = accounts[account] = _Account(account, quota, used, sealed, room=room)
-        boxes[wanted[place]] = _Box(id, uidvalidity, uidnext, modseq, owner)
-    return boxes
-
-
-def _plan(call: Consignment, boxes: dict[tuple[int, bytes], _Box]) -> tuple[list[Outcomes], list[_Plan]]:
-    """The verdicts of one call, and what of it is to be placed: its cost is charged to ``boxes`` already."""
-    verdicts: list[Outcomes] = []
-    plans: list[_Plan] = []
-    groups = [call.deliveries] if call.forms else [(delivery,) for delivery in call.deliveries]
-    for group in groups:
-        found = [Outcomes([_problem(target, boxes, charge(each.size)) for target in each.targets]) for each in group]
-        verdicts += found
-        every = found[0] if len(group) == 1 else [outcome for outcomes in found for outcome in outcomes]
-        served: set[int] | None = None  # places among ``every``; None: all are
-        if call.each:
-            served = _served(call.together, every)
-        elif Problem.GONE in every or (None not in every and not any([each.parcel is not None for each in group])):
-            return verdicts, _undone(plans)
-        before = 0
-        for delivery, outcomes in zip(group, found, strict=True):
-            plans.append(_plan_one(delivery, outcomes, served, before, boxes))
-            before += len(outcomes)
-    return verdicts, [plan for plan in plans if plan.places or plan.delivery.parcel is not None]
-
-
-def _plan_one(delivery: Delivery, outcomes: Outcomes, served: set[int] | None, before: int, boxes: dict[tuple[int, bytes], _Box]) -> _Plan:
-    """The plan of one delivery, charged; its first target has the place ``before`` among those of ``served``."""
-    if served is None:
-        taken = list(range(len(outcomes)))
-    else:
-        taken = [index for index, outcome in enumerate(outcomes) if outcome is None or before + index in served]
-    targets = delivery.targets
-    plan = _Plan(delivery, outcomes, [(index, boxes[targets[index].account, targets[index].mailbox]) for index in taken])
-    _charge(plan, charge(delivery.size))
-    plan.used = [box.account.used for _, box in plan.places]
-    return plan
-
-
-def _served(together: Iterable[tuple[int, ...]], outcomes: Sequence[Outcome | None]) -> set[int]:
-    """The full targets that are served because one beside them has room."""
-    lucky = [group for group in together if any(outcomes[index] is None for index in group)]
-    return {index for group in lucky for index in group if outcomes[index] is Problem.FULL}
-
-
-def _problem(target: Target, boxes: dict[tuple[int, bytes], _Box], cost: int) -> Problem | None:
-    """What keeps a message that costs ``cost`` octets out of the target's mailbox; None: nothing."""
-    box = boxes.get((target.account, target.mailbox))
-    if box is None:
-        return Problem.GONE
-    account = box.account
-    quota = target.quota if account.quota is None else account.quota
-    if account.room is not None and account.room <= 0 and not target.must:
-        return Problem.FULL
-    return Problem.FULL if quota and account.used + cost > quota and not target.must else None
-
-
-def _charge(plan: _Plan, cost: int) -> None:
-    for _, box in plan.places:
-        account = box.account
-        account.used += cost
-        account.charged += cost
-        if account.room is not None:
-            account.room -= 1 if cost > 0 else -1
-
-
-def _insert(txn: Txn, plans: Sequence[_Plan]) -> None:
+def _insert(txn: Txn, plans: Sequence[Plan]) -> None:
     """Write messages, bodies, threads, entries and parcels, and put every Placed into its plan's outcomes."""
     if not plans:
         return
@@ -474,7 +149,7 @@ def _insert_messages(txn: Txn, rows: Sequence[tuple[Any, ...]]) -> list[int]:
     return list(ids)
 
 
-def _threads(txn: Txn, plans: Sequence[_Plan], ids: Sequence[int]) -> list[int]:
+def _threads(txn: Txn, plans: Sequence[Plan], ids: Sequence[int]) -> list[int]:
     """The thread of every place, in order; new ones are written.
 
     The first message that In-Reply-To, then References name and that the account has had decides; then one with the
@@ -508,7 +183,7 @@ def _threads(txn: Txn, plans: Sequence[_Plan], ids: Sequence[int]) -> list[int]:
     return threads
 
 
-def _count(txn: Txn, boxes: Sequence[_Box], accounts: Iterable[_Account]) -> None:
+def _count(txn: Txn, boxes: Sequence[Box], accounts: Iterable[Account]) -> None:
     """Bring the counters of mailboxes and accounts up to date and tell of each mailbox's change."""
     charged = {account.id: account.charged for account in accounts if account.charged}
     update(txn, _CHARGE, sorted(charged.items()))
@@ -524,12 +199,6 @@ def _count(txn: Txn, boxes: Sequence[_Box], accounts: Iterable[_Account]) -> Non
     update(txn, _COUNT, rows)
 
 
-_BOX_COLUMNS = "m.id, m.uidvalidity, m.uidnext, m.modseq, a.quota, a.used, a.sealed, a.message_quota"
-_BOXES = (
-    "FROM wanted w CROSS JOIN mailboxes m JOIN accounts a ON a.id = m.account_id"
-    " WHERE m.account_id = w.account AND m.hash = w.hash AND a.state <> 'erased'"
-)
-_LOCK = " ORDER BY a.id, m.id FOR UPDATE OF a, m"
 _THREADS = "FROM wanted w CROSS JOIN threads t WHERE t.account_id = w.account AND t.hash = w.hash"
 _CHARGE = "v (id, cost) AS (VALUES ?) UPDATE accounts SET used = used + v.cost FROM v WHERE accounts.id = v.id"
 _COUNT = (
