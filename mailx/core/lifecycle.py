@@ -2,8 +2,10 @@
 owners whose quota is nearly full are told.
 
 One pass runs at a time; each step of it can be cut short anywhere and is taken up by the next pass. Failure is logged.
+A clock that leaps forward while the server runs is not believed for a day: what it makes due cannot be had back.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +26,8 @@ log = Logger()
 
 _FIRST = 60.0  # seconds after the start
 _EVERY = 3600.0
+_LEAP = 3600.0  # seconds that the clock may gain on the machine's own count between two passes
+_DOUBT = 86400.0  # seconds for which one that gained more is not believed
 
 
 @frozen
@@ -34,6 +38,36 @@ class Passed:
     removed: int  # messages whose time was over
     erased: int  # accounts
     warned: int  # owners
+
+
+def steady() -> float:
+    """Seconds that nobody sets; they go on while the machine sleeps, where the system tells them so."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Leaps:
+    """Tells a time of day that was put forward from one that passed."""
+
+    def __init__(self, now: Callable[[], float], steady: Callable[[], float]) -> None:
+        self._now = now
+        self._steady = steady
+        self._seen = now(), steady()
+        self._doubted: float | None = None  # since when, by the steady clock
+
+    def believed(self) -> bool:
+        """Whether the time of day may be acted upon."""
+        now, steady = self._now(), self._steady()
+        leapt = (now - self._seen[0]) - (steady - self._seen[1])
+        if leapt > _LEAP:
+            if self._doubted is None:
+                self._doubted = steady
+                text = "The clock leapt {hours} hours forward: for a day nothing is removed or erased. Put it right, if it is wrong."
+                log.error(text, event="lifecycle.clock_leapt", hours=round(leapt / 3600))
+            if steady - self._doubted < _DOUBT:
+                return False
+        self._doubted = None
+        self._seen = now, steady
+        return True
 
 
 class Lifecycle:
@@ -48,6 +82,7 @@ class Lifecycle:
         logins: LoginLog,
         reactor: Any,
         now: Callable[[], float],
+        steady: Callable[[], float] = steady,
     ) -> None:
         """Without ``warnings`` (no server runs) nobody is warned."""
         self.retention = retention
@@ -58,6 +93,7 @@ class Lifecycle:
         self._logins = logins
         self._reactor = reactor
         self._now = now
+        self._leaps = Leaps(now, steady)
         self._lock = DeferredLock()
         self._due: IDelayedCall | None = None
         self._stopped = False
@@ -81,7 +117,7 @@ class Lifecycle:
         self._lock.release()
 
     async def run(self) -> Passed:
-        """One pass, now; behind one that runs. Raises Unavailable."""
+        """One pass, now, whatever the clock did; behind one that runs. Raises Unavailable."""
         await self._lock.acquire()
         try:
             removed = await self.retention.purge()
@@ -95,7 +131,7 @@ class Lifecycle:
 
     def _begin(self) -> None:
         self._due = self._reactor.callLater(_EVERY, self._begin)
-        if not self._lock.locked:
+        if not self._lock.locked and self._leaps.believed():
             Deferred.fromCoroutine(self._run()).addErrback(_failed)
 
     async def _run(self) -> None:

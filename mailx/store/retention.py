@@ -14,7 +14,7 @@ from mailx.store.mailboxes import DYING, lock, lock_account
 from mailx.store.messages import charge
 from mailx.store.names import Missing
 
-SLICE = 500  # messages removed by one job: about 5 ms of the writer
+SLICE = 200  # messages removed by one job: about 2 ms of the writer, and less than 10 on a busy machine
 
 _DAYS = (
     "CASE WHEN m.retention IS NOT NULL THEN m.retention WHEN m.special_use = '\\Trash' THEN ? WHEN m.special_use = '\\Junk' THEN ?"
