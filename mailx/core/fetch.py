@@ -76,6 +76,9 @@ class Row(NamedTuple):
     content: bytes | Blob | None  # None unless needed
 
 
+Summarised = tuple[Sequence[int], list[Summary]]
+
+
 class Reader:
     """Reads summaries and contents; keeps opened summaries for all sessions."""
 
@@ -115,6 +118,24 @@ class Reader:
             rows = await self._rows(selected, [index for _, index in selected.indexes(batch)], int(need))
             if rows:
                 yield rows
+            await turns.spare()
+
+    async def summarised(self, selected: Selected, uids: Sequence[int]) -> AsyncIterator[Summarised]:
+        """The indexes and the summaries, side by side, of those of the messages that are still there: less work than ``rows``."""
+        turns = Turns(self._reactor)
+        for batch in self._batches(selected, uids, _SUMMARY):
+            await self.complete(selected, batch)
+            indexes = [index for _, index in selected.indexes(batch)]
+            vault = self.vault(selected.mailbox.account)
+            held = self._held(selected.mailbox.account, vault)
+            packed, read = await self._packed(held, vault, picked(selected.message_ids, indexes))
+            held.put_all(read.summaries)
+            found = [one for one in packed if one is not None]
+            if len(found) < len(packed):
+                indexes = [index for index, one in zip(indexes, packed, strict=True) if one is not None]
+            if found:
+                run = indexes[-1] - indexes[0] == len(indexes) - 1
+                yield range(indexes[0], indexes[-1] + 1) if run else indexes, list(map(Summary, found))
             await turns.spare()
 
     async def summaries(self, account: int, message_ids: Sequence[int]) -> list[Summary | None]:
@@ -171,32 +192,36 @@ class Reader:
 
     async def _texts(self, account: int, ids: Sequence[int], need: int) -> "_Texts":
         """What is needed of each message: from memory where it is there, the rest in one reading."""
+        if not need & (_SUMMARY | _CONTENT):
+            known = await self._store.read(message_guids, ids)
+            return _Texts([known.get(id, b"") for id in ids], [], [])
         vault = self.vault(account)
         held = self._held(account, vault)
-        packed = held.get_all(ids) if need & _SUMMARY else []
-        lacking = sorted({id for id, one in zip(ids, packed, strict=True) if one is None}) if None in packed else []
-        wanted = sorted(set(ids)) if need & _CONTENT else []
-        fresh: dict[int, tuple[bytes, bytes]] = {}
-        contents: dict[int, Stored] = {}
-        if lacking or wanted:
-            answer: Opened = await self._store.read(opened, self._cipher, lacking, wanted, vault)
-            fresh, contents = answer.summaries, answer.contents
-            if answer.damaged:
-                log.error("Stored messages do not open", event="store.damaged", messages=len(answer.damaged), first=answer.damaged[0])
-        guid_of = held.guid
+        packed, read = await self._packed(held, vault, ids, need & _SUMMARY, sorted(set(ids)) if need & _CONTENT else ())
+        contents, fresh = read.contents, read.summaries
         if need & _CONTENT:
             guids = [contents[id].guid if id in contents else b"" for id in ids]
-        elif need & _SUMMARY:
-            guids = [fresh[id][0] if id in fresh else guid_of(id) for id in ids]
         else:
-            known = await self._store.read(message_guids, ids)
-            guids = [known.get(id, b"") for id in ids]
+            guids = [fresh[id][0] if id in fresh else held.guid(id) for id in ids]
+        held.put_all(fresh)
+        summaries = [None if one is None else Summary(one) for one in packed]
+        return _Texts(guids, summaries, [_content(contents.get(id), vault) for id in ids] if need & _CONTENT else [])
+
+    async def _packed(
+        self, held: Summaries, vault: "Vault | None", ids: Sequence[int], summaries: int = _SUMMARY, wanted: Sequence[int] = ()
+    ) -> tuple[list[bytes | None], Opened]:
+        """The packed summary of each message, if ``summaries`` are asked for, and what was read: of the ``wanted`` ones the content."""
+        packed = held.get_all(ids) if summaries else []
+        lacking = sorted({id for id, one in zip(ids, packed, strict=True) if one is None}) if None in packed else []
+        if not lacking and not wanted:
+            return packed, _NOTHING_READ
+        read: Opened = await self._store.read(opened, self._cipher, lacking, wanted, vault)
+        if read.damaged:
+            log.error("Stored messages do not open", event="store.damaged", messages=len(read.damaged), first=read.damaged[0])
+        fresh = read.summaries
         if fresh:
             packed = [fresh[id][1] if id in fresh else one for id, one in zip(ids, packed, strict=True)]
-            for id, (guid, data) in fresh.items():
-                held.put(id, guid, data)
-        summaries = [None if one is None else Summary(one) for one in packed]
-        return _Texts(guids, summaries, [_content(contents.get(id), vault) for id in ids] if wanted else [])
+        return packed, read
 
     async def _rows(self, selected: Selected, indexes: Sequence[int], need: int) -> list[Row]:
         ids = picked(selected.message_ids, indexes)
@@ -235,6 +260,7 @@ class _Texts:
 
 
 _NOTHING = (None,) * BATCH
+_NOTHING_READ = Opened({}, {}, [])
 _NO_GUIDS = (b"",) * BATCH
 
 

@@ -19,7 +19,7 @@ from mailx.core.columns import Columns, Kept, brought_up
 from mailx.core.deciding import Decides, Deciding
 from mailx.core.edits import Copied, Edits, Mode, Stored
 from mailx.core.feed import Feed
-from mailx.core.fetch import Blob, Need, Reader, Row
+from mailx.core.fetch import Blob, Need, Reader, Row, Summarised
 from mailx.core.keywords import Keywords
 from mailx.core.listings import Listings
 from mailx.core.matching import Search
@@ -308,6 +308,11 @@ class Mailboxes:
         rows = self._reader.rows(selected, uids, need)
         return rows if selected.viewer == selected.mailbox.account else _while_allowed(selected, rows)
 
+    def summarised(self, selected: Selected, uids: Sequence[int]) -> AsyncIterator[Summarised]:
+        """The summaries alone, by indexes; see :mod:`mailx.core.fetch`."""
+        found = self._reader.summarised(selected, uids)
+        return found if selected.viewer == selected.mailbox.account else _while_allowed(selected, found)
+
     async def read(self, content: bytes | Blob, offset: int = 0, length: int | None = None) -> bytes:
         """``length`` octets (None: all) of a row's content from ``offset`` on; fewer where it ends."""
         return await self._reader.read(content, offset, length)
@@ -421,7 +426,7 @@ class Mailboxes:
             log.warn("A deleted mailbox is not yet removed: {reason}", event="mailbox.not_purged", mailbox=mailbox_id, reason=reason)
 
 
-async def _while_allowed(selected: Selected, rows: AsyncIterator[Rows]) -> AsyncIterator[Rows]:
+async def _while_allowed(selected: Selected, rows: AsyncIterator[T]) -> AsyncIterator[T]:
     """``rows`` for a guest, as long as it may read them."""
     async for batch in rows:
         if selected.barred:

@@ -5,7 +5,7 @@ some milliseconds longer, and that is a pause for everybody.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 CAPACITY = 24 * 1024 * 1024  # octets; ten thousand messages of the usual kind
 _OVERHEAD = 250  # octets that one message takes beside its summary
@@ -33,6 +33,11 @@ class Summaries:
     def guid(self, message_id: int) -> bytes:
         """The guid of a message whose summary is here; else nothing."""
         return self._guids.get(message_id, b"")
+
+    def put_all(self, read: Mapping[int, tuple[bytes, bytes]]) -> None:
+        """Keep (guid, summary) by message id."""
+        for id, (guid, data) in read.items():
+            self.put(id, guid, data)
 
     def put(self, message_id: int, guid: bytes, data: bytes) -> None:
         replaced = self._held.pop(message_id, None)

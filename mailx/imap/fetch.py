@@ -18,6 +18,7 @@ from mailx.imap.commands import BinarySize, Data, Item, Section
 from mailx.imap.session import Session
 from mailx.imap.text import FlagTexts, date_time, string
 from mailx.mail import surrogate
+from mailx.mail.summary import Summary
 
 _OF_SUMMARY = (Data.ENVELOPE, Data.BODY, Data.BODYSTRUCTURE, Data.PREVIEW)
 IN_MEMORY = frozenset((Data.UID, Data.FLAGS, Data.SIZE, Data.MODSEQ))
@@ -30,11 +31,15 @@ class Unrendered(Exception):
 class Batch:
     """Messages of the selected mailbox, by their indexes, with what the store gave for them, if it was asked."""
 
-    def __init__(self, session: Session, indexes: Sequence[int], rows: Sequence[Row] = ()) -> None:
+    def __init__(
+        self, session: Session, indexes: Sequence[int], rows: Sequence[Row] = (), summaries: Sequence[Summary] | None = None
+    ) -> None:
+        """``summaries``: of the messages, if there are no ``rows`` that have them."""
         self.session = session
         self.view: Selected = session.view()
         self.indexes = indexes
         self.rows = rows
+        self.summaries = [row.summary for row in rows if row.summary is not None] if summaries is None else summaries
 
     @property
     def numbers(self) -> Sequence[int]:
@@ -54,11 +59,11 @@ class Batch:
 
     def envelopes(self) -> list[bytes]:
         """ENVELOPE of each message."""
-        envelopes = [row.summary.envelope for row in self.rows if row.summary is not None]
+        envelopes = [summary.envelope for summary in self.summaries]
         if self.session.seven_bit and not all(map(bytes.isascii, envelopes)):
-            for place, row in enumerate(self.rows):
-                if row.summary is not None and not envelopes[place].isascii():
-                    fields = row.summary.fields(surrogate.ENVELOPE)
+            for place, summary in enumerate(self.summaries):
+                if not envelopes[place].isascii():
+                    fields = summary.fields(surrogate.ENVELOPE)
                     if fields is not None and surrogate.needed(fields):
                         envelopes[place] = surrogate.envelope(fields)
         return envelopes
@@ -101,13 +106,17 @@ _DATA: dict[Data, tuple[bytes, Column]] = {
     Data.MODSEQ: (b"MODSEQ (%d)", lambda batch: batch.column(batch.view.modseqs)),
     Data.INTERNALDATE: (b'INTERNALDATE "%b"', lambda batch: [date_time(row.received) for row in batch.rows]),
     Data.ENVELOPE: (b"ENVELOPE %b", Batch.envelopes),
-    Data.BODY: (b"BODY %b", lambda batch: [row.summary.body for row in batch.rows]),  # type: ignore[union-attr]
+    Data.BODY: (b"BODY %b", lambda batch: [summary.body for summary in batch.summaries]),
     Data.EMAILID: (b"EMAILID (%b)", lambda batch: [email_id(row.guid).encode("ascii") for row in batch.rows]),
     Data.THREADID: (b"THREADID (%b)", Batch.thread_ids),
     Data.SAVEDATE: (b'SAVEDATE "%b"', lambda batch: [date_time(row.saved) for row in batch.rows]),
-    Data.PREVIEW: (b"PREVIEW %b", lambda batch: [string(row.summary.preview.encode("utf-8", "replace")) for row in batch.rows]),  # type: ignore[union-attr]
-    Data.BODYSTRUCTURE: (b"BODYSTRUCTURE %b", lambda batch: [row.summary.bodystructure for row in batch.rows]),  # type: ignore[union-attr]
+    Data.PREVIEW: (b"PREVIEW %b", lambda batch: [string(summary.preview.encode("utf-8", "replace")) for summary in batch.summaries]),
+    Data.BODYSTRUCTURE: (b"BODYSTRUCTURE %b", lambda batch: [summary.bodystructure for summary in batch.summaries]),
 }
+
+
+def _of_summary(item: Item) -> bool:
+    return item in IN_MEMORY or item in _OF_SUMMARY or isinstance(item, Section) and item.peek and sections.in_summary(item)
 
 
 def literal(octets: bytes | None) -> bytes:
@@ -131,13 +140,13 @@ def _section_column(section: Section) -> Column:
 
 def _fields(section: Section, batch: Batch) -> list[bytes]:
     """HEADER.FIELDS out of summaries, which is what clients fetch of ten thousand messages."""
-    names = section.fields
+    names, seven_bit = section.fields, batch.session.seven_bit
     texts = []
-    for row in batch.rows:
-        fields = None if row.summary is None else row.summary.fields(names)
+    for summary in batch.summaries:
+        fields = summary.fields(names)
         if fields is None:
             raise Unrendered
-        if not fields.isascii() and batch.session.seven_bit:
+        if seven_bit and not fields.isascii():
             fields = surrogate.block(fields)
         texts.append(b"{%d}\r\n%b" % (len(fields), fields))
     return texts
@@ -145,7 +154,7 @@ def _fields(section: Section, batch: Batch) -> list[bytes]:
 
 def _partial_fields(section: Section, batch: Batch) -> list[bytes]:
     """The same with a partial range, which nobody fetches of many."""
-    found = [row.summary.fields(section.fields) for row in batch.rows if row.summary is not None]
+    found = [summary.fields(section.fields) for summary in batch.summaries]
     if None in found:
         raise Unrendered
     shown = surrogate.block if batch.session.seven_bit else bytes
@@ -206,6 +215,7 @@ class Rendering:
         self.need = self._need()  # what must be read from the store
         self.with_content = bool(self.need & Need.CONTENT)
         self.in_memory = IN_MEMORY.issuperset(self.items)  # whether the view alone answers
+        self.of_summaries = all(_of_summary(item) for item in self.items)  # whether the view and summaries answer
         self.sets_seen = any(not section.peek for section in self.sections)
 
     def _need(self) -> Need:

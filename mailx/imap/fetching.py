@@ -55,6 +55,8 @@ async def send(session: Session, rendering: Rendering, uids: Sequence[int]) -> N
     """The responses for ``uids``, which the session knows and which rise."""
     if rendering.in_memory:
         await _from_memory(session, rendering, indexes(session.view(), uids))
+    elif rendering.of_summaries:
+        await _from_summaries(session, rendering, uids)
     else:
         await _from_store(session, rendering, uids)
 
@@ -75,6 +77,20 @@ def _items(session: Session, asked: Fetch, by_uid: bool) -> tuple[Item, ...]:
 async def _from_memory(session: Session, rendering: Rendering, places: Sequence[int]) -> None:
     for start in range(0, len(places), _SLICE):
         session.peer.write(rendering.lines(Batch(session, places[start : start + _SLICE])))
+        await session.peer.ready()
+
+
+async def _from_summaries(session: Session, rendering: Rendering, uids: Sequence[int]) -> None:
+    async for places, summaries in session.services.mailboxes.summarised(session.view(), uids):
+        try:
+            if sum([summary.size for summary in summaries]) > _SUMMARIES:
+                raise Unrendered
+            lines = rendering.lines(Batch(session, places, summaries=summaries))
+        except Unrendered:  # there is more to it
+            known = session.view().uids
+            await _from_store(session, rendering, [known[place] for place in places])
+            continue
+        session.peer.write(lines)
         await session.peer.ready()
 
 
