@@ -81,6 +81,7 @@ class Told:
 @frozen
 class _Upload:
     content: Content
+    size: int
     given_up: IDelayedCall
 
 
@@ -175,7 +176,7 @@ class Imports:
             if len(self._uploads) >= UPLOADS:
                 raise DirectoryError("limit", "too many large messages are on their way", "Run one import at a time.")
             content = self._reception.content(Origin("import", ""), b"", self.size, submitted=False)
-            held = self._uploads[id, name] = _Upload(content, self._reactor.callLater(IDLE, self._give_up, (id, name)))
+            held = self._uploads[id, name] = _Upload(content, size, self._reactor.callLater(IDLE, self._give_up, (id, name)))
         held.given_up.reset(IDLE)
         if (wait := held.content.write(data)) is not None:
             await wait
@@ -271,6 +272,9 @@ class Imports:
         if held is None:
             raise DirectoryError("not_found", "a large message was given up", "Run the import again: it goes on where it stopped.")
         held.given_up.cancel()
+        if held.content.size != held.size:
+            held.content.abort()
+            raise DirectoryError("invalid", f"{held.content.size} octets of a message came where {held.size} were announced")
         return await held.content.finish()
 
     async def _bits(self, user: User, names: set[str]) -> tuple[dict[str, int], int]:
