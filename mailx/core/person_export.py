@@ -9,6 +9,7 @@ stream early, without the two empty blocks at the end of a tar file, so nobody t
 import json
 import tarfile
 from collections.abc import AsyncIterator, Iterable, Mapping
+from hashlib import sha256
 from typing import Any, TypeAlias
 
 from attrs import frozen
@@ -44,6 +45,7 @@ _BLOCK = 512
 _TRACES = 100_000  # messages that the timelines tell of at most
 _CONTACTS = 1000  # read at a time
 _PIECE = 262144  # octets of a long message
+_COMPONENT = 240  # octets of a part of a name; file systems take 255
 _LETTERS = (("D", Flag.DRAFT), ("F", Flag.FLAGGED), ("R", Flag.ANSWERED), ("S", Flag.SEEN), ("T", Flag.DELETED))  # in this order
 _README = """\
 This is what a mail server holds of one person.
@@ -234,6 +236,9 @@ async def _mailbox(person: Person, details: Details, box: Mailbox) -> AsyncItera
     try:
         async for rows in person.mailboxes.fetch(view, list(view.uids), Need.CONTENT):
             for row in rows:
+                assert row.content is not None
+                if not await person.mailboxes.there(row.content):
+                    continue  # it was expunged meanwhile
                 name = file_name(row, box.uidvalidity)
                 lines.append(_told(view, row, name))
                 async for part in _message(person, row, f"{place}/cur/{name}"):
@@ -285,14 +290,16 @@ def folder(name: str) -> str:
 
 
 def _component(text: str) -> str:
-    if text in ("cur", "new", "tmp", "messages.jsonl") or text.startswith("."):
+    if text.lower() in ("cur", "new", "tmp", "messages.jsonl") or text.startswith("."):
         return f"%{ord(text[0]):02X}{_plain(text[1:])}"
     return _plain(text) or "%20"
 
 
 def _plain(text: str) -> str:
     kept = "".join([letter if letter.isprintable() and letter not in '%\\:*?"<>|' else _escaped(letter) for letter in text])
-    return kept if len(kept.encode()) <= 200 else "".join(list(kept)[:50]) + f"%{len(kept)}"
+    if len(kept.encode()) <= _COMPONENT:
+        return kept
+    return f"{kept[:50]}%~{sha256(text.encode(errors='replace')).hexdigest()[:24]}"  # no other name has %~
 
 
 def _escaped(letter: str) -> str:

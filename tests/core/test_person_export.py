@@ -107,6 +107,15 @@ class Whole(Base):
         parts = await export(self.lives.person, ME)
         self.assertLess(max([len(part) async for part in parts]), 700_000)
 
+    async def test_what_is_expunged_meanwhile_is_left_out(self) -> None:
+        await self.open()
+        for number in range(2):
+            await self.world.file(self.user, b"Subject: %d\r\n\r\n" % number + urandom(300_000).hex().encode())
+        self.world.blobs.unlink(self.world.files()[0])
+        files = await self.exported()
+        self.assertEqual(len(files["mail/INBOX/messages.jsonl"].splitlines()), 1)
+        self.assertEqual(sum("/cur/" in name for name in files), 1)
+
     async def test_nobody(self) -> None:
         await self.open()
         with self.assertRaises(DirectoryError):
@@ -136,6 +145,11 @@ class Folders(SynchronousTestCase):
     def test_what_a_maildir_needs_for_itself(self) -> None:
         self.assertEqual(folder("cur/.x/new"), "%63ur/%2Ex/%6Eew")
         self.assertEqual(folder("a\x00b/../c"), "a%00b/%2E./c")
+        self.assertEqual(folder("CUR"), "%43UR")  # where case makes no difference
+
+    def test_long_names_stay_apart(self) -> None:
+        names = ["x" * 250 + "1", "x" * 250 + "2", "x" * 50 + "%~" + "0" * 24]
+        self.assertEqual(len({folder(name) for name in names}), 3)
 
     @given(st.text(min_size=1, max_size=300))
     def test_stays_below(self, name: str) -> None:
