@@ -14,7 +14,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailx.core import headers
-from mailx.mail.message import Message
+from mailx.mail import binary
+from mailx.mail.message import Message, Spooled
 from mailx.mail.reply import Refused, Reply, Unavailable
 from mailx.store.blobs import BlobFile, Blobs, BlobWriter
 from mailx.store.cipher import CipherError
@@ -29,6 +30,7 @@ _WAITING = 262144  # octets that may wait for the thread before the edge is told
 TOO_LARGE = Reply(552, "5.3.4", "Message size exceeds fixed maximum message size")
 NO_SPACE = Reply(452, "4.3.1", "Insufficient system storage")
 HEADER_TOO_LARGE = Reply(554, "5.6.0", "Header section too large")
+NOT_STORABLE = Reply(554, "5.6.1", "NUL has no place in a header or in encoded text")
 
 
 class Threads(Protocol):
@@ -260,3 +262,15 @@ def _rewrite(blobs: Blobs, old: BlobFile, fields: bytes) -> BlobFile:
         writer.abort()
         raise
     return writer.finish()
+
+
+def in_lines(content: bytes | Spooled) -> bytes:
+    """A binary message in lines (:func:`mailx.mail.binary.storable`); for a thread. Raises Refused."""
+    try:
+        return binary.storable(content if isinstance(content, bytes) else content.read())
+    except binary.NotStorable:
+        raise Refused(NOT_STORABLE) from None
+    except OSError as error:
+        raise no_space(error) from None
+    except CipherError as error:
+        raise Unavailable(str(error)) from None

@@ -4,16 +4,18 @@ No open relay: mail for other servers is taken from our own accounts and from th
 by an alias, or, with the null reverse-path, by an address that this server made for a sender (SRS).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import Factory, define, evolve
 
 from mailx.core.accounts import User
 from mailx.core.router import Onward, Route, Router, Way
+from mailx.core.srs import SRS
 from mailx.core.turns import Turns
+from mailx.core.users import canonical_domain
 from mailx.mail.address import Address
-from mailx.mail.envelope import WISHES_NOTHING, Envelope, Notify, Origin, Wish
+from mailx.mail.envelope import WISHES_NOTHING, Envelope, Forwarding, Notify, Origin, Wish
 from mailx.mail.reply import Refused, Reply, Unavailable
 
 NOT_OURS = Reply(550, "5.7.1", "Relaying denied")
@@ -141,3 +143,27 @@ def _through_alias(wish: Wish, alias: Address, several: bool) -> Wish:
     if several and notify & Notify.SUCCESS:
         notify = (notify & ~Notify.SUCCESS) or int(Notify.NEVER)
     return Wish(int(notify), original)
+
+
+async def outward(envelope: Envelope, results: str, reached: Reached, srs: SRS | None, local: Callable[[str], bool]) -> Envelope:
+    """``envelope`` as it leaves. What an alias forwards leaves under our own name (SRS), with the ``results`` found at its arrival.
+
+    ``local`` tells whether a domain is ours.
+    """
+    sender = envelope.sender
+    forwarding = None
+    if reached.forwarder:
+        domain = canonical_domain(reached.forwarder)
+        forwarding = Forwarding(domain, results)
+        if sender is not None and srs is not None and not local(sender.domain):
+            sender = await srs.rewrite(sender, domain)
+    return Envelope(
+        envelope.id,
+        sender,
+        tuple(reached.onward),
+        envelope.message,
+        envelope.origin,
+        demands=envelope.demands,
+        wishes={address: one.wish for address, one in reached.onward.items() if one.wish is not WISHES_NOTHING},
+        forwarding=forwarding,
+    )

@@ -24,14 +24,14 @@ from mailx.core.arrivals import Arrivals
 from mailx.core.bounces import Bounces, Report
 from mailx.core.bringing import Bringing, Brought
 from mailx.core.calls import Posted
-from mailx.core.content import Content, Threads, no_space, with_fields
+from mailx.core.content import Content, Threads, in_lines, with_fields
 from mailx.core.filing import Cabinet, Filed
 from mailx.core.forms import Form, Forms, Owns, Parts, Places, alone, by_account, divide, together
 from mailx.core.gathering import Gathering
 from mailx.core.keyring import Keyring
 from mailx.core.policy import Findings, IPolicy, Policy
 from mailx.core.progress import Progress
-from mailx.core.receivers import UNKNOWN, Reached, Receivers
+from mailx.core.receivers import UNKNOWN, Reached, Receivers, outward
 from mailx.core.router import Router
 from mailx.core.sealing import Sealed, Sealing
 from mailx.core.spans import Span, Step, untraced
@@ -40,16 +40,14 @@ from mailx.core.storing import Storing, prepared
 from mailx.core.timeline import Timeline
 from mailx.core.tracing import Tracing
 from mailx.core.transfers import Met, Transfer
-from mailx.core.users import canonical_domain
-from mailx.mail import binary
 from mailx.mail.address import Address
-from mailx.mail.envelope import GENERATED, WISHES_NOTHING, Envelope, Forwarding, Origin
-from mailx.mail.message import Message, Spooled
+from mailx.mail.envelope import GENERATED, Envelope, Origin
+from mailx.mail.message import Message
 from mailx.mail.names import INBOX
 from mailx.mail.reply import Refused, Reply, Unavailable
 from mailx.store import Store
 from mailx.store.blobs import Blobs
-from mailx.store.cipher import Cipher, CipherError
+from mailx.store.cipher import Cipher
 from mailx.store.delivery import Consignment, Delivery, Outcome, Outcomes, Placed, Problem, Target
 from mailx.store.mailboxes import junk, name_hash
 from mailx.store.messages import charge
@@ -68,7 +66,6 @@ CHANGED = Reply(451, "4.3.0", "Recipients have changed; try again")
 SETTLED = Reply(550, "5.3.0", "What this reports was settled otherwise")
 TOO_MANY_HOPS = Reply(554, "5.4.6", "Too many hops: the message goes round in a loop")
 
-NOT_STORABLE = Reply(554, "5.6.1", "NUL has no place in a header or in encoded text")
 _NOBODY = Origin(GENERATED, "")
 
 HOPS = 50  # Received fields of a message that comes in; RFC 5321 6.3 wants at least 100 or a better idea
@@ -234,7 +231,9 @@ class Reception:
             if findings.fields:
                 envelope = evolve(envelope, message=await with_fields(envelope.message, findings.fields, self._blobs, self._threads))
                 forms.every[0].message = envelope.message
-            leaving = await self._outward(envelope, findings, reached) if reached.onward and self._queue is not None else None
+            leaving = None
+            if reached.onward and self._queue is not None:
+                leaving = await outward(envelope, findings.results, reached, self._srs, self._directory.local)
             if not alone(forms, reached, leaving, self._owns):
                 await divide(forms, envelope, findings, reached, leaving, self._owns, self._parts)
             deliveries = await self._deliveries(envelope, forms, findings, reached, each)
@@ -404,33 +403,13 @@ class Reception:
             ]
         )
 
-    async def _outward(self, envelope: Envelope, findings: Findings, reached: Reached) -> Envelope:
-        """``envelope`` as it leaves. What an alias forwards leaves under our own name (SRS), with what was found at its arrival."""
-        sender = envelope.sender
-        forwarding = None
-        if reached.forwarder:
-            domain = canonical_domain(reached.forwarder)
-            forwarding = Forwarding(domain, findings.results)
-            if sender is not None and self._srs is not None and not self._directory.local(sender.domain):
-                sender = await self._srs.rewrite(sender, domain)
-        return Envelope(
-            envelope.id,
-            sender,
-            tuple(reached.onward),
-            envelope.message,
-            envelope.origin,
-            demands=envelope.demands,
-            wishes={address: one.wish for address, one in reached.onward.items() if one.wish is not WISHES_NOTHING},
-            forwarding=forwarding,
-        )
-
     async def discard(self, messages: Sequence[Message]) -> None:
         """Keep nothing of messages that are not handed in after all."""
         await self._storing.discard(*[message.content for message in messages])
 
     async def storable(self, message: Message) -> Message:
         """A binary message in lines (:func:`mailx.mail.binary.storable`); raises Refused, and then ``message`` is as it was."""
-        made: bytes = await self._threads(_storable, message.content)
+        made: bytes = await self._threads(in_lines, message.content)
         content = self.content(_NOBODY, b"", len(made), submitted=False)
         if (wait := content.write(made)) is not None:
             await wait
@@ -466,18 +445,6 @@ class Reception:
         for policy in self._at_end:
             if (reply := await policy.check(envelope, findings)) is not None:
                 raise Refused(reply)
-
-
-def _storable(content: "bytes | Spooled") -> bytes:
-    """Runs in a thread."""
-    try:
-        return binary.storable(content if isinstance(content, bytes) else content.read())
-    except binary.NotStorable:
-        raise Refused(NOT_STORABLE) from None
-    except OSError as error:
-        raise no_space(error) from None
-    except CipherError as error:
-        raise Unavailable(str(error)) from None
 
 
 def _bounded(fix: Callable[[bytes], bytes], fields: bytes) -> bytes:
