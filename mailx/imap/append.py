@@ -147,10 +147,16 @@ class Upload:
     async def _catenated(self, content: Content, lines: LineEnds) -> None:
         """The pieces of a CATENATE, put together; the list that holds them ends."""
         for _ in range(PIECES_LIMIT):
-            if append_grammar.piece(self._tokens) is append_grammar.URL:
+            kind = append_grammar.piece(self._tokens)
+            if kind is append_grammar.URL:
                 await self._url(content, lines)
             else:
-                await self._literal(self._tokens.announced(), content, lines)
+                announced = self._tokens.announced()
+                if kind is append_grammar.UTF8 and not announced.binary:
+                    raise Bad(b"UTF8 needs a binary literal")
+                await self._literal(announced, content, lines)
+                if kind is append_grammar.UTF8:
+                    self._tokens.expect(b")")
             if self._tokens.take(b")"):
                 return
             self._tokens.space()

@@ -2,10 +2,11 @@
 
 from attrs import frozen
 
+from mailx.imap.answers import Bad
 from mailx.imap.grammar import sort_flags
 from mailx.imap.tokens import Ranges, Tokens
 
-DATA, TEXT, URL, UTF8 = b"", b"TEXT", b"URL", b"UTF8"  # what a piece of a message is
+TEXT, URL, UTF8 = b"TEXT", b"URL", b"UTF8"  # what a piece of a message is
 
 
 @frozen
@@ -56,9 +57,11 @@ def opening(tokens: Tokens) -> Opening:
 
 
 def piece(tokens: Tokens) -> bytes:
-    """What the next piece of a CATENATE is: TEXT or URL."""
-    kind = URL if tokens.take_word(URL) else TEXT
-    if kind is TEXT and not tokens.take_word(TEXT):
-        tokens.expect(b"TEXT or URL")
+    """What the next piece of a CATENATE is: TEXT, URL, or UTF8, behind which a list is open (RFC 4469, RFC 6855 4)."""
+    kind = next((kind for kind in (URL, TEXT, UTF8) if tokens.take_word(kind)), None)
+    if kind is None:
+        raise Bad(b"TEXT or URL expected")
     tokens.space()
+    if kind is UTF8:
+        tokens.expect(b"(")
     return kind

@@ -24,6 +24,8 @@ async def _open(session: Session, chosen: Select, read_only: bool) -> bytes:
     """A failed SELECT leaves no mailbox selected (RFC 9051 6.3.2)."""
     if chosen.known is not None and not session.qresync:
         raise Bad(b"QRESYNC is not enabled")
+    if chosen.known is not None and chosen.known.matches and session.uidonly:  # RFC 9586 3.7
+        raise Bad(b"Message numbers are not allowed after ENABLE UIDONLY", b"UIDREQUIRED")
     if session.selected is not None:
         session.unselect()
         session.peer.write(b"* OK [CLOSED] Previous mailbox is closed\r\n")
@@ -54,6 +56,8 @@ def _state(session: Session, selected: Selected, asked: str) -> bytes:
     lines.append(b"* OK [MAILBOXID (%b)] Its name for good\r\n" % session.mailbox_id(selected.mailbox))
     lines.append(b"* OK [UIDNEXT %d] Predicted next UID\r\n" % selected.uidnext)
     lines.append(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % selected.modseq)
+    if selected.viewer == selected.mailbox.account:
+        lines.append(b"* OK [URLMECH INTERNAL] How URLs are signed\r\n")  # RFC 4467 8
     return b"".join(lines)
 
 

@@ -20,7 +20,7 @@ from mailx.mail.mailbox import DELIMITER, Mailbox
 from mailx.mail.names import MailboxError, normal
 
 NAMES_LIMIT = 2000  # mailboxes named in one command
-_SELECTED = b"SELECTED"
+_SELECTED = (b"SELECTED",)
 _PLAIN = (b"INBOXES", b"PERSONAL", b"SUBSCRIBED")
 _NAMING = (b"SUBTREE", b"SUBTREE-ONE", b"MAILBOXES")
 
@@ -64,7 +64,7 @@ def multisearch(tokens: Tokens) -> MultiSearch:
     if tokens.take_word(b"RETURN"):
         asked = returns(tokens)
         tokens.space()
-    others = tuple(source for source in sources if source.kind != _SELECTED)
+    others = tuple(source for source in sources if source.kind not in _SELECTED)
     return MultiSearch(program(tokens, asked), others, len(others) < len(sources) or not sources)
 
 
@@ -73,7 +73,7 @@ def _source(tokens: Tokens) -> Source:
     if kind in _NAMING:
         tokens.space()
         return Source(kind, _names(tokens))
-    if kind != _SELECTED and kind not in _PLAIN:
+    if kind not in _SELECTED and kind not in _PLAIN:
         raise Bad(b"Unknown mailbox filter")
     return Source(kind)
 

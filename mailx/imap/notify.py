@@ -5,7 +5,7 @@ compared with what the client knows, so that nothing is told wrongly however cha
 than a session may hold, the client hears NOTIFICATIONOVERFLOW and then nothing (5.8).
 """
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from attrs import evolve, frozen
@@ -160,15 +160,14 @@ class Notify:
         for id, mailbox in old.items():
             if id not in new:
                 told.came_or_went(mailbox, self._events)
-        renamed = {(known.name, mailbox.name) for id, mailbox in new.items() if (known := old.get(id)) and known.name != mailbox.name}
         for id, mailbox in new.items():
             known = old.get(id)
+            if known is not None and known.name == mailbox.name:
+                continue
             if known is None:
                 told.came_or_went(mailbox, self._events)
-            elif known.name == mailbox.name:
-                continue
-            elif not _carried(known.name, mailbox.name, renamed) and b"MAILBOXNAME" in self._wants(mailbox) | self._wants(known):
-                told.name(mailbox.name, known.name)
+            elif b"MAILBOXNAME" in self._wants(mailbox) | self._wants(known):
+                told.renamed(known.name, mailbox.name)
             if (self._wants(mailbox) | (self._wants(known) if known is not None else frozenset())) & MESSAGES:
                 fresh.append(id)
         told.parents(self._events)
@@ -269,6 +268,7 @@ class _Told:
         self._over = {parent for name in self.there for parent in parents(name)}  # names with others below them
         self._touched: dict[str, None] = {}  # parents of what came or went
         self._said: set[str] = set()
+        self._renamed: set[tuple[str, str]] = set()
 
     def name(self, name: str, old: str | None = None) -> None:
         self._said.add(name)
@@ -279,6 +279,14 @@ class _Told:
             attributes.append(b"\\Subscribed")
         extended = b"" if old is None else b' ("OLDNAME" (%b))' % self._session.name(old)
         self._session.peer.write(_line(attributes, self._session.name(name), extended))
+
+    def renamed(self, old: str, new: str) -> None:
+        """Nothing is said of what only a name above it has moved along; parents come before children (RFC 5465 5.4)."""
+        above, _, last = old.rpartition(DELIMITER)
+        now, _, end = new.rpartition(DELIMITER)
+        if last != end or (above, now) not in self._renamed:
+            self.name(new, old)
+        self._renamed.add((old, new))
 
     def came_or_went(self, mailbox: Mailbox, events: Callable[[str, Mailbox | None], frozenset[bytes]]) -> None:
         """The name itself; its parent is affected too, also one that is no mailbox (RFC 5465 5.4)."""
@@ -293,13 +301,6 @@ class _Told:
         for name in self._touched:
             if name not in self._said and b"MAILBOXNAME" in events(name, self.there.get(name)):
                 self.name(name)
-
-
-def _carried(old: str, new: str, renamed: Set[tuple[str, str]]) -> bool:
-    """Whether a name changed only because a name above it did."""
-    above, _, last = old.rpartition(DELIMITER)
-    now, _, end = new.rpartition(DELIMITER)
-    return last == end and (above, now) in renamed
 
 
 def _line(attributes: Iterable[bytes], name: bytes, extended: bytes = b"") -> bytes:

@@ -91,21 +91,25 @@ def _wanted(tokens: Tokens) -> Wanted:
 
 
 async def genurlauth(session: Session, command: Command, asked: list[bytes]) -> None:
+    """A URL that nothing could be fetched by is BAD (RFC 4467 7)."""
     made = []
     for url in asked:
         named = urls.parse(url)
         if named is None or not named.access or named.token or named.server is None or not catenate.names_account(session, named):
-            raise No(b"Not the URL of a message of yours, with its access", b"CANNOT")
+            raise Bad(b"Not the URL of a message of yours, with its access")
         if not _known_access(named.access):
-            raise No(b"No such access", b"CANNOT")
-        token = await session.services.mailboxes.url_access.token(session.owner(), named.mailbox, named.rump)
+            raise Bad(b"No such access")
+        try:
+            token = await session.services.mailboxes.url_access.token(session.owner(), named.mailbox, named.rump)
+        except MailboxError:
+            raise Bad(b"No such mailbox of yours") from None
         made.append(b"%b:%b:%b" % (named.rump, MECHANISM.lower(), token))
     session.peer.write(b"* GENURLAUTH %b\r\n" % b" ".join(map(text.string, made)))
 
 
 async def resetkey(session: Session, command: Command, name: str | None) -> bytes:
     await session.services.mailboxes.url_access.reset(session.owner(), name)
-    return b"[URLMECH %b] RESETKEY completed" % MECHANISM
+    return b"All keys removed" if name is None else b"[URLMECH %b] RESETKEY completed" % MECHANISM
 
 
 async def urlfetch(session: Session, command: Command, asked: list[Wanted]) -> None:

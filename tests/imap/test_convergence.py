@@ -197,11 +197,12 @@ class Watcher:
         for line in lines:
             if (status := re.match(rb"\* STATUS (\S+) \((.*)\)", line)) is not None:
                 self.counters[status[1].decode()] = tuple(int(word) for word in status[2].split()[1::2])
-            elif (listed := re.match(rb"\* LIST \((\S*)\) \"/\" (\S+)(?: \(\"OLDNAME\" \((\S+)\)\))?", line)) is not None:
-                if listed[1] == rb"\NonExistent":
+            elif (listed := re.match(rb"\* LIST \(([^)]*)\) \"/\" (\S+)(?: \(\"OLDNAME\" \((\S+)\)\))?", line)) is not None:
+                if rb"\NonExistent" in listed[1]:
                     self.counters.pop(listed[2].decode(), None)
                 if listed[3]:
-                    self.counters.pop(listed[3].decode(), None)
+                    old = listed[3].decode()  # and what is below it, of which nothing is said
+                    self.counters = {name: held for name, held in self.counters.items() if not f"{name}/".startswith(f"{old}/")}
 
 
 class Walk(RuleBasedStateMachine):
