@@ -199,10 +199,10 @@ class Access:
         if remembered is None:
             return None
         id, version, claim.found = remembered
-        user = await self._current(claim, id)
         if claim.found is not None and not await self._still(claim, claim.found):
             self._remembered.pop(mac)
             return None
+        user = await self._current(claim, id)
         if user is None or not user.active or not hmac.compare_digest(user.credentials_version, version):
             return None
         return user
@@ -255,6 +255,8 @@ class Access:
         user = claim.user
         if user is None or not good or not user.active:
             raise self._refused(claim, good)
+        if claim.found is not None and not await self._still(claim, claim.found):
+            raise self._refused(claim, False)
         current = await self.confirm(claim, user)  # hashing took a while
         if current.sealed == SERVER:
             if not password:

@@ -48,6 +48,7 @@ from mailx.core.users import (
     parse,
 )
 from mailx.mail.address import Address
+from mailx.mail.mailbox import Change
 from mailx.store import Row, Store, Txn, accounts, aliases, blocks, domains, mailboxes
 from mailx.store.account_keys import Login
 from mailx.store.cipher import Cipher
@@ -60,6 +61,7 @@ T = TypeVar("T")
 
 FRESH_SECONDS = 60.0
 ALIAS_TARGETS = 100  # of one alias: each message to it becomes as many
+_READS = 3  # of an account that is changed while it is read: no session begins of one that was suspended meanwhile
 _CACHED_ADDRESSES = 20000
 _CACHED_ACCOUNTS = 20000
 _CACHED_BLOCK_LISTS = 2000
@@ -84,6 +86,12 @@ class Accounts:
         self._pardons: list[Callable[[str], None]] = []
         self._revocations: list[Callable[[int], None]] = []
         self.catalogue = Catalogue(store, cipher, self._details)
+        store.listen(self._heard)
+
+    def _heard(self, change: Change) -> None:
+        if change.account is not None and change.account.kind == "sessions" and not change.account.entries:  # of another node
+            self._forget()
+            self.revoke(change.account.account)
 
     async def load(self) -> None:
         """Read the domains and finish erasures that a crash interrupted. Call once, before anything else."""
@@ -153,8 +161,7 @@ class Accounts:
         generation = self._generation
         elsewhere: list[str] = []
         if bare_postmaster:
-            row = await self._store.read(accounts.admin, "")
-            rows = [] if row is None else [row]
+            rows = [row for row in [await self._store.read(accounts.admin, "")] if row is not None]
         else:
             rows, elsewhere = await self._store.read(accounts.reach, self._cipher, domain, names, names[-1] == "postmaster")
         users = tuple(self._user(row) for row in rows)
@@ -171,12 +178,13 @@ class Accounts:
 
     async def fresh(self, account_id: int) -> User | None:
         """The account as the database has it now."""
-        generation = self._generation
-        row = await self._store.read(accounts.by_id, account_id)
-        if row is None:
-            return None
-        user = self._user(row)
-        if generation == self._generation:
+        for _ in range(_READS):
+            generation = self._generation
+            row = await self._store.read(accounts.by_id, account_id)
+            if generation == self._generation:
+                break
+        user = None if row is None else self._user(row)
+        if user is not None and generation == self._generation:
             self._users.put(user.id, user)
         return user
 
@@ -269,9 +277,6 @@ class Accounts:
         self._reach.clear()
         self._blocks.clear()
 
-    def _now(self) -> int:
-        return int(time())
-
     async def domains(self) -> list[Domain]:
         """Every domain, by name."""
         return [Domain(*row) for row in await self._store.read(domains.overview)]
@@ -280,7 +285,7 @@ class Accounts:
         """Make mail for ``name`` end here; returns its stored spelling."""
         name = domain_name(name)
         audit.note(target=name, after={"domain": name})
-        await self.change(domains.add, name, self._now())
+        await self.change(domains.add, name, int(time()))
         await self._read_domains()
         log.info("Domain added", event="domain.added", domain=name)
         return name
@@ -327,7 +332,7 @@ class Accounts:
         check_quota(quota)
         login = await self.credentials.fresh(password)
         audit.note(target=str(wanted), after={"address": str(wanted), "role": role or "default", "quota": quota})
-        id, role = await self.change(_add_account, self._cipher, wanted, role, quota, login, self._now())
+        id, role = await self.change(_add_account, self._cipher, wanted, role, quota, login, int(time()))
         log.info("Account added", event="account.added", user_id=id, email=str(wanted), role=role)
         return User(id, wanted, role, ACTIVE, self._settings.quota if quota is None else quota, 0, login.guid)
 
@@ -413,7 +418,7 @@ class Accounts:
             text = f"{name} has the subaddress separator {separator!r}"
             raise DirectoryError("invalid", text, "Mail to it reaches the name before the separator anyway.")
         users, remotes = await self._reached(targets)
-        made = Alias(name, tuple(user.address for user in users) + remotes, self._now(), remotes)
+        made = Alias(name, tuple(user.address for user in users) + remotes, int(time()), remotes)
         audit.note(target=str(name), after={"targets": [str(target) for target in made.targets]})
         await self.change(aliases.add, self._cipher, name.local, name.domain, *_keys(users, remotes), made.created)
         log.info("Alias added", event="alias.added", alias=str(name), targets=_texts(users), forwards=len(remotes))
@@ -458,7 +463,7 @@ class Accounts:
     async def block(self, address: str | Address, sender: str) -> Block:
         """Refuse mail to the account from ``sender`` (``name@domain``, or ``@domain`` for all of it)."""
         user = (await self.find(address)).user
-        pattern, now = block_pattern(sender), self._now()
+        pattern, now = block_pattern(sender), int(time())
         audit.note(target=str(user.address), after={"blocked": pattern})
         try:
             await self.change(blocks.add, self._cipher, user.id, pattern, now)

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
-from mailx.mail.mailbox import Change
+from mailx.mail.mailbox import AccountChange, Change, of_account
 from mailx.store import Row, Txn, aliases, entries, imports
 from mailx.store.cipher import Cipher
 from mailx.store.names import Missing, claim, listed, lock
@@ -148,12 +148,14 @@ def _targets(txn: Txn, cipher: Cipher, domain: str, local: str) -> tuple[list[Ro
 def set_credentials(txn: Txn, id: int, sealed: bytes, guid: bytes) -> None:
     """Replace what the account logs in with; raises Missing."""
     _update(txn, id, "UPDATE accounts SET credentials = ?, credentials_guid = ? WHERE id = ? AND state <> 'erased'", (sealed, guid, id))
+    end_sessions(txn, id)
 
 
 def change_password(txn: Txn, id: int, sealed: bytes, guid: bytes) -> None:
     """As :func:`set_credentials`, for an account whose password opens no key; raises Missing."""
     where = "WHERE id = ? AND state <> 'erased' AND sealed <> 'server'"
     _update(txn, id, f"UPDATE accounts SET credentials = ?, credentials_guid = ? {where}", (sealed, guid, id))
+    end_sessions(txn, id)
 
 
 def set_quota(txn: Txn, id: int, quota: int | None) -> None:
@@ -164,11 +166,14 @@ def set_quota(txn: Txn, id: int, quota: int | None) -> None:
 def set_state(txn: Txn, id: int, state: str) -> None:
     """Set the state to active or suspended; raises Missing."""
     _update(txn, id, "UPDATE accounts SET state = ? WHERE id = ? AND state IN ('active', 'suspended')", (state, id))
+    if state != "active":
+        end_sessions(txn, id)
 
 
 def set_sealed(txn: Txn, id: int, mode: str) -> None:
     """Set who opens the account's mail: server, client, or "" for mail that is not sealed; raises Missing."""
     _update(txn, id, "UPDATE accounts SET sealed = ? WHERE id = ? AND state <> 'erased'", (mode, id))
+    end_sessions(txn, id)
 
 
 def set_client_held(txn: Txn, id: int, yes: bool) -> None:
@@ -187,6 +192,11 @@ def _update(txn: Txn, id: int, sql: str, parameters: Sequence[Any]) -> None:
         raise Missing("account", str(id))
 
 
+def end_sessions(txn: Txn, id: int) -> None:
+    """Those logged in must be no longer, on whatever node."""
+    txn.publish(of_account(AccountChange(id, "sessions", entries=("here",))))
+
+
 def note_logins(txn: Txn, logins: Iterable[tuple[int, int]]) -> None:
     """Keep (account id, seconds since 1970) as the accounts' last logins."""
     txn.executemany("UPDATE accounts SET last_login = ? WHERE id = ?", [(when, id) for id, when in logins])
@@ -195,6 +205,7 @@ def note_logins(txn: Txn, logins: Iterable[tuple[int, int]]) -> None:
 def delete(txn: Txn, id: int, now: int) -> None:
     """No login and no delivery any more, but the address and the mail stay; raises Missing, also where it was so before."""
     _update(txn, id, "UPDATE accounts SET state = 'deleted', deleted = ? WHERE id = ? AND state IN ('active', 'suspended')", (now, id))
+    end_sessions(txn, id)
 
 
 def restore(txn: Txn, id: int) -> None:
@@ -205,6 +216,7 @@ def restore(txn: Txn, id: int) -> None:
 def condemn(txn: Txn, id: int) -> None:
     """As :func:`delete`, with no grace and no way back: :func:`deleted` finds the account whatever the time. Raises Missing."""
     _update(txn, id, "UPDATE accounts SET state = 'deleted', deleted = 0 WHERE id = ? AND state <> 'erased'", (id,))
+    end_sessions(txn, id)
 
 
 def condemn_due(txn: Txn, id: int, before: int) -> None:
@@ -229,6 +241,7 @@ def begin_deletion(txn: Txn, id: int) -> None:
         "UPDATE accounts SET state = 'erased', deleted = NULL, warning = 0, local = ? WHERE id = ? AND state <> 'erased'",
         (f"*deleted-{id}", id),
     )
+    end_sessions(txn, id)
     txn.execute("DELETE FROM alias_targets WHERE account_id = ?", (id,))
     aliases.drop_empty(txn)
     for mailbox, modseq in txn.all("UPDATE mailboxes SET modseq = modseq + 1 WHERE account_id = ? RETURNING id, modseq", (id,)):

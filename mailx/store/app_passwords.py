@@ -6,6 +6,7 @@ Each has a public key made of it, so that the key of a sealed account can be wra
 from attrs import frozen
 
 from mailx.store import Row, Txn, clock
+from mailx.store.accounts import end_sessions
 from mailx.store.cipher import Cipher
 from mailx.store.messages import scope
 from mailx.store.names import Missing, Taken
@@ -94,6 +95,7 @@ def revoke(txn: Txn, cipher: Cipher, account: int, name: str) -> None:
     for each in every(txn, cipher, account):
         if each.name == name:
             txn.execute("DELETE FROM app_passwords WHERE id = ?", (each.id,))
+            end_sessions(txn, account)
             return
     raise Missing("app password", name)
 

@@ -57,7 +57,7 @@ def decode(payload: str) -> tuple[str, list[Change]]:
 
 def _account_change(account: int, told: str) -> AccountChange:
     kind, _, mailbox = told.partition(":")
-    if kind not in ("name", "subscription", "metadata", "acl"):
+    if kind not in ("name", "subscription", "metadata", "acl", "sessions"):
         raise ValueError(kind)
     return AccountChange(account, kind, int(mailbox))  # type: ignore[arg-type]
 
