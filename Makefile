@@ -1,6 +1,6 @@
 # make run     install MailX into .venv and start it here: data in ./var, secret in ./mailx.secret
 # make test    lint, types, docs, unit and system tests, in environments of their own below .tox
-# make bench-smtp | bench-imap | bench-index | bench-search | bench-idle | bench-crash
+# make bench-smtp | bench-imap | bench-index | bench-search | bench-idle | bench-crash | bench-import
 # make bench-relay | bench-hop | bench-dead | bench-crash-queue | bench-webhook      measure, beside other servers where that tells something
 # make bench-federation | bench-simulation      mail between two MailX servers; a thousand domains in memory
 # make fuzz    the property tests with many more examples, a million made-up IMAP commands, and a million hostile inputs to channels
@@ -33,6 +33,9 @@ crash-federation: $(VENV)/installed-tests
 
 bench-search: $(VENV)/installed-tests
 	@$(VENV)/bin/python -m bench.index --messages 100000
+
+bench-import: $(VENV)/installed-tests
+	@$(VENV)/bin/python -m bench.importing
 
 bench-%: $(VENV)/installed-tests
 	@$(VENV)/bin/python -m bench.$(subst -,_,$*)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 import click
@@ -144,9 +145,11 @@ def _bring(session: Session, source: Source, kind: str, address: str, into: str,
                 _plan(session, run, folders, address, into)
                 return
             total = sum(count for _, count in folders)
-            with _bar(session, total, "Importing") as done:
+            began = monotonic()
+            with _bar(total, "Importing") as done:
                 run.bring(address, into, [folder for folder, _ in folders], done)
-            with _bar(session, run.checked, "Checking ") as done:
+            brought = monotonic()
+            with _bar(run.checked, "Checking ") as done:
                 run.check(done)
         except SourceError as error:
             raise session.failed("source", str(error), "What has come stays; run it again to go on.") from None
@@ -154,7 +157,8 @@ def _bring(session: Session, source: Source, kind: str, address: str, into: str,
             raise session.failed("stopped", f"stopped: {run.counts.added} messages came", "Run it again to go on.") from None
     finally:
         other.close()
-    _say(session, run.counts, address, len(folders))
+    seconds = {"import": round(brought - began, 3), "check": round(monotonic() - brought, 3)}
+    _say(session, run.counts, address, len(folders), seconds)
 
 
 def _plan(session: Session, run: Run, folders: list[tuple[Folder, int]], address: str, into: str) -> None:
@@ -168,7 +172,7 @@ def _plan(session: Session, run: Run, folders: list[tuple[Folder, int]], address
 
 
 @contextmanager
-def _bar(session: Session, length: int, label: str) -> Iterator[Any]:
+def _bar(length: int, label: str) -> Iterator[Any]:
     """Shows progress, rate and remaining time."""
     rate = Rate()
     bar: Any
@@ -183,7 +187,7 @@ def _bar(session: Session, length: int, label: str) -> Iterator[Any]:
         yield done
 
 
-def _say(session: Session, counts: Counts, address: str, folders: int) -> None:
+def _say(session: Session, counts: Counts, address: str, folders: int, seconds: dict[str, float]) -> None:
     answer = {
         name: getattr(counts, name)
         for name in (
@@ -203,7 +207,7 @@ def _say(session: Session, counts: Counts, address: str, folders: int) -> None:
         (counts.keywords, "keywords were left out: an account has 58 at most, and not all characters may be in them."),
     ]
     lines += [f"{count} {text}" for count, text in more if count]
-    session.say({"address": address, **answer, "named": counts.named}, *lines)
+    session.say({"address": address, **answer, "seconds": seconds, "named": counts.named}, *lines)
     for text in counts.named if not session.as_json else ():
         click.echo(text, err=True)
     if counts.differing:
