@@ -4,10 +4,14 @@ They are held as octets and not as objects: twenty thousand more objects would m
 some milliseconds longer, and that is a pause for everybody.
 """
 
+import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
-CAPACITY = 24 * 1024 * 1024  # octets; ten thousand messages of the usual kind
+_LEAST = 24 * 1024 * 1024  # octets; ten thousand messages of the usual kind
+_MOST = 256 * 1024 * 1024  # a hundred thousand, of which mail programs show lists as quickly then
+_SHARE = 32  # of the machine's memory that they may take is one part in so many
+CAPACITY = min(_MOST, max(_LEAST, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _SHARE))
 _OVERHEAD = 250  # octets that one message takes beside its summary
 
 

@@ -18,6 +18,7 @@ from mailx.mail.rights import OTHERS
 _DELETED = int(Flag.DELETED)
 WILDCARDS_LIMIT = 64  # in one pattern
 _SLICE = 100  # names matched in one go
+_REMEMBERED = 30  # mailboxes of a list whose lines are kept for when the client asks again
 
 
 @lru_cache(64)
@@ -61,8 +62,14 @@ async def listing(session: Session, command: Command, asked: Listing) -> None:
         return
     mailboxes = await session.services.mailboxes.list(session.owner())
     mailboxes += await session.services.mailboxes.sharing.list(session.owner())
+    plain = not (asked.subscribed or asked.status or asked.my_rights or asked.metadata)
+    told = session.listed
+    if plain and told is not None and told[0] is asked and told[1] == session.utf8 and told[2] == mailboxes:
+        session.peer.write(told[3])
+        return
     subscribed = await session.services.mailboxes.subscriptions(session.owner()) if asked.subscribed else []
     catalogue = Catalogue(asked, mailboxes, subscribed)
+    answers = []
     for names in catalogue.slices():
         lines = []
         for name in names:
@@ -70,8 +77,11 @@ async def listing(session: Session, command: Command, asked: Listing) -> None:
             mailbox = catalogue.known.get(name)
             if mailbox is not None:
                 await _add(session, asked, mailbox, lines)
-        session.peer.write(b"".join(lines))
+        answers.append(b"".join(lines))
+        session.peer.write(answers[-1])
         await session.peer.ready()
+    few = plain and len(mailboxes) <= _REMEMBERED and len(answers) == 1
+    session.listed = (asked, session.utf8, mailboxes, answers[0]) if few else None
 
 
 async def _add(session: Session, asked: Listing, mailbox: Mailbox, lines: list[bytes]) -> None:
@@ -167,9 +177,15 @@ async def status(session: Session, command: Command, asked: Status) -> None:
     session.peer.write(await _status(session, mailbox, asked.items))
 
 
+_OF_MAILBOX = frozenset((b"MESSAGES", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN", b"DELETED", b"SIZE", b"MAILBOXID"))  # told by it alone
+
+
 async def _status(session: Session, mailbox: Mailbox, items: Sequence[bytes]) -> bytes:
     if b"HIGHESTMODSEQ" in items:
         session.learn_modseqs()
+    told = session.told_status
+    if told is not None and told[0] is mailbox and told[1] is items and told[2] == session.utf8:
+        return told[3]
     values = {
         b"MESSAGES": mailbox.messages,
         b"UIDNEXT": mailbox.uidnext,
@@ -186,7 +202,10 @@ async def _status(session: Session, mailbox: Mailbox, items: Sequence[bytes]) ->
         values[b"DELETED-STORAGE"] = await _deleted_storage(session, mailbox)
     ids = {b"MAILBOXID": b"MAILBOXID (%b)" % session.mailbox_id(mailbox)} if b"MAILBOXID" in items else {}
     pairs = b" ".join(ids[item] if item in ids else b"%b %d" % (item, values[item]) for item in items)
-    return b"* STATUS %b (%b)\r\n" % (session.name(mailbox.name), pairs)
+    line = b"* STATUS %b (%b)\r\n" % (session.name(mailbox.name), pairs)
+    if _OF_MAILBOX.issuperset(items):
+        session.told_status = mailbox, items, session.utf8, line
+    return line
 
 
 async def _deleted_storage(session: Session, mailbox: Mailbox) -> int:

@@ -26,6 +26,7 @@ from mailx.mail.envelope import Origin
 from mailx.mail.mailbox import KEYWORDS_LIMIT, Mailbox
 
 if TYPE_CHECKING:
+    from mailx.imap.commands import Listing
     from mailx.imap.contexts import Context
     from mailx.imap.notify import Notify
 
@@ -138,6 +139,8 @@ class Session:
         self.contexts: dict[bytes, Context] = {}  # searches that are kept live, by tag (RFC 5267)
         self.notify: Notify | None = None  # what the client asked to be told of (RFC 5465)
         self.progress: tuple[int, int] | None = None  # how far the command is, and how far it goes, where that is known (RFC 9585)
+        self.listed: tuple[Listing, bool, Sequence[Mailbox], bytes] | None = None  # the last short LIST, and in UTF-8 or not
+        self.told_status: tuple[Mailbox, Sequence[bytes], bool, bytes] | None = None  # the last STATUS
         self.failures = 0  # failed logins
         self.inside_response = False  # part of a response is written: an error could only end the connection
         self.limits: Limits = BEFORE_LOGIN
