@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mailx.mail.mailbox import Mailbox
 from mailx.mail.names import MailboxError, normal
 from mailx.mail.rights import elsewhere
-from mailx.store import Store, Txn, metadata, rights
+from mailx.store import Store, Txn, accounts, metadata, rights
 from mailx.store import mailboxes as boxes
 from mailx.store.metadata import STORAGE_LIMIT
 
@@ -65,7 +65,8 @@ class Metadata:
 
         def job(txn: Txn) -> None:
             if not name:
-                if shared and user.role not in _ADMINISTRATORS:
+                row = accounts.by_id(txn, user.id) if shared else None  # a session may be older than its account's role
+                if shared and (row is None or row[3] not in _ADMINISTRATORS):
                     raise MailboxError("NOPERM", "Shared entries of the server are its administrators'")
                 metadata.put(txn, self._cipher, None, 0, user.id, values)
                 return

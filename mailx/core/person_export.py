@@ -1,8 +1,8 @@
 """Everything that this server holds of one person, as a stream of files in the tar format (POSIX.1-2001, pax).
 
 Mail is a Maildir for each mailbox with a table of flags, keywords and dates beside it; the rest is JSON. Nothing is gathered
-before it is sent: mail is read as fast as the taker takes it. Mail that is sealed for its owner comes out readable only
-while the owner's key is open; what cannot be read is told in ``account.json``. Failure of the store while it runs ends the
+before it is sent: mail is read as fast as the taker takes it. Mail that is sealed for its owner comes out only with the
+owner's password; that it is left out is told in ``account.json``. Failure of the store while it runs ends the
 stream early, without the two empty blocks at the end of a tar file, so nobody takes it for whole.
 """
 
@@ -91,11 +91,12 @@ async def export(person: Person, address: str, password: str = "") -> AsyncItera
         if user.sealed != SERVER:
             raise DirectoryError("invalid", f"{user.address} needs no password for its export", "Leave it out.")
         await _open(person, details, password)
-    audit.note(target=str(user.address), after={"mail": _readable(person, details)})
+    readable = user.sealed != SERVER or bool(password)  # that its owner is here is not leave to read it
+    audit.note(target=str(user.address), after={"mail": readable})
     if (act := audit.current()) is not None:
         await person.audit.conclude(act)  # before anything is given away
     log.info("Everything of a person is exported", event="account.exported", user_id=user.id, email=str(user.address))
-    return _stream(person, details)
+    return _stream(person, details, readable)
 
 
 async def _open(person: Person, details: Details, password: str) -> None:
@@ -109,12 +110,7 @@ async def _open(person: Person, details: Details, password: str) -> None:
         raise DirectoryError("invalid", "the password does not open the account's mail", "The owner knows it.")
 
 
-def _readable(person: Person, details: Details) -> bool:
-    return details.user.sealed != SERVER or person.keyring.vault(details.user.id) is not None
-
-
-async def _stream(person: Person, details: Details) -> AsyncIterator[bytes]:
-    readable = _readable(person, details)
+async def _stream(person: Person, details: Details, readable: bool) -> AsyncIterator[bytes]:
     id, now = details.user.id, int(details.created)
     person.keyring.hold(id)  # the owner's session may end meanwhile
     try:

@@ -39,7 +39,7 @@ class Quotas:
 
         Raises MailboxError "NOPERM", "NONEXISTENT", "CANNOT".
         """
-        if user.role != _ADMINISTRATOR:
+        if not await self._administrates(user):
             raise MailboxError("NOPERM", "Quotas are set by the administrator")
         if not limits.keys() <= {STORAGE, MESSAGE}:
             raise MailboxError("CANNOT", "Only STORAGE and MESSAGE have limits that can be set")
@@ -59,11 +59,16 @@ class Quotas:
             raise MailboxError("CANNOT", error.text) from None
         return await self._mailboxes.quota(account)
 
+    async def _administrates(self, user: User) -> bool:
+        """Whether the account is an administrator's now: a session may be older than that."""
+        now = await self._accounts.user(user.id)
+        return now is not None and now.active and now.role == _ADMINISTRATOR
+
     async def _account(self, user: User, root: str) -> User:
         prefix = OTHERS + DELIMITER
         if not root:
             return user
-        if user.role == _ADMINISTRATOR and root.startswith(prefix):
+        if root.startswith(prefix) and await self._administrates(user):
             try:
                 return (await self._accounts.find(parse(root.removeprefix(prefix)))).user
             except DirectoryError:

@@ -136,7 +136,9 @@ async def _in_another(session: Session, command: Command, search: Search, mailbo
     except MailboxError:
         return
     try:
-        _tell(session, command, search, other, mailbox.name, *await searching.found(session, other, search.returns, search.query))
+        uids, relevancies = await searching.found(session, other, search.returns, search.query)
+        if not other.barred:
+            _tell(session, command, search, other, mailbox.name, uids, relevancies)
     finally:
         other.close()
 

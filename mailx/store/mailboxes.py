@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 from mailx.mail.mailbox import DEFAULT_MAILBOXES, DELIMITER, AccountChange, Change, Mailbox, of_account
 from mailx.mail.names import INBOX, MAILBOXES_LIMIT, MailboxError, parents
 from mailx.mail.names import new as new_name
+from mailx.mail.rights import elsewhere
 from mailx.store import Row, Txn
 from mailx.store.messages import scope
 
@@ -151,6 +152,7 @@ def count(txn: Txn, mailbox_id: int, modseq: int, messages: int = 0, unseen: int
 def create(txn: Txn, names: Names, account_id: int, name: str, special_use: str, now: int) -> Mailbox:
     """Make ``name`` and whatever is missing above it (RFC 9051 6.3.4)."""
     name = new_name(name)
+    _reachable(name)
     hashes = {names.hash(account_id, each): each for each in [*parents(name), name]}
     marks = ", ".join("?" * len(hashes))
     rows = txn.all(f"SELECT hash FROM mailboxes WHERE account_id = ? AND hash IN ({marks})", (account_id, *hashes))
@@ -179,12 +181,18 @@ def rename(txn: Txn, names: Names, account_id: int, old: str, new: str, now: int
     if any(target in tree for target in (new, *moving.values())):
         raise MailboxError("ALREADYEXISTS", "There is a mailbox of that name")
     for target in moving.values():
-        new_name(target)
+        _reachable(new_name(target))
     _insert_all(txn, names, account_id, [name for name in parents(new) if name not in tree], now)
     for name, target in moving.items():
         hash = names.hash(account_id, target)
         txn.execute("UPDATE mailboxes SET hash = ?, name = ? WHERE id = ?", (hash, names.seal(account_id, hash, target), tree[name]))
         txn.publish(of_account(AccountChange(account_id, "name", tree[name], target, name)))
+
+
+def _reachable(name: str) -> None:
+    """Of an account's own mailboxes none has a name that leads to somebody else's."""
+    if elsewhere(name) is not None:
+        raise MailboxError("CANNOT", "That name is in another account's namespace")
 
 
 def bury(txn: Txn, names: Names, account_id: int, name: str) -> int:

@@ -125,6 +125,9 @@ class Whole(Base):
 
 
 class Sealed(Base):
+    async def found(self) -> User:
+        return (await self.world.accounts.find(ME)).user
+
     async def test_with_the_password_and_without(self) -> None:
         await self.open()
         person = self.lives.person
@@ -133,6 +136,10 @@ class Sealed(Base):
         files = await self.exported()
         account = json.loads(files["account.json"])
         self.assertEqual((account["sealed"], account["mail_is_here"]), ("server", False))
+        self.assertEqual([name for name in files if name.startswith("mail/")], [])
+        await person.sealed.open(await self.found(), "secret")
+        files = await self.exported()  # the owner is here, who has not asked for it
+        self.assertFalse(json.loads(files["account.json"])["mail_is_here"])
         self.assertEqual([name for name in files if name.startswith("mail/")], [])
         with self.assertRaises(DirectoryError):
             await export(person, ME, "wrong")

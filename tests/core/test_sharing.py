@@ -123,6 +123,25 @@ class SharingTests(TestCase):
         self.assertEqual(await boxes.sharing.list(bert), [])
         self.assertEqual(made.files(), [])
 
+    def test_nobody_gets_a_mailbox_under_names_of_others(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._names_of_others())
+
+    async def _names_of_others(self) -> None:
+        """Not by what lies under a mailbox that is renamed, and not by a guest: nobody could reach such a mailbox."""
+        made = await self.setting()
+        boxes = made.mailboxes
+        await boxes.create(self.anna, "Old/bert@example.test/Box")
+        await self.refused("CANNOT", boxes.rename(self.anna, "Old", "Users"))
+        await boxes.create(self.anna, "Users/x")
+        await boxes.sharing.grant(self.anna, "Users", "bert@example.test", "lrkx")
+        await boxes.sharing.grant(self.anna, "Users/x", "bert@example.test", "lrkx")
+        own = "Users/anna@example.test/"
+        await self.refused("CANNOT", boxes.create(self.bert, own + "Users/bert@example.test/Box"))
+        await self.refused("CANNOT", boxes.rename(self.bert, own + "Users/x", own + "Users/bert@example.test/x"))
+        names = [mailbox.name for mailbox in await boxes.list(self.anna)]
+        self.assertEqual([name for name in names if elsewhere(name)], [])
+        self.assertIn("Users/x", names)
+
     def test_the_owner_pays(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._pays())
 
