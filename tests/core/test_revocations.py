@@ -7,6 +7,8 @@ from twisted.trial.unittest import TestCase
 
 from mailx.core.access import Access, LoginRefused
 from mailx.core.accounts import Accounts
+from mailx.core.quotas import Quotas
+from mailx.mail.names import MailboxError
 from mailx.store import accounts as rows
 from mailx.store.postgres import open_store
 from tests.scenery import World, world
@@ -35,6 +37,27 @@ class Revocations(TestCase):
         made.accounts._users.pop(user.id)
         await self.assertFailure(self.login(made, made.access), LoginRefused)
         self.assertEqual(before, ["active"])
+
+    async def test_a_role_ends_in_a_session(self) -> None:
+        """What an administrator's session holds of the account is from its login."""
+        made = await world(self)
+        boss, you = await made.user("boss@example.test"), await made.user("you@example.test")
+        await made.accounts.set_role(boss.address, "admin")
+        found = await made.accounts.user(boss.id)
+        assert found is not None
+        quotas = Quotas(made.mailboxes, made.accounts)
+        root, entry = f"Users/{you.address}", {"/shared/comment": b"x"}
+        await quotas.set(found, root, {"MESSAGE": 1}, "192.0.2.1")
+        await made.mailboxes.metadata.put(found, "", entry)
+        await made.accounts.set_role(boss.address, "user")
+        for code, attempt in (
+            ("NOPERM", quotas.set(found, root, {"MESSAGE": 2}, "192.0.2.1")),
+            ("NONEXISTENT", quotas.get(found, root)),
+            ("NOPERM", made.mailboxes.metadata.put(found, "", entry)),
+        ):
+            with self.assertRaises(MailboxError) as caught:
+                await attempt
+            self.assertEqual(caught.exception.code, code)
 
     async def test_another_node(self) -> None:
         made = await world(self, engine="postgresql")
