@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -35,6 +36,7 @@ from mailx.store.migrate import INDEX
 from mailx.store.sqlite import open_store
 
 RANKS = (0, 1, 5, 20, 80, 300, 1000, 2500, 4000)  # of words in the corpus, common ones first
+ADDRESS = "me@example.test"
 SECRETS = (b"quarterly", b"zymurgy")
 
 
@@ -111,56 +113,63 @@ def betrayed(directory: str) -> int:
 
 
 async def run(reactor: Any, directory: str, count: int) -> dict[str, Any]:
-    config = Config()
-    store = await open_store(os.path.join(directory, "mailx.db"), 2, reactor)
-    path = os.path.join(directory, "index.db")
-    database = await open_store(path, 1, reactor, INDEX)
-    cipher = Cipher(await load_or_create(os.path.join(directory, "secret"), store))
-    blobs = Blobs(os.path.join(directory, "blobs"), cipher)
-    passwords = Passwords(reactor, cost=4, iterations=4096)
-    accounts = Accounts(store, cipher, config.accounts, passwords, reactor)
-    await accounts.load()
-    await accounts.add_domain("example.test")
-    user = await accounts.add_user("me@example.test", "secret", quota=0)
-    reception = Reception(store, cipher, blobs, accounts, [], reactor, hostname="localhost.test", default_quota=0)
-    mailboxes = Mailboxes(store, cipher, blobs, Changes(store), reactor)
-    progress(f"filing {count} messages")
-    octets = await fill(reception, user, count)
-    figures: dict[str, Any] = {"messages": count, "octets_each": octets // count}
-    figures["without_index"] = await searches(mailboxes, user, 2, lambda: None, {"word": [Text("zymurgy")]})
-
-    progress("indexing")
-    index = Index(database, cipher)
-    indexer = Indexer(store, database, index, cipher, blobs, reactor, patience=0)
-    began, cpu = time.perf_counter(), time.process_time()
-    indexer.start()
-    await indexer.caught_up()
-    figures["index_cpu_us_each"] = round((time.process_time() - cpu) * 1e6 / count, 1)
-    figures["index_s"] = round(time.perf_counter() - began, 2)
-    status = await indexer.status()
-    figures["disk_octets_each"] = status.octets // count
-    figures["segments"] = status.segments
-    figures["file_octets_each"] = os.path.getsize(path) // count
-    mailboxes.search_with(index)
-    figures["with_index"] = await searches(mailboxes, user, 3, lambda: index.opened.close(user.id), queries())
-    figures["words_readable_on_disk"] = betrayed(directory)
-    figures["memory_octets_each"] = round(index.opened.octets / count)
-    await indexer.stop()
-    passwords.stop()
-    await database.close()
-    await store.close()
+    """``directory`` may have the mail of an earlier run; without its ``index.db`` that is indexed anew."""
+    async with AsyncExitStack() as stack:
+        store = await open_store(os.path.join(directory, "mailx.db"), 2, reactor)
+        stack.push_async_callback(store.close)
+        path = os.path.join(directory, "index.db")
+        database = await open_store(path, 1, reactor, INDEX)
+        stack.push_async_callback(database.close)
+        passwords = Passwords(reactor, cost=4, iterations=4096)
+        stack.callback(passwords.stop)
+        cipher = Cipher(await load_or_create(os.path.join(directory, "secret"), store))
+        blobs = Blobs(os.path.join(directory, "blobs"), cipher)
+        accounts = Accounts(store, cipher, Config().accounts, passwords, reactor)
+        await accounts.load()
+        mailboxes = Mailboxes(store, cipher, blobs, Changes(store), reactor)
+        figures: dict[str, Any] = {"messages": count}
+        there = await accounts.users()
+        if there:
+            user = there[0].user
+        else:
+            await accounts.add_domain("example.test")
+            user = await accounts.add_user(ADDRESS, "secret", quota=0)
+            reception = Reception(store, cipher, blobs, accounts, [], reactor, hostname="localhost.test", default_quota=0)
+            progress(f"filing {count} messages")
+            figures["octets_each"] = await fill(reception, user, count) // count
+        figures["without_index"] = await searches(mailboxes, user, 2, lambda: None, {"word": [Text("zymurgy")]})
+        index = Index(database, cipher)
+        indexer = Indexer(store, database, index, cipher, blobs, reactor, patience=0)
+        stack.push_async_callback(indexer.stop)
+        progress("indexing")
+        began, cpu = time.perf_counter(), time.process_time()
+        indexer.start()
+        await indexer.caught_up()
+        figures["index_cpu_us_each"] = round((time.process_time() - cpu) * 1e6 / count, 1)
+        figures["index_s"] = round(time.perf_counter() - began, 2)
+        status = await indexer.status()
+        figures["disk_octets_each"] = status.octets // count
+        figures["segments"] = status.segments
+        figures["file_octets_each"] = os.path.getsize(path) // count
+        mailboxes.search_with(index)
+        figures["with_index"] = await searches(mailboxes, user, 3, lambda: index.opened.close(user.id), queries())
+        figures["words_readable_on_disk"] = betrayed(directory)
+        figures["memory_octets_each"] = round(index.opened.octets / count)
     return figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=10000)
+    parser.add_argument("--keep", metavar="DIRECTORY", help="where the mail stays for the next run, which does not file it again")
     options = parser.parse_args()
 
     def start(reactor: Any) -> "Deferred[None]":
         async def measured() -> None:
             with tempfile.TemporaryDirectory(prefix="mailx-bench-index-") as directory:
-                figures = await run(reactor, directory, options.messages)
+                if options.keep:
+                    os.makedirs(options.keep, mode=0o700, exist_ok=True)
+                figures = await run(reactor, options.keep or directory, options.messages)
             first, second = figures["without_index"]["word"], figures["with_index"]["word"]
             finish("index", figures, {"search_text_with_index": first["p50_ms"] / second["p50_ms"]})
 

@@ -75,7 +75,7 @@ class Batch:
         if draft is None:
             draft = self._drafts[key] = Draft()
         draft.add(number, message_id, found)
-        self.weight += len(found.positions)
+        self.weight += len(found.words)
 
     def _standing(self, message: Unindexed) -> Standing | None:
         try:
@@ -106,6 +106,7 @@ def standing(content: bytes, summary: Summary, sections: Sequence[PartOffsets], 
         body = chain(body, documents.texts(content, sections, extract))
     if found.take(body, True, left) is None:
         return None
-    for place, text in (SUBJECT, summary.subject_text), (FROM, summary.from_text), (TO, summary.to_text), (CC, summary.cc_text):
+    found.texts = summary.subject_text, summary.from_text, summary.to_text, summary.cc_text
+    for place, text in zip((SUBJECT, FROM, TO, CC), found.texts, strict=True):
         found.mark(text, place)
     return found

@@ -5,10 +5,11 @@ everything is looked at. It is fed by :mod:`mailx.core.indexer`. Segments of a s
 forgotten with its keys.
 """
 
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import chain
+from itertools import chain, count, repeat
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,13 @@ from mailx.core.lookup import HAS, LACKS, UNSURE, About, Lookup, Ranking, Shelf
 from mailx.mail.reply import Unavailable
 from mailx.store import Store, Txn, segments
 from mailx.store.cipher import CipherError
-from mailx.store.postings import Damaged, Postings, Segment
+from mailx.store.postings import Postings, Segment
 from mailx.store.segments import Overtaken, Place
+from mailx.store.texts import Damaged, Texts
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from mailx.core.keyring import Keyring
     from mailx.store.cipher import Cipher
     from mailx.store.vault import Vault
@@ -31,7 +35,9 @@ log = Logger()
 _CACHE = 192 * 1024 * 1024  # octets of opened segments kept
 _DROPPED = 50  # segments removed by one job
 
-_Key = tuple[int, int, str]  # account, segment, which of its parts
+_SLICE = 16384  # messages put in order at a time
+
+_Key = tuple[int, int, str]  # account, segment or mailbox, what of it
 
 
 class Index:
@@ -49,9 +55,9 @@ class Index:
         if keyring is not None:
             keyring.on_close(self.opened.close)
 
-    async def verdicts(self, account: int, lookup: Lookup) -> dict[int, int]:
-        """HAS, LACKS or UNSURE for ids of messages of ``account``; those that are left out were not indexed."""
-        found: dict[int, int] = await self._reading(account, self._verdicts, lookup, {})
+    async def verdicts(self, account: int, mailbox: int, ids: "array[int]", lookup: Lookup) -> bytes:
+        """HAS, LACKS or UNSURE for each of the messages ``ids`` of a mailbox of ``account``; empty: nothing is known."""
+        found: bytes = await self._reading(account, partial(self._verdicts, mailbox, ids), lookup, b"")
         return found
 
     async def scores(self, account: int, about: About) -> dict[int, float]:
@@ -86,18 +92,19 @@ class Index:
             pass
         self.opened.close(account)
 
-    def _verdicts(self, txn: Txn, account: int, lookup: Lookup, vault: "Vault | None") -> dict[int, int]:
+    def _verdicts(self, mailbox: int, ids: "array[int]", txn: Txn, account: int, lookup: Lookup, vault: "Vault | None") -> bytes:
         """Runs in a reader's thread."""
-        verdicts: dict[int, int] = {}
+        verdicts = bytearray()
+        there = array("q")
         for shelf in self._shelves(txn, account, vault):
-            has, unsure = lookup.find(shelf)
-            segment = shelf.segment
-            if not has and not unsure:
-                verdicts.update(dict.fromkeys(segment.ids, LACKS))
-                continue
-            states = [HAS if number in has else UNSURE if number in unsure else LACKS for number in segment.numbers]
-            verdicts.update(zip(segment.ids, states, strict=True))
-        return verdicts
+            verdicts += _told(shelf.segment, *lookup.find(shelf))
+            there += shelf.segment.ids
+        if there == ids:  # one mailbox has all the mail
+            return bytes(verdicts)
+        verdicts.append(UNSURE)  # of what is not there
+        order = self.opened.order(account, mailbox, ids, there)
+        slices = range(0, len(order), _SLICE)
+        return b"".join([bytes(map(verdicts.__getitem__, order[start : start + _SLICE])) for start in slices])
 
     def _scores(self, txn: Txn, account: int, about: About, vault: "Vault | None") -> dict[int, float]:
         """Runs in a reader's thread."""
@@ -121,7 +128,16 @@ class Index:
             segment = self.opened.words(place, partial(segments.open_words, txn, sealer, place.id))
             if segment is not None:
                 postings = partial(self.opened.postings, place, partial(segments.open_postings, txn, sealer, place.id))
-                yield Shelf(segment, postings, partial(segments.open_places, txn, sealer, place.id))
+                texts = partial(self.opened.texts, place, partial(segments.open_texts, txn, sealer, place.id))
+                yield Shelf(segment, postings, partial(segments.open_places, txn, sealer, place.id), texts)
+
+
+def _told(segment: Segment, has: "AbstractSet[int]", unsure: "AbstractSet[int]") -> bytes:
+    """The verdict for each document of a segment."""
+    numbers = segment.numbers
+    if unsure:
+        return bytes([HAS if number in has else UNSURE if number in unsure else LACKS for number in numbers])
+    return bytes(map(has.__contains__, numbers)) if has else bytes(len(numbers))
 
 
 class Opened:
@@ -159,6 +175,30 @@ class Opened:
             postings = read()
             self._put((place.account, place.id, "postings"), postings, 3 * len(postings[1]))
         return postings
+
+    def texts(self, place: Place, read: Callable[[], Texts]) -> Texts:
+        texts: Texts | None = self._get((place.account, place.id, "texts"))
+        if texts is None:
+            texts = read()
+            self._put((place.account, place.id, "texts"), texts, texts.octets)
+        return texts
+
+    def order(self, account: int, mailbox: int, ids: "array[int]", there: "array[int]") -> "array[int]":
+        """Where in ``there`` each of ``ids`` of a mailbox is; behind the last what is not. Kept until one of them changes."""
+        key = account, mailbox, "order"
+        known: tuple[array[int], array[int], array[int]] | None = self._get(key)
+        if known is not None and known[0] == ids and known[1] == there:
+            return known[2]
+        get, behind = dict(zip(there, count())).get, len(there)
+        order = array("I", map(get, ids, repeat(behind)))
+        self._drop(key)
+        self._put(key, (ids, there, order), 12 * len(ids) + 8 * len(there))
+        return order
+
+    def _drop(self, key: _Key) -> None:
+        with self._lock:
+            if key in self._held:
+                self._octets -= self._held.pop(key)[1]
 
     def _get(self, key: _Key) -> Any:
         with self._lock:

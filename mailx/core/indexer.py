@@ -31,8 +31,8 @@ from mailx.mail.mailbox import Change
 from mailx.mail.reply import Unavailable
 from mailx.store import Store, segments, unindexed
 from mailx.store.cipher import CipherError
-from mailx.store.postings import Damaged
 from mailx.store.segments import Overtaken, State
+from mailx.store.texts import Damaged
 
 if TYPE_CHECKING:
     from mailx.store.blobs import Blobs

@@ -3,15 +3,15 @@
 import re
 
 from mailx.core import search as keys
-from mailx.core.lookup import About, Lookup, Part, Pattern
+from mailx.core.lookup import About, Field, Lookup, Part, Pattern
 from mailx.core.search import Query
 from mailx.core.wording import PLACES, expression, fuzzy_text, place, wanted
 from mailx.mail.charset import fold
 from mailx.mail.likeness import runs
-from mailx.mail.words import BODY, CC, DENSE_LETTER, EDGE, FROM, SUBJECT, TO, Shape, shape
+from mailx.mail.words import BODY, DENSE_LETTER, EDGE, Shape, shape
 from mailx.store.postings import ANYWHERE
 
-_FIELDS = {"subject": SUBJECT, "from": FROM, "to": TO, "cc": CC}
+_COLUMNS = {"subject": 0, "from": 1, "to": 2, "cc": 3}  # of the texts of a segment
 
 
 def lookup_for(query: Query) -> Lookup | None:
@@ -22,9 +22,9 @@ def lookup_for(query: Query) -> Lookup | None:
         case keys.Body(text):
             return _part(text, BODY)
         case keys.Subject(text):
-            return _part(text, SUBJECT)
-        case keys.Header(name, text) if name.lower() in _FIELDS:
-            return _part(text, _FIELDS[name.lower()])
+            return _field("subject", text)
+        case keys.Header(name, text) if name.lower() in _COLUMNS:
+            return _field(name.lower(), text)
         case keys.AttachmentName(text) if text:
             found = shape(fold(text))
             return Part(found, ANYWHERE, False) if found.runs else None
@@ -57,6 +57,11 @@ def _worded(query: Query, where: int) -> Lookup | None:
             pieces[-1] += EDGE
             return Pattern(found, max(pieces, key=len), where)
     return None
+
+
+def _field(name: str, text: str) -> Lookup | None:
+    needle = fold(text).encode("utf-8", "surrogatepass")
+    return Field(needle, _COLUMNS[name]) if needle else None
 
 
 def _part(text: str, where: int) -> Lookup | None:

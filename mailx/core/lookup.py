@@ -7,7 +7,7 @@ between, is sure; for any other the documents whose words fit are told as unsure
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from math import log
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +16,7 @@ from attrs import field, frozen
 from mailx.mail.likeness import ends, errors, likeness
 from mailx.mail.words import BODY, BODY_FROM, EDGE, HEADER, SUBJECT, Shape
 from mailx.store.postings import ANYWHERE, Postings, Segment
+from mailx.store.texts import Texts
 
 if TYPE_CHECKING:
     import re
@@ -42,6 +43,7 @@ class Shelf:
     segment: Segment
     postings: Callable[[], Postings]
     places: "Callable[[int], tuple[int, array[int]]]"  # of a common word: the piece it is in, and the first word of that
+    texts: Callable[[], Texts]
 
 
 class Lookup(Protocol):
@@ -74,6 +76,18 @@ class Part:
                     return _NONE, _NONE
             return _NONE, left
         return _adjoining(shelf, runs, self.shape.steps, where, self.sure)
+
+
+@frozen
+class Field:
+    """A string in texts of the summary; ``column``: in which of them."""
+
+    needle: bytes
+    column: int
+
+    def find(self, shelf: Shelf) -> Answer:
+        having = shelf.texts().having(self.column, self.needle)
+        return _NONE if having is None else frozenset(compress(shelf.segment.numbers, having)), _NONE
 
 
 @frozen

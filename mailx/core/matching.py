@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 _SCAN = 256 * 1024  # octets of contents that one reading looks into, some milliseconds
 _STEP = 1000  # messages looked at between two turns
+_TOLD = 8192  # messages for whose verdicts one looks between two turns
+_SURE, _DOUBTFUL = bytes.maketrans(bytes([UNSURE]), b"\0"), bytes.maketrans(bytes([HAS]), b"\0")
 _ASKED = 20  # words that a ranking looks at
 _DAY = 86400
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -240,18 +242,18 @@ class _Run:
             return (), candidates
         if self._guests is not None and isinstance(lookup, About):
             lookup = About(lookup.asked, lookup.where, self._guests)
-        verdicts = await index.verdicts(self._account, lookup)
+        verdicts = await index.verdicts(self._account, self._mailbox, self._ids, lookup)
         if not verdicts:
             return (), candidates
         known: list[int] = []
         doubtful: list[int] = []
-        get, ids = verdicts.get, self._ids
-        for start in range(0, len(candidates), _STEP):
-            part = candidates[start : start + _STEP]
-            states = [get(id, UNSURE) for id in picked(ids, part)]
-            known += compress(part, map(HAS.__eq__, states))
-            if UNSURE in states:
-                doubtful += compress(part, map(UNSURE.__eq__, states))
+        every, doubt = len(candidates) == len(verdicts), UNSURE in verdicts
+        for start in range(0, len(candidates), _TOLD):
+            part = candidates[start : start + _TOLD]
+            told = verdicts[start : start + _TOLD] if every else bytes(map(verdicts.__getitem__, part))
+            known += compress(part, told.translate(_SURE))
+            if doubt:
+                doubtful += compress(part, told.translate(_DOUBTFUL))
             await self._turns.spare()
         return known, doubtful
 

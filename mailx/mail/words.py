@@ -7,7 +7,6 @@ All texts and search strings are folded (:func:`mailx.mail.charset.fold`).
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
@@ -41,9 +40,10 @@ EDGE = b"\n"  # in patterns: here a word begins or ends
 class Standing:
     """The words of one message, and where they stand."""
 
-    positions: "defaultdict[bytes, list[int]]" = Factory(lambda: defaultdict(list))  # rising; not all of them unless ``complete``
+    words: list[bytes] = Factory(list)  # in their order
+    positions: list[int] = Factory(list)  # of each word, rising; not all are true unless ``complete``
     marks: dict[bytes, int] = Factory(dict)  # words that stand in texts of the summary: SUBJECT to CC
-    length: int = 0  # how many words
+    texts: tuple[str, ...] = ("", "", "", "")  # of the summary: subject, From, To, Cc
     complete: bool = True
 
     def take(self, texts: Iterable[str], body: bool, limit: int) -> int | None:
@@ -56,13 +56,12 @@ class Standing:
             for words, steps in _plain(text.encode("ascii")) if text.isascii() else _any(text):
                 stood = list(accumulate(steps, initial=position))[1:]
                 position = stood[-1] if stood else position + _OTHER
-                self.length += len(words)
                 if position > end:
                     self.complete = False
                     stood = [min(each, end - 1) for each in stood]
                     position = end
-                for word, at in zip(words, stood, strict=False):
-                    self.positions[word].append(at)
+                self.words += words
+                self.positions += stood[: len(words)]
             position += _APART
         return limit
 
@@ -105,7 +104,7 @@ def shape(needle: str) -> Shape:
 def words(texts: Iterable[str], limit: int) -> set[bytes] | None:
     """The different words of ``texts`` in UTF-8; None when the texts have more than ``limit`` characters together."""
     standing = Standing()
-    return None if standing.take(texts, True, limit) is None else set(standing.positions)
+    return None if standing.take(texts, True, limit) is None else set(standing.words)
 
 
 def _plain(text: bytes) -> Iterator[tuple[list[bytes], list[int]]]:

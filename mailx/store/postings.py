@@ -19,16 +19,19 @@ a segment holds documents of one stretch of 65,536 only: merging segments is joi
 
 import sys
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
-from itertools import accumulate, compress, pairwise
+from itertools import accumulate, compress, pairwise, repeat
 from struct import Struct, error
 
 from attrs import define, field, frozen
 
 from mailx.mail.likeness import bare
 from mailx.mail.words import BODY, BODY_FROM, EDGE, HEADER, Standing
+from mailx.store.finding import Haystack
+from mailx.store.texts import Damaged, Texts
 
 STRETCH = 1 << 16
 PIECE = 32768  # places that make a piece full
@@ -41,10 +44,6 @@ _RARE_MARKS = (HEADER, BODY)
 Postings = tuple["array[int]", bytes]  # numbers of documents, and their marks
 
 
-class Damaged(Exception):
-    """Octets that are no segment."""
-
-
 @frozen
 class Packed:
     """The octets of a segment. ``places``: each piece with the number of its first common word; the last has the rare words'."""
@@ -52,6 +51,7 @@ class Packed:
     words: bytes
     postings: bytes
     places: tuple[tuple[int, bytes], ...]
+    texts: bytes
 
 
 @define(eq=False)
@@ -60,32 +60,44 @@ class Draft:
 
     documents: dict[int, tuple[int, int, int]] = field(factory=dict)  # number -> message id, words, 1 if positions lack
     entries: dict[bytes, tuple[bytes, bytes, bytes]] = field(factory=dict)  # word -> numbers, marks, places
+    texts: tuple[list[bytes], ...] = field(factory=lambda: ([], [], [], []))  # of the documents: subject, From, To, Cc
+    _stood: defaultdict[bytes, list[int]] = field(factory=lambda: defaultdict(list))  # of what was added
+    _marked: "defaultdict[bytes, list[tuple[int, int]]]" = field(factory=lambda: defaultdict(list))  # numbers and marks of the summary
 
     def add(self, number: int, message_id: int, standing: Standing) -> None:
         """Add one document, whose number is above those that are there."""
         number %= STRETCH
-        self.documents[number] = message_id, standing.length, int(not standing.complete)
-        entry, base = number.to_bytes(2, "little"), number << 16
-        entries, marks = self.entries, standing.marks
-        get, marked = entries.get, marks.get
-        for word, positions in standing.positions.items():
-            first, count = positions[0], len(positions)
-            mark = BODY if first >= BODY_FROM else HEADER if positions[-1] < BODY_FROM else ANYWHERE
-            if marks:
-                mark |= marked(word, 0)
-            if count > 1:
-                mark |= 64 if count < 4 else 128 if count < 8 else 192
-            places = (base | first).to_bytes(4, "little") if count == 1 else _little(array("I", [base | each for each in positions]))
-            known = get(word)
-            if known is None:
-                entries[word] = entry, _MARKS[mark], places
-            else:
-                entries[word] = known[0] + entry, known[1] + _MARKS[mark], known[2] + places
-        for word in marks.keys() - standing.positions.keys():  # the header was too long, or told otherwise
-            known = get(word, (b"", b"", b""))
-            entries[word] = known[0] + entry, known[1] + _MARKS[marks[word]], known[2]
+        self.documents[number] = message_id, len(standing.words), int(not standing.complete)
+        stood = self._stood
+        for word, place in zip(standing.words, map((number << 16).__or__, standing.positions), strict=True):
+            stood[word].append(place)
+        for word, mark in standing.marks.items():
+            self._marked[word].append((number, mark))
+        for column, text in zip(self.texts, standing.texts, strict=True):
+            column.append(text.encode("utf-8", "surrogatepass"))
+
+    def _settle(self) -> None:
+        """Make entries of what was added."""
+        entries, marked = self.entries, self._marked
+        for word, stood in self._stood.items():
+            if len(stood) == 1 and word not in marked:
+                place = stood[0].to_bytes(4, "little")
+                entries[word] = place[2:], _HALVES[place[1]], place
+                continue
+            places = array("I", stood)
+            numbers, marks = _numbered(places)
+            if word in marked:
+                _mark(numbers, marks, marked.pop(word))
+            entries[word] = _little(numbers), bytes(marks), _little(places)
+        for word, told in marked.items():  # the header was too long, or told otherwise
+            numbers, marks = array("H"), bytearray()
+            _mark(numbers, marks, told)
+            entries[word] = _little(numbers), bytes(marks), b""
+        self._stood.clear()
+        marked.clear()
 
     def packed(self) -> Packed:
+        self._settle()
         documents = self.documents
         order = {number: index for index, number in enumerate(documents)}
         common: list[tuple[bytes, tuple[bytes, bytes, bytes]]] = []
@@ -119,6 +131,7 @@ class Draft:
             head + b"".join(map(_little, columns)) + vocabulary + text,
             packed,
             (*_pieces([entry[2] for _, entry in common]), (len(common), b"".join(b"".join(each) for each in stood))),
+            Texts.pack(self.texts),
         )
 
 
@@ -143,15 +156,15 @@ class Segment:
             raise Damaged(f"not a segment: {reason}") from None
         self.numbers, self.ids, self.lengths, lacking, self._starts, self.bounds, self.places, self._blocks = columns
         self.incomplete = frozenset(number for number, each in zip(self.numbers, lacking, strict=True) if each)
-        self._vocabulary = words[position : position + vocabulary]
-        self._rare = words[position + vocabulary :]
-        if len(self._vocabulary) != vocabulary or self._starts[-1] != vocabulary or len(self._rare) != rare:
+        self._vocabulary = Haystack(words[position : position + vocabulary])
+        self._rare = Haystack(words[position + vocabulary :])
+        if len(self._vocabulary.octets) != vocabulary or self._starts[-1] != vocabulary or len(self._rare.octets) != rare:
             raise Damaged("a segment is cut short")
 
     @property
     def octets(self) -> int:
         """Memory that it takes, about."""
-        return len(self._vocabulary) + len(self._rare) + 12 * len(self._starts) + 23 * len(self.ids)
+        return len(self._vocabulary.octets) + len(self._rare.octets) + 12 * len(self._starts) + 23 * len(self.ids)
 
     @property
     def common(self) -> int:
@@ -174,7 +187,7 @@ class Segment:
     @cached_property
     def accented(self) -> tuple[int, ...]:
         """The common words with letters that bear marks."""
-        vocabulary = self._vocabulary
+        vocabulary = self._vocabulary.octets
         if vocabulary.isascii():
             return ()
         found = []
@@ -185,7 +198,7 @@ class Segment:
 
     def word(self, index: int) -> bytes:
         """A common word."""
-        return self._vocabulary[self._starts[index] : self._starts[index + 1] - 1]
+        return self._vocabulary.octets[self._starts[index] : self._starts[index + 1] - 1]
 
     def seldom(self, pattern: bytes, where: int) -> Iterator[int]:
         """The numbers of documents with a rare word that matches and stands there."""
@@ -204,13 +217,13 @@ class Segment:
 
     def rare(self, pattern: bytes, where: int) -> Iterator[tuple[int, bytes]]:
         """All rare words that match and stand there, with the number of their document."""
-        rare = self._rare
+        rare = self._rare.octets
         for block, inside, end in self._rarely(pattern, where):
             yield self.numbers[block >> 1], rare[rare.rfind(EDGE, 0, inside) + 1 : end]
 
     def rare_ordinals(self, pattern: bytes, where: int) -> tuple[list[int], list[int]]:
         """Which of the rare words match and stand there, and the numbers of their documents."""
-        blocks, rare, before = self._blocks, self._rare, self._rare_before
+        blocks, rare, before = self._blocks, self._rare.octets, self._rare_before
         found = list(self._rarely(pattern, where))
         ordinals = [before[block] + rare.count(EDGE, blocks[block], inside) - 1 for block, inside, _ in found]
         return ordinals, [self.numbers[block >> 1] for block, _, _ in found]
@@ -218,7 +231,7 @@ class Segment:
     @cached_property
     def _rare_before(self) -> "array[int]":
         """How many rare words stand before each block."""
-        blocks, rare = self._blocks, self._rare
+        blocks, rare = self._blocks, self._rare.octets
         return array("I", accumulate((rare.count(EDGE, begin, end) for begin, end in pairwise(blocks)), initial=0))
 
     def _rarely(self, pattern: bytes, where: int) -> Iterator[tuple[int, int, int]]:
@@ -231,7 +244,7 @@ class Segment:
             block = bisect_right(blocks, position) - 1
             if block >= last:
                 return
-            end = rare.find(EDGE, inside)
+            end = rare.octets.find(EDGE, inside)
             if _RARE_MARKS[block & 1] & where:
                 yield block, inside, end
             position = rare.find(pattern, end)
@@ -265,7 +278,7 @@ class Segment:
         """Each word with its postings, marks and places packed; ``places`` are all pieces joined, ``rare`` the last piece."""
         bounds, stand = self.bounds, self.places
         numbers, marks = _little(postings[0]), postings[1]
-        for index, word in enumerate(self._split(self._vocabulary)):
+        for index, word in enumerate(self._split(self._vocabulary.octets)):
             begin, end = bounds[index], bounds[index + 1]
             yield word, numbers[2 * begin : 2 * end], marks[begin:end], places[4 * stand[index] : 4 * stand[index + 1]]
         at = 0
@@ -273,7 +286,7 @@ class Segment:
             begin, end = self._blocks[block], self._blocks[block + 1]
             number = self.numbers[block >> 1].to_bytes(2, "little")
             mark = _MARKS[_RARE_MARKS[block & 1]]
-            for word in self._rare[begin + 1 : end].split(EDGE) if begin < end else ():
+            for word in self._rare.octets[begin + 1 : end].split(EDGE) if begin < end else ():
                 yield word, number, mark, rare[at : at + 4]
                 at += 4
 
@@ -304,7 +317,7 @@ def unpack_places(packed: bytes) -> "array[int]":
     return _native(places)
 
 
-Whole = tuple[Segment, Postings, bytes, bytes]  # with its places: the pieces joined, and the last one
+Whole = tuple[Segment, Postings, bytes, bytes, Texts]  # with its places: the pieces joined, and the last one
 
 
 def merge(segments: Iterable[Whole], gone: Collection[int] = ()) -> Draft:
@@ -315,11 +328,13 @@ def merge(segments: Iterable[Whole], gone: Collection[int] = ()) -> Draft:
     draft = Draft()
     joined = draft.entries
     get = joined.get
-    for segment, postings, places_of, rare in segments:
+    for segment, postings, places_of, rare, texts in segments:
         dead = {number for number, id in zip(segment.numbers, segment.ids, strict=True) if id in gone}
         for number, id, length in zip(segment.numbers, segment.ids, segment.lengths, strict=True):
             if number not in dead:
                 draft.documents[number] = id, length, int(number in segment.incomplete)
+        for column, each in zip(draft.texts, texts.split(), strict=True):
+            column += compress(each, [number not in dead for number in segment.numbers])
         for word, numbers, marks, places in segment.entries(postings, places_of, rare):
             if dead:
                 numbers, marks, places = _without(numbers, marks, places, dead)
@@ -352,7 +367,35 @@ def _pieces(places: list[bytes]) -> Iterator[tuple[int, bytes]]:
         yield first, b"".join(places[first:])
 
 
+def _numbered(places: "array[int]") -> "tuple[array[int], bytearray]":
+    """The numbers of the documents that have ``places`` of one word, and their marks."""
+    octets = _little(places)
+    numbers = _native(array("H", octets))[1::2]
+    where = octets[1::4].translate(_HALF)
+    counts = Counter(numbers)
+    if len(counts) == len(numbers):
+        return numbers, bytearray(where)
+    often = map(_OFTEN.get, counts.values(), repeat(192))
+    if where.count(where[:1]) == len(where):
+        return array("H", counts), bytearray(map(where[0].__or__, often))
+    first, last = dict(zip(reversed(numbers), reversed(where), strict=True)), dict(zip(numbers, where, strict=True))
+    return array("H", counts), bytearray([first[number] | last[number] | mark for number, mark in zip(counts, often, strict=True)])
+
+
+def _mark(numbers: "array[int]", marks: bytearray, told: list[tuple[int, int]]) -> None:
+    """Add what summaries tell of a word to its ``numbers`` and ``marks``."""
+    for number, mark in told:
+        at = bisect_left(numbers, number)
+        if at == len(numbers) or numbers[at] != number:
+            numbers.insert(at, number)
+            marks.insert(at, 0)
+        marks[at] |= mark
+
+
 _MARKS = tuple(bytes([mark]) for mark in range(256))
+_HALF = bytes(HEADER if high < BODY_FROM >> 8 else BODY for high in range(256))  # by the upper octet of a position
+_OFTEN = {1: 0, 2: 64, 3: 64, **dict.fromkeys(range(4, 8), 128)}  # marks by how often a word stands in a document
+_HALVES = tuple(_MARKS[mark] for mark in _HALF)
 _TABLES: dict[int, bytes] = {}
 
 

@@ -15,11 +15,13 @@ from mailx.store import Txn
 from mailx.store.erasing import erasing
 from mailx.store.messages import Sealer, scope
 from mailx.store.postings import STRETCH, Draft, Postings, Segment, Whole, merge, unpack_places, unpack_postings
+from mailx.store.texts import Texts
 from mailx.store.vault import Vault
 
 _WORDS = b"index words"
 _POSTINGS = b"index postings"
 _PLACES = b"index places"
+_TEXTS = b"index texts"
 
 
 class Overtaken(Exception):
@@ -72,6 +74,7 @@ class Sealed:
     words: bytes
     postings: bytes
     places: tuple[tuple[int, bytes], ...]  # each piece with the number of its first word
+    texts: bytes
     vault: bytes
 
 
@@ -100,6 +103,7 @@ def sealed(cipher: Sealer, account: int, last: int, draft: Draft, vault: bytes =
         cipher.seal_bulk(_WORDS, context, packed.words),
         cipher.seal_bulk(_POSTINGS, context, packed.postings),
         tuple((first, cipher.seal_bulk(_PLACES, context + pack("<I", first), piece)) for first, piece in packed.places),
+        cipher.seal_bulk(_TEXTS, context, packed.texts),
         vault,
     )
 
@@ -111,7 +115,8 @@ def state(txn: Txn) -> State:
 
 
 def size(txn: Txn) -> Size:
-    row = txn.one("SELECT count(*), coalesce(sum(documents), 0), coalesce(sum(length(words) + length(postings)), 0) FROM index_segments")
+    octets = "length(words) + length(postings) + length(texts)"
+    row = txn.one(f"SELECT count(*), coalesce(sum(documents), 0), coalesce(sum({octets}), 0) FROM index_segments")
     places = txn.one("SELECT coalesce(sum(length(places)), 0) FROM index_places")
     return Size(row[0], row[1], row[2] + places[0]) if row is not None and places is not None else Size(0, 0, 0)
 
@@ -197,6 +202,14 @@ def open_postings(txn: Txn, cipher: Sealer, segment_id: int) -> Postings:
     return unpack_postings(cipher.open_bulk(_POSTINGS, scope(row[0]) + bytes(row[1]), bytes(row[2])))
 
 
+def open_texts(txn: Txn, cipher: Sealer, segment_id: int) -> Texts:
+    """The texts of one segment; raises CipherError, Damaged, Overtaken."""
+    row = txn.one("SELECT account_id, guid, texts FROM index_segments WHERE id = ?", (segment_id,))
+    if row is None:
+        raise Overtaken
+    return Texts(cipher.open_bulk(_TEXTS, scope(row[0]) + bytes(row[1]), bytes(row[2])))
+
+
 def open_places(txn: Txn, cipher: Sealer, segment_id: int, word: int) -> "tuple[int, array[int]]":
     """The piece of places that has those of a common word, and its first word; raises CipherError, Damaged, Overtaken."""
     row = txn.one(
@@ -227,7 +240,7 @@ def opened(txn: Txn, cipher: Sealer, ids: Sequence[int]) -> list[Whole]:
         ]
         if not pieces:
             raise Overtaken
-        found.append((segment, open_postings(txn, cipher, id), b"".join(pieces[:-1]), pieces[-1]))
+        found.append((segment, open_postings(txn, cipher, id), b"".join(pieces[:-1]), pieces[-1], open_texts(txn, cipher, id)))
     return found
 
 
@@ -240,9 +253,9 @@ def merged(cipher: Sealer, places: Sequence[Place], parts: Sequence[Whole], gone
 
 def insert(txn: Txn, segments: Sequence[Sealed]) -> None:
     """Store ``segments``."""
-    rows = [(one.account, one.last, one.documents, one.guid, one.words, one.postings, one.vault) for one in segments]
+    rows = [(one.account, one.last, one.documents, one.guid, one.words, one.postings, one.texts, one.vault) for one in segments]
     if rows:
-        txn.insert_many("INSERT INTO index_segments (account_id, last, documents, guid, words, postings, vault) VALUES ?", rows)
+        txn.insert_many("INSERT INTO index_segments (account_id, last, documents, guid, words, postings, texts, vault) VALUES ?", rows)
         pieces = [(one.guid, first, piece) for one in segments for first, piece in one.places]
         txn.insert_many("INSERT INTO index_places (guid, first, places) VALUES ?", pieces)
 

@@ -172,7 +172,7 @@ class Keeping(Indexed):
         for account in await self.database.read(segments.accounts, 0, 100):
             for place in await self.database.read(segments.places, account):
                 segment = await self.database.read(segments.open_words, self.world.cipher, place.id)
-                found.update((segment._vocabulary + segment._rare).split(b"\n"))
+                found.update((segment._vocabulary.octets + segment._rare.octets).split(b"\n"))
         return found
 
     async def test_nothing_is_readable_on_disk(self) -> None:

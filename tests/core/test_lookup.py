@@ -12,6 +12,7 @@ from mailx.core.search import Query
 from mailx.mail.charset import fold
 from mailx.mail.words import SUBJECT, Standing
 from mailx.store.postings import Draft, Packed, Postings, Segment, Whole, merge, unpack_places, unpack_postings
+from mailx.store.texts import Texts
 
 LETTERS = "aabb1   .@\n\u00df\u00e9\u0130\u0301\u6f22\u5b57\u304b\u0e01"
 TEXTS = st.text(st.sampled_from(LETTERS), max_size=14)
@@ -32,7 +33,7 @@ DOCUMENTS = st.lists(st.builds(Document, TEXTS.map(fold), st.lists(TEXTS.map(fol
 
 def whole(packed: Packed) -> Whole:
     places = b"".join(piece for _, piece in packed.places[:-1])
-    return Segment(packed.words), unpack_postings(packed.postings), places, packed.places[-1][1]
+    return Segment(packed.words), unpack_postings(packed.postings), places, packed.places[-1][1], Texts(packed.texts)
 
 
 def shelf(packed: Packed) -> Shelf:
@@ -43,7 +44,7 @@ def shelf(packed: Packed) -> Shelf:
     def postings() -> Postings:
         return unpack_postings(packed.postings)
 
-    return Shelf(Segment(packed.words), postings, places)
+    return Shelf(Segment(packed.words), postings, places, lambda: Texts(packed.texts))
 
 
 def drafted(documents: list[Document], first: int) -> Draft:
@@ -53,6 +54,7 @@ def drafted(documents: list[Document], first: int) -> Draft:
         standing.take([document.header], False, 10**6)
         standing.take(document.body, True, 10**6)
         standing.mark(document.subject, SUBJECT)
+        standing.texts = document.subject, "", "", ""
         draft.add(number, 1000 + number, standing)
     return draft
 

@@ -3,7 +3,8 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.mail.words import BODY, HEADER, Standing
-from mailx.store.postings import Damaged, Draft, Packed, Segment, merge, unpack_places, unpack_postings
+from mailx.store.postings import Draft, Packed, Segment, merge, unpack_places, unpack_postings
+from mailx.store.texts import Damaged, Texts
 
 
 def draft(texts: list[str]) -> Draft:
@@ -39,7 +40,7 @@ class Segments(SynchronousTestCase):
 
     def test_words_only_of_deleted_messages_go(self) -> None:
         packed = draft(["secret plan plan", "plan"]).packed()
-        whole = Segment(packed.words), unpack_postings(packed.postings), packed.places[0][1], packed.places[1][1]
+        whole = Segment(packed.words), unpack_postings(packed.postings), packed.places[0][1], packed.places[1][1], Texts(packed.texts)
         merged = merge([whole], {1000})
         self.assertEqual(set(merged.entries), {b"plan"})
         self.assertEqual(merged.documents, {1: (1001, 1, 0)})
