@@ -20,6 +20,7 @@ from mailx.core.deciding import Decides, Deciding
 from mailx.core.edits import Copied, Edits, Mode, Stored
 from mailx.core.feed import Feed
 from mailx.core.fetch import Blob, Need, Reader, Row, Summarised
+from mailx.core.heavy import Heavy
 from mailx.core.keywords import Keywords
 from mailx.core.listings import Listings
 from mailx.core.matching import Search
@@ -100,6 +101,7 @@ class Mailboxes:
         self._edits = Edits(store, cipher, self._names, default_quota, reactor)
         self._reader = Reader(store, cipher, blobs, reactor, keyring)
         self._search = Search(store, cipher, blobs, self._reader, reactor)
+        self._heavy = Heavy()
         self._listings = Listings(changes)
         self.metadata = Metadata(store, cipher, self._names)
         self.sharing = Sharing(store, self._names, changes, self._listings)
@@ -339,7 +341,8 @@ class Mailboxes:
         ``relevancies`` by UID are for the key of that name.
         """
         uids = await self._search.matching(selected, query)
-        return await sorted_by(selected, uids, keys, self._reader, Turns(self._reactor), relevancies or {})
+        async with self._heavy.turn(selected.mailbox.account, len(uids)):
+            return await sorted_by(selected, uids, keys, self._reader, Turns(self._reactor), relevancies or {})
 
     async def sort_keys(self, selected: Selected, keys: Sequence[SortKey], uids: Sequence[int]) -> Pairs:
         """``uids`` (rising) in the order of ``keys``, each behind what was compared."""
@@ -347,7 +350,9 @@ class Mailboxes:
 
     async def thread(self, selected: Selected, algorithm: Algorithm, query: Query) -> Forest:
         """The threads of the messages that match (RFC 5256); the numbers in the trees are UIDs."""
-        return await threaded(selected, await self._search.matching(selected, query), algorithm, self._reader, self._reactor)
+        uids = await self._search.matching(selected, query)
+        async with self._heavy.turn(selected.mailbox.account, len(uids)):
+            return await threaded(selected, uids, algorithm, self._reader, self._reactor)
 
     def _snapshot(self, txn: Txn, account_id: int, name: str) -> tuple[Mailbox, Columns, dict[int, str], int]:
         """Runs in a reader thread, as does making the columns."""

@@ -84,13 +84,14 @@ async def thread(session: Session, command: Command, asked: Thread) -> None:
     query = prepared(session, asked.search)
     view = session.view()
     forest = await session.services.mailboxes.thread(view, asked.algorithm, query)
-    await session.peer.ready()
     numbers = None if command.name.startswith(b"UID") else dict(zip(view.uids, range(1, len(view.uids) + 1), strict=True))
     if len(view.uids) <= _HERE:
         line = threads.response(forest, numbers)
     else:
         reactor = session.services.reactor
         line = await deferToThreadPool(reactor, reactor.getThreadPool(), threads.response, forest, numbers)
+    del forest  # much larger than its line, which waits for the client
+    await session.peer.ready()
     session.peer.write(line)
 
 

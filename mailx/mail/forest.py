@@ -29,7 +29,7 @@ class Node:
 
     def __init__(self, entry: Entry | None = None) -> None:
         self.entry = entry
-        self.parent: Node | None = None
+        self.parent: Node | None = None  # while messages are linked
         self.children: list[Node] = []
         self.order = (0, 0) if entry is None else (entry.date, entry.number)  # what siblings are sorted by
 
@@ -98,7 +98,10 @@ def _linked(entries: Iterable[Entry]) -> list[Node]:
     for node in nodes:
         if node.children:
             node.children = [child for child in dict.fromkeys(node.children) if child.parent is node]
-    return [node for node in nodes if node.parent is None]
+    roots = [node for node in nodes if node.parent is None]
+    for node in nodes:
+        node.parent = None  # no circle is left, so that large forests go at once
+    return roots
 
 
 def _above(node: Node, other: Node, steps: list[int]) -> bool:
