@@ -159,8 +159,10 @@ async def _mark_seen(session: Session, rows: Sequence[Row]) -> bool:
 
 
 def _with_flags(session: Session, rendering: Rendering) -> Rendering:
-    """The client learns what its fetch has set (RFC 9051 6.4.5)."""
+    """The client learns what its fetch has set (RFC 9051 6.4.5), and of which message if it knows mod-sequences (RFC 7162 3.2.4)."""
     extra: list[Item] = [Data.FLAGS, Data.MODSEQ] if session.condstore else [Data.FLAGS]
+    if session.condstore and not session.uidonly:
+        extra.insert(0, Data.UID)
     return compiled(rendering.items + tuple(item for item in extra if item not in rendering.items))
 
 

@@ -91,19 +91,15 @@ async def unsubscribe(session: Session, command: Command, name: str) -> None:
     await session.services.mailboxes.unsubscribe(session.owner(), name)
 
 
-async def close(session: Session, command: Command, _: None) -> bytes | None:
-    """Expunge without telling, and leave; a read-only mailbox is only left (RFC 9051 6.4.1)."""
+async def close(session: Session, command: Command, _: None) -> None:
+    """Expunge without telling, and leave; a read-only mailbox is only left (RFC 9051 6.4.1).
+
+    The mod-sequence is not told: the client does not know what was removed (RFC 7162 3.2.8).
+    """
     view = session.view()
-    answer = None
     if not view.read_only and "e" in view.rights:
-        news, before = view.news, view.modseq
-        removed = await session.services.mailboxes.expunge(view, None)
-        if removed and session.condstore:
-            # Changes of others that the client was not told must not be skipped when it comes back (RFC 7162 3.2.8).
-            alone = not news and view.heard == before + 1
-            answer = b"[HIGHESTMODSEQ %d] CLOSE completed" % (view.heard if alone else before)
+        await session.services.mailboxes.expunge(view, None)
     session.unselect()
-    return answer
 
 
 async def unselect(session: Session, command: Command, _: None) -> None:
