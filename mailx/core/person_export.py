@@ -90,7 +90,7 @@ async def export(person: Person, address: str, password: str = "") -> AsyncItera
     if password:
         if user.sealed != SERVER:
             raise DirectoryError("invalid", f"{user.address} needs no password for its export", "Leave it out.")
-        await _open(person, details, password)
+        await unlock(person, details, password)
     readable = user.sealed != SERVER or bool(password)  # that its owner is here is not leave to read it
     audit.note(target=str(user.address), after={"mail": readable})
     if (act := audit.current()) is not None:
@@ -99,7 +99,7 @@ async def export(person: Person, address: str, password: str = "") -> AsyncItera
     return _stream(person, details, readable)
 
 
-async def _open(person: Person, details: Details, password: str) -> None:
+async def unlock(person: Person, details: Details, password: str) -> None:
     """Open the keys of a sealed account with its owner's password; raises DirectoryError."""
     try:
         user, key = await person.sealed.held_key(details.user.address, password)

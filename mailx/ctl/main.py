@@ -16,6 +16,7 @@ from mailx.ctl.contacts import contact
 from mailx.ctl.dkim import dkim
 from mailx.ctl.dns import dns
 from mailx.ctl.domains import domain
+from mailx.ctl.exports import export
 from mailx.ctl.imports import import_
 from mailx.ctl.index import index
 from mailx.ctl.keys import key
@@ -52,6 +53,7 @@ def status(session: Session) -> None:
 for group in (user, domain, alias, contact, block, blocklist, queue, dkim, key, peer, config, index, suppression, admin, apikey, lifecycle):
     main.add_command(group)
 main.add_command(import_)
+main.add_command(export)
 main.add_command(dns)
 main.add_command(trace)
 main.add_command(audit)

@@ -54,6 +54,7 @@ from mailx.ops.resources.credentials import Credentials
 from mailx.ops.resources.directory import Directory
 from mailx.ops.resources.dkim import Dkim
 from mailx.ops.resources.dns import Dns
+from mailx.ops.resources.exports import MailExports
 from mailx.ops.resources.imports import MailImports
 from mailx.ops.resources.index import SearchIndex
 from mailx.ops.resources.key_log import KeyLogs
@@ -80,6 +81,7 @@ RESOURCES: dict[str, Any] = {
     "credentials": Credentials,
     "lives": Lives,
     "imports": MailImports,
+    "exports": MailExports,
     "index": SearchIndex,
     "dkim": Dkim,
     "dns": Dns,
@@ -154,6 +156,7 @@ class Administration:
             "credentials": Credentials(app_passwords, sealed_accounts),
             "lives": Lives(lifecycle, person),
             "imports": MailImports(imports),
+            "exports": MailExports(person),
             "index": SearchIndex(indexer),
             "dkim": Dkim(signing, records),
             "dns": Dns(records),
