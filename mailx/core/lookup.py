@@ -4,17 +4,18 @@ Pure computation in a reader's thread. The answer for a search string that is on
 between, is sure; for any other the documents whose words fit are told as unsure, to be looked at.
 """
 
+import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from itertools import chain, compress, islice
+from itertools import accumulate, chain, islice
 from math import log
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
 
 from mailx.mail.likeness import ends, errors, likeness
-from mailx.mail.words import BODY, BODY_FROM, EDGE, HEADER, SUBJECT, Shape
+from mailx.mail.words import BODY, BODY_FROM, EDGE, HEADER, ROOM, SUBJECT, Shape
 from mailx.store.postings import ANYWHERE, Postings, Segment
 from mailx.store.texts import Texts
 
@@ -86,8 +87,8 @@ class Field:
     column: int
 
     def find(self, shelf: Shelf) -> Answer:
-        having = shelf.texts().having(self.column, self.needle)
-        return _NONE if having is None else frozenset(compress(shelf.segment.numbers, having)), _NONE
+        numbers = shelf.segment.numbers
+        return {numbers[order] for order in shelf.texts().having(self.column, self.needle)}, _NONE
 
 
 @frozen
@@ -227,47 +228,48 @@ def _adjoining(shelf: Shelf, runs: tuple[bytes, ...], steps: tuple[int, ...], wh
         if not left:
             return _NONE, _NONE
     unsure = left & segment.incomplete
-    places: list[array[int]] = []
-    for run in runs:
-        stood = _places(shelf, segment.fitting(run))
-        if stood is None:
-            return _NONE, left
-        if rare[run]:
+    bounds, last = segment.places, sum(steps)
+    words = [list(islice(segment.fitting(run), _PLACES + 1)) for run in runs]
+    if last > ROOM or max(map(len, words)) > _PLACES:
+        return _NONE, left
+    many = [sum(bounds[word + 1] - bounds[word] for word in each) for each in words]
+    offsets = list(accumulate(steps, initial=0))
+    ends: set[int] | None = None  # where the last run would stand
+    for which in sorted(range(len(runs)), key=many.__getitem__):
+        stood = _places(shelf, words[which])
+        if rare[runs[which]]:
             _, piece = shelf.places(segment.common)
-            stood.extend([piece[ordinal] for ordinal in rare[run]])
-        places.append(stood)
-    offsets = [0]
-    for step in steps:
-        offsets.append(offsets[-1] + step)
-    begins: set[int] | None = None
-    for stood, offset in sorted(zip(places, offsets, strict=True), key=lambda each: len(each[0])):
-        if begins is None:
-            begins = {place - offset for place in stood}
-        else:
-            begins = {place - offset for place in {place + offset for place in begins}.intersection(stood)}
-        if not begins:
+            stood.extend([piece[ordinal] for ordinal in rare[runs[which]]])
+        stood = _moved(stood, last - offsets[which])
+        ends = set(stood) if ends is None else ends.intersection(stood)
+        if not ends:
             break
-    last = offsets[-1]
-    assert begins is not None
+    assert ends is not None
     if where & ANYWHERE == HEADER:
-        begins = {place for place in begins if place & 0xFFFF < BODY_FROM - last}
+        ends = {place for place in ends if place & 0xFFFF < BODY_FROM}
     elif where & ANYWHERE == BODY:
-        begins = {place for place in begins if place & 0xFFFF >= BODY_FROM}
-    found = {place >> 16 for place in begins} & left
+        ends = {place for place in ends if place & 0xFFFF >= BODY_FROM + last}
+    found = {place >> 16 for place in ends} & left
     return (found - unsure, unsure) if sure else (_NONE, found | unsure)
 
 
-def _places(shelf: Shelf, words: Iterable[int]) -> "array[int] | None":
-    """Where the common words stand; None: they are too many."""
+def _moved(places: "array[int]", by: int) -> "array[int]":
+    """``places`` with ``by`` added to each, as one addition of long numbers: positions leave ROOM in their documents."""
+    if not by or not places:
+        return places
+    octets = places.tobytes()
+    each = by.to_bytes(places.itemsize, sys.byteorder) * len(places)
+    total = int.from_bytes(octets, sys.byteorder) + int.from_bytes(each, sys.byteorder)
+    return array("I", total.to_bytes(len(octets), sys.byteorder))
+
+
+def _places(shelf: Shelf, words: Iterable[int]) -> "array[int]":
+    """Where the common words stand."""
     stood = array("I")
     first, piece = 0, array("I")
     bounds = shelf.segment.places
     begun = ended = 0  # what of the places of all words the piece has
-    count = 0
     for word in words:
-        count += 1
-        if count > _PLACES:
-            return None
         begin, end = bounds[word], bounds[word + 1]
         if begin == end:
             continue

@@ -16,7 +16,8 @@ from attrs import Factory, define, frozen
 HEADER, BODY, SUBJECT, FROM, TO, CC = 1, 2, 4, 8, 16, 32
 
 BODY_FROM = 8192  # positions from here on are of the body, those before of the message's own header
-_END = 65536
+ROOM = 4096  # no position is so near to the end of the 65536 that there may be
+_END = 65536 - ROOM
 _BLANK, _OTHER, _APART = 1, 2, 3  # from a word to the next: with one blank between, with anything else, where scripts meet
 
 _SLICE = 65536  # characters cut at a time, so that no single expression keeps other threads waiting

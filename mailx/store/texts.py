@@ -8,8 +8,11 @@ from collections.abc import Iterable
 from itertools import accumulate, pairwise
 from struct import Struct, error
 
+from mailx.store.finding import Haystack
+
 _HEAD = Struct("<IIII")
 _APART = b"\xff"
+_FEW = 100
 
 
 class Damaged(Exception):
@@ -28,7 +31,7 @@ class Texts:
         ends = list(accumulate(lengths, initial=_HEAD.size))
         if ends[-1] != len(packed):
             raise Damaged("texts are cut short")
-        self._columns = [packed[begin:end] for begin, end in pairwise(ends)]
+        self._columns = [Haystack(packed[begin:end]) for begin, end in pairwise(ends)]
 
     @staticmethod
     def pack(columns: Iterable[list[bytes]]) -> bytes:
@@ -38,13 +41,20 @@ class Texts:
     @property
     def octets(self) -> int:
         """Memory that they take, about."""
-        return sum(map(len, self._columns))
+        return sum(len(column.octets) for column in self._columns)
 
-    def having(self, column: int, needle: bytes) -> list[bool] | None:
-        """For each document whether its text contains ``needle``; None: none does."""
-        text = self._columns[column]
-        return [needle in each for each in text.split(_APART)] if needle in text else None
+    def having(self, column: int, needle: bytes) -> list[int]:
+        """Which documents have a text that contains ``needle``, by their order."""
+        haystack, found = self._columns[column], list[int]()
+        text, end, order = haystack.octets, 0, 0
+        while end >= 0 and (begin := haystack.find(needle, end)) >= 0:
+            order += text.count(_APART, end, begin)
+            found.append(order)
+            if len(found) > _FEW:  # it is faster to look into each
+                return [order for order, each in enumerate(text.split(_APART)) if needle in each]
+            end = text.find(_APART, begin)
+        return found
 
     def split(self) -> list[list[bytes]]:
         """Each column, text by text."""
-        return [column.split(_APART) for column in self._columns]
+        return [column.octets.split(_APART) for column in self._columns]
