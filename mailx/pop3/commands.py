@@ -83,7 +83,7 @@ async def _send(session: Session, place: int, cut: Top | None, text: bytes) -> N
         raise Refusal(b"The message was removed by another session")
     peer.write(ok(text))
     session.inside_response = True
-    async for piece in pieces(mailboxes.read, content, not session.utf8):
+    async for piece in pieces(mailboxes.read, content, not session.utf8, session.services.reactor):
         peer.write(lines.feed(piece if cut is None else cut.feed(piece)))
         await peer.ready()
         if cut is not None and cut.done:

@@ -7,6 +7,9 @@ can still say so.
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from twisted.internet.threads import deferToThreadPool
 
 from mailx.core import headers
 from mailx.core.fetch import Blob
@@ -15,6 +18,7 @@ from mailx.pop3.plain_header import in_ascii
 
 PIECE = 131072  # octets read and written at a time
 HEADER_LIMIT = 262144  # octets of a header section that are rewritten in ASCII; a longer one goes as it is
+_HERE = 4096  # octets of one that needs no thread
 _BARE = re.compile(rb"(?<!\r)\n")
 
 Read = Callable[["bytes | Blob", int, int], Awaitable[bytes]]
@@ -44,7 +48,7 @@ class Lines:
         return _BARE.sub(b"\r\n", data)
 
 
-async def pieces(read: Read, content: "bytes | Blob", plain: bool) -> AsyncIterator[bytes]:
+async def pieces(read: Read, content: "bytes | Blob", plain: bool, reactor: Any) -> AsyncIterator[bytes]:
     """The content, with ``plain`` its header section in ASCII. Raises OSError when it ends before its size."""
     size = content.size if isinstance(content, Blob) else len(content)
     start = 0
@@ -52,7 +56,10 @@ async def pieces(read: Read, content: "bytes | Blob", plain: bool) -> AsyncItera
         head = await _header(read, content, size)
         if not head.isascii():
             start = len(head)
-            yield in_ascii(head)
+            if len(head) <= _HERE:
+                yield in_ascii(head)
+            else:
+                yield await deferToThreadPool(reactor, reactor.getThreadPool(), in_ascii, head)
     while start < size:
         data = await read(content, start, min(PIECE, size - start))
         if not data:

@@ -1,6 +1,7 @@
 """What dialogues cannot show: deadlines, limits, back-pressure, other sessions, failures."""
 
 from collections.abc import Awaitable, Callable
+from threading import current_thread, main_thread
 from typing import Any
 
 from twisted.internet import reactor
@@ -9,6 +10,8 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
 from mailx.mail.reply import Unavailable
+from mailx.pop3 import retrieval
+from mailx.pop3.plain_header import in_ascii
 from tests.imap.messages import PLAIN
 from tests.pop3.wire import Edge, ask, ask_lines
 from tests.scenery import World, world
@@ -85,6 +88,26 @@ class SessionTests(EdgeTestCase):
         client.send(b"\r\nNOOP\r\n")
         self.assertEqual(await client.line(), b"-ERR Line too long")
         self.assertEqual(await client.line(), b"+OK Nothing done")
+
+    @coroutine
+    async def test_a_large_header_is_rewritten_in_a_thread(self) -> None:
+        """It may take a tenth of a second; nobody else waits for it."""
+        edge = await self.edge()
+        content = b"Subject: " + "\N{LATIN SMALL LETTER O WITH DIAERESIS} ".encode() * 5000 + b"\r\n\r\nbody\r\n"
+        await self.world.file(self.user, content)
+        here: list[bool] = []
+
+        def watched(head: bytes) -> bytes:
+            here.append(current_thread() is main_thread())
+            return in_ascii(head)
+
+        self.patch(retrieval, "in_ascii", watched)
+        client = await edge.login()
+        client.send(b"RETR 1\r\n")
+        while not client.data.endswith(b"\r\n.\r\n"):
+            await deferLater(reactor, 0)
+        self.assertEqual(here, [False])
+        self.assertTrue(bytes(client.data).isascii())
 
     @coroutine
     async def test_back_pressure(self) -> None:
