@@ -317,6 +317,19 @@ class FailureTests(Case):
         self.assertNotIn("private", str(caught.exception))
 
 
+def _opened_below(place: str) -> list[str]:
+    """What this process has open there."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+        except OSError:  # it was that of the directory itself
+            pass
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+        found += [line.rpartition(" ")[2] for line in maps]
+    return [path for path in found if path.startswith(place)]
+
+
 class FullDiskTests(TestCase):
     """A file system that is really full."""
 
@@ -328,7 +341,9 @@ class FullDiskTests(TestCase):
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], capture_output=True, check=False)
         if mounted.returncode:
             raise SkipTest("no small file system can be mounted here")
-        self.addCleanup(subprocess.run, ["umount", place], check=True)
+        # Lazy, for others may be looking around there, as programs do that search the machine; we hold nothing any more.
+        self.addCleanup(subprocess.run, ["umount", "--lazy", place], check=True)
+        self.addCleanup(lambda: self.assertEqual(_opened_below(place), []))
         store = await sqlite.open_store(os.path.join(place, "mail.db"), 1, reactor)
         self.addCleanup(store.close)
 
