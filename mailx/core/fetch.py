@@ -20,6 +20,7 @@ from mailx.core.turns import Turns
 from mailx.mail.summary import Summary
 from mailx.store import Store
 from mailx.store.contents import Opened, Stored, opened
+from mailx.store.contents import contents as only_contents
 from mailx.store.contents import guids as message_guids
 from mailx.store.entries import some
 
@@ -215,7 +216,10 @@ class Reader:
         lacking = sorted({id for id, one in zip(ids, packed, strict=True) if one is None}) if None in packed else []
         if not lacking and not wanted:
             return packed, _NOTHING_READ
-        read: Opened = await self._store.read(opened, self._cipher, lacking, wanted, vault)
+        if lacking:
+            read: Opened = await self._store.read(opened, self._cipher, lacking, wanted, vault)
+        else:
+            read = await self._store.read(only_contents, self._cipher, wanted, vault)
         if read.damaged:
             log.error("Stored messages do not open", event="store.damaged", messages=len(read.damaged), first=read.damaged[0])
         fresh = read.summaries

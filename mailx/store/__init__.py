@@ -81,3 +81,12 @@ def batched(job: Callable[[Txn, list[Any]], list[Any]]) -> Callable[[Txn, Any], 
     """
     job.batched = True  # type: ignore[attr-defined]
     return job
+
+
+J = TypeVar("J", bound=Callable[..., Any])
+
+
+def single(job: J) -> J:
+    """Mark a job of ``read`` that runs one statement, which is a snapshot of its own: no transaction is begun for it."""
+    job.single = True  # type: ignore[attr-defined]
+    return job

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from attrs import frozen
 
-from mailx.store import Txn
+from mailx.store import Txn, single
 from mailx.store.cipher import CipherError
 from mailx.store.entries import Among
 from mailx.store.messages import Sealer, open_content, open_summary
@@ -49,6 +49,14 @@ def opened(txn: Txn, cipher: Sealer, summaries: Sequence[int], contents: Sequenc
         _summaries(txn, (cipher, vault), summaries, answer)
     if contents:
         _contents(txn, (cipher, vault), contents, answer)
+    return answer
+
+
+@single
+def contents(txn: Txn, cipher: Sealer, ids: Sequence[int], vault: Sealer | None = None) -> Opened:
+    """The contents of these messages as ``opened`` reads them."""
+    answer = Opened({}, {}, [])
+    _contents(txn, (cipher, vault), ids, answer)
     return answer
 
 

@@ -221,6 +221,8 @@ def _read(session: Session, job: Callable[..., Any], args: tuple[Any, ...], kwar
     """One read-only job on one snapshot, in a reader thread."""
     try:
         raw = session.raw
+        if getattr(job, "single", False):  # a statement alone is a snapshot of its own
+            return job(ReadTxn(raw), *args, **kwargs)
         raw.execute("BEGIN")
         try:
             return job(ReadTxn(raw), *args, **kwargs)

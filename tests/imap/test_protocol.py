@@ -403,6 +403,23 @@ class StreamTests(EdgeTestCase):
         self.assertEqual(lines[2:-1], [b"", b" BODY[TEXT] {6}", b"body", b" BODY[HEADER.FIELDS (Subject)] {2}", b"", b")"])
 
     @coroutine
+    async def test_large_header_among_others(self) -> None:
+        """Fields that are too many for a summary are told in their turn, those of the messages around them too."""
+        edge = await self.edge()
+        large = b"".join(b"References: <%05d@example.net>\r\n" % number for number in range(2500))
+        for number in range(3):
+            await self.world.file(self.user, b"Subject: %d\r\n%b\r\nbody\r\n" % (number, large if number == 1 else b""))
+        client = await edge.login(select="INBOX")
+        await client.command(b"FETCH 1:3 ENVELOPE")
+        lines = await client.command(b"FETCH 1:3 (UID BODY.PEEK[HEADER.FIELDS (Subject References)])")
+        told = [line for line in lines if line.startswith((b"* ", b"Subject"))]
+        sizes = (14, 14 + len(large), 14)
+        opening = b"* %d FETCH (UID %d BODY[HEADER.FIELDS (Subject References)] {%d}"
+        self.assertEqual(told[::2], [opening % (number + 1, number + 1, size) for number, size in enumerate(sizes)])
+        self.assertEqual(told[1::2], [b"Subject: 0", b"Subject: 1", b"Subject: 2"])
+        self.assertEqual(sum(line.startswith(b"References") for line in lines), 2500)
+
+    @coroutine
     async def test_client_goes(self) -> None:
         """A client that goes while it is written to ends the command."""
         edge = await self.edge()

@@ -263,6 +263,10 @@ class Deliveries:
         self.assertEqual(await self.world.store.read(refs), [4])
         await self.world.store.write(release, [id, id])
         self.assertEqual(await self.world.store.read(refs), [2])
+        await self.world.store.write(retain, [id])
+        await self.world.store.write(release, [id, id, id])
+        self.assertEqual(await self.world.store.read(refs), [0])
+        self.assertEqual(await self.world.store.read(lambda txn: txn.all("SELECT message_id FROM copies")), [])
 
     async def test_charge_is_the_same_in_sql(self: Any) -> None:
         """What Python charges and what SQL takes back are equal for every size."""
