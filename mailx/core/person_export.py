@@ -31,7 +31,8 @@ from mailx.core.selected import Selected
 from mailx.core.timeline import Timeline
 from mailx.core.user_keys import UserKeys
 from mailx.core.users import SERVER, Details, DirectoryError
-from mailx.mail.mailbox import Flag, Mailbox
+from mailx.mail import maildir
+from mailx.mail.mailbox import Mailbox
 from mailx.mail.names import MailboxError
 from mailx.mail.times import iso
 from mailx.store import Store, waiting
@@ -46,7 +47,6 @@ _TRACES = 100_000  # messages that the timelines tell of at most
 _CONTACTS = 1000  # read at a time
 _PIECE = 262144  # octets of a long message
 _COMPONENT = 240  # octets of a part of a name; file systems take 255
-_LETTERS = (("D", Flag.DRAFT), ("F", Flag.FLAGGED), ("R", Flag.ANSWERED), ("S", Flag.SEEN), ("T", Flag.DELETED))  # in this order
 _README = """\
 This is what a mail server holds of one person.
 
@@ -276,8 +276,7 @@ def _json(path: str, value: JSON, at: int) -> bytes:
 
 def file_name(row: Row, uidvalidity: int) -> str:
     """The name of a message in a Maildir: unique, rising, with its size and flags."""
-    letters = "".join([letter for letter, flag in _LETTERS if row.flags & flag])
-    return f"{row.received}.V{uidvalidity}U{row.uid}.mailx,S={row.size}:2,{letters}"
+    return maildir.name(f"{row.received}.V{uidvalidity}U{row.uid}.mailx", row.size, row.flags, (), {})
 
 
 def folder(name: str) -> str:
