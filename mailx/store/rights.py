@@ -67,17 +67,19 @@ def domain_of(txn: Txn, account_id: int) -> int:
 def find(txn: Txn, names: Names, account_id: int, place: Place, needed: str = "") -> Mailbox:
     """Somebody else's mailbox, under the name it has for this account, with the account's rights.
 
-    Raises MailboxError "NONEXISTENT" without ``l``, "NOPERM" without one of ``needed``.
+    Raises MailboxError "NONEXISTENT" without ``l``, "NOPERM" without one of ``needed``. What is not there takes the same steps as
+    what may not be looked up.
     """
     owner = txn.one(
         f"SELECT o.id FROM accounts o JOIN domains d ON d.id = o.domain_id WHERE d.name = ? AND o.local = ? AND {_SHARES}",
         (place.domain, place.local),
     )
     owner_id = 0 if owner is None else int(owner[0])
-    found = boxes.find(txn, names, owner_id, place.name)
-    rights = of_account_in(txn, found.id, account_id)
+    row = txn.one("SELECT id FROM mailboxes WHERE account_id = ? AND hash = ?", (owner_id, names.hash(owner_id, place.name)))
+    rights = of_account_in(txn, 0 if row is None else row[0], account_id)
     if "l" not in rights or owner_id == account_id:
         raise MailboxError("NONEXISTENT", "No such mailbox")
+    found = boxes.find(txn, names, owner_id, place.name)
     if not rights.issuperset(needed):
         raise MailboxError("NOPERM", "You have no right to do that with this mailbox")
     name = place.prefix + found.name
@@ -241,18 +243,23 @@ def _rows(txn: Txn, mailbox_id: int) -> list[Row]:
 
 
 def _beneath(txn: Txn, names: Names, account_id: int, place: Place) -> int:
-    """The owner, if the account may make mailboxes at ``place``: has ``k`` on the nearest that exists above it."""
+    """The owner, if the account may make mailboxes at ``place``: has ``k`` on the nearest that exists above it.
+
+    All above are looked at, so that the time it takes tells nothing of those that it may not see.
+    """
+    owner, decided = 0, False
     for name in reversed(parents(new_name(place.name))):
         try:
             above = find(txn, names, account_id, evolve(place, name=name))
         except MailboxError:
-            if _there(txn, names, account_id, place, name):
-                break  # what it may not see lies between
+            decided = _there(txn, names, account_id, place, name) or decided  # what it may not see lies between
             continue
-        if "k" in above.rights:
-            return above.account
-        break
-    raise MailboxError("NOPERM", "You have no right to make mailboxes there")
+        if not decided and "k" in above.rights:
+            owner = above.account
+        decided = True
+    if not owner:
+        raise MailboxError("NOPERM", "You have no right to make mailboxes there")
+    return owner
 
 
 def _there(txn: Txn, names: Names, account_id: int, place: Place, name: str) -> bool:
