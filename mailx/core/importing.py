@@ -245,7 +245,10 @@ class Imports:
         return held
 
     async def _owner(self, id: int) -> User:
+        """Whose mailboxes an import that runs may change: one that came to its end was told of, and begins anew."""
         held = await self._import(id)
+        if held.finished is not None:
+            raise DirectoryError("in_use", f"import {id} is over", "Begin it again.")
         user = await self._accounts.user(held.account)
         if user is None:
             raise DirectoryError("not_found", "the account is gone")

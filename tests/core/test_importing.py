@@ -212,6 +212,8 @@ class Importing(TestCase):
         one = (await found.list())[1]
         self.assertEqual((one.address, one.kind, one.label, one.messages, one.last), (ME, "maildir", "/old", 3, {"added": 3}))
         self.assertIsNotNone(one.finished)
+        with self.assertRaises(DirectoryError):
+            await found.bring(id, [item(9)])
         self.assertEqual((await found.begin("maildir", "/old", ME, []))[0], id)
         self.assertIsNone((await found.list())[1].finished)
         self.patch(imports, "SLICE", 2)

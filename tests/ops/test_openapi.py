@@ -18,7 +18,9 @@ class Declarations(SynchronousTestCase):
             shape = administration.SHAPES[operation]
             self.assertTrue(shape.strict, f"{operation} declares nothing")
             self.assertTrue(shape.summary.endswith("."), operation)
-            self.assertEqual(method == "GET", not shape.action, f"{method} {path}")
+            self.assertEqual(method == "GET", not shape.action and not shape.part, f"{method} {path}")
+            if shape.part:
+                self.assertIn(shape.part, {each.action for each in administration.SHAPES.values()})
             if shape.action:
                 self.assertRegex(shape.action, r"\A[a-z_]+\.[a-z_]+\Z")
 

@@ -85,6 +85,7 @@ class MailImports:
 
     @shaped(
         "Which mailboxes an import would use.",
+        part="import.begin",
         body=record({"address": name(), "folders": list_of(_FOLDER, 2000)}, into=text(255)),
         gives=_PLAN,
     )
@@ -109,13 +110,14 @@ class MailImports:
         id, names = await self._running.begin(kind, source, query.text("address"), _folders(query), into)
         return {"id": id, "mailboxes": names, "size": self._running.size}
 
-    @shaped("Which messages have come.", body=_KEYS, gives=record({"known": list_of(_KEY)}))
+    @shaped("Which messages have come.", part="import.begin", body=_KEYS, gives=record({"known": list_of(_KEY)}))
     async def known(self, query: Query) -> JSON:
         """A key names a message at its source: 16 octets in hexadecimal."""
         return {"known": [key.hex() for key in await self._running.known(_id(query), _keys(query))]}
 
     @shaped(
         "Bring messages, all or none of them.",
+        part="import.begin",
         body=record({"messages": list_of(_MESSAGE, BATCH, 1)}),
         gives=record({"added": COUNT, "keywords_left_out": COUNT}),
     )
@@ -126,6 +128,7 @@ class MailImports:
 
     @shaped(
         "Bring a piece of a message that is too large for one request.",
+        part="import.begin",
         body=record({"upload": text(64, 1), "size": COUNT, "data": text(1 << 20)}),
         gives=NOTHING,
     )
@@ -136,6 +139,7 @@ class MailImports:
 
     @shaped(
         "Bring what has changed of flags at the source.",
+        part="import.begin",
         body=record({"messages": list_of(record(_STATE), KEYS)}),
         gives=record({"changed": COUNT}),
     )
@@ -143,7 +147,7 @@ class MailImports:
         """What the owner changed here meanwhile stays."""
         return {"changed": await self._running.flag(_id(query), [_item(each) for each in query.body["messages"]])}
 
-    @shaped("Open again what has come.", body=_KEYS, gives=record({"messages": list_of(_FOUND)}))
+    @shaped("Open again what has come.", part="import.begin", body=_KEYS, gives=record({"messages": list_of(_FOUND)}))
     async def check(self, query: Query) -> JSON:
         """``digest``: SHA-256 of the content. Messages that never came are left out."""
         found = await self._running.check(_id(query), _keys(query))

@@ -32,6 +32,7 @@ class Shape:
 
     summary: str = ""
     action: str = ""  # what the audit log calls it; "" for what changes nothing
+    part: str = ""  # the act, begun by another method, that its calls belong to: the audit log has that one
     query: Mapping[str, Schema] = Factory(dict)
     needed: tuple[str, ...] = ()  # of the query
     body: Schema | None = None
@@ -43,15 +44,16 @@ def shaped(
     summary: str = "",
     *,
     action: str = "",
+    part: str = "",
     query: Mapping[str, Schema] | None = None,
     needed: tuple[str, ...] = (),
     body: Schema | None = None,
     gives: Schema | None = None,
 ) -> Callable[[_Method], _Method]:
-    """Declare a method of a resource. ``action`` makes its calls acts of the audit log."""
+    """Declare a method of a resource. ``action`` makes its calls acts of the audit log, ``part`` says to which act they belong."""
 
     def mark(method: _Method) -> _Method:
-        method.shape = Shape(summary, action, query or {}, needed, body, gives or {"type": "object"})  # type: ignore[attr-defined]
+        method.shape = Shape(summary, action, part, query or {}, needed, body, gives or {"type": "object"})  # type: ignore[attr-defined]
         return method
 
     return mark
