@@ -10,15 +10,18 @@ from mailx.mail.mailbox import Mailbox
 
 
 async def get(session: Session, command: Command, asked: Get) -> bytes | None:
-    """Entries without a value are left out, and so are values that are too long for MAXSIZE (RFC 5464 4.2)."""
+    """An entry without a value is NIL, unless what lies below it was asked for; values too long for MAXSIZE are left out (RFC 5464 4.2)."""
     name, values = await session.services.mailboxes.metadata.get(session.owner(), asked.mailbox)
     chosen = {key: value for key, value in sorted(values.items()) if any(_beneath(key, entry, asked.depth) for entry in asked.entries)}
+    absent = [] if asked.depth else [entry for entry in asked.entries if entry not in values]
     longest = 0
     if asked.max_size is not None:
         longest = max([len(value) for value in chosen.values() if len(value) > asked.max_size], default=0)
         chosen = {key: value for key, value in chosen.items() if len(value) <= asked.max_size}
-    if chosen:
-        session.peer.write(_line(session, name, [b"%b %b" % (text.astring(key.encode()), _value(value)) for key, value in chosen.items()]))
+    pairs = [b"%b %b" % (text.astring(key.encode()), _value(value)) for key, value in chosen.items()]
+    pairs += [text.astring(entry.encode()) + b" NIL" for entry in absent]
+    if pairs:
+        session.peer.write(_line(session, name, pairs))
     return b"[METADATA LONGENTRIES %d] GETMETADATA completed" % longest if longest else None
 
 

@@ -9,6 +9,7 @@ from mailx.imap.tokens import Tokens
 
 ENTRIES_LIMIT = 64  # of one command
 
+_TOP = re.compile(rb"/(?:private|shared)\Z", re.IGNORECASE)
 _ENTRY = re.compile(rb"/(?:private|shared)(?:/[\x21-\x24\x26-\x29\x2b-\x2e\x30-\x7e]+)+\Z", re.IGNORECASE)
 ENTRY_LIMIT = 255  # octets of a name
 DEPTHS = {b"0": 0, b"1": 1, b"INFINITY": -1}
@@ -44,13 +45,15 @@ def get(tokens: Tokens) -> Get:
     found: tuple[str, ...] = ()
     if tokens.take(b"("):
         if tokens.peek() in (b"/", b'"', b"{"):
-            found = _rest(tokens)
+            found = _rest(tokens, top=True)
         else:
             asked = _options(tokens, asked)
             tokens.space()
     if not found:
-        found = entries(tokens) if tokens.peek() == b"(" else (entry(tokens),)
+        found = entries(tokens, top=True) if tokens.peek() == b"(" else (entry(tokens, top=True),)
     tokens.end()
+    if not asked.depth and not {"/private", "/shared"}.isdisjoint(found):
+        raise Bad(b"No entry has that name")
     return evolve(asked, entries=found)
 
 
@@ -73,26 +76,26 @@ def put(tokens: Tokens) -> Set:
     return Set(name, tuple(values.items()))
 
 
-def entries(tokens: Tokens) -> tuple[str, ...]:
-    """A parenthesised list of entries."""
+def entries(tokens: Tokens, top: bool = False) -> tuple[str, ...]:
+    """A parenthesised list of entries; ``top``: also of ``/private`` and ``/shared``, which have others below them alone."""
     tokens.expect(b"(")
-    return _rest(tokens)
+    return _rest(tokens, top)
 
 
-def _rest(tokens: Tokens) -> tuple[str, ...]:
-    found = {entry(tokens): None}
+def _rest(tokens: Tokens, top: bool) -> tuple[str, ...]:
+    found = {entry(tokens, top): None}
     while tokens.take(b" "):
         if len(found) == ENTRIES_LIMIT:
             raise Bad(b"Too many entries", b"LIMIT")
-        found[entry(tokens)] = None
+        found[entry(tokens, top)] = None
     tokens.expect(b")")
     return tuple(found)
 
 
-def entry(tokens: Tokens) -> str:
+def entry(tokens: Tokens, top: bool = False) -> str:
     """The name of an entry, in lower case: case makes no difference (RFC 5464 3.1)."""
     raw = tokens.astring()
-    if len(raw) > ENTRY_LIMIT or not _ENTRY.match(raw) or b"//" in raw:
+    if len(raw) > ENTRY_LIMIT or not (_ENTRY.match(raw) or top and _TOP.match(raw)) or b"//" in raw:
         raise Bad(b"An entry begins with /private/ or /shared/")
     return raw.decode("ascii").lower()
 
