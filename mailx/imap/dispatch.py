@@ -167,7 +167,8 @@ async def run(session: Session, command: Command) -> Ended | None:
             raise Farewell(b"The selected mailbox was deleted")
         session.peer.write(answer.line(command.tag))
         return answer
-    alive = await updates.tell(session, expunges)
+    view = session.selected
+    alive = view is None or not view.news or await updates.tell(session, expunges)
     if answer:
         session.peer.write(tagged(command.tag, b"OK", answer))
     if not alive:
