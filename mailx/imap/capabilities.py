@@ -9,6 +9,7 @@ AFTER_LOGIN = (
     b"BINARY",
     b"URLAUTH",
     b"URLAUTH=BINARY",
+    b"URL-PARTIAL",
     b"REPLACE",
     b"OBJECTID",
     b"UTF8=ACCEPT",
