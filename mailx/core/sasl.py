@@ -19,12 +19,13 @@ from OpenSSL.SSL import Connection
 from mailx.core import scram
 from mailx.core.scram import Malformed
 from mailx.core.users import User
+from mailx.mail.address import Address, AddressError
 from mailx.mail.envelope import Origin
 
 if TYPE_CHECKING:
     from mailx.core.access import Access, Claim
 
-__all__ = ["Exchange", "LoginRefused", "Malformed", "User", "channel_bindings"]
+__all__ = ["Exchange", "LoginRefused", "Malformed", "User", "channel_bindings", "written"]
 
 _LIMIT = 4096  # octets of one response
 _EXPORTER = b"EXPORTER-Channel-Binding"  # RFC 9266 2
@@ -50,6 +51,15 @@ class Exchange(Protocol):
 
     async def step(self, response: bytes) -> bytes | User:
         """The next challenge, or the user; raises LoginRefused, Malformed."""
+
+
+def written(username: str) -> str:
+    """``username`` as a log may have it: what is no address may be a password in the wrong place."""
+    try:
+        Address.parse(username)
+    except AddressError:
+        return ""
+    return username
 
 
 def _text(raw: bytes) -> str:

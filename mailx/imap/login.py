@@ -5,7 +5,7 @@ from binascii import a2b_base64, b2a_base64
 
 from mailx import __version__
 from mailx.core import metrics
-from mailx.core.sasl import Exchange, LoginRefused, Malformed
+from mailx.core.sasl import Exchange, LoginRefused, Malformed, written
 from mailx.core.users import User
 from mailx.imap import capabilities, text
 from mailx.imap.answers import Bad, No, tagged
@@ -13,7 +13,6 @@ from mailx.imap.arrival import Command, Farewell
 from mailx.imap.commands import Authenticate, Login
 from mailx.imap.input import BareLine, LongLine
 from mailx.imap.session import OVER, Session, log
-from mailx.mail.address import Address, AddressError
 
 FAILURES = 5  # failed logins before the connection ends
 RESPONSE_LIMIT = 12288  # octets of one SASL response in base64
@@ -129,7 +128,7 @@ def _refused(session: Session, refused: LoginRefused, username: str, method: str
         event="imap.auth_failed",
         connection_id=origin.connection,
         session_id=origin.connection,
-        username=username if _is_address(username) else "",  # what is none may be a password in the wrong place
+        username=written(username),
         auth_method=method,
         error_code=refused.outcome,
         client_ip=origin.address,
@@ -140,14 +139,6 @@ def _refused(session: Session, refused: LoginRefused, username: str, method: str
     if refused.temporary:
         return No(b"Temporary authentication failure", b"UNAVAILABLE")
     return No(b"Authentication failed", b"AUTHENTICATIONFAILED")
-
-
-def _is_address(username: str) -> bool:
-    try:
-        Address.parse(username)
-    except AddressError:
-        return False
-    return True
 
 
 def _welcome(session: Session, user: User, method: str) -> bytes:

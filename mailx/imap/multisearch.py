@@ -12,14 +12,13 @@ from mailx.core.selected import Selected
 from mailx.imap import contexts, esearch, searching
 from mailx.imap.answers import Bad
 from mailx.imap.arrival import Command
-from mailx.imap.notify_grammar import Group
+from mailx.imap.notify_grammar import NAMES_LIMIT, Group, mailbox_names
 from mailx.imap.search import EVERYTHING, Search, program, returns
 from mailx.imap.session import Session
 from mailx.imap.tokens import Tokens
 from mailx.mail.mailbox import DELIMITER, Mailbox
-from mailx.mail.names import MailboxError, normal
+from mailx.mail.names import MailboxError
 
-NAMES_LIMIT = 2000  # mailboxes named in one command
 _SELECTED = (b"SELECTED",)
 _PLAIN = (b"INBOXES", b"PERSONAL", b"SUBSCRIBED")
 _NAMING = (b"SUBTREE", b"SUBTREE-ONE", b"MAILBOXES")
@@ -72,22 +71,10 @@ def _source(tokens: Tokens) -> Source:
     kind = tokens.keyword()
     if kind in _NAMING:
         tokens.space()
-        return Source(kind, _names(tokens))
+        return Source(kind, mailbox_names(tokens))
     if kind not in _SELECTED and kind not in _PLAIN:
         raise Bad(b"Unknown mailbox filter")
     return Source(kind)
-
-
-def _names(tokens: Tokens) -> frozenset[str]:
-    if not tokens.take(b"("):
-        return frozenset((normal(tokens.mailbox()),))
-    names = {normal(tokens.mailbox())}
-    while tokens.take(b" "):
-        if len(names) == NAMES_LIMIT:
-            raise Bad(b"Too many mailboxes", b"LIMIT")
-        names.add(normal(tokens.mailbox()))
-    tokens.expect(b")")
-    return frozenset(names)
 
 
 async def run(session: Session, command: Command, asked: MultiSearch) -> None:

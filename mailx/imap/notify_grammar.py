@@ -81,7 +81,7 @@ def _group(tokens: Tokens) -> Group:
     names: frozenset[str] = frozenset()
     if mailboxes in _NAMING:
         tokens.space()
-        names = _names(tokens)
+        names = mailbox_names(tokens)
     elif mailboxes not in (*_SELECTED, b"INBOXES", b"PERSONAL", b"SUBSCRIBED"):
         raise Bad(b"Unknown mailbox filter")
     tokens.space()
@@ -96,7 +96,8 @@ def _group(tokens: Tokens) -> Group:
     return Group(mailboxes, names, events, items)
 
 
-def _names(tokens: Tokens) -> frozenset[str]:
+def mailbox_names(tokens: Tokens) -> frozenset[str]:
+    """One mailbox, or a list of them (``one-or-more-mailbox``, RFC 5465 8)."""
     if not tokens.take(b"("):
         return frozenset((normal(tokens.mailbox()),))
     names = {normal(tokens.mailbox())}

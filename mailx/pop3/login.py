@@ -5,9 +5,8 @@ from binascii import a2b_base64, b2a_base64
 
 from mailx.core import metrics
 from mailx.core.input import BareLine, LongLine
-from mailx.core.sasl import Exchange, LoginRefused, Malformed
+from mailx.core.sasl import Exchange, LoginRefused, Malformed, written
 from mailx.core.users import User
-from mailx.mail.address import Address, AddressError
 from mailx.mail.names import MailboxError
 from mailx.mail.reply import Unavailable
 from mailx.pop3.answers import Farewell, Refusal, Wrong, ok
@@ -140,7 +139,7 @@ def _refused(session: Session, refused: LoginRefused, username: str, method: str
         event="pop3.auth_failed",
         connection_id=origin.connection,
         session_id=origin.connection,
-        username=username if _is_address(username) else "",  # what is none may be a password in the wrong place
+        username=written(username),
         auth_method=method,
         error_code=refused.outcome,
         client_ip=origin.address,
@@ -151,14 +150,6 @@ def _refused(session: Session, refused: LoginRefused, username: str, method: str
     else:
         refusal = Refusal(b"Authentication failed", b"AUTH")
     return Farewell(refusal.line()) if session.failures >= FAILURES else refusal
-
-
-def _is_address(username: str) -> bool:
-    try:
-        Address.parse(username)
-    except AddressError:
-        return False
-    return True
 
 
 async def _welcome(session: Session, found: User, method: str) -> None:
