@@ -1,8 +1,9 @@
-"""``make bench-index``: what the search index costs and what it brings, over the corpus in one account, in this process.
+"""``make bench-index``: what the search index costs and what it brings, over the corpus in one account.
 
 Microseconds of CPU and octets on disk a message; milliseconds of a search by kind: cold (nothing opened, the first of its kind), and the
-median and the 95th percentile when warm, over words from the most common to rare ones; one word without the index. At the end the
-files are searched for indexed words, of which none may be found.
+median and the 95th percentile when warm, over words from the most common to rare ones: in this process, then by IMAP from a real server
+over the same files, which have not changed; one word without the index. At the end the files are searched for indexed words, of which
+none may be found.
 """
 
 import argparse
@@ -11,13 +12,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
+from twisted.internet.threads import deferToThread
 
+from bench.client import Client
 from bench.corpus import Corpus
 from bench.report import finish, percentile, progress
+from bench.servers import MailX
 from mailx.config import Config
 from mailx.core.accounts import Accounts
 from mailx.core.changes import Changes
@@ -37,6 +42,7 @@ from mailx.store.sqlite import open_store
 
 RANKS = (0, 1, 5, 20, 80, 300, 1000, 2500, 4000)  # of words in the corpus, common ones first
 ADDRESS = "me@example.test"
+PASSWORD = "secret"
 SECRETS = (b"quarterly", b"zymurgy")
 
 
@@ -89,16 +95,63 @@ async def searches(mailboxes: Mailboxes, user: User, runs: int, close: Callable[
                 session.close()
                 if not number:
                     found.append(count)
-        warm = times[1:] or times
-        figures[name] = {
-            "cold_ms": round(times[0], 2),
-            "p50_ms": round(percentile(warm, 0.5), 2),
-            "p95_ms": round(percentile(warm, 0.95), 2),
-            "most_ms": round(max(warm), 2),
-            "found": [min(found), max(found)],
-        }
-        progress(f"{name}: {figures[name]}")
+        figures[name] = told(name, times, found)
     return figures
+
+
+def told(name: str, times: list[float], found: list[int]) -> dict[str, Any]:
+    """The figures of searches of one kind that took ``times``, the first cold."""
+    warm = times[1:] or times
+    figures = {
+        "cold_ms": round(times[0], 2),
+        "p50_ms": round(percentile(warm, 0.5), 2),
+        "p95_ms": round(percentile(warm, 0.95), 2),
+        "most_ms": round(max(warm), 2),
+        "found": [min(found), max(found)],
+    }
+    progress(f"{name}: {figures}")
+    return figures
+
+
+def command(query: Query) -> bytes:
+    """The IMAP search keys that mean ``query``; a beginning is asked for as any part of a word."""
+    match query:
+        case And(children):
+            return b" ".join(map(command, children))
+        case Fuzzy(child):
+            return b"FUZZY " + command(child)
+        case Text(text) | Prefix(text):
+            return b'TEXT "%b"' % text.encode()
+        case Subject(text):
+            return b'SUBJECT "%b"' % text.encode()
+        case Header(name, text):
+            return b'%b "%b"' % (name.upper().encode(), text.encode())
+    raise TypeError(f"not a key of IMAP: {query}")
+
+
+def by_imap(directory: str, runs: int, kinds: dict[str, list[Query]]) -> dict[str, Any]:
+    """The same searches by a client of a server of its own over the data below ``directory``."""
+    server = MailX(Path(directory), keep=True)
+    server.start()
+    try:
+        client = Client(server.imap_port, login=False)
+        client.command(f'LOGIN "{ADDRESS}" "{PASSWORD}"'.encode())
+        client.select()
+        figures: dict[str, Any] = {}
+        for name, asked in kinds.items():
+            times: list[float] = []
+            found: list[int] = []
+            for number in range(runs):
+                for keys in map(command, asked):
+                    began = time.perf_counter()
+                    answer = client.command(b"SEARCH " + keys)
+                    times.append((time.perf_counter() - began) * 1e3)
+                    if not number:
+                        found.append(len(answer.partition(b"\r\n")[0].split()) - 2)
+            figures[name] = told(f"by IMAP {name}", times, found)
+        return figures
+    finally:
+        server.stop()
 
 
 def betrayed(directory: str) -> int:
@@ -114,6 +167,7 @@ def betrayed(directory: str) -> int:
 
 async def run(reactor: Any, directory: str, count: int) -> dict[str, Any]:
     """``directory`` may have the mail of an earlier run; without its ``index.db`` that is indexed anew."""
+    os.makedirs(directory, mode=0o700, exist_ok=True)
     async with AsyncExitStack() as stack:
         store = await open_store(os.path.join(directory, "mailx.db"), 2, reactor)
         stack.push_async_callback(store.close)
@@ -122,7 +176,7 @@ async def run(reactor: Any, directory: str, count: int) -> dict[str, Any]:
         stack.push_async_callback(database.close)
         passwords = Passwords(reactor, cost=4, iterations=4096)
         stack.callback(passwords.stop)
-        cipher = Cipher(await load_or_create(os.path.join(directory, "secret"), store))
+        cipher = Cipher(await load_or_create(os.path.join(os.path.dirname(directory), "mailx.secret"), store))
         blobs = Blobs(os.path.join(directory, "blobs"), cipher)
         accounts = Accounts(store, cipher, Config().accounts, passwords, reactor)
         await accounts.load()
@@ -133,7 +187,7 @@ async def run(reactor: Any, directory: str, count: int) -> dict[str, Any]:
             user = there[0].user
         else:
             await accounts.add_domain("example.test")
-            user = await accounts.add_user(ADDRESS, "secret", quota=0)
+            user = await accounts.add_user(ADDRESS, PASSWORD, quota=0)
             reception = Reception(store, cipher, blobs, accounts, [], reactor, hostname="localhost.test", default_quota=0)
             progress(f"filing {count} messages")
             figures["octets_each"] = await fill(reception, user, count) // count
@@ -167,9 +221,10 @@ def main() -> None:
     def start(reactor: Any) -> "Deferred[None]":
         async def measured() -> None:
             with tempfile.TemporaryDirectory(prefix="mailx-bench-index-") as directory:
-                if options.keep:
-                    os.makedirs(options.keep, mode=0o700, exist_ok=True)
-                figures = await run(reactor, options.keep or directory, options.messages)
+                there = options.keep or directory
+                figures = await run(reactor, os.path.join(there, "var"), options.messages)
+                kinds = {kind: asked for kind, asked in queries().items() if kind != "wildcard"}
+                figures["by_imap"] = await deferToThread(by_imap, there, 3, kinds)
             found = figures["with_index"]["word"]["p50_ms"]
             before = figures.get("without_index")
             finish("index", figures, {} if before is None else {"search_text_with_index": before["word"]["p50_ms"] / found})
