@@ -167,7 +167,7 @@ class Sharing:
         def heard(change: AccountChange | None) -> None:
             if change is not None and change.kind == "acl" and change.mailbox == selected.mailbox.id and change.entries:
                 selected.allow(rights.effective(rights.read(change.entries[1:]), viewer, domain))
-            elif change is None or (change.kind == "acl" and change.mailbox in (0, selected.mailbox.id)):
+            elif change is None or change.kind == "sessions" or (change.kind == "acl" and change.mailbox in (0, selected.mailbox.id)):
                 self._look_again(selected)
 
         selected.unwatch = self._changes.follow_account(selected.mailbox.account, heard)

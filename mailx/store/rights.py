@@ -266,9 +266,8 @@ def _there(txn: Txn, names: Names, account_id: int, place: Place, name: str) -> 
     owner = txn.one(
         "SELECT o.id FROM accounts o JOIN domains d ON d.id = o.domain_id WHERE d.name = ? AND o.local = ?", (place.domain, place.local)
     )
-    if owner is None:
-        return False
-    return txn.one("SELECT 1 FROM mailboxes WHERE account_id = ? AND hash = ?", (owner[0], names.hash(owner[0], name))) is not None
+    owner_id = 0 if owner is None else int(owner[0])
+    return txn.one("SELECT 1 FROM mailboxes WHERE account_id = ? AND hash = ?", (owner_id, names.hash(owner_id, name))) is not None
 
 
 def _hide(txn: Txn, names: Names, account_id: int, place: Place) -> None:

@@ -276,6 +276,28 @@ class SharingTests(TestCase):
         again = await made.user("bert@example.test")
         self.assertEqual(await boxes.sharing.list(again), [])
 
+    def test_suspended_while_a_guest_selects(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._suspended_meanwhile())
+
+    async def _suspended_meanwhile(self) -> None:
+        made = await self.setting()
+        boxes = made.mailboxes
+        await boxes.sharing.grant(self.anna, "INBOX", "bert@example.test", "lr")
+        read = made.store.read
+
+        async def late(job: Any, *args: Any) -> Any:
+            found = await read(job, *args)
+            if job == boxes._snapshot:
+                await made.accounts.set_state("anna@example.test", "suspended")
+            return found
+
+        made.store.read = lambda job, *args: Deferred.fromCoroutine(late(job, *args))
+        selected = await boxes.select(self.bert, INBOX, False)
+        made.store.read = read
+        while not selected.barred:  # it is looked at again
+            await read(lambda txn: None)
+        selected.close()
+
     def test_sealed_mail_is_not_shared(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._sealed())
 
