@@ -25,8 +25,8 @@ class IMAP:
     append_size: int = setting(26214400, "Largest message taken by APPEND (APPENDLIMIT).", least=65536)
     message_limit: int = setting(
         0,
-        "Messages that one FETCH, STORE, COPY, MOVE, SEARCH, APPEND or UID EXPUNGE works on at most (MESSAGELIMIT, RFC 9738), 1000 or more; "
-        "clients that do not know of it miss what goes beyond. 0: no limit.",
+        "Messages that one FETCH, STORE, COPY, MOVE, SEARCH, APPEND or UID EXPUNGE works on at most (MESSAGELIMIT, RFC 9738), 1000 or "
+        "more; clients that do not know of it miss what goes beyond. 0: no limit.",
         least=0,
     )
     compress: bool = setting(True, "Offer COMPRESS=DEFLATE; a session that uses it takes about 100 KB more memory.")

@@ -165,7 +165,8 @@ class Mailboxes:
     async def create(self, user: "User", name: str, special_use: str = "") -> Mailbox:
         """Make a mailbox and whatever is missing above it.
 
-        Raises MailboxError "ALREADYEXISTS", "CANNOT" or "LIMIT" for the name, "OVERQUOTA" for too many, "USEATTR" for the special use (RFC 6154 5.2).
+        Raises MailboxError "ALREADYEXISTS", "CANNOT" or "LIMIT" for the name, "OVERQUOTA" for too many, "USEATTR" for the
+        special use (RFC 6154 5.2).
         """
         if special_use and special_use not in SPECIAL_USES:
             raise MailboxError("USEATTR", "No such special use")

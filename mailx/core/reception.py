@@ -121,10 +121,8 @@ class Reception:
         self._reactor = reactor
         self._threads: Threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         self._sealing = Sealing(cipher, blobs, self._threads, file_above)
-        self._hostname = hostname
-        self._default_quota = default_quota
-        self._spool_above = spool_above
-        self._tracing = tracing
+        self._hostname, self._tracing = hostname, tracing
+        self._default_quota, self._spool_above = default_quota, spool_above
         self._inbox = lru_cache(maxsize=_INBOXES)(lambda id: name_hash(cipher, id, INBOX))  # of an account, its hash
         self._gathering = Gathering(reactor)
         self._arrivals = Arrivals(directory, timeline, reactor, tracing, progress or Progress())
