@@ -25,7 +25,7 @@ class Inflating:
         self._go_on = go_on
         self._reactor = reactor
         self._broken = broken
-        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._inflate: Any = zlib.decompressobj(-zlib.MAX_WBITS)
         self._tail = b""  # octets not opened yet
         self._more = False  # something may be left to open
         self._full = False  # the reader takes no more now
@@ -45,6 +45,7 @@ class Inflating:
         """Open nothing more. May be called again."""
         self._closed = True
         self._tail = b""
+        self._inflate = None  # much memory, and this object may lie around until garbage is collected
         turn, self._turn = self._turn, None
         if turn is not None:
             turn.cancel()

@@ -171,6 +171,7 @@ class Output:
         """Write no more, not even what was written: the connection is given up."""
         self._closed = True
         self._gathered.clear()
+        self._deflate = None  # much memory, and this object may lie around until garbage is collected
 
     def _release(self, hangup: Hangup | None = None) -> None:
         waiting, self._waiting = self._waiting, None

@@ -270,8 +270,9 @@ class Session:
         self.contexts.clear()
         self.state = SELECTED
         self._keywords = selected.keyword_names()
-        self.flag_texts = text.FlagTexts(selected.names)
-        self.recent_texts = text.FlagTexts(selected.names, recent=not self.rev2)  # RFC 9051 2.3.2: \Recent is no more
+        spell = selected.keywords.spell  # not the view's own method: with that its columns would stay as long as this session
+        self.flag_texts = text.FlagTexts(spell)
+        self.recent_texts = text.FlagTexts(spell, recent=not self.rev2)  # RFC 9051 2.3.2: \Recent is no more
 
     def learn_modseqs(self) -> None:
         """The client knows mod-sequences from now on; with a mailbox selected it hears where that stands (RFC 7162 3.1)."""
