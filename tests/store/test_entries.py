@@ -154,7 +154,7 @@ class EntriesTests(TestCase):
         self.patch(boxes, "MAILBOXES_LIMIT", 9)
         await self.world.mailboxes.create(self.user, "a/b")
         error = await self.assertFailure(self.store.write(boxes.create, self.names, self.user.id, "c", "", 1), MailboxError)
-        self.assertEqual(error.code, "LIMIT")
+        self.assertEqual(error.code, "OVERQUOTA")
         for number in range(11):
             await self.store.write(boxes.subscribe, self.names, self.user.id, f"s{number}")
         error = await self.assertFailure(self.store.write(boxes.subscribe, self.names, self.user.id, "t"), MailboxError)
