@@ -21,6 +21,7 @@ from mailx.core.edits import Copied, Edits, Mode, Stored
 from mailx.core.feed import Feed
 from mailx.core.fetch import Blob, Need, Reader, Row, Summarised
 from mailx.core.heavy import Heavy
+from mailx.core.input import Hangup
 from mailx.core.keywords import Keywords
 from mailx.core.listings import Listings
 from mailx.core.matching import Search
@@ -339,10 +340,12 @@ class Mailboxes:
     async def sort(self, selected: Selected, keys: Sequence[SortKey], query: Query, relevancies: Mapping[int, int] | None = None) -> Uids:
         """The UIDs of the messages that match, in the order of ``keys`` (RFC 5256); equal ones by sequence number.
 
-        ``relevancies`` by UID are for the key of that name.
+        ``relevancies`` by UID are for the key of that name. Raises Hangup when the view was closed before its turn came.
         """
         uids = await self._search.matching(selected, query)
         async with self._heavy.turn(selected.mailbox.account, len(uids)):
+            if selected.closed:
+                raise Hangup
             return await sorted_by(selected, uids, keys, self._reader, Turns(self._reactor), relevancies or {})
 
     async def sort_keys(self, selected: Selected, keys: Sequence[SortKey], uids: Sequence[int]) -> Pairs:
@@ -353,6 +356,8 @@ class Mailboxes:
         """The threads of the messages that match (RFC 5256); the numbers in the trees are UIDs."""
         uids = await self._search.matching(selected, query)
         async with self._heavy.turn(selected.mailbox.account, len(uids)):
+            if selected.closed:
+                raise Hangup
             return await threaded(selected, uids, algorithm, self._reader, self._reactor)
 
     def _snapshot(self, txn: Txn, account_id: int, name: str) -> tuple[Mailbox, Columns, dict[int, str], int]:

@@ -75,6 +75,7 @@ class Selected:
         self._flagged: set[int] = set()  # uids whose flags others changed and that was not told
         self._told = False  # on_change was called and updates() not yet
         self._gone = False
+        self.closed = False  # nobody waits for what is still done with it
         self._used = (0, 0)  # the bits of the flags of all messages, as of a mod-sequence
 
     @property
@@ -187,6 +188,7 @@ class Selected:
     def close(self) -> None:
         """Follow the mailbox no more."""
         self.on_change = None
+        self.closed = True
         if self.unwatch is not None:
             self.unwatch()
             self.unwatch = None
