@@ -164,7 +164,7 @@ async def run(session: Session, command: Command) -> Ended | None:
     expunges = verb is None or verb.expunges
     if isinstance(answer, Ended):
         if not isinstance(answer, Bad) and not await updates.tell(session, expunges):
-            raise Farewell(b"The selected mailbox was deleted")
+            raise Farewell(session.lost)
         session.peer.write(answer.line(command.tag))
         return answer
     view = session.selected
@@ -172,7 +172,7 @@ async def run(session: Session, command: Command) -> Ended | None:
     if answer:
         session.peer.write(tagged(command.tag, b"OK", answer))
     if not alive:
-        raise Farewell(b"The selected mailbox was deleted")
+        raise Farewell(session.lost)
     return None
 
 

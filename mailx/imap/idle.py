@@ -131,7 +131,7 @@ class Watch:
         finally:
             self._telling = None
         if not alive:
-            peer.end(Farewell(b"The selected mailbox was deleted"))
+            peer.end(Farewell(self._session.lost))
         elif self._again and self._watching:
             self._again = False
             self._changed()

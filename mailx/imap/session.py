@@ -230,8 +230,14 @@ class Session:
             if self.inside_response:
                 self.peer.abort()
                 raise Hangup
-            raise Farewell(b"You may not read the selected mailbox any more")
+            raise Farewell(self.lost)
         return selected
+
+    @property
+    def lost(self) -> bytes:
+        """Why the selected mailbox is gone for this session."""
+        barred = self.selected is not None and self.selected.barred
+        return b"You may not read the selected mailbox any more" if barred else b"The selected mailbox was deleted"
 
     def uids(self, ranges: Ranges, by_uid: bool) -> list[int]:
         """The UIDs that ``ranges`` choose, rising: unknown UIDs choose nothing, unknown sequence numbers raise Bad."""
