@@ -24,6 +24,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
 from itertools import accumulate, compress, pairwise, repeat
+from operator import or_
 from struct import Struct, error
 
 from attrs import define, field, frozen
@@ -379,7 +380,9 @@ def _numbered(places: "array[int]") -> "tuple[array[int], bytearray]":
     if where.count(where[:1]) == len(where):
         return array("H", counts), bytearray(map(where[0].__or__, often))
     first, last = dict(zip(reversed(numbers), reversed(where), strict=True)), dict(zip(numbers, where, strict=True))
-    return array("H", counts), bytearray([first[number] | last[number] | mark for number, mark in zip(counts, often, strict=True)])
+    return array("H", counts), bytearray(
+        map(or_, map(or_, last.values(), reversed(first.values())), often)
+    )  # all in the order of documents
 
 
 def _mark(numbers: "array[int]", marks: bytearray, told: list[tuple[int, int]]) -> None:
