@@ -23,6 +23,7 @@ from mailx.imap.sets import indexes
 from mailx.mail.mailbox import Flag
 
 PIECE = 262144  # octets written before the client is waited for
+_HERE = 4096  # octets of a header section that is rewritten without a thread
 HEADER = 65536  # octets in which a header is looked for that must be shown otherwise
 _SEEN = int(Flag.SEEN)
 _SUMMARIES = 1048576  # octets of summaries rendered in one go
@@ -222,7 +223,11 @@ async def _stream_section(session: Session, section: Section, row: Row) -> None:
         return
     if session.seven_bit and section.text is not Text.TEXT:
         head = await read(content, found.start, min(found.size, HEADER))
-        instead = sections.shown(section, head)
+        if sections.header_end(head) <= _HERE:
+            instead = sections.shown(section, head)
+        else:  # a stranger's: it may take a tenth of a second
+            reactor = session.services.reactor
+            instead = await deferToThreadPool(reactor, reactor.getThreadPool(), sections.shown, section, head)
         if instead is not None:
             await _stream_shown(session, section, content, Extent(found.start + sections.header_end(head), found.end), instead)
             return
