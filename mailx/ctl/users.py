@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import click
 
+from mailx.core.client_ports import client_ports
 from mailx.core.users import ROLES
 from mailx.ctl import output
 from mailx.ctl.passwords import given_password, password_options, read_password
@@ -74,15 +75,7 @@ def _next_steps(session: Session, address: str) -> list[str]:
     """How the owner of a new account gets at it."""
     config = session.config
     host = config.server.hostname
-    ways = [
-        ("IMAP, TLS", config.imap.tls_port),
-        ("IMAP, STARTTLS", config.imap.port),
-        ("POP3, TLS", config.pop3.tls_port),
-        ("POP3, STLS", config.pop3.port),
-        ("Submission, TLS", config.smtp.submissions_port),
-        ("Submission, STARTTLS", config.smtp.submission_port),
-    ]
-    rows = [f"  {name:<21} {host} port {port}" for name, port in ways if port]
+    rows = [f"  {name:<21} {host} port {port}" for name, port in client_ports(config)]
     names = f"mailxctl alias add NAME@DOMAIN {address}"
     if not rows:
         return [f"Next: turn a protocol on in the configuration, or give it more names: {names}"]

@@ -6,6 +6,7 @@ page of their own; each account gets its own row in the audit log.
 
 from mailx.core import audit, person_export
 from mailx.core.catalogue import Wanted
+from mailx.core.client_ports import client_ports
 from mailx.core.lifecycle import Lifecycle
 from mailx.core.passwords import generate
 from mailx.core.users import ACTIVE, ROLES, SUSPENDED, DirectoryError
@@ -201,20 +202,12 @@ class Accounts(Page):
     def _secret(self, address: str, password: str, title: str, code: str = "") -> View:
         """The one page that shows a generated password (or a recovery code), with what the owner needs besides."""
         config = self.parts.settings.current
-        ways = [
-            ("IMAP, TLS", config.imap.tls_port),
-            ("IMAP, STARTTLS", config.imap.port),
-            ("POP3, TLS", config.pop3.tls_port),
-            ("POP3, STLS", config.pop3.port),
-            ("Submission, TLS", config.smtp.submissions_port),
-            ("Submission, STARTTLS", config.smtp.submission_port),
-        ]
         context = {
             "address": address,
             "password": password,
             "code": code,
             "hostname": config.server.hostname,
-            "ways": [(name, port) for name, port in ways if port],
+            "ways": client_ports(config),
         }
         return View("account_secret.html", context, title=title)
 
