@@ -189,8 +189,12 @@ class Opened:
         known: tuple[array[int], array[int], array[int]] | None = self._get(key)
         if known is not None and known[0] == ids and known[1] == there:
             return known[2]
-        get, behind = dict(zip(there, count())).get, len(there)
-        order = array("I", map(get, ids, repeat(behind)))
+        places: dict[int, int] = {}
+        for start in range(0, len(there), _SLICE):
+            places.update(zip(there[start : start + _SLICE], count(start)))
+        order = array("I")
+        for start in range(0, len(ids), _SLICE):
+            order.extend(map(places.get, ids[start : start + _SLICE], repeat(len(there))))
         self._drop(key)
         self._put(key, (ids, there, order), 12 * len(ids) + 8 * len(there))
         return order

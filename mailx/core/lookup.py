@@ -31,6 +31,7 @@ _ONCE = (1.0, 1.0, 1.0, 1.0)
 _SUBJECT = 3.0  # what a word of the subject counts more
 _RANKED = 200  # words of a segment that one wanted word may stand for in a ranking
 _KNOWN = 100_000  # words whose likeness is kept
+_SLICE = 32768  # places handled at a time, about a millisecond: longer ones would keep other threads waiting
 _PLACES = 4096  # common words that one run may stand for, for their places to be looked at
 
 Answer = tuple["AbstractSet[int]", "AbstractSet[int]"]  # numbers of documents that have it, and of those that may
@@ -240,8 +241,10 @@ def _adjoining(shelf: Shelf, runs: tuple[bytes, ...], steps: tuple[int, ...], wh
         if rare[runs[which]]:
             _, piece = shelf.places(segment.common)
             stood.extend([piece[ordinal] for ordinal in rare[runs[which]]])
-        stood = _moved(stood, last - offsets[which])
-        ends = set(stood) if ends is None else ends.intersection(stood)
+        before, ends = ends, set()
+        for start in range(0, len(stood), _SLICE):
+            part = _moved(stood[start : start + _SLICE], last - offsets[which])
+            ends.update(part if before is None else before.intersection(part))
         if not ends:
             break
     assert ends is not None
