@@ -117,8 +117,9 @@ class Bringing:
         now, context = int(time()), import_id.to_bytes(8, "big")
         deliveries: list[Delivery] = []
         entries: list[Entry] = []
+        places = {name: name_hash(self._cipher, user.id, normal(name)) for name in {each.mailbox for each in messages}}
         for each, one in zip(messages, ready, strict=True):
-            target = Target(user.id, name_hash(self._cipher, user.id, normal(each.mailbox)), self._default_quota, each.flags, one.threads)
+            target = Target(user.id, places[each.mailbox], self._default_quota, each.flags, one.threads)
             deliveries.append(prepared(one.sealed, (target,), now, each.received, one.waiting))
             entries.append(Entry(each.key, digest_hash(self._cipher, context, one.digest), each.flags))
         files = [one.sealed for one in ready]

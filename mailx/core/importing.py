@@ -21,6 +21,7 @@ from mailx.core.content import Content
 from mailx.core.import_check import Check, Found
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.reception import Reception
+from mailx.core.turns import Turns
 from mailx.core.users import DELETED, DirectoryError, User
 from mailx.mail.envelope import Origin
 from mailx.mail.message import Message
@@ -150,8 +151,10 @@ class Imports:
         user = await self._owner(id)
         bits, left_out = await self._bits(user, {name for item in items for name in item.keywords})
         messages: list[Brought] = []
+        turns = Turns(self._reactor)
         try:
             for item in items:
+                await turns.spare()
                 message = await self._message(id, item)
                 key = self._key(id, item.key)
                 messages.append(Brought(key, normal(item.mailbox), message, _mask(item, bits), item.received))
@@ -198,7 +201,8 @@ class Imports:
         hashes = self._hashes(id, keys)
         found = await self._check.found(user.id, id, list(hashes))
         names = await self._store.read(keywords.names, self._cipher, user.id)
-        return {hashes[key]: (each, [name for bit, name in names.items() if each.flags >> bit & 1]) for key, each in found.items()}
+        named = {mask: [name for bit, name in names.items() if mask >> bit & 1] for mask in {each.flags for each in found.values()}}
+        return {hashes[key]: (each, named[each.flags]) for key, each in found.items()}
 
     async def finish(self, id: int, last: Mapping[str, int]) -> None:
         """A run came to its end, with these counts."""
