@@ -46,6 +46,7 @@ PATIENCE = 60.0  # seconds; only a failure takes so long
 
 _PACKAGES = {
     "mbsync": "isync",
+    "offlineimap": "offlineimap3",
     "swaks": "swaks with libnet-ssleay-perl",
     "knotd": "knot",
     "knotc": "knot",
