@@ -78,7 +78,8 @@ def planned(call: Consignment, boxes: dict[tuple[int, bytes], Box]) -> tuple[lis
         if call.each:
             served = _served(call.together, every)
         elif Problem.GONE in every or (None not in every and not any([each.parcel is not None for each in group])):
-            return verdicts, undone(plans)
+            untried = call.deliveries[len(verdicts) :]
+            return verdicts + [Outcomes([None] * len(each.targets)) for each in untried], undone(plans)
         before = 0
         for delivery, outcomes in zip(group, found, strict=True):
             plans.append(_plan_one(delivery, outcomes, served, before, boxes))

@@ -154,6 +154,14 @@ class UploadTests(TestCase):
         answer = await client.command(b"REPLACE 1 INBOX {1100+}\r\n" + b"b" * 1098 + b"\r\n")
         self.assertIn(b"[OVERQUOTA]", answer[-1])
 
+    async def test_several_of_which_one_has_no_room(self) -> None:
+        client = await self.setting()
+        await self.world.accounts.set_quota("me@example.test", 2200)
+        for sizes in ((3000, 10, 10), (1000, 3000, 10), (10, 10, 3000)):
+            answer = await client.command(b"APPEND INBOX" + b"".join(b" {%d+}\r\n%b\r\n" % (size, b"a" * (size - 2)) for size in sizes))
+            self.assertIn(b"t NO [OVERQUOTA]", answer[-1])
+        self.assertEqual((await client.command(b"STATUS INBOX (MESSAGES)"))[0], b"* STATUS INBOX (MESSAGES 0)")
+
     async def test_two_replace_one_message(self) -> None:
         client = await self.setting()
         await client.command(b"APPEND INBOX {5+}\r\nabc\r\n")
