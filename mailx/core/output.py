@@ -1,7 +1,7 @@
 """The bytes on their way to a client, never more than the client takes (back-pressure), never too long in a row.
 
 What a command writes is gathered and sent together: at its end (``flush``), or before when there is much of it.
-``ready`` waits while the client does not take more, and hands the reactor back every 2 ms, so that one session's work
+``ready`` waits while the client does not take more, and hands the reactor back every millisecond, so that one session's work
 is not another session's waiting.
 
 A plain connection is written to at once. The transport would wait for the reactor's next round and change its
@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from mailx.core.input import Hangup
 
-TURN_SECONDS = 0.002
+TURN_SECONDS = 0.001
 STALL_SECONDS = 300  # a client that reads nothing for so long is gone
 GATHERED = 65536  # octets that are sent without waiting for ``flush``
 SMALL = 16384  # octets that wait for what comes behind them
