@@ -90,5 +90,8 @@ def _take(txn: Txn, cipher: FieldCipher, account_id: int, keyword: str, hash: by
     if bit is None:
         raise KeywordsFull
     sealed = cipher.seal(_PURPOSE, scope(account_id) + hash, keyword.encode())
-    txn.execute("INSERT INTO keywords (account_id, bit, hash, name) VALUES (?, ?, ?, ?)", (account_id, bit, hash, sealed))
+    # Where another writer was faster, PostgreSQL then asks for the job to be run again, instead of refusing the row.
+    txn.execute(
+        "INSERT INTO keywords (account_id, bit, hash, name) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", (account_id, bit, hash, sealed)
+    )
     return bit

@@ -54,6 +54,7 @@ class OnSQLite(TestCase):
 
     async def test_it_waits_and_becomes_an_entry(self) -> None:
         await self.seal(self.user)
+        self.heard.clear()  # that its sessions end
         (placed,) = await self.put(self.delivery(self.user, 2000, waiting=True))
         self.assertEqual((placed.uid, placed.used), (0, charge(2000)))
         self.assertEqual(self.heard, [])
