@@ -76,6 +76,7 @@ class Ahead:
         self._changed = Condition()
         self._waiting: list[Read] = []
         self._octets = 0
+        self._full = False  # the next one waits for room
         self._over = False
         self._failure: BaseException | None = None
         self._thread = Thread(target=self._run, daemon=True)
@@ -86,7 +87,11 @@ class Ahead:
             for item in self._items:
                 size = _size(item)
                 with self._changed:
-                    self._changed.wait_for(lambda size=size: self._over or not self._waiting or self._octets + size <= _AHEAD)  # type: ignore[misc]
+                    while not self._over and self._waiting and self._octets + size > _AHEAD:
+                        self._full = True
+                        self._changed.notify_all()
+                        self._changed.wait()
+                    self._full = False
                     if self._over:
                         return
                     self._waiting.append(item)
@@ -102,7 +107,7 @@ class Ahead:
     def window(self) -> list[Read]:
         """The next ones, not too many; none at the end. Raises what reading raised."""
         with self._changed:
-            self._changed.wait_for(lambda: self._over or len(self._waiting) >= KEYS or self._octets >= _WINDOW)
+            self._changed.wait_for(lambda: self._over or self._full or len(self._waiting) >= KEYS or self._octets >= _WINDOW)
             if not self._waiting and self._failure is not None:
                 raise self._failure
             taken, octets = 0, 0
@@ -111,6 +116,7 @@ class Ahead:
                 taken += 1
             found, self._waiting = self._waiting[:taken], self._waiting[taken:]
             self._octets -= octets
+            self._full = False
             self._changed.notify_all()
             return found
 
