@@ -29,7 +29,7 @@ SEEN, ANSWERED = int(Flag.SEEN), int(Flag.ANSWERED)
 class Commands(Base):
     async def prepare(self, size: int = 10_000_000, **messages: bytes) -> Path:
         """A Maildir with these messages in INBOX."""
-        await self.open()
+        await self.open(serve=False)
         await self.world.user(ME)
         imports: Imports = importing(self.world)
         imports.size = size
@@ -83,7 +83,7 @@ class Commands(Base):
         self.assertEqual((await self.fail_with("import", "forget", "7"))["code"], "not_found")
 
     async def test_without_a_server(self) -> None:
-        await self.open(serve=False)
+        await self.open()
         self.assertIn("running server", (await self.fail_after("import", "list"))["message"])
 
     async def fail_after(self, *arguments: str) -> dict[str, Any]:
