@@ -141,7 +141,7 @@ class MailProgramTests(SynchronousTestCase):
         self.assertEqual((sorted(path.name for path in folder.glob("*/*")), self._flags(server, "mbsync")), before)
 
     def _offlineimap(self, server: Server) -> None:
-        """A Maildir both ways: a flag and a deletion there, a new message here; then nothing to do."""
+        """A Maildir whose flag, deletion and new message come to the server; then nothing to do."""
         self._fill(server, "offline")
         configuration = server.directory / "offlineimaprc"
         configuration.write_text(
@@ -154,19 +154,19 @@ class MailProgramTests(SynchronousTestCase):
         )
         configuration.chmod(0o600)
         synchronise = ("offlineimap", "-o", "-c", str(configuration))
-        server.run(*synchronise)
+        server.run(*synchronise, PYTHONPATH="")  # it runs on the system's Python
         folder = server.directory / "offline-mail" / "offline"
         files = {number: path for path in folder.glob("*/*") for number in range(3) if f"message {number}\n" in _headers(path.read_bytes())}
         self.assertEqual(sorted(files), [0, 1, 2])
         files[0].rename(folder / "cur" / (files[0].name.partition(":")[0] + ":2,S"))
         files[1].unlink()
         (folder / "new" / "1.local").write_bytes(b"From: me@localhost.test\nSubject: from here\n\nHello\n")
-        server.run(*synchronise)
+        server.run(*synchronise, PYTHONPATH="")
         there = self._flags(server, "offline")
         self.assertEqual(sorted(there), ["from here", "message 0", "message 2"])
         self.assertIn("\\Seen", there["message 0"])
         before = sorted(path.name for path in folder.glob("*/*"))
-        server.run(*synchronise)
+        server.run(*synchronise, PYTHONPATH="")
         self.assertEqual((sorted(path.name for path in folder.glob("*/*")), self._flags(server, "offline")), (before, there))
 
     def _imapflow(self, server: Server) -> None:
