@@ -20,9 +20,12 @@ _LIBRARY = Path("/usr/lib/dovecot")
 
 
 class Dovecot:
-    """One mailbox; ``ports`` says where each of PROTOCOLS listens on 127.0.0.1. ``chain`` is a file with key and certificate."""
+    """One account; ``ports`` says where each of PROTOCOLS listens on 127.0.0.1. ``chain`` is a file with key and certificate.
 
-    def __init__(self, chain: Path) -> None:
+    ``namespace`` is that of its mailboxes, as Dovecot's configuration has it.
+    """
+
+    def __init__(self, chain: Path, namespace: str = "") -> None:
         if os.geteuid() != 0:
             raise SkipTest("only root can start Dovecot")
         self._daemon = Daemon("dovecot")
@@ -30,7 +33,7 @@ class Dovecot:
             if not (_LIBRARY / protocol).exists():
                 program(f"dovecot-{protocol}d")  # never a program: it says which package is missing
         self.ports = dict(zip(PROTOCOLS, free_ports(len(PROTOCOLS)), strict=True))
-        self._chain = chain
+        self._chain, self._namespace = chain, namespace
 
     def start(self) -> None:
         """Raises AssertionError if it does not run."""
@@ -92,4 +95,4 @@ service stats {{
     mode = 0666
   }}
 }}
-{logins}"""
+{self._namespace}{logins}"""
