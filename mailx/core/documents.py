@@ -46,8 +46,13 @@ def texts(content: bytes, parts: Iterable[PartOffsets], extract: Extract) -> Ite
             continue
         count += 1
         octets = decode_transfer(content[part.body_start : part.body_end], part.encoding)
-        if 0 < len(octets) <= LARGEST:
+        if len(octets) <= LARGEST and _looks_like(kind, octets):
             yield fold(extract(kind, octets))
+
+
+def _looks_like(kind: str, octets: bytes) -> bool:
+    """Whether a process is worth its tenth of a second: much is called a document and is none."""
+    return b"%PDF-" in octets[:1024] if kind == "pdf" else octets.startswith(b"PK")
 
 
 def extract(kind: str, octets: bytes) -> str:

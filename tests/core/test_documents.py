@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.core import documents
 from mailx.core import search as keys
+from mailx.mail.summary import Summary, summarise
 from tests.core.test_index import Indexed
 
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -62,6 +63,18 @@ class Documents(SynchronousTestCase):
 
     def test_an_archive_that_expands_is_cut(self) -> None:
         self.assertLessEqual(len(documents.extract("docx", docx("x" * 40_000_000))), documents.TEXT)
+
+    def test_what_is_none_costs_no_process(self) -> None:
+        asked: list[str] = []
+
+        def extract(kind: str, octets: bytes) -> str:
+            asked.append(kind)
+            return "Text"
+
+        for mime_type, octets in (("application/pdf", b"no PDF"), (DOCX, b"no archive"), (DOCX, docx("x")), ("application/pdf", pdf("x"))):
+            content = message(mime_type, octets)
+            list(documents.texts(content, Summary(summarise(content)).sections(), extract))
+        self.assertEqual(asked, ["docx", "pdf"])
 
 
 class Indexing(Indexed):
