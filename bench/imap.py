@@ -135,7 +135,7 @@ def ratios(figures: dict[str, dict[str, Any]]) -> dict[str, float]:
 
 def gather(directory: Path, options: argparse.Namespace) -> list[Any]:
     """The servers that take part, running."""
-    mailx = MailX(directory / "mailx")
+    mailx = MailX(directory / "mailx", settings="[accounts]\nquota = 0\n")
     servers: list[Any] = [mailx]
     if not options.only_mailx:
         servers += [Dovecot(directory / "dovecot", full_text=True), Dovecot(directory / DURABLE, fsync="always", name=DURABLE)]
