@@ -1,6 +1,0 @@
--- MailX schema 28: what COPY adds to the references of a message, in rows that are quickly written: those of messages have the summary.
--- While a message has a row here, messages.refs is above 0; what goes is taken from here first.
-CREATE TABLE copies (
-    message_id BIGINT PRIMARY KEY,             -- no foreign key: its row goes before the message's
-    count BIGINT NOT NULL                      -- entries beyond messages.refs, above 0
-);
