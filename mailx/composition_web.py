@@ -246,7 +246,7 @@ def panel(house: House, post: Post, people: People, after: Aftermath, ground: Gr
     from mailx.web.panel.parts import Parts
     from mailx.web.panel.service import PanelService
 
-    probes = MailboxProbes(IMAPProbe(post.resolver, reactor), POP3Probe(post.resolver, reactor))
+    resolver = post.resolver
     every = Parts(
         settings=house.settings,
         accounts=house.accounts,
@@ -269,8 +269,10 @@ def panel(house: House, post: Post, people: People, after: Aftermath, ground: Gr
         templates=house.templates,
         fates=after.fates,
         callbacks=after.callbacks,
-        mail_out_probe=MailOutProbe(house.settings.current.server.hostname, post.outgoing, post.resolver, reactor),
-        remote_mailboxes=RemoteMailboxes(house.store, house.cipher, probes),
+        mail_out_probe=MailOutProbe(house.settings.current.server.hostname, post.outgoing, resolver, reactor),
+        remote_mailboxes=RemoteMailboxes(
+            house.store, house.cipher, MailboxProbes(IMAPProbe(resolver, reactor), POP3Probe(resolver, reactor))
+        ),
         started=time(),
         domain_keys=ground.identity.domain_keys,
         user_keys=ground.identity.user_keys,
@@ -284,6 +286,6 @@ def panel(house: House, post: Post, people: People, after: Aftermath, ground: Gr
         lifecycle=house.living.lifecycle,
         person=house.living.person,
     )
-    api = API(house.administration, people.api_keys)
-    service: IService = PanelService(Panel(every, api=api), house.settings.current.panel, house.certificates, reactor)
+    site = Panel(every, api=API(house.administration, people.api_keys))
+    service: IService = PanelService(site, house.settings.current.panel, house.certificates, reactor)
     return service

@@ -214,11 +214,14 @@ class MailX(MultiService):
             *federation_edges(ground, acquaintance, reception, post.queue, tls, reactor, parts),
             *_web_edges(house, post, people, after, ground, acquaintance, reactor),
         )
-        parts.callback(setattr, health, "phase", "stopping")
+        self._opened(health)
+        _tell(notice(config, tls.generated, first, people.set_up_code(), recovery))
+
+    def _opened(self, health: Health) -> None:
+        self._parts.callback(setattr, health, "phase", "stopping")
         health.phase = "running"
         _collect_less()
         log.info("Server started", event="server.started", version=__version__)
-        _tell(notice(config, tls.generated, first, people.set_up_code(), recovery))
 
     def _prepare(self, data: Path) -> None:
         self._observer.open()

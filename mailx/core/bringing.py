@@ -90,20 +90,16 @@ class Bringing:
         except BaseException:
             await self._storing.discard(*[each.message.content for each in messages])
             raise
-        placed = await self._placed(user, import_id, messages, ready)
-        if placed is None:  # an answer was lost, and they are brought again
-            known = {each.key for each in await self._store.read(imports.known, import_id, [each.key for each in messages])}
-            fresh: dict[bytes, tuple[Brought, _Ready]] = {}
-            for each, one in zip(messages, ready, strict=True):
-                if each.key in known or each.key in fresh:
-                    await self._storing.discard(one.sealed.file)
-                else:
-                    fresh[each.key] = each, one
-            messages, ready = [each for each, _ in fresh.values()], [one for _, one in fresh.values()]
-            placed = await self._placed(user, import_id, messages, ready) if messages else ()
-            if placed is None:
+        while (placed := await self._placed(user, import_id, messages, ready)) is None:
+            # An answer was lost and they are brought again, or somebody else brings them now: every round finds fewer to bring.
+            # When none of them turns out to be known, the import itself was forgotten.
+            before = len(messages)
+            messages, ready = await self._missing(import_id, messages, ready)
+            if not messages:
+                return 0
+            if len(messages) == before:
                 await self._storing.discard(*[one.sealed.file for one in ready])
-                raise Unavailable("the same messages are being imported by somebody else")
+                raise Unavailable("the import was forgotten meanwhile")
         if placed:
             self._directory.note_used(user.id, placed[-1].used)
             self._received.inc(len(placed))
@@ -111,6 +107,17 @@ class Bringing:
             if any(one.waiting for one in ready):
                 self._waits(user.id)
         return len(placed)
+
+    async def _missing(self, import_id: int, messages: Sequence[Brought], ready: list[_Ready]) -> tuple[list[Brought], list[_Ready]]:
+        """Those that have not come yet, each once; what was sealed of the others is thrown away."""
+        known = {each.key for each in await self._store.read(imports.known, import_id, [each.key for each in messages])}
+        fresh: dict[bytes, tuple[Brought, _Ready]] = {}
+        for each, one in zip(messages, ready, strict=True):
+            if each.key in known or each.key in fresh:
+                await self._storing.discard(one.sealed.file)
+            else:
+                fresh[each.key] = each, one
+        return [each for each, _ in fresh.values()], [one for _, one in fresh.values()]
 
     async def _placed(self, user: User, import_id: int, messages: Sequence[Brought], ready: Sequence[_Ready]) -> Sequence[Placed] | None:
         """Commit them; None if one of them has come before, and then nothing is changed."""

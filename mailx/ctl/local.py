@@ -128,6 +128,12 @@ class LocalClient:
             remedy = "Start it with `twistd -n mailx`, or name its configuration with --config."
             raise Unopened(f"no server is running, and there is no database at {path}", remedy)
 
+    def _names(self) -> Resolver:
+        try:
+            return Resolver(self._config.dns, reactor)
+        except ValueError as error:
+            raise Unopened(f"names cannot be looked up: {error}", "Mend the section dns of the configuration.") from None
+
     async def _open(self) -> None:
         config = self._config
         with self._explained():
@@ -145,10 +151,7 @@ class LocalClient:
             await domain_keys.load()
             self._user_keys = UserKeys(self._store, accounts, domain_keys, reactor)
             await self._user_keys.load()
-        try:
-            self._resolver = Resolver(config.dns, reactor)
-        except ValueError as error:
-            raise Unopened(f"names cannot be looked up: {error}", "Mend the section dns of the configuration.") from None
+        self._resolver = self._names()
         self._timeline = Timeline(self._store, cipher, reactor, config.queue.keep_days)
         self._keyring = Keyring(cipher, reactor, 0)
         sealed = SealedAccounts(self._store, cipher, accounts, self._passwords, self._keyring, self._user_keys)

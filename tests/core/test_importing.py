@@ -74,6 +74,37 @@ class Importing(TestCase):
         self.assertEqual(sum(count for count, _ in added), 20)
         self.assertEqual(sorted(await made.contents(user)), sorted(content(number) for number in range(20)))
 
+    async def test_outrun_twice(self) -> None:
+        """Others bring more of the same each time that it has looked at what is missing."""
+        made, user, found, id = await self.begin()
+        await found.bring(id, [item(0)])
+        read, others = made.store.read, [item(1), item(2)]
+
+        async def outrun(job: Any, *arguments: Any) -> Any:
+            answer = await read(job, *arguments)
+            if job is imports.known and others:
+                await found.bring(id, [others.pop()])
+            return answer
+
+        self.patch(made.store, "read", outrun)
+        self.assertEqual(await found.bring(id, [item(number) for number in range(5)]), (2, 0))
+        self.assertEqual(sorted(await made.contents(user)), [content(number) for number in range(5)])
+
+    async def test_forgotten_meanwhile(self) -> None:
+        made, user, found, id = await self.begin()
+        read = made.store.read
+
+        async def forgetting(job: Any, *arguments: Any) -> Any:
+            answer = await read(job, *arguments)
+            if job is imports.find:
+                await made.store.write(imports.forget, id)
+            return answer
+
+        self.patch(made.store, "read", forgetting)
+        with self.assertRaises(Unavailable):
+            await found.bring(id, [item(1)])
+        self.assertEqual((await made.contents(user), made.files()), ([], []))
+
     async def test_dates_flags_and_keywords(self) -> None:
         made, user, found, id = await self.begin()
         keywords = ("$Forwarded", "work", "not an atom", "caf\u00e9")
