@@ -122,6 +122,12 @@ class Output:
         elif self._seconds() - self._turn > TURN_SECONDS:
             await self._next_turn()
 
+    async def room(self) -> None:
+        """Between two commands, or two tellings: as ``ready``, but only if the client has left something lying."""
+        if self._full and not self._closed:
+            self.flush()
+            await self._drained()
+
     async def _compress_in_turns(self) -> None:
         """All but the last portion; what is written meanwhile by others stays behind it."""
         while self._octets > _PORTION and not self._closed:

@@ -122,6 +122,7 @@ class Watch:
             if self._session.notify is not None:
                 await self._session.notify.tell()
             peer.flush()
+            await peer.room()  # what comes meanwhile is told together
         except Hangup:
             return
         except Exception:

@@ -154,6 +154,9 @@ class IMAPServer(IMAP4Server):
     async def ready(self) -> None:
         await self.output.ready()
 
+    async def room(self) -> None:
+        await self.output.room()
+
     def start_tls(self) -> None:
         self.input.clear()
         self.output.encrypted()
@@ -314,6 +317,7 @@ class IMAPServer(IMAP4Server):
         if self.input.pending:
             self.output.flush()
             await self.ready()
+        await self.room()
 
     def _judge(self, answer: Ended | None) -> None:
         """Count the nonsense of a client that has not logged in."""

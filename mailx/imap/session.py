@@ -59,6 +59,9 @@ class Peer(Protocol):
     async def ready(self) -> None:
         """Wait until the client takes more, and let other sessions have their turn; raises Hangup."""
 
+    async def room(self) -> None:
+        """Wait while the client leaves lying what it was sent; raises Hangup."""
+
     def patience(self, seconds: float, farewell: bytes) -> None:
         """End the session with ``farewell`` unless ``patience`` or ``no_deadline`` is called again in time."""
 

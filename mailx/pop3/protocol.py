@@ -254,6 +254,7 @@ class POP3Server(BaseProtocol):
         if self.input.pending:
             self.output.flush()
             await self.ready()
+        await self.output.room()
 
     def _judge(self, refusal: Refusal | None) -> None:
         """Count the nonsense."""

@@ -393,6 +393,39 @@ class StreamTests(EdgeTestCase):
         self.assertLess(largest, 300000)
 
     @coroutine
+    async def test_one_command_after_the_other_and_nothing_taken(self) -> None:
+        """Before the login too: a client that reads none of its answers gets no more of them, however slowly it asks."""
+        edge = await self.edge()
+        for select in ("", "INBOX"):
+            client = await edge.login(select=select) if select else edge.connect()
+            answers = len(client.data)
+            client.protocol.output.pauseProducing()
+            for _ in range(20):
+                client.send(b"a CAPABILITY\r\n")
+                await deferLater(reactor, 0)
+            self.assertEqual(client.data[answers:].count(b"a OK"), 1)
+            client.protocol.output.resumeProducing()
+            while client.data.count(b"a OK") < 20:
+                await deferLater(reactor, 0)
+
+    @coroutine
+    async def test_idle_and_nothing_taken(self) -> None:
+        """What happens while an idling client does not read is told when it does, together."""
+        edge = await self.edge()
+        client = await edge.login(select="INBOX")
+        client.send(b"a IDLE\r\n")
+        await client.until(b"+ ")
+        client.protocol.output.pauseProducing()
+        for _ in range(12):
+            await self.world.file(self.user, PLAIN)
+            await deferLater(reactor, 0)
+        self.assertEqual(client.data.count(b"EXISTS"), 1)
+        client.protocol.output.resumeProducing()
+        await client.until(b"* 12 EXISTS")
+        client.send(b"DONE\r\n")
+        await client.until(b"a OK")
+
+    @coroutine
     async def test_large_header(self) -> None:
         """The fields of a header that is larger than a piece, and lies in a file."""
         edge = await self.edge()

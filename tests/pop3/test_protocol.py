@@ -138,6 +138,21 @@ class SessionTests(EdgeTestCase):
         self.assertLess(held, 400000)
 
     @coroutine
+    async def test_one_command_after_the_other_and_nothing_taken(self) -> None:
+        """Before the login too: a client that reads none of its answers gets no more of them, however slowly it asks."""
+        edge = await self.edge()
+        client = edge.connect()
+        await client.line()
+        client.protocol.output.pauseProducing()
+        for _ in range(20):
+            client.send(b"CAPA\r\n")
+            await deferLater(reactor, 0)
+        self.assertEqual(client.data.count(b"+OK"), 1)
+        client.protocol.output.resumeProducing()
+        while client.data.count(b"+OK") < 20:
+            await deferLater(reactor, 0)
+
+    @coroutine
     async def test_marks_come_true(self) -> None:
         """At QUIT other sessions learn what was read and what went; numbers stay the same until then."""
         edge = await self.edge()
