@@ -46,6 +46,7 @@ class Feed:
         self.sessions: list[Selected] = []
         self.claimed = 0  # up to this UID messages are \\Recent in the session that claimed them, and in no other
         self._modseq = modseq  # all changes up to here were passed on
+        self._since = modseq  # what came after this the last reading of the store has
         self._reactor = reactor
         self._read = read
         self._left = left
@@ -143,8 +144,8 @@ class Feed:
 
     def _catch_up(self) -> None:
         self._retry = None
-        since = min([self._modseq, *[session.heard for session in self.sessions]])
-        self._read(self.mailbox_id, since).addCallbacks(self._caught_up, self._failed)
+        self._since = min([self._modseq, *[session.heard for session in self.sessions]])
+        self._read(self.mailbox_id, self._since).addCallbacks(self._caught_up, self._failed)
 
     def _caught_up(self, answer: tuple[Since | None, dict[int, str], int]) -> None:
         if self._closed:
@@ -162,8 +163,14 @@ class Feed:
         self._modseq = max(self._modseq, since.modseq)
         if fresh:
             self._claim(fresh)
+        late = False
         for session in tuple(self.sessions):
-            session.catch_up(since.modseq, since.changed, since.removed_of(session.known_uids()))
+            if session.heard < self._since:  # it joined while the store was read
+                late = True
+            else:
+                session.catch_up(since.modseq, since.changed, since.removed_of(session.known_uids()))
+        if late:
+            self._behind([])
         for change in sorted(waiting, key=lambda change: change.modseq):
             self.hear(change)
         if self._waiting is None:

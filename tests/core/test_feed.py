@@ -155,6 +155,24 @@ class FeedTests(SynchronousTestCase):
         self.assertEqual(late.updates(True).vanished, [1])
         self.assertEqual(self.session.updates(True).vanished, [1])
 
+    def test_a_session_that_joins_behind_what_is_being_read(self) -> None:
+        """The reading under way began after what it missed, so that there is another one."""
+        other = Change(7, 11, partial=True)
+        self.hear(11, partial=True)
+        self.reads[0][1].callback((Since(11, 4, [row(1, Flag.SEEN, 11)], [2]), {}, 1))
+        self.hear(12, partial=True)
+        late = self.joined(10, (other,))
+        self.reads[1][1].callback((Since(12, 4, [row(3, Flag.FLAGGED, 12)], []), {}, 2))
+        for session in (self.session, late):
+            session.updates(True)
+        self.assertEqual([since for since, _ in self.reads], [10, 11, 10])
+        self.reads[2][1].callback((Since(12, 4, [row(1, Flag.SEEN, 11), row(3, Flag.FLAGGED, 12)], [2]), {}, 3))
+        late.updates(True)
+        self.assertEqual([*late.uids], [1, 3])
+        self.assertEqual([*late.flags], [*self.session.flags])
+        self.assertEqual([*late.modseqs], [*self.session.modseqs])
+        self.assertEqual(self.session.updates(True).flagged, [])
+
     def test_a_deleted_mailbox(self) -> None:
         self.hear(11, gone=True)
         self.assertEqual(self.told, 1)
