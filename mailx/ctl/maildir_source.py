@@ -1,5 +1,7 @@
 """A Maildir as a source of an import: the folders in it, whichever way they are laid out, and their messages.
 
+No link in it is followed.
+
 Folders may be laid out as Maildir++ (``.Sent.2024``, names in modified UTF-7) or as directories in each other (``Sent/2024``).
 A program may still be at work in the Maildir: what it renames meanwhile is looked for again, what it removes is left out.
 """
@@ -11,7 +13,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from mailx.ctl.sources import Folder, Item, SourceError, folder_name
+from mailx.ctl.sources import Folder, Item, NoFile, SourceError, directory, folder_name, plain_file
 from mailx.imap import utf7
 from mailx.mail import maildir
 from mailx.mail.names import INBOX
@@ -24,7 +26,8 @@ _TIME = re.compile(r"([0-9]+)(?:\.(?:M([0-9]+))?)?")
 
 @frozen
 class _File:
-    path: str
+    part: str  # "cur" or "new"
+    name: str
     unique: str  # of its name, what stays when flags change
 
 
@@ -58,55 +61,59 @@ class MaildirSource:
             if item is not None:
                 yield item
 
-    def _maildirs(self, directory: Path, levels: tuple[str, ...], depth: int) -> Iterator[tuple[Path, tuple[str, ...]]]:
-        """Every Maildir at and under ``directory`` with the levels of its name."""
-        if (directory / "cur").is_dir() and (directory / "new").is_dir():
-            yield directory, levels
+    def _maildirs(self, above: Path, levels: tuple[str, ...], depth: int) -> Iterator[tuple[Path, tuple[str, ...]]]:
+        """Every Maildir at and under ``above`` with the levels of its name."""
+        if all((above / part).is_dir() and not (above / part).is_symlink() for part in ("cur", "new")):
+            yield above, levels
         if depth >= _DEEPEST:
             return
         try:
-            inside = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False))
+            inside = sorted(entry.name for entry in os.scandir(above) if entry.is_dir(follow_symlinks=False))
         except OSError as error:
-            raise SourceError(f"{directory} cannot be read: {error.strerror}") from None
+            raise SourceError(f"{above} cannot be read: {error.strerror}") from None
         for name in inside:
             if name not in ("cur", "new", "tmp"):
                 # Maildir++ puts all levels into one name, which begins with a dot.
                 parts = name[1:].split(".") if name.startswith(".") else [name]
                 if all(parts):
-                    yield from self._maildirs(directory / name, (*levels, *map(_decoded, parts)), depth + 1)
+                    yield from self._maildirs(above / name, (*levels, *map(_decoded, parts)), depth + 1)
 
     def _files(self, place: str) -> list[_File]:
         found = []
         for part in ("cur", "new"):
             try:
-                names = os.listdir(os.path.join(place, part))
+                with directory(self._root, place, part) as inside:
+                    names = os.listdir(inside)
+            except NoFile:
+                raise SourceError(f"{place}/{part} is a link: it is not followed") from None
             except OSError as error:
                 raise SourceError(f"{place}/{part} cannot be read: {error.strerror}") from None
-            found += [_File(os.path.join(place, part, name), _unique(name)) for name in names if not name.startswith(".")]
+            found += [_File(part, name, _unique(name)) for name in names if not name.startswith(".")]
         return sorted(found, key=_order)
 
     def _keywords(self, place: str) -> dict[str, str]:
         try:
-            return maildir.keywords(Path(place, maildir.KEYWORDS_FILE).read_text("utf-8", "replace"))
-        except OSError:
+            with directory(self._root, place) as inside, plain_file(maildir.KEYWORDS_FILE, inside) as file:
+                return maildir.keywords(file.read().decode("utf-8", "replace"))
+        except (NoFile, OSError):
             return {}
 
     def _item(self, place: str, file: _File, keywords: dict[str, str]) -> Item | None:
         """The message; None if it is gone."""
-        for path in (file.path, None):
-            path = path or next((other.path for other in self._files(place) if other.unique == file.unique), None)
-            if path is None:
+        for at in (file, None):
+            at = at or next((other for other in self._files(place) if other.unique == file.unique), None)
+            if at is None:
                 return None
             try:
-                with open(path, "rb") as stream:
+                with directory(self._root, place, at.part) as inside, plain_file(at.name, inside) as stream:
                     content, status = stream.read(), os.fstat(stream.fileno())
             except FileNotFoundError:
                 continue
-            except IsADirectoryError:
+            except NoFile:
                 return None
             except OSError as error:
-                raise SourceError(f"{path} cannot be read: {error.strerror}") from None
-            flags, named = maildir.state(os.path.basename(path), keywords)
+                raise SourceError(f"{place}/{at.part}/{at.name} cannot be read: {error.strerror}") from None
+            flags, named = maildir.state(at.name, keywords)
             return Item(content, flags, named, int(status.st_mtime))
         return None
 

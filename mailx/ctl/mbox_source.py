@@ -1,16 +1,18 @@
 """Mbox files as a source of an import: one file, or a directory of them as mail programs lay them out.
 
 In a directory every file that begins like an mbox file is a folder. Thunderbird keeps the folders under ``Name`` in ``Name.sbd``,
-Apple Mail exports a folder as ``Name.mbox/mbox``.
+Apple Mail exports a folder as ``Name.mbox/mbox``. No link in it is followed.
 """
 
 import mmap
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from mailx.ctl.sources import Folder, Item, SourceError, folder_name
+from mailx.ctl.sources import Folder, Item, NoFile, SourceError, directory, folder_name, plain_file
 from mailx.mail import mbox
 from mailx.mail.names import INBOX
 from mailx.mail.special_folders import special_use
@@ -49,27 +51,38 @@ class MboxSource:
     def count(self, folder: Folder) -> int:
         """As many as there are From lines: a little more than messages where deleted ones still lie in the file."""
         try:
-            with open(folder.place, "rb") as file:
+            with self._opened(folder) as file:
                 if not os.fstat(file.fileno()).st_size:
                     return 0
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as octets:
                     return sum(1 for _ in _POSTMARK.finditer(octets))
+        except NoFile:
+            return 0
         except OSError as error:
             raise SourceError(f"{folder.place} cannot be read: {error.strerror}") from None
 
     def items(self, folder: Folder) -> Iterator[Item]:
         try:
-            with open(folder.place, "rb") as file:
+            with self._opened(folder) as file:
                 for found in mbox.messages(file):
                     yield Item(found.content, found.flags, found.keywords, found.received)
+        except NoFile:
+            return  # it was one when the folders were looked for
         except OSError as error:
             raise SourceError(f"{folder.place} cannot be read: {error.strerror}") from None
 
-    def _files(self, directory: Path, levels: tuple[str, ...], depth: int) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    @contextmanager
+    def _opened(self, folder: Folder) -> Iterator[BinaryIO]:
+        """Raises NoFile, OSError."""
+        above, name = os.path.split(folder.place)
+        with directory(Path(above) if self._root == Path(folder.place) else self._root, above) as inside, plain_file(name, inside) as file:
+            yield file
+
+    def _files(self, above: Path, levels: tuple[str, ...], depth: int) -> Iterator[tuple[Path, tuple[str, ...]]]:
         try:
-            entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+            entries = sorted(os.scandir(above), key=lambda entry: entry.name)
         except OSError as error:
-            raise SourceError(f"{directory} cannot be read: {error.strerror}") from None
+            raise SourceError(f"{above} cannot be read: {error.strerror}") from None
         for entry in entries:
             path = Path(entry.path)
             if entry.name.startswith("."):
@@ -87,7 +100,9 @@ def _bare(name: str) -> str:
 
 def _is_mbox(path: Path) -> bool:
     try:
-        with open(path, "rb") as file:
+        with plain_file(str(path)) as file:
             return file.read(5) == b"From "
+    except NoFile:
+        return False
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from None

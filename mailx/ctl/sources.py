@@ -3,9 +3,14 @@
 A source gives content as it came; line ends and everything else are for the server that takes it (:mod:`mailx.core.reception`).
 """
 
+import errno
+import os
+import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol
 
 from attrs import frozen
 
@@ -49,6 +54,50 @@ class Source(Protocol):
 
     def items(self, folder: Folder) -> Iterator[Item]:
         """Its messages, in an order that is the same each time as long as nothing changes. Raises SourceError."""
+
+
+class NoFile(Exception):
+    """What has the name is no plain file, or no directory: a link, a pipe, a device."""
+
+
+def plain_file(path: str, inside: int | None = None) -> BinaryIO:
+    """Open a file to read; ``inside`` is the descriptor of the directory that ``path`` counts from.
+
+    Whoever runs an import may read more than the owner of what is imported, who chooses what lies there: no link is followed and
+    no pipe is waited for. Raises NoFile, OSError.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=inside)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise NoFile from None
+        raise
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise NoFile
+    return os.fdopen(file, "rb")
+
+
+@contextmanager
+def directory(root: Path, place: str, *parts: str) -> Iterator[int]:
+    """The descriptor of ``parts`` in ``place``, which is under ``root``; step by step, so that none of them is a link by now.
+
+    Raises NoFile, OSError.
+    """
+    held = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in (*Path(place).relative_to(root).parts, *parts):
+            try:
+                found = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY, dir_fd=held)
+            except OSError as error:
+                if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                    raise NoFile from None
+                raise
+            os.close(held)
+            held = found
+        yield held
+    finally:
+        os.close(held)
 
 
 def folder_name(levels: Sequence[str]) -> str:

@@ -75,6 +75,31 @@ class Maildirs(Sources):
         (place / "new" / "3.x").unlink()
         self.assertEqual([(item.content, item.flags) for item in items], [(b"2", Flag.SEEN)])
 
+    def test_what_somebody_laid_there(self) -> None:
+        """Whoever imports may read more than the owner of the Maildir: what a link leads to does not come, and no pipe is waited for."""
+        secret = self.root / "secret" / "cur" / "1.key:2,"
+        self.file(secret, b"secret")
+        (secret.parents[1] / "new").mkdir()
+        home = self.maildir("home")
+        (home / "cur" / "1.link:2,S").symlink_to(secret)
+        os.mkfifo(home / "cur" / "2.pipe:2,S")
+        os.mkfifo(home / "dovecot-keywords")
+        self.file(home / "cur" / "3.real:2,S", b"real")
+        (home / ".Linked").symlink_to(secret.parents[1])
+        (home / ".Half").mkdir()
+        (home / ".Half" / "cur").symlink_to(secret.parent)
+        (home / ".Half" / "new").mkdir()
+        swapped = self.maildir("home", ".Swapped")
+        self.file(swapped / "cur" / "1.mine", b"mine")
+        source = MaildirSource(str(home))
+        inbox, other = source.folders()
+        self.assertEqual((inbox.name, other.name), ("INBOX", "Swapped"))
+        self.assertEqual([item.content for item in source.items(inbox)], [b"real"])
+        shutil.rmtree(swapped)
+        swapped.symlink_to(secret.parents[1])
+        with self.assertRaises(SourceError):
+            list(source.items(other))
+
     def test_nothing_there(self) -> None:
         for path in (self.root, self.root / "absent"):
             with self.assertRaises(SourceError):
@@ -95,6 +120,19 @@ class Mboxes(Sources):
         self.file(self.root / "Inbox.msf", b"// index")
         found = MboxSource(str(self.root)).folders()
         self.assertEqual([folder.name for folder in found], ["INBOX", "Apple", "Sent", "Work/2024", "deep"])
+
+    def test_what_somebody_laid_there(self) -> None:
+        self.file(self.root / "secret", MARK + b"\nsecret\n")
+        for name in ("swapped", "real"):
+            self.file(self.root / "home" / name, MARK + b"\nmine\n")
+        (self.root / "home" / "link").symlink_to(self.root / "secret")
+        os.mkfifo(self.root / "home" / "pipe")
+        source = MboxSource(str(self.root / "home"))
+        real, swapped = source.folders()
+        self.assertEqual([item.content for item in source.items(real)], [b"\nmine\n"])
+        (self.root / "home" / "swapped").unlink()
+        (self.root / "home" / "swapped").symlink_to(self.root / "secret")
+        self.assertEqual((source.count(swapped), list(source.items(swapped))), (0, []))
 
     def test_no_mbox(self) -> None:
         self.file(self.root / "letter", b"Subject: x\n\nFrom me\n")
