@@ -6,16 +6,18 @@ forgotten with its keys.
 """
 
 from array import array
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import chain, count, repeat
+from itertools import chain
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
-from mailx.core.lookup import HAS, LACKS, UNSURE, About, Lookup, Ranking, Shelf
+from mailx.core.arrangement import Arrangement, arranged
+from mailx.core.lookup import About, Lookup, Ranking, Shelf
 from mailx.mail.reply import Unavailable
 from mailx.store import Store, Txn, segments
 from mailx.store.cipher import CipherError
@@ -34,10 +36,10 @@ log = Logger()
 
 _CACHE = 192 * 1024 * 1024  # octets of opened segments kept
 _DROPPED = 50  # segments removed by one job
-
-_SLICE = 16384  # messages put in order at a time
+_FEW = 16  # documents of a segment, one in so many: fewer are marked one by one
 
 _Key = tuple[int, int, str]  # account, segment or mailbox, what of it
+Found = tuple[list[int], list[int]]  # indexes of messages that have it, and of those that are to be looked at; rising
 
 
 class Index:
@@ -55,9 +57,9 @@ class Index:
         if keyring is not None:
             keyring.on_close(self.opened.close)
 
-    async def verdicts(self, account: int, mailbox: int, ids: "array[int]", lookup: Lookup) -> bytes:
-        """HAS, LACKS or UNSURE for each of the messages ``ids`` of a mailbox of ``account``; empty: nothing is known."""
-        found: bytes = await self._reading(account, partial(self._verdicts, mailbox, ids), lookup, b"")
+    async def found(self, account: int, mailbox: int, ids: "array[int]", lookup: Lookup) -> Found | None:
+        """Which of the messages ``ids`` of a mailbox of ``account`` have it, and which may; None: nothing is known."""
+        found: Found | None = await self._reading(account, partial(self._found, mailbox, ids), lookup, None)
         return found
 
     async def scores(self, account: int, about: About) -> dict[int, float]:
@@ -92,19 +94,19 @@ class Index:
             pass
         self.opened.close(account)
 
-    def _verdicts(self, mailbox: int, ids: "array[int]", txn: Txn, account: int, lookup: Lookup, vault: "Vault | None") -> bytes:
+    def _found(self, mailbox: int, ids: "array[int]", txn: Txn, account: int, lookup: Lookup, vault: "Vault | None") -> Found:
         """Runs in a reader's thread."""
-        verdicts = bytearray()
         there = array("q")
+        has, unsure = bytearray(), bytearray()
         for shelf in self._shelves(txn, account, vault):
-            verdicts += _told(shelf.segment, *lookup.find(shelf))
+            for marks, numbers in zip((has, unsure), lookup.find(shelf), strict=True):
+                _mark(marks, shelf.segment.numbers, numbers)
             there += shelf.segment.ids
-        if there == ids:  # one mailbox has all the mail
-            return bytes(verdicts)
-        verdicts.append(UNSURE)  # of what is not there
-        order = self.opened.order(account, mailbox, ids, there)
-        slices = range(0, len(order), _SLICE)
-        return b"".join([bytes(map(verdicts.__getitem__, order[start : start + _SLICE])) for start in slices])
+        arrangement = self.opened.arrangement(account, mailbox, ids, there)
+        doubtful = [*arrangement.unknown]
+        if 1 in unsure:
+            doubtful = sorted([*doubtful, *arrangement.marked(unsure)])
+        return arrangement.marked(has), doubtful
 
     def _scores(self, txn: Txn, account: int, about: About, vault: "Vault | None") -> dict[int, float]:
         """Runs in a reader's thread."""
@@ -132,12 +134,15 @@ class Index:
                 yield Shelf(segment, postings, partial(segments.open_places, txn, sealer, place.id), texts)
 
 
-def _told(segment: Segment, has: "AbstractSet[int]", unsure: "AbstractSet[int]") -> bytes:
-    """The verdict for each document of a segment."""
-    numbers = segment.numbers
-    if unsure:
-        return bytes([HAS if number in has else UNSURE if number in unsure else LACKS for number in numbers])
-    return bytes(map(has.__contains__, numbers)) if has else bytes(len(numbers))
+def _mark(marks: bytearray, numbers: "array[int]", some: "AbstractSet[int]") -> None:
+    """Add a mark for each of ``numbers``, the documents of a segment: 1 for ``some`` of them, else 0."""
+    if len(some) * _FEW >= len(numbers):
+        marks += bytes(map(some.__contains__, numbers))
+        return
+    first = len(marks)
+    marks += bytes(len(numbers))
+    for number in some:
+        marks[first + bisect_left(numbers, number)] = 1
 
 
 class Opened:
@@ -183,21 +188,16 @@ class Opened:
             self._put((place.account, place.id, "texts"), texts, texts.octets)
         return texts
 
-    def order(self, account: int, mailbox: int, ids: "array[int]", there: "array[int]") -> "array[int]":
-        """Where in ``there`` each of ``ids`` of a mailbox is; behind the last what is not. Kept until one of them changes."""
-        key = account, mailbox, "order"
-        known: tuple[array[int], array[int], array[int]] | None = self._get(key)
-        if known is not None and known[0] == ids and known[1] == there:
-            return known[2]
-        places: dict[int, int] = {}
-        for start in range(0, len(there), _SLICE):
-            places.update(zip(there[start : start + _SLICE], count(start)))
-        order = array("I")
-        for start in range(0, len(ids), _SLICE):
-            order.extend(map(places.get, ids[start : start + _SLICE], repeat(len(there))))
+    def arrangement(self, account: int, mailbox: int, ids: "array[int]", there: "array[int]") -> Arrangement:
+        """Of a mailbox and the documents of its account. Kept until one of them changes."""
+        key = account, mailbox, "arrangement"
+        known: Arrangement | None = self._get(key)
+        if known is not None and known.fits(ids, there):
+            return known
+        made = arranged(ids, there)
         self._drop(key)
-        self._put(key, (ids, there, order), 12 * len(ids) + 8 * len(there))
-        return order
+        self._put(key, made, made.octets)
+        return made
 
     def _drop(self, key: _Key) -> None:
         with self._lock:

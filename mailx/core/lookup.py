@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Set as AbstractSet
 
-LACKS, HAS, UNSURE = range(3)
-
 _K, _B = 1.2, 0.75  # of BM25: what repetition is worth, and how much long messages are held to have more of everything
 _OFTEN = (1.0, 2.5, 5.5, 10.0)  # occurrences, by the upper bits of a mark
 _ONCE = (1.0, 1.0, 1.0, 1.0)

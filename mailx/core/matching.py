@@ -19,7 +19,7 @@ from twisted.internet.defer import DeferredSemaphore
 from mailx.core import search as keys
 from mailx.core.fetch import BATCH, Reader, picked
 from mailx.core.looking import lookup_for
-from mailx.core.lookup import HAS, UNSURE, About, Lookup
+from mailx.core.lookup import About, Lookup
 from mailx.core.object_ids import ObjectIds, guid_of
 from mailx.core.scan import Probe, probe_for, scan
 from mailx.core.search import Query, Range
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 _SCAN = 256 * 1024  # octets of contents that one reading looks into, some milliseconds
 _STEP = 1000  # messages looked at between two turns
-_TOLD = 8192  # messages for whose verdicts one looks between two turns
-_SURE, _DOUBTFUL = bytes.maketrans(bytes([UNSURE]), b"\0"), bytes.maketrans(bytes([HAS]), b"\0")
+_LONG = 8192  # the same where it takes next to nothing for each
+_FEW = 16  # so many times fewer: they are looked up one by one
 _ASKED = 20  # words that a ranking looks at
 _DAY = 86400
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -81,9 +81,9 @@ class Search:
     async def matching(self, selected: Selected, query: Query) -> list[int]:
         """The UIDs of the messages that match, rising."""
         await self.reader.complete(selected, selected.uids)
-        run = _Run(self, selected)
+        run = _Run(self, selected, query)
         indexes = await run.match(query, range(len(run.uids)))
-        return list(picked(run.uids, indexes))
+        return await run.uids_of(indexes)
 
     async def with_guid(self, mailbox: int, guid: bytes) -> list[int]:
         """The ids of the messages of a mailbox that have this guid."""
@@ -117,23 +117,36 @@ class Search:
 class _Run:
     """One search over a copy of the snapshot's columns. Messages are indexes into them."""
 
-    def __init__(self, search: Search, selected: Selected) -> None:
+    def __init__(self, search: Search, selected: Selected, query: Query) -> None:
         self._search = search
         self._turns = Turns(search.reactor)
+        asked = _kinds(query)
+
+        def column(values: "array[int]", *kinds: type) -> "array[int]":
+            return array(values.typecode, () if asked.isdisjoint(kinds) else values)
+
         self.uids = array("L", selected.uids)
-        self._flags = array("q", selected.flags)
-        self._modseqs = array("q", selected.modseqs)
-        self._sizes = array("L", selected.sizes)
-        self._received = array("q", selected.received)
-        self._saved = array("q", selected.saved)
         self._ids = array("q", selected.message_ids)
-        self._threads = array("q", selected.thread_ids)
+        self._sizes = array("L", selected.sizes)
+        self._flags = column(selected.flags, keys.Flagged, keys.New)
+        self._modseqs = column(selected.modseqs, keys.ModSeq)
+        self._received = column(selected.received, keys.Received, keys.Older, keys.Younger)
+        self._saved = column(selected.saved, keys.Saved)
+        self._threads = column(selected.thread_ids, keys.ThreadId)
         self._account = selected.mailbox.account
         self._guests = _guests(selected)
         self._mailbox = selected.mailbox.id
         self._keywords = selected.keywords
-        self._recent = frozenset(selected.recent)
+        self._recent = frozenset() if asked.isdisjoint(_RECENT) else frozenset(selected.recent)
         self._now = int(time())
+
+    async def uids_of(self, indexes: Sequence[int]) -> list[int]:
+        """The UIDs of messages."""
+        found: list[int] = []
+        for start in range(0, len(indexes), _LONG):
+            found += picked(self.uids, indexes[start : start + _LONG])
+            await self._turns.spare()
+        return found
 
     async def match(self, query: Query, candidates: Sequence[int]) -> Sequence[int]:
         """Those of ``candidates`` (rising) that match, rising."""
@@ -242,20 +255,30 @@ class _Run:
             return (), candidates
         if self._guests is not None and isinstance(lookup, About):
             lookup = About(lookup.asked, lookup.where, self._guests)
-        verdicts = await index.verdicts(self._account, self._mailbox, self._ids, lookup)
-        if not verdicts:
+        told = await index.found(self._account, self._mailbox, self._ids, lookup)
+        if told is None:
             return (), candidates
-        known: list[int] = []
-        doubtful: list[int] = []
-        every, doubt = len(candidates) == len(verdicts), UNSURE in verdicts
-        for start in range(0, len(candidates), _TOLD):
-            part = candidates[start : start + _TOLD]
-            told = verdicts[start : start + _TOLD] if every else bytes(map(verdicts.__getitem__, part))
-            known += compress(part, told.translate(_SURE))
-            if doubt:
-                doubtful += compress(part, told.translate(_DOUBTFUL))
+        return await self._both(told[0], candidates), await self._both(told[1], candidates)
+
+    async def _both(self, found: Sequence[int], candidates: Sequence[int]) -> Sequence[int]:
+        """What is among ``found`` and among ``candidates``; all of them rise."""
+        if len(candidates) == len(self.uids) or not found:
+            return found
+        few, many = (found, candidates) if len(found) < len(candidates) else (candidates, found)
+        both: list[int] = []
+        inside: set[int] = set()
+        if len(few) * _FEW > len(many):
+            for start in range(0, len(few), _LONG):
+                inside.update(few[start : start + _LONG])
+                await self._turns.spare()
+            for start in range(0, len(many), _LONG):
+                both += filter(inside.__contains__, many[start : start + _LONG])
+                await self._turns.spare()
+            return both
+        for start in range(0, len(few), _STEP):
+            both += [index for index in few[start : start + _STEP] if (at := bisect_left(many, index)) < len(many) and many[at] == index]
             await self._turns.spare()
-        return known, doubtful
+        return both
 
     def _slices(self, candidates: Sequence[int]) -> Iterable[list[int]]:
         """``candidates`` in runs whose contents are about _SCAN octets together."""
@@ -313,6 +336,21 @@ class _Run:
             if start < stop:
                 inside[start:stop] = b"\1" * (stop - start)
         return inside.__getitem__
+
+
+_RECENT = (keys.Flagged, keys.Recent, keys.New, keys.Old)
+
+
+def _kinds(query: Query) -> set[type]:
+    """What kinds of keys are in ``query``."""
+    match query:
+        case keys.And(children):
+            return set().union(*map(_kinds, children))
+        case keys.Or(a, b):
+            return _kinds(a) | _kinds(b)
+        case keys.Not(a) | keys.Fuzzy(a):
+            return _kinds(a)
+    return {type(query)}
 
 
 def _guests(selected: Selected) -> frozenset[int] | None:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from mailx.core.selected import Selected
 from mailx.imap.tokens import SAVED, Ranges
 
+_FEW = 16  # so many times fewer than the messages there are: they are looked up one by one
+
 
 def compact(numbers: Iterable[int]) -> bytes:
     """``numbers``, rising, as the shortest sequence set; nothing for none. Keeps the order given (COPYUID)."""
@@ -33,20 +35,24 @@ def indexes(selected: Selected, uids: Sequence[int]) -> Sequence[int]:
     first, last = selected.index(uids[0]), selected.index(uids[-1])
     if first is not None and last is not None and last - first + 1 == len(uids):
         return range(first, last + 1)
-    if len(uids) < 64:
+    if len(uids) * _FEW < len(selected.uids):
         return [index for uid in uids if (index := selected.index(uid)) is not None]
     wanted = set(uids)
     return [index for index, uid in enumerate(selected.uids) if uid in wanted]
 
 
-def sequence_numbers(selected: Selected, uids: Sequence[int]) -> list[int]:
+def sequence_numbers(selected: Selected, uids: Sequence[int]) -> Sequence[int]:
     """The sequence numbers of ``uids`` in the order given; UIDs unknown to the session are left out."""
-    if len(uids) < 64:
+    known = selected.uids
+    if len(uids) * _FEW < len(known) or len(uids) < _FEW:
         return [index + 1 for uid in uids if (index := selected.index(uid)) is not None]
-    first = selected.index(uids[0])
-    if first is not None and selected.uids[first : first + len(uids)].tolist() == uids:
-        return list(range(first + 1, first + 1 + len(uids)))
-    numbers = dict(zip(selected.uids, range(1, len(selected.uids) + 1), strict=True))
+    first = selected.run(uids)
+    if first is not None:
+        return range(first + 1, first + 1 + len(uids))
+    if known[-1] - known[0] == len(known) - 1:  # no message has gone yet
+        before, low, high = known[0] - 1, known[0], known[-1]
+        return [uid - before for uid in uids if low <= uid <= high]
+    numbers = dict(zip(known, range(1, len(known) + 1), strict=True))
     return [numbers[uid] for uid in uids if uid in numbers]
 
 

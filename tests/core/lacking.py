@@ -4,7 +4,6 @@ from array import array
 
 from mailx.core.index import Index
 from mailx.core.looking import lookup_for
-from mailx.core.lookup import LACKS
 from mailx.core.search import Text
 
 
@@ -13,4 +12,5 @@ async def lacking(index: Index, account: int, needle: str) -> set[int]:
     lookup = lookup_for(Text(needle))
     assert lookup is not None
     ids = array("q", range(1, 10_000))
-    return {id for id, verdict in zip(ids, await index.verdicts(account, 0, ids, lookup), strict=False) if verdict == LACKS}
+    told = await index.found(account, 0, ids, lookup)
+    return set() if told is None else set(ids).difference(*([ids[place] for place in places] for places in told))

@@ -1,7 +1,6 @@
 """The search index: a search with it finds what a search without it finds, whatever happened before."""
 
 import os
-from array import array
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SkipTest, TestCase
 
 from mailx.core import search as keys
-from mailx.core.index import Index, Opened
+from mailx.core.index import Index
 from mailx.core.indexer import Indexer
 from mailx.core.mailboxes import Selected
 from mailx.core.matching import Search
@@ -334,19 +333,6 @@ class SearchesPostgreSQL(Searches):
 
 class KeepingPostgreSQL(Keeping):
     engine = "postgresql"
-
-
-class Orders(TestCase):
-    def test_messages_find_their_documents(self) -> None:
-        opened = Opened(1 << 20)
-        there = array("q", range(100, 40_100))
-        for ids in ([40_000, 99, 100, 20_000, 40_100], [7], range(40_099, 99, -1), []):
-            wanted = [id - 100 if 100 <= id < 40_100 else len(there) for id in ids]
-            for _ in range(2):
-                self.assertEqual(list(opened.order(1, 2, array("q", ids), there)), wanted)
-        self.assertEqual(list(opened.order(1, 2, array("q", [101]), array("q", [101]))), [0])
-        opened.close(1)
-        self.assertEqual(opened.octets, 0)
 
 
 class Plans(TestCase):
