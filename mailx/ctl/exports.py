@@ -9,7 +9,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -27,7 +28,8 @@ from mailx.mail.names import INBOX
 _LINE = 1 << 20  # octets of a line between contents
 _TOGETHER = 1000  # messages of an mbox file between two notes of how far it is
 _OURS = re.compile(r"\.V([0-9]+)U([0-9]+)\.mailx")
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_HEAD_END = re.compile(rb"(?:\A|\r?\n)\r?\n")
+_NAME = 240  # octets of a file's name; file systems take 255
 
 
 @frozen
@@ -98,7 +100,7 @@ class MaildirTarget:
             (self._folder / part).mkdir(mode=0o700, parents=True, exist_ok=True)
         for file in (self._folder / "tmp").glob("*.mailx*"):  # of a run that was broken off
             file.unlink()
-        (self._folder / "mailx-mailbox").write_text(f"{box.name}\n", "utf-8")
+        _write(self._folder / "mailx-mailbox", f"{box.name}\n")
         if self._folder != self._root:
             (self._folder / "maildirfolder").touch()
         keywords = self._folder / maildir.KEYWORDS_FILE
@@ -110,7 +112,7 @@ class MaildirTarget:
             self._letter(keyword)
         unique = f"{mail.received}.V{self._uidvalidity}U{mail.uid}.mailx"
         name = maildir.name(unique, mail_size(mail.content), mail.flags, mail.keywords, self._letters)
-        with open(self._folder / "tmp" / name, "wb") as file:
+        with open(self._folder / "tmp" / name, "xb") as file:
             file.write(as_file(mail.content))
         os.utime(self._folder / "tmp" / name, (mail.received, mail.received))
         os.rename(self._folder / "tmp" / name, self._folder / "cur" / name)
@@ -126,7 +128,7 @@ class MaildirTarget:
             self.left_out += 1
             return
         self._letters[keyword] = free
-        (self._folder / maildir.KEYWORDS_FILE).write_text(maildir.keywords_text(self._letters), "utf-8")
+        _write(self._folder / maildir.KEYWORDS_FILE, maildir.keywords_text(self._letters))
 
 
 @define
@@ -159,13 +161,15 @@ class MboxTarget:
         *above, own = [_component(level) for level in box.name.split("/")]
         folder = self._root.joinpath(*[f"{level}.sbd" for level in above])
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        held = self._held(folder, own)
+        while held is not None and held.name != box.name:  # of another one, whose name differs in what files cannot be called
+            own += "_"
+            held = self._held(folder, own)
         self._place = folder / f"{own}.mbox"
-        note = self._place.with_name(f".{own}.mailx")
-        held = _Note(**json.loads(note.read_text("utf-8"))) if note.is_file() else _Note(box.name, box.uidvalidity, 0, 0)
-        if held.uidvalidity != box.uidvalidity:
+        if held is None or held.uidvalidity != box.uidvalidity:
             held = _Note(box.name, box.uidvalidity, 0, 0)
         self._note = held
-        self._file = open(self._place, "ab")
+        self._file = os.fdopen(os.open(self._place, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "ab")
         self._file.truncate(held.size)
         self._file.seek(held.size)
 
@@ -181,6 +185,11 @@ class MboxTarget:
         self._close()
         os.sync()
 
+    def _held(self, folder: Path, own: str) -> _Note | None:
+        """How far the file of this name is; None if there is none."""
+        note = folder / f".{own}.mailx"
+        return _Note(**json.loads(note.read_text("utf-8"))) if note.is_file() else None
+
     def _close(self) -> None:
         if self._file is not None:
             self._noted()
@@ -192,11 +201,8 @@ class MboxTarget:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._note.size, self._unnoted = self._file.tell(), 0
-        note = self._place.with_name(f".{self._place.stem}.mailx")
-        fresh = note.with_name(f"{note.name}.new")
         told = {"name": self._note.name, "uidvalidity": self._note.uidvalidity, "uid": self._note.uid, "size": self._note.size}
-        fresh.write_text(json.dumps(told), "utf-8")
-        fresh.rename(note)
+        _write(self._place.with_name(f".{self._place.stem}.mailx"), json.dumps(told))
 
 
 @click.group(cls=Group)
@@ -362,10 +368,26 @@ def _maildir_name(name: str) -> str:
     """The directory of a mailbox; "" for INBOX."""
     if name == INBOX:
         return ""
-    levels: Sequence[str] = [utf7.encode(level).decode("ascii").replace(".", "%2E") for level in name.split("/")]
-    return "." + ".".join(levels)
+    return "." + _short(".".join([utf7.encode(level).decode("ascii").replace(".", "%2E") for level in name.split("/")]))
 
 
 def _component(level: str) -> str:
     """A level of a name as a file's name."""
-    return f"_{level[1:]}" if level.startswith(".") else level.replace("\\", "_")
+    return _short(f"_{level[1:]}" if level.startswith(".") else level.replace("\\", "_"))
+
+
+def _short(name: str) -> str:
+    """``name``, if it is too long cut, with a digest behind, so that no two are the same."""
+    octets = name.encode()
+    if len(octets) <= _NAME:
+        return name
+    return octets[: _NAME - 17].decode("utf-8", "ignore") + "~" + sha256(octets).hexdigest()[:16]
+
+
+def _write(path: Path, text: str) -> None:
+    """Put a small file in its place, whole; nothing that lies there is written through."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    with open(fresh, "x", encoding="utf-8") as file:
+        file.write(text)
+    fresh.rename(path)

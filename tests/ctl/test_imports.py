@@ -10,8 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.core.importing import Imports
 from mailx.ctl import import_run
-from mailx.ctl.exports import Mail, as_file, as_mbox
+from mailx.ctl.exports import Box, Mail, MaildirTarget, MboxTarget, as_file, as_mbox
 from mailx.ctl.import_run import Ahead, Read, Run
+from mailx.ctl.maildir_source import MaildirSource
+from mailx.ctl.mbox_source import MboxSource
 from mailx.ctl.session import Session
 from mailx.ctl.sources import Folder, Item
 from mailx.mail import mbox
@@ -108,6 +110,62 @@ class Written(SynchronousTestCase):
         self.check(b"Subject: x\r\n\r\nFrom me Fri Feb 22 17:06:23 2008\r\n>From you\r\n\r\nFrom me Fri Feb 22 17:06:23 2008\r\n")
         self.check(b"Subject: x\r\n\r\n", SEEN | ANSWERED, ("$Forwarded", "work"))
         self.check(b"Subject: x\r\n\r\n\r\n\r\n", int(Flag.DELETED | Flag.DRAFT | Flag.FLAGGED))
+
+    def test_without_a_header(self) -> None:
+        self.check(b"\r\nFrom me Fri Feb 22 17:06:23 2008\r\n\r\nFrom me Fri Feb 22 17:06:23 2008\r\n")
+
+    def test_names_that_files_cannot_have(self) -> None:
+        """Nothing of one mailbox takes the place of another's, also when it is written once more; none leads out of the target."""
+        long = "\u044f" * 127
+        names = [
+            ".a",
+            "_a",
+            "b\\c",
+            "b_c",
+            long,
+            f"{long[:-1]}\u0451",
+            "x" * 255,
+            "..",
+            "./..",
+            "_./x",
+            ".a/below",
+            "_a/below",
+            f"{long}/z",
+        ]
+        boxes = [Box(name, number) for number, name in enumerate(names, 1)]
+        for made, source in ((MaildirTarget, MaildirSource), (MboxTarget, MboxSource)):
+            root = Path(self.mktemp()) / "within"
+            root.mkdir(parents=True)
+            for uid in (1, 2):
+                target = made(root)
+                self.assertEqual(sorted(target.after()), sorted((box.name, box.uidvalidity, 1) for box in boxes if uid > 1))
+                for box in boxes:
+                    target.begin(box)
+                    target.add(Mail(uid, 0, (), 1000, b"Subject: %d\r\n\r\n%d\r\n" % (box.uidvalidity, uid)))
+                target.end()
+            self.assertEqual([path.name for path in root.parent.iterdir()], ["within"])
+            read = source(str(root))
+            found = sorted(sorted(item.content for item in read.items(folder)) for folder in read.folders())
+            every = [[b"Subject: %d\n\n%d\n" % (box.uidvalidity, uid) for uid in (1, 2)] for box in boxes]
+            self.assertEqual([each for each in found if each], sorted(every))
+
+    def test_what_somebody_laid_there(self) -> None:
+        """Links in the target are not written through."""
+        root = Path(self.mktemp())
+        (root / "tmp").mkdir(parents=True)
+        victim = root.parent / "victim"
+        victim.write_text("as it was")
+        for name in ("mailx-mailbox", "mailx-mailbox.new", "dovecot-keywords", "tmp/1000.V1U1.mailx,S=4:2,a"):
+            (root / name).symlink_to(victim)
+        target = MaildirTarget(root)
+        target.begin(Box("INBOX", 1))
+        target.add(Mail(1, 0, ("work",), 1000, b"x\r\n\r\n"))
+        target.end()
+        (root / "INBOX.mbox").symlink_to(victim)
+        with self.assertRaises(OSError):
+            MboxTarget(root).begin(Box("INBOX", 1))
+        self.assertEqual(victim.read_text(), "as it was")
+        self.assertEqual((root / "dovecot-keywords").read_text(), "0 work\n")
 
     def test_line_ends(self) -> None:
         self.assertEqual(as_file(b"a\r\nb\r\n"), b"a\nb\n")
