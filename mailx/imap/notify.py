@@ -100,7 +100,9 @@ class Notify:
             await self._refresh()
             changed.update(await self._tell_names(before))
             now = self._seen.mailboxes
-            await self._tell_counters(now[mailbox] for mailbox in sorted(changed) if mailbox in now)
+            told = [now[mailbox] for mailbox in sorted(changed) if mailbox in now]
+            # The right to read may have gone after the change was heard, which is why names are read again.
+            await self._tell_counters(mailbox for mailbox in told if self._wants(mailbox) & MESSAGES)
             self._tell_metadata(entries)
             await self._session.peer.ready()
 
