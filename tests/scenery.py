@@ -106,6 +106,43 @@ class World:
         """A stranger's connection by ESMTP."""
         return evolve(Origin("ESMTP", new_id(), "192.0.2.1", 25, "client.example.org"), **fields)
 
+    async def killed(self, test_case: TestCase) -> "World":
+        """The same over a copy of what is on disk at this moment: what kill -9 would leave. Of SQLite only."""
+        directory = test_case.mktemp()
+        os.makedirs(directory)
+        for suffix in ("", "-wal"):
+            shutil.copy(os.path.join(self.directory, "mailx.db" + suffix), os.path.join(directory, "mailx.db" + suffix))
+        if os.path.exists(os.path.join(self.directory, "blobs")):
+            shutil.copytree(os.path.join(self.directory, "blobs"), os.path.join(directory, "blobs"))
+        return await self._over(test_case, await open_store(os.path.join(directory, "mailx.db"), 1, self.reactor), directory)
+
+    async def on_another_node(self, test_case: TestCase) -> "World":
+        """The same with connections of its own to the database, which must be PostgreSQL."""
+        from mailx.store.postgres import open_store as open_postgres
+
+        ((name,),) = await self.store.read(lambda txn: txn.all("SELECT current_database()"))
+        store = await open_postgres(postgresql.server().url(name), "", 1, self.reactor)
+        return await self._over(test_case, store, self.directory)
+
+    async def _over(self, test_case: TestCase, plain: Any, directory: str) -> "World":
+        test_case.addCleanup(lambda: Deferred.fromCoroutine(plain.close()))
+        store = Recording(plain, self.cipher)
+        blobs = Blobs(os.path.join(directory, "blobs"), self.cipher)
+        accounts = Accounts(store, self.cipher, self.config.accounts, self.passwords, self.reactor)
+        await accounts.load()
+        changes = Changes(store)
+        return evolve(
+            self,
+            directory=directory,
+            store=store,
+            blobs=blobs,
+            accounts=accounts,
+            changes=changes,
+            mailboxes=Mailboxes(store, self.cipher, blobs, changes, self.reactor, self.config.accounts.quota),
+            reception=_reception(self.config, store, self.cipher, blobs, accounts, self.reactor),
+            sweep=Sweep(store, blobs, self.reactor),
+        )
+
     def files(self) -> list[str]:
         """The names of all blob files, finished or not."""
         return sorted(name for _, _, names in os.walk(os.path.join(self.directory, "blobs")) for name in names)
