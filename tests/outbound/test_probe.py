@@ -36,6 +36,7 @@ reactor: Any = _reactor
 ADA = Address.parse("ada@example.test")
 BOB = Address.parse("bob@example.org")
 PASSWORD = "pass word"
+SOON = 0.2  # seconds after which a host that says nothing is given up
 STARTTLS = EHLO.replace(b"250-PIPELINING", b"250-STARTTLS\r\n250-PIPELINING")
 AUTH = EHLO.replace(b"250-PIPELINING", b"250-AUTH PLAIN LOGIN\r\n250-PIPELINING")
 STEPWISE = EHLO.replace(b"250-PIPELINING\r\n", b"")
@@ -60,10 +61,11 @@ class Silent(Protocol):
 
 class ProbeTests(TestCase):
     def setUp(self) -> None:
-        self.patch(reaching, "_GUESS_SECONDS", 0.3)
+        self.patch(reaching, "_GUESS_SECONDS", 30.0)
+        self.patch(reaching.Patience, "now", lambda *_: 30.0)  # to connect: only answers are waited for briefly, where none comes
 
     async def attempt(self, port: int, **fields: Any) -> Probe:
-        smarthost = Smarthost(**{"host": "127.0.0.1", "port": port, "security": "plain", "timeout": 5, **fields})
+        smarthost = Smarthost(**{"host": "127.0.0.1", "port": port, "security": "plain", "timeout": 30, **fields})
         path = Path(self.mktemp())
         path.mkdir()
         probe = MailOutProbe("me.example.test", Outgoing(), Names(), reactor, authority().file(path))
@@ -186,18 +188,19 @@ class Reaching(ProbeTests):
         self.failed(await self.attempt(number), faults.REFUSED, str(number))
 
     async def test_silence(self) -> None:
+        self.patch(reaching, "_GUESS_SECONDS", SOON)
         for security in ("plain", "tls"):
-            self.failed(await self.attempt(self.odd(), timeout=1, security=security), faults.SILENT)
+            self.failed(await self.attempt(self.odd(), timeout=SOON, security=security), faults.SILENT)
 
     async def test_other_protocols(self) -> None:
         for words in (b"HTTP/1.1 400 Bad Request\r\n", b"* OK IMAP\r\n", b"\x15\x03\x01\x00\x02\x02\x46\n"):
-            self.failed(await self.attempt(self.odd(words), timeout=1), faults.BABBLE)
+            self.failed(await self.attempt(self.odd(words)), faults.BABBLE)
 
     async def test_a_flood(self) -> None:
-        probe = await self.attempt(self.odd(b"220-" + b"x" * 300000), timeout=2)
+        probe = await self.attempt(self.odd(b"220-" + b"x" * 300000))
         self.failed(probe, faults.BABBLE)
         self.assertLess(len(repr(probe)), 5000)
-        probe = await self.attempt(self.odd(b"220-more\r\n" * 30000), timeout=2)
+        probe = await self.attempt(self.odd(b"220-more\r\n" * 30000))
         self.failed(probe, faults.BABBLE)
         self.assertLess(len(probe.transcript), 402)
 
@@ -259,7 +262,7 @@ class TLS(ProbeTests):
 
     async def test_plain_to_a_tls_port(self) -> None:
         for security in ("plain", "starttls"):
-            probe = await self.scripted(implicit=served("127.0.0.1", by=authority()).options(), security=security, timeout=1)
+            probe = await self.scripted(implicit=served("127.0.0.1", by=authority()).options(), security=security, timeout=SOON)
             self.failed(probe, faults.TLS_PORT)
 
     async def test_not_offered(self) -> None:

@@ -19,6 +19,7 @@ from tests.core.mail_hosts import Answer, Host, Names, begin_tls, converse, list
 from tests.outbound.authorities import authority, served
 
 USER, PASSWORD = "bounces", "very secret"
+SOON = 0.2  # seconds after which a host that says nothing is given up
 SCRIPT: Mapping[bytes, Answer] = {
     b"": b"+OK Hello\r\n",
     b"CAPA": b"+OK\r\nUSER\r\nUIDL\r\n.\r\n",
@@ -31,11 +32,12 @@ SCRIPT: Mapping[bytes, Answer] = {
 
 class ProbeTests(TestCase):
     def setUp(self) -> None:
-        self.patch(reaching, "_GUESS_SECONDS", 0.3)
+        self.patch(reaching, "_GUESS_SECONDS", 30.0)
+        self.patch(reaching.Patience, "now", lambda *_: 30.0)  # to connect: only answers are waited for briefly, where none comes
 
     async def scripted(self, script: Mapping[bytes, Answer] = {}, *, implicit: Any = None, **fields: Any) -> Probe:  # noqa: B006
         self.host = Host(sorted({**SCRIPT, **script}.items(), reverse=True), False, implicit)
-        given = {"kind": POP3, "host": "127.0.0.1", "username": USER, "password": PASSWORD, "verify": True, "timeout": 2, **fields}
+        given = {"kind": POP3, "host": "127.0.0.1", "username": USER, "password": PASSWORD, "verify": True, "timeout": 30, **fields}
         directory = Path(self.mktemp())
         directory.mkdir()
         probe = MailboxProbes(None, POP3Probe(Names(), reactor, Trust(authority().file(directory))))  # type: ignore[arg-type]
@@ -92,12 +94,13 @@ class Failures(ProbeTests):
         for greeting in (b"220 smtp\r\n", b"* OK imap\r\n", b"\r\n", b"+OKAY\r\n"):
             self.failed(await self.scripted({b"": greeting}), faults.BABBLE)
         self.failed(await self.scripted({b"": None}), faults.CLOSED)
-        self.failed(await self.scripted({b"": b""}, timeout=1), faults.SILENT)
+        self.patch(reaching, "_GUESS_SECONDS", SOON)
+        self.failed(await self.scripted({b"": b""}, timeout=SOON), faults.SILENT)
 
     async def test_tls_and_ports(self) -> None:
         self.failed(await self.scripted(kind=POP3S), faults.PLAIN_PORT)
         implicit = served("127.0.0.1", by=authority()).options()
-        self.failed(await self.scripted({b"": b""}, implicit=implicit, timeout=1), faults.TLS_PORT)
+        self.failed(await self.scripted({b"": b""}, implicit=implicit, timeout=SOON), faults.TLS_PORT)
         self.failed(await self.scripted(implicit=served("127.0.0.1").options(), kind=POP3S), faults.CERTIFICATE, "signed by itself")
 
     async def test_stls_that_is_refused_or_lies(self) -> None:
@@ -136,7 +139,7 @@ class Failures(ProbeTests):
     async def test_floods(self) -> None:
         self.patch(conversation, "LIMIT", 100000)
         for script in ({b"": b"+OK " + b"x" * 10000 + b"\r\n"}, {b"": b"x" * 9000}, {b"CAPA": b"+OK\r\n" + b"X\r\n" * 40000}):
-            probe = await self.scripted(script, timeout=1)  # type: ignore[arg-type]
+            probe = await self.scripted(script)  # type: ignore[arg-type]
             self.failed(probe, faults.FLOOD)
             self.assertLess(len(probe.transcript), 402)
 
