@@ -119,9 +119,11 @@ def receiver(there: World, admission: list[int]) -> Delivery:
     )
 
 
-async def post(case: TestCase, *, engine: str = "", there: dict[str, Any] | None = None, **sections: dict[str, Any]) -> Post:
+async def post(
+    case: TestCase, *, engine: str = "", there: dict[str, Any] | None = None, sender_engine: str = "", **sections: dict[str, Any]
+) -> Post:
     """Both servers, the queue not started. ``engine`` and the sections ``there`` are those of the receiver."""
-    here = await office(case, **sections)
+    here = await office(case, engine=sender_engine, **sections)
     here.clock[0] = time.time()
     other = await world(case, engine=engine, **(there or {}))
     you = await other.user(f"you@{THERE}")
