@@ -14,9 +14,9 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from mailx.config import Server
 from mailx.core import metrics, proxy
-from mailx.core.accounts import User
 from mailx.core.connections import Gate
 from mailx.core.listening import BACKLOG, Edge, TLSProvider
+from mailx.core.reading_connection import ReadingConnection
 
 
 class Settings(Protocol):
@@ -41,30 +41,7 @@ class Settings(Protocol):
     def shutdown_seconds(self) -> int: ...
 
 
-class Session(Protocol):
-    """Who is logged in."""
-
-    @property
-    def user(self) -> User | None: ...
-
-
-class Reader(Protocol):
-    """One connection."""
-
-    @property
-    def session(self) -> Session: ...
-
-    def stop(self) -> None:
-        """End at the next rest."""
-
-    def revoke(self) -> None:
-        """The account may no longer be here: end now."""
-
-    def abort(self) -> None:
-        """Close the connection as it is."""
-
-
-R = TypeVar("R", bound=Reader)
+R = TypeVar("R", bound=ReadingConnection)
 
 
 class ReadingListener(ServerFactory, Generic[R]):

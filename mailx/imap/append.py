@@ -187,7 +187,7 @@ class Upload:
         if announced.waits:
             peer.write(b"+ Ready for literal data\r\n")
         self._unread = b""
-        peer.patience(self._session.services.settings.command_timeout + announced.size / LEAST_RATE, b"Command timeout")
+        peer.patience(self._session.services.settings.command_timeout + announced.size / LEAST_RATE)
         left = announced.size
         while left:
             piece = await peer.input.some(min(left, PIECE))

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from mailx.imap.answers import Bad, Ended
+from mailx.core import reading_connection
+from mailx.imap.answers import Bad, Ended, tagged
 from mailx.imap.input import BareLine, Input, LongLine
 from mailx.imap.tokens import LITERAL, Missing, Tokens, literal_size
 
@@ -17,13 +18,11 @@ _STREAMED = frozenset((b"APPEND", b"REPLACE", b"UID REPLACE"))  # their messages
 _USUAL = re.compile(rb"([A-Z0-9]+) ((?:UID )?(?!UID(?![^ ]))[A-Z]+(?![^ ]))", re.IGNORECASE)
 
 
-class Farewell(Exception):
+class Farewell(reading_connection.Farewell):
     """The session ends with BYE and ``text``."""
 
     def __init__(self, text: bytes, code: bytes = b"") -> None:
-        super().__init__(text)
-        self.text = text
-        self.code = code
+        super().__init__(tagged(b"*", b"BYE", text, code))
 
 
 class Refusal(Exception):

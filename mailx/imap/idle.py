@@ -127,12 +127,12 @@ class Watch:
             return
         except Exception:
             log.failure("IMAP IDLE failed", event="imap.idle_failed", connection_id=self._session.origin.connection)
-            peer.end(Farewell(b"Internal error"))
+            peer.end(Farewell(b"Internal error").line)
             return
         finally:
             self._telling = None
         if not alive:
-            peer.end(Farewell(self._session.lost))
+            peer.end(Farewell(self._session.lost).line)
         elif self._again and self._watching:
             self._again = False
             self._changed()

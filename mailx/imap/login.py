@@ -5,6 +5,7 @@ from binascii import a2b_base64, b2a_base64
 
 from mailx import __version__
 from mailx.core import metrics
+from mailx.core.reading_session import OVER
 from mailx.core.sasl import Exchange, LoginRefused, Malformed, written
 from mailx.core.users import User
 from mailx.imap import capabilities, text
@@ -12,7 +13,7 @@ from mailx.imap.answers import Bad, No, tagged
 from mailx.imap.arrival import Command, Farewell
 from mailx.imap.commands import Authenticate, Login
 from mailx.imap.input import BareLine, LongLine
-from mailx.imap.session import OVER, Session, log
+from mailx.imap.session import Session, log
 
 FAILURES = 5  # failed logins before the connection ends
 RESPONSE_LIMIT = 12288  # octets of one SASL response in base64
@@ -100,7 +101,7 @@ async def _ask(session: Session, challenge: bytes) -> bytes:
     """Send a challenge and take the response, both in base64 on the wire; raises Bad when the client cancels."""
     peer = session.peer
     peer.write(b"+ %b\r\n" % b2a_base64(challenge, newline=False))
-    peer.patience(session.services.settings.command_timeout, b"Command timeout")
+    peer.patience(session.services.settings.command_timeout)
     try:
         line = await peer.input.line(RESPONSE_LIMIT)
     except (LongLine, BareLine):

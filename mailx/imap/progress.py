@@ -3,8 +3,9 @@
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
+from mailx.core.reading_session import OVER
 from mailx.imap import text
-from mailx.imap.session import OVER, Session
+from mailx.imap.session import Session
 
 T = TypeVar("T")
 

@@ -1,107 +1,60 @@
-"""One IMAP connection: bytes in, bytes out, deadlines, TLS, and the loop that runs commands one after the other.
+"""One IMAP connection: its greeting, how a command is awaited and answered, compression, and its last words.
 
-``IMAPServer`` is Twisted's ``IMAP4Server`` by type; tokenizer, command queue and rendering are this package's.
-Commands that a client pipelines run in the order they came. What a failure inside a command says goes to the log
-and never to the client.
+``IMAPServer`` is Twisted's ``IMAP4Server`` by type; tokenizer, command queue and rendering are this package's, and what is
+below commands is :mod:`mailx.core.reading_connection`'s. Commands that a client pipelines run in the order they came.
 """
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
-from attrs import evolve
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHandshakeListener, ISSLTransport, ITCPTransport, ITLSTransport
-from twisted.internet.protocol import connectionDone
 from twisted.mail.imap4 import IMAP4Server
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
-from mailx.core import metrics, sasl
 from mailx.core.inflating import Inflating
-from mailx.core.output import Output
+from mailx.core.reading import ReadingListener
+from mailx.core.reading_connection import ReadingConnection
 from mailx.imap import arrival, dispatch, idle
 from mailx.imap.answers import Bad, Ended, tagged
 from mailx.imap.arrival import Farewell, Refusal
-from mailx.imap.input import Hangup, Input
-from mailx.imap.session import BEFORE, OVER, Services, Session, log
-from mailx.mail.envelope import Origin, new_id
+from mailx.imap.session import BEFORE, Services, Session, log
+from mailx.mail.envelope import Origin
 
 BAD_BEFORE_LOGIN = 20  # commands that make no sense before the connection is given up
-IDLE_TIMEOUT = b"Idle timeout"
-LINGER_SECONDS = 10  # how long a closed connection may take to go
+_IDLE_TIMEOUT = Farewell(b"Idle timeout").line
+_COMMAND_TIMEOUT = Farewell(b"Command timeout").line
 
 
-class Listener(Protocol):
-    """The port that a connection came in by; see :class:`mailx.imap.server.IMAPListener`."""
-
-    name: str  # "imap" or "imaps"
-    port: int
-
-    @property
-    def crowded(self) -> bool: ...
-
-    def enter(self, protocol: "IMAPServer", address: str) -> bool: ...
-
-    def leave(self, protocol: "IMAPServer", address: str, entered: bool) -> None: ...
-
-
-@implementer(IHandshakeListener)
-class IMAPServer(IMAP4Server):
+class IMAPServer(ReadingConnection, IMAP4Server):
     """The protocol of one connection."""
 
-    transport: Any
+    protocol = "IMAP"
+    full = Farewell(b"Maximum connections reached", b"LIMIT").line
+    stopping = Farewell(b"Server shutting down", b"UNAVAILABLE").line
+    revoked = Farewell(b"Account or password changed; log in again").line
+    session: Session
 
-    def __init__(self, services: Services, tls_context: Any, listener: Listener) -> None:
+    def __init__(self, services: Services, tls_context: Any, listener: "ReadingListener[IMAPServer]") -> None:
         """``tls_context``: for STARTTLS, or None."""
-        super().__init__(contextFactory=tls_context)  # type: ignore[no-untyped-call]
-        self._services = services
-        self._listener = listener
-        self._entered = False
-        self._reactor = services.reactor
-        self._seconds = services.reactor.seconds
-        self._deadline: float | None = None
-        self._farewell = b""
-        self._timer: Any = None
+        IMAP4Server.__init__(self, contextFactory=tls_context)
+        super().__init__(services, tls_context, listener)
+        self._services: Services = services
         self._arriving = False
-        self._interruptible = False
-        self._stopping = False
-        self._over = False
         self._bad = 0
         self._inflating: Inflating | None = None
-        self.output: Output
-        self.input: Input
-        self.session: Session
 
-    # What the transport calls
+    def begin(self, origin: Origin) -> Session:
+        return Session(self._services, self, origin)
 
-    def connectionMade(self) -> None:
-        transport = self.transport
-        if ITCPTransport.providedBy(transport):
-            transport.setTcpNoDelay(True)  # or the end of an answer waits 40 ms for a delayed acknowledgement
-            transport.setTcpKeepAlive(True)
-        peer = transport.getPeer()
-        self.canStartTLS = ITLSTransport.providedBy(transport)
-        self.output = Output(transport, self._reactor)
-        self.input = Input(transport.pauseProducing, transport.resumeProducing, self._waits)
-        origin = Origin("IMAP", new_id(), getattr(peer, "host", "") or "", self._listener.port, tls="TLS" if self.secure else "")
-        self.session = Session(self._services, self, origin)
-        self._entered = self._listener.enter(self, origin.address)
-        if not self._entered:
-            self.end(Farewell(b"Maximum connections reached", b"LIMIT"))
-            if self._listener.crowded:
-                self.abort()
-            return
+    def accepted(self) -> None:
         log.info(
             "IMAP connection accepted",
             event="imap.connection",
-            connection_id=origin.connection,
-            client_ip=origin.address,
-            port=origin.port,
+            connection_id=self.session.origin.connection,
+            client_ip=self.session.origin.address,
+            port=self.session.origin.port,
             tls_active=self.secure,
             protocol=self._listener.name.upper(),
         )
-        self.write(tagged(b"*", b"OK", b"%b ready" % self._services.server.hostname.encode("idna"), self._capability()))
-        Deferred.fromCoroutine(self._serve())
+        capability = b"CAPABILITY " + b" ".join(self.session.capabilities())
+        self.write(tagged(b"*", b"OK", b"%b ready" % self._services.server.hostname.encode("idna"), capability))
 
     def dataReceived(self, data: bytes) -> None:
         if self._inflating is None:
@@ -109,59 +62,23 @@ class IMAPServer(IMAP4Server):
         else:
             self._inflating.feed(data)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._over = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self.output.stopProducing()
-        self._read_no_more()
-        self.session.leave()
-        self._listener.leave(self, self.session.origin.address, self._entered)
-
     def handshakeCompleted(self) -> None:
-        connection = self.transport.getHandle()
-        version = connection.get_protocol_version_name()
-        session = self.session
-        session.origin = evolve(session.origin, tls=f"{version} {connection.get_cipher_name()}")
-        metrics.HANDSHAKES.labels(self._listener.name, version).inc()
+        super().handshakeCompleted()
         if self._services.tracing:
+            version, _, cipher = self.session.origin.tls.partition(" ")
             log.debug(
                 "TLS handshake completed",
                 event="imap.tls",
-                connection_id=session.origin.connection,
-                client_ip=session.origin.address,
+                connection_id=self.session.origin.connection,
+                client_ip=self.session.origin.address,
                 tls_version=version,
-                cipher_suite=connection.get_cipher_name(),
+                cipher_suite=cipher,
             )
 
     # What commands use (mailx.imap.session.Peer)
 
-    @property
-    def secure(self) -> bool:
-        return self.startedTLS or ISSLTransport.providedBy(self.transport)
-
-    @property
-    def can_start_tls(self) -> bool:
-        return self.ctx is not None and self.canStartTLS and not self.secure
-
-    def write(self, data: bytes) -> None:
-        self.output.write(data)
-
-    def flush(self) -> None:
-        self.output.flush()
-
-    async def ready(self) -> None:
-        await self.output.ready()
-
     async def room(self) -> None:
         await self.output.room()
-
-    def start_tls(self) -> None:
-        self.input.clear()
-        self.output.encrypted()
-        self.transport.startTLS(self.ctx)
-        self.startedTLS = True
 
     @property
     def compressed(self) -> bool:
@@ -176,36 +93,14 @@ class IMAPServer(IMAP4Server):
             self._inflating.feed(unread)
 
     def _not_compressed(self) -> None:
-        self.end(Farewell(b"Invalid compressed data"))
+        self.end(Farewell(b"Invalid compressed data").line)
 
-    def _read_no_more(self) -> None:
-        self.input.close()
+    def read_no_more(self) -> None:
+        super().read_no_more()
         if self._inflating is not None:
             self._inflating.close()
 
-    def bindings(self) -> Mapping[str, bytes]:
-        return sasl.channel_bindings(self.transport) if self.secure else {}
-
-    def patience(self, seconds: float, farewell: bytes) -> None:
-        if self._over:
-            return
-        self._deadline = deadline = self._seconds() + seconds
-        self._farewell = farewell
-        if self._timer is None:
-            self._timer = self._reactor.callLater(seconds, self._late)
-        elif self._timer.getTime() > deadline:
-            self._timer.reset(seconds)
-
-    def no_deadline(self) -> None:
-        self._deadline = None
-
-    def interruptible(self, yes: bool) -> None:
-        """Whether the server may end the session now without cutting a command short."""
-        self._interruptible = yes
-        if yes and self._stopping:
-            raise Farewell(b"Server shutting down", b"UNAVAILABLE")
-
-    # Deadlines and the end
+    # Deadlines
 
     @property
     def _rest(self) -> int:
@@ -213,87 +108,28 @@ class IMAPServer(IMAP4Server):
         settings = self._services.settings
         return settings.command_timeout if self.session.state == BEFORE else settings.idle_timeout
 
-    def _waits(self) -> None:
+    def waits(self) -> None:
         self.output.flush()
         if self._arriving:
             self._arriving = False
-            self.patience(self._services.settings.command_timeout, b"Command timeout")
+            self.patience(self._services.settings.command_timeout)
 
-    def _late(self) -> None:
-        self._timer = None
-        if self._deadline is None:
-            return
-        left = self._deadline - self._seconds()
-        if left > 0:
-            self._timer = self._reactor.callLater(left, self._late)
-            return
-        origin = self.session.origin
-        who = {"connection_id": origin.connection, "session_id": origin.connection, "client_ip": origin.address}
-        if self._farewell == IDLE_TIMEOUT:
-            log.warn("IMAP idle timeout", event="imap.idle_timeout", idle_duration=f"{self._rest // 60}m", **who)
-        else:
-            log.warn("IMAP command timeout", event="imap.command_timeout", **who)
-        self.end(Farewell(self._farewell))
+    def too_late(self, idle: bool) -> bytes:
+        if idle:
+            log.warn("IMAP idle timeout", event="imap.idle_timeout", idle_duration=f"{self._rest // 60}m", **self.session.who)
+            return _IDLE_TIMEOUT
+        log.warn("IMAP command timeout", event="imap.command_timeout", **self.session.who)
+        return _COMMAND_TIMEOUT
 
-    def stop(self) -> None:
-        """The server shuts down: end now, or after the command that runs."""
-        self._stopping = True
-        if self._interruptible and not self.session.inside_response:
-            self.end(Farewell(b"Server shutting down", b"UNAVAILABLE"))
+    def failed(self) -> None:
+        log.failure("IMAP session failed", connection_id=self.session.origin.connection)
 
-    def revoke(self) -> None:
-        """The account may no longer be here: end now, whatever runs; inside a response there is no room for a word."""
-        inside = self.session.inside_response
-        self.end(None if inside else Farewell(b"Account or password changed; log in again"))
-        if inside:
-            self.abort()
+    # Commands
 
-    def abort(self) -> None:
-        """Give the connection up without another word."""
-        self.output.flush()
-        self.output.discard()
-        self.transport.abortConnection()
-
-    def end(self, farewell: Farewell | None) -> None:
-        """Say ``farewell``, close the connection, and leave the mailbox. May be called again, or too late."""
-        if self._over:
-            return
-        self._over = True
-        if farewell is not None:
-            self.write(tagged(b"*", b"BYE", farewell.text, farewell.code))
-        self.no_deadline()
-        self.output.close()
-        self.session.leave()
-        self._read_no_more()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._reactor.callLater(LINGER_SECONDS, self._linger)
-        self.transport.loseConnection()
-
-    def _linger(self) -> None:
-        self._timer = None
-        self.abort()
-
-    # The loop
-
-    async def _serve(self) -> None:
-        try:
-            while self.session.state != OVER:
-                await self._next()
-            self.end(None)
-        except Hangup:
-            pass
-        except Farewell as farewell:
-            self.end(farewell)
-        except Exception:
-            log.failure("IMAP session failed", connection_id=self.session.origin.connection)
-            self.end(None)
-            self.abort()
-
-    async def _next(self) -> None:
+    async def serve_command(self) -> None:
         """Wait for one command and answer it."""
         if not self.input.pending:
-            self.patience(self._rest, IDLE_TIMEOUT)
+            self.patience(self._rest, idle=True)
             self.interruptible(True)
             if self.session.notify is None:
                 await self.input.wait()
@@ -328,13 +164,10 @@ class IMAPServer(IMAP4Server):
     def _ask(self) -> None:
         self.write(b"+ Ready for literal data\r\n")
 
-    def _capability(self) -> bytes:
-        return b"CAPABILITY " + b" ".join(self.session.capabilities())
-
     # What twisted.mail.imap4 offers and this class answers differently
 
     def listCapabilities(self) -> list[bytes]:
         return self.session.capabilities()
 
     def timeoutConnection(self) -> None:
-        self.end(Farewell(IDLE_TIMEOUT))
+        self.end(_IDLE_TIMEOUT)

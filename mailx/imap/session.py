@@ -3,24 +3,26 @@
 The protocol moves bytes and the commands do the work; both meet here. Nothing in this module waits.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from mailx.config import IMAP, Server
+from mailx.core import reading_session
 from mailx.core.access import Access
 from mailx.core.accounts import User
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.quotas import Quotas
+from mailx.core.reading_session import OVER, ReadingSession
 from mailx.core.reception import Reception
 from mailx.core.selected import Selected
 from mailx.core.tracing import Tracing
 from mailx.imap import capabilities, text
 from mailx.imap.answers import Bad
 from mailx.imap.arrival import BEFORE_LOGIN, Farewell, Limits, after_login
-from mailx.imap.input import Hangup, Input
+from mailx.imap.input import Hangup
 from mailx.imap.tokens import SAVED, Ranges
 from mailx.mail.envelope import Origin
 from mailx.mail.mailbox import KEYWORDS_LIMIT, Mailbox
@@ -35,48 +37,25 @@ log = Logger(namespace="mailx.imap")
 BEFORE = "unauth"  # the states have the names twisted.mail.imap4 gives them
 AUTHENTICATED = "auth"
 SELECTED = "select"
-OVER = "logout"
 
 
-class Peer(Protocol):
-    """The client as commands see it: bytes to and fro."""
-
-    input: Input
-
-    @property
-    def secure(self) -> bool:
-        """Whether TLS is active."""
-
-    @property
-    def can_start_tls(self) -> bool: ...
-
-    def write(self, data: bytes) -> None:
-        """Send at the next ``flush`` or ``ready``, or when the session waits for its client; never waits."""
+class Peer(reading_session.Peer, Protocol):
+    """The client as IMAP commands see it."""
 
     def flush(self) -> None:
         """Send what was written."""
 
-    async def ready(self) -> None:
-        """Wait until the client takes more, and let other sessions have their turn; raises Hangup."""
-
     async def room(self) -> None:
         """Wait while the client leaves lying what it was sent; raises Hangup."""
-
-    def patience(self, seconds: float, farewell: bytes) -> None:
-        """End the session with ``farewell`` unless ``patience`` or ``no_deadline`` is called again in time."""
-
-    def no_deadline(self) -> None: ...
 
     def interruptible(self, yes: bool) -> None:
         """Whether the server may end the session now without cutting a command short; raises Farewell if it wants to."""
 
-    def end(self, farewell: Farewell | None) -> None:
-        """Close the connection, with a word."""
+    def end(self, line: bytes) -> None:
+        """Say ``line`` and close the connection."""
 
     def abort(self) -> None:
         """Give the connection up without another word."""
-
-    def start_tls(self) -> None: ...
 
     @property
     def compressed(self) -> bool:
@@ -84,9 +63,6 @@ class Peer(Protocol):
 
     def start_compression(self) -> None:
         """Compress everything that follows what was written, and take what arrives as compressed."""
-
-    def bindings(self) -> Mapping[str, bytes]:
-        """Channel bindings of the TLS connection (RFC 5929, RFC 9266)."""
 
 
 class Sessions:
@@ -127,15 +103,14 @@ class Services:
     quotas: Quotas | None = None  # by which administrators set quotas
 
 
-class Session:
+class Session(ReadingSession):
     """The state of one connection."""
 
+    services: Services
+    peer: Peer
+
     def __init__(self, services: Services, peer: Peer, origin: Origin) -> None:
-        self.services = services
-        self.peer = peer
-        self.origin = origin
-        self.state = BEFORE
-        self.user: User | None = None
+        super().__init__(services, peer, origin, BEFORE)
         self.selected: Selected | None = None
         self.saved: Sequence[int] = ()  # the UIDs that ``$`` stands for, rising (RFC 5182); some may be expunged by now
         self.enabled: set[bytes] = set()  # what the client has enabled (RFC 5161), CONDSTORE also by using it (RFC 7162 3.1)
@@ -144,8 +119,6 @@ class Session:
         self.progress: tuple[int, int] | None = None  # how far the command is, and how far it goes, where that is known (RFC 9585)
         self.listed: tuple[Listing, bool, Sequence[Mailbox], bytes] | None = None  # the last short LIST, and in UTF-8 or not
         self.told_status: tuple[Mailbox, Sequence[bytes], bool, bytes] | None = None  # the last STATUS
-        self.failures = 0  # failed logins
-        self.inside_response = False  # part of a response is written: an error could only end the connection
         self.limits: Limits = BEFORE_LOGIN
         self._keywords: list[str] = []
         self.flag_texts = text.FlagTexts(lambda flags: ())
@@ -209,15 +182,6 @@ class Session:
         """MAILBOXID of a mailbox (RFC 8474 4.1)."""
         return self.services.mailboxes.object_ids.mailbox_id(mailbox.account, mailbox.id).encode("ascii")
 
-    @property
-    def may_log_in(self) -> bool:
-        """Whether passwords may be sent: under TLS, or where the owner allows them in the clear."""
-        return self.peer.secure or self.services.settings.plaintext_login
-
-    def mechanisms(self) -> tuple[str, ...]:
-        """SASL mechanisms on offer: none before TLS."""
-        return self.services.access.mechanisms(self.peer.secure, True) if self.may_log_in else ()
-
     def owner(self) -> User:
         """The account, of a session that has one; raises Hangup when the connection was lost meanwhile."""
         if self.user is None:
@@ -262,7 +226,7 @@ class Session:
             raise Hangup
         if not self.services.sessions.enter(user.id):
             return False
-        self.services.access.hold(user.id)
+        self.services.access.hold(user)
         self.user = user
         self.state = AUTHENTICATED
         self.origin = evolve(self.origin, account=user.id)
@@ -309,7 +273,7 @@ class Session:
         user, self.user = self.user, None
         if user is not None:
             self.services.sessions.leave(user.id)
-            self.services.access.release(user.id)
+            self.services.access.release(user)
 
     def flag_lines(self) -> bytes:
         """FLAGS and PERMANENTFLAGS of the selected mailbox (RFC 9051 7.3.5)."""

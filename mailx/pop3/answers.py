@@ -24,13 +24,5 @@ class Wrong(Refusal):
         super().__init__(text, counts=True)
 
 
-class Farewell(Exception):
-    """The session ends after one more line, or, with an empty one, without a word."""
-
-    def __init__(self, line: bytes) -> None:
-        super().__init__(line)
-        self.line = line
-
-
 def ok(text: bytes) -> bytes:
     return b"+OK %b\r\n" % text

@@ -12,11 +12,13 @@ from attrs import frozen
 
 from mailx.core import metrics
 from mailx.core.input import Hangup
+from mailx.core.reading_connection import Farewell
+from mailx.core.reading_session import OVER
 from mailx.mail.reply import Unavailable
 from mailx.pop3 import login
-from mailx.pop3.answers import Farewell, Refusal, Wrong, ok
+from mailx.pop3.answers import Refusal, Wrong, ok
 from mailx.pop3.retrieval import Lines, Top, pieces
-from mailx.pop3.session import AUTHORIZATION, OVER, TRANSACTION, Session, log
+from mailx.pop3.session import AUTHORIZATION, TRANSACTION, Session, log
 
 _SLICE = 1000  # lines of a listing written in one go
 _NUMBER = re.compile(rb"[0-9]{1,10}")

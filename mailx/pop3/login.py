@@ -5,11 +5,12 @@ from binascii import a2b_base64, b2a_base64
 
 from mailx.core import metrics
 from mailx.core.input import BareLine, LongLine
+from mailx.core.reading_connection import Farewell
 from mailx.core.sasl import Exchange, LoginRefused, Malformed, written
 from mailx.core.users import User
 from mailx.mail.names import MailboxError
 from mailx.mail.reply import Unavailable
-from mailx.pop3.answers import Farewell, Refusal, Wrong, ok
+from mailx.pop3.answers import Refusal, Wrong, ok
 from mailx.pop3.maildrop import Maildrop
 from mailx.pop3.session import AUTHORIZATION, Session, log
 

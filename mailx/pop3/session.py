@@ -1,15 +1,15 @@
 """One POP3 client's session: who it is, its maildrop, what it may do. Nothing in this module waits."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from mailx.config import POP3, Server
 from mailx.core.access import Access
-from mailx.core.input import Hangup, Input
+from mailx.core.input import Hangup
 from mailx.core.mailboxes import Mailboxes
+from mailx.core.reading_session import OVER, Peer, ReadingSession
 from mailx.core.tracing import Tracing
 from mailx.core.users import User
 from mailx.mail.envelope import Origin
@@ -19,36 +19,6 @@ log = Logger(namespace="mailx.pop3")
 
 AUTHORIZATION = "authorization"  # the states of RFC 1939 3
 TRANSACTION = "transaction"
-OVER = "over"
-
-
-class Peer(Protocol):
-    """The client as commands see it."""
-
-    input: Input
-
-    @property
-    def secure(self) -> bool:
-        """Whether TLS is active."""
-
-    @property
-    def can_start_tls(self) -> bool: ...
-
-    def write(self, data: bytes) -> None:
-        """Send at the next ``flush`` or ``ready``, or when the session waits for its client; never waits."""
-
-    async def ready(self) -> None:
-        """Wait until the client takes more, and let other sessions have their turn; raises Hangup."""
-
-    def patience(self, seconds: float) -> None:
-        """End the session unless ``patience`` or ``no_deadline`` is called again in time."""
-
-    def no_deadline(self) -> None: ...
-
-    def start_tls(self) -> None: ...
-
-    def bindings(self) -> Mapping[str, bytes]:
-        """Channel bindings of the TLS connection (RFC 5929, RFC 9266)."""
 
 
 @frozen
@@ -64,31 +34,18 @@ class Services:
     tracing: bool | Tracing = False  # log every command
 
 
-class Session:
+class Session(ReadingSession):
     """The state of one connection."""
 
+    services: Services
+
     def __init__(self, services: Services, peer: Peer, origin: Origin) -> None:
-        self.services = services
-        self.peer = peer
-        self.origin = origin
-        self.state = AUTHORIZATION
-        self.user: User | None = None
+        super().__init__(services, peer, origin, AUTHORIZATION)
         self.username: str | None = None  # of USER, for the PASS that follows
-        self.failures = 0  # failed logins
         self.utf8 = False  # the client takes UTF-8 in headers (RFC 6856 2.1)
-        self.inside_response = False  # part of an answer is written: an error could only end the connection
         self._maildrop: Maildrop | None = None
         self._updating = False
         self._left = False
-
-    @property
-    def may_log_in(self) -> bool:
-        """Whether passwords may be sent: under TLS, or where the owner allows them in the clear."""
-        return self.peer.secure or self.services.settings.plaintext_login
-
-    def mechanisms(self) -> tuple[str, ...]:
-        """SASL mechanisms on offer: none before TLS."""
-        return self.services.access.mechanisms(self.peer.secure, True) if self.may_log_in else ()
 
     @property
     def maildrop(self) -> Maildrop:
@@ -103,7 +60,7 @@ class Session:
             raise Hangup
         if not self.services.locks.take(user.id):
             return False
-        self.services.access.hold(user.id)
+        self.services.access.hold(user)
         self.user = user
         self.origin = evolve(self.origin, account=user.id)
         return True
@@ -145,4 +102,4 @@ class Session:
         user, self.user = self.user, None
         if user is not None:
             self.services.locks.give_back(user.id)
-            self.services.access.release(user.id)
+            self.services.access.release(user)

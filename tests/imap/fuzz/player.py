@@ -12,15 +12,15 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
+from mailx.core.reading_session import OVER
 from mailx.core.users import User
 from mailx.imap.dispatch import VERBS
-from mailx.imap.protocol import IDLE_TIMEOUT
-from mailx.imap.session import AUTHENTICATED, OVER
+from mailx.imap.session import AUTHENTICATED
 from tests.imap.fuzz.grammar import Grammar
 from tests.imap.fuzz.spoiling import spoiled
 from tests.imap.wire import Client, Edge
 
-_PATIENCE = 20.0  # seconds that one command may take on a busy machine
+_PATIENCE = 50.0  # seconds that one command may take on a busy machine
 _FILLERS = (b"\r\n", b"*\r\n", b"DONE\r\n", b"a" * 4096 + b"\r\n", b"x" * 65536 + b"\r\n", b"\r\n", b"z" * 1_000_000 + b"\r\n")
 _LEAKS = re.compile(rb"Traceback|SERVERBUG|mailx\.|\.py\b|0x[0-9a-f]{6}|sqlite", re.IGNORECASE)
 _ANSWER = re.compile(rb"^(?:(f\d+) (OK|NO|BAD)|\* BAD|[!-~]+ (?:OK|NO|BAD)) [^\r\n]*\r?$", re.MULTILINE)
@@ -95,7 +95,7 @@ class Player:
                 return
             opening = protocol._inflating is not None and protocol._inflating._more
             if protocol.input._waiting is not None and not opening:
-                if protocol._deadline is not None and protocol._farewell is IDLE_TIMEOUT:
+                if protocol._deadline is not None and protocol._idle:
                     return
                 if filled >= 40 and self._torn:  # it may be in a block of any length
                     client.disconnect()
@@ -150,7 +150,7 @@ class Player:
 
     async def _connected(self) -> Client:
         client = self._client
-        if client is not None and not client.ended and client.protocol.session.state != OVER and not client.protocol.startedTLS:
+        if client is not None and not client.ended and client.protocol.session.state != OVER and not client.protocol._encrypted:
             if client.protocol.session.state == AUTHENTICATED and self._deflate is None and self._dice.random() < 0.1:
                 await self._select(client)
             if self._dice.random() > (0.005 if self._deflate is None else 0.1):
