@@ -182,11 +182,9 @@ def _trace(session: Session, command: Command) -> None:
     log.debug(
         "IMAP command received",
         event="imap.command",
-        connection_id=session.origin.connection,
-        session_id=session.origin.connection,
-        client_ip=session.origin.address,
         command=command.name.decode("ascii", "replace"),
         mailbox=session.selected.mailbox.id if session.selected is not None else None,
+        **session.who,
     )
 
 

@@ -1,22 +1,16 @@
 """Commands that need no mailbox: CAPABILITY, NOOP, LOGOUT, ID, ENABLE, STARTTLS, LOGIN, AUTHENTICATE (RFC 9051 6.1, 6.2)."""
 
-from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64
-
 from mailx import __version__
 from mailx.core import metrics
+from mailx.core.reading_login import FAILURES, NoResponse, converse
 from mailx.core.reading_session import OVER
-from mailx.core.sasl import Exchange, LoginRefused, Malformed, written
+from mailx.core.sasl import LoginRefused, written
 from mailx.core.users import User
 from mailx.imap import capabilities, text
 from mailx.imap.answers import Bad, No, tagged
 from mailx.imap.arrival import Command, Farewell
 from mailx.imap.commands import Authenticate, Login
-from mailx.imap.input import BareLine, LongLine
 from mailx.imap.session import Session, log
-
-FAILURES = 5  # failed logins before the connection ends
-RESPONSE_LIMIT = 12288  # octets of one SASL response in base64
 
 
 async def capability(session: Session, command: Command, _: None) -> None:
@@ -69,7 +63,6 @@ async def start_tls(session: Session, command: Command, _: None) -> None:
 async def login(session: Session, command: Command, given: Login) -> bytes:
     if not session.may_log_in:
         raise No(b"LOGIN is disabled before STARTTLS", b"PRIVACYREQUIRED")
-    session.peer.no_deadline()
     try:
         user = await session.services.access.login(given.username, given.password, session.origin)
     except LoginRefused as refused:
@@ -82,60 +75,29 @@ async def authenticate(session: Session, command: Command, given: Authenticate) 
         if not session.may_log_in:
             raise No(b"Authentication is disabled before STARTTLS", b"PRIVACYREQUIRED")
         raise No(b"Mechanism not supported", b"CANNOT")
-    exchange: Exchange = session.services.access.begin(given.mechanism, session.origin, session.peer.bindings())
-    if given.initial is None:
-        response = await _ask(session, exchange.first())
-    else:
-        response = b"" if given.initial == b"=" else _decoded(given.initial)
+    exchange = session.services.access.begin(given.mechanism, session.origin, session.peer.bindings())
     try:
-        while not isinstance(answer := await exchange.step(response), User):
-            response = await _ask(session, answer)
-    except Malformed:
-        raise Bad(b"Invalid SASL response") from None
+        user = await converse(session.peer, exchange, given.initial, session.services.settings.command_timeout)
+    except NoResponse as wrong:
+        raise Bad(wrong.text) from None
     except LoginRefused as refused:
         raise _refused(session, refused, "", given.mechanism) from None
-    return _welcome(session, answer, given.mechanism)
-
-
-async def _ask(session: Session, challenge: bytes) -> bytes:
-    """Send a challenge and take the response, both in base64 on the wire; raises Bad when the client cancels."""
-    peer = session.peer
-    peer.write(b"+ %b\r\n" % b2a_base64(challenge, newline=False))
-    peer.patience(session.services.settings.command_timeout)
-    try:
-        line = await peer.input.line(RESPONSE_LIMIT)
-    except (LongLine, BareLine):
-        raise Bad(b"Invalid SASL response") from None
-    finally:
-        peer.no_deadline()
-    if line == b"*":
-        raise Bad(b"Authentication cancelled")
-    return _decoded(line)
-
-
-def _decoded(line: bytes) -> bytes:
-    try:
-        return a2b_base64(line, strict_mode=True) if line else b""
-    except Base64Error:
-        raise Bad(b"Invalid base64") from None
+    return _welcome(session, user, given.mechanism)
 
 
 def _refused(session: Session, refused: LoginRefused, username: str, method: str) -> Exception:
     """What to raise for a login that failed: NO, or BYE after too many."""
-    origin = session.origin
     metrics.LOGINS.labels("imap", refused.outcome).inc()
     log.warn(
         "IMAP authentication failed",
         event="imap.auth_failed",
-        connection_id=origin.connection,
-        session_id=origin.connection,
         username=written(username),
         auth_method=method,
         error_code=refused.outcome,
-        client_ip=origin.address,
+        **session.who,
     )
     session.failures += 1
-    if session.failures >= FAILURES:  # who is throttled and goes on guessing only fills the log
+    if session.failures >= FAILURES:
         return Farewell(b"Too many authentication failures")
     if refused.temporary:
         return No(b"Temporary authentication failure", b"UNAVAILABLE")
@@ -145,15 +107,6 @@ def _refused(session: Session, refused: LoginRefused, username: str, method: str
 def _welcome(session: Session, user: User, method: str) -> bytes:
     if not session.enter(user):
         raise No(b"Too many sessions of this account", b"LIMIT")
-    origin = session.origin
     metrics.LOGINS.labels("imap", "ok").inc()
-    log.info(
-        "IMAP authentication successful",
-        event="imap.auth_ok",
-        connection_id=origin.connection,
-        session_id=origin.connection,
-        username=str(user.address),
-        auth_method=method,
-        client_ip=origin.address,
-    )
+    log.info("IMAP authentication successful", event="imap.auth_ok", username=str(user.address), auth_method=method, **session.who)
     return b"[CAPABILITY %b] Logged in" % b" ".join(session.capabilities())

@@ -221,14 +221,7 @@ async def _run(session: Session, name: bytes, verb: Verb | None, argument: bytes
 
 def _trace(session: Session, name: bytes) -> None:
     """Only the command's name: its arguments are the client's affair."""
-    log.debug(
-        "POP3 command received",
-        event="pop3.command",
-        connection_id=session.origin.connection,
-        session_id=session.origin.connection,
-        client_ip=session.origin.address,
-        command=name.decode("ascii", "replace"),
-    )
+    log.debug("POP3 command received", event="pop3.command", command=name.decode("ascii", "replace"), **session.who)
 
 
 def _unavailable(session: Session, error: Unavailable) -> None:

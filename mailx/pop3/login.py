@@ -1,12 +1,9 @@
 """Getting in: CAPA, STLS, USER, PASS, AUTH, UTF8 (RFC 1939 7, RFC 2449, RFC 2595, RFC 5034, RFC 6856)."""
 
-from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64
-
 from mailx.core import metrics
-from mailx.core.input import BareLine, LongLine
 from mailx.core.reading_connection import Farewell
-from mailx.core.sasl import Exchange, LoginRefused, Malformed, written
+from mailx.core.reading_login import FAILURES, NoResponse, converse
+from mailx.core.sasl import LoginRefused, written
 from mailx.core.users import User
 from mailx.mail.names import MailboxError
 from mailx.mail.reply import Unavailable
@@ -14,8 +11,6 @@ from mailx.pop3.answers import Refusal, Wrong, ok
 from mailx.pop3.maildrop import Maildrop
 from mailx.pop3.session import AUTHORIZATION, Session, log
 
-FAILURES = 5  # failed logins before the connection ends
-RESPONSE_LIMIT = 12288  # octets of one SASL response in base64
 LOGIN_SECONDS = 60  # that a client may take between two steps of a login
 
 
@@ -66,7 +61,6 @@ async def password(session: Session, argument: bytes) -> None:
     username, session.username = session.username, None
     if username is None:
         raise Wrong(b"USER comes first")
-    session.peer.no_deadline()
     try:
         found = await session.services.access.login(username, _text(argument), session.origin)
     except LoginRefused as refused:
@@ -80,43 +74,14 @@ async def authenticate(session: Session, argument: bytes) -> None:
     mechanism = name.decode("ascii", "replace").upper()
     if mechanism not in session.mechanisms():
         raise Wrong(b"No such mechanism; CAPA lists them" if name else b"A mechanism is missing; CAPA lists them")
-    exchange: Exchange = session.services.access.begin(mechanism, session.origin, session.peer.bindings())
-    session.peer.no_deadline()
-    if not initial:
-        response = await _ask(session, exchange.first())
-    else:
-        response = b"" if initial == b"=" else _decoded(initial)
+    exchange = session.services.access.begin(mechanism, session.origin, session.peer.bindings())
     try:
-        while not isinstance(answer := await exchange.step(response), User):
-            response = await _ask(session, answer)
-    except Malformed:
-        raise Wrong(b"Invalid SASL response") from None
+        found = await converse(session.peer, exchange, initial or None, LOGIN_SECONDS)
+    except NoResponse as wrong:
+        raise Wrong(wrong.text) from None
     except LoginRefused as refused:
         raise _refused(session, refused, "", mechanism) from None
-    await _welcome(session, answer, mechanism)
-
-
-async def _ask(session: Session, challenge: bytes) -> bytes:
-    """Send a challenge and take the response, both in base64; raises Wrong when the client cancels (RFC 5034 4)."""
-    peer = session.peer
-    peer.write(b"+ %b\r\n" % b2a_base64(challenge, newline=False))
-    peer.patience(LOGIN_SECONDS)
-    try:
-        line = await peer.input.line(RESPONSE_LIMIT)
-    except (LongLine, BareLine):
-        raise Wrong(b"Invalid SASL response") from None
-    finally:
-        peer.no_deadline()
-    if line == b"*":
-        raise Wrong(b"Authentication cancelled")
-    return _decoded(line)
-
-
-def _decoded(line: bytes) -> bytes:
-    try:
-        return a2b_base64(line, strict_mode=True) if line else b""
-    except Base64Error:
-        raise Wrong(b"Invalid base64") from None
+    await _welcome(session, found, mechanism)
 
 
 def _check_secure(session: Session) -> None:
@@ -133,17 +98,14 @@ def _text(argument: bytes) -> str:
 
 def _refused(session: Session, refused: LoginRefused, username: str, method: str) -> Exception:
     """What to raise for a login that failed: -ERR, or the end after too many."""
-    origin = session.origin
     metrics.LOGINS.labels("pop3", refused.outcome).inc()
     log.warn(
         "POP3 authentication failed",
         event="pop3.auth_failed",
-        connection_id=origin.connection,
-        session_id=origin.connection,
         username=written(username),
         auth_method=method,
         error_code=refused.outcome,
-        client_ip=origin.address,
+        **session.who,
     )
     session.failures += 1
     if refused.temporary:
@@ -165,16 +127,7 @@ async def _welcome(session: Session, found: User, method: str) -> None:
     except BaseException:
         session.not_opened()
         raise
-    origin = session.origin
     metrics.LOGINS.labels("pop3", "ok").inc()
-    log.info(
-        "POP3 authentication successful",
-        event="pop3.auth_ok",
-        connection_id=origin.connection,
-        session_id=origin.connection,
-        username=str(found.address),
-        auth_method=method,
-        client_ip=origin.address,
-    )
+    log.info("POP3 authentication successful", event="pop3.auth_ok", username=str(found.address), auth_method=method, **session.who)
     maildrop = session.maildrop
     session.peer.write(ok(b"%d messages (%d octets)" % (maildrop.count, maildrop.octets)))

@@ -9,6 +9,7 @@ from typing import Any
 from mailx.core.input import BareLine, LongLine
 from mailx.core.reading import ReadingListener
 from mailx.core.reading_connection import Farewell, ReadingConnection
+from mailx.core.reading_login import RESPONSE_LIMIT
 from mailx.mail.envelope import Origin
 from mailx.pop3 import commands, login
 from mailx.pop3.answers import Refusal, Wrong, ok
@@ -16,7 +17,7 @@ from mailx.pop3.session import AUTHORIZATION, Services, Session, log
 
 WRONG = 20  # commands that make no sense before the connection is given up
 LINE_LIMIT = 512  # octets of a command; RFC 2449 4 asks for 255
-LOGIN_LINE_LIMIT = login.RESPONSE_LIMIT + 64  # AUTH may bring its first response along
+LOGIN_LINE_LIMIT = RESPONSE_LIMIT + 64  # AUTH may bring its first response along
 
 
 class POP3Server(ReadingConnection):
