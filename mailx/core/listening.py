@@ -49,6 +49,11 @@ class Ending:
     left: int
     seconds: float
 
+    @property
+    def told(self) -> dict[str, object]:
+        """The same in a line of the log."""
+        return {"graceful": not self.left, "active_sessions_completed": self.finished, "total_duration_ms": round(self.seconds * 1000)}
+
 
 L = TypeVar("L", bound=Listener)
 

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.internet.protocol import ServerFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
@@ -49,16 +49,27 @@ class ReadingListener(ServerFactory, Generic[R]):
 
     noisy = False
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Settings, tls: TLSProvider | None) -> None:
+        """``name``: "imap" or "imaps", for example; ``tls``: for those who ask for it, None where it is implicit."""
         self.name = name
         self.port = 0
+        self._tls = tls
         self.gate = Gate(settings.max_connections, settings.max_per_address)
         self.sessions: set[R] = set()
         self._empty: Deferred[None] | None = None
 
     @abstractmethod
+    def connection(self, tls_context: Any) -> R:
+        """A connection that is to be made; ``tls_context``: for TLS on request, or None."""
+
+    @abstractmethod
     def limited(self, address: str) -> None:
         """A connection finds no room: for the log."""
+
+    def buildProtocol(self, addr: IAddress | None) -> R:
+        connection = self.connection(self._tls.server_options() if self._tls is not None else None)
+        connection.factory = self
+        return connection
 
     def enter(self, reader: R, address: str) -> bool:
         """Take a connection in; False if there is no room."""

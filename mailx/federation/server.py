@@ -33,10 +33,4 @@ class PeerServer(Edge[PeerListener]):
         log.info("Federation server started", event="federation.started", ports=ports, version=mailx.__version__)
 
     def stopped(self, ending: Ending) -> None:
-        log.info(
-            "Federation server shutdown",
-            event="federation.stopped",
-            graceful=not ending.left,
-            active_sessions_completed=ending.finished,
-            total_duration_ms=round(ending.seconds * 1000),
-        )
+        log.info("Federation server shutdown", event="federation.stopped", **ending.told)

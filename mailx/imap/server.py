@@ -7,8 +7,6 @@ is left then is cut. A port that cannot be bound fails the start.
 
 from typing import Any
 
-from twisted.internet.interfaces import IAddress
-
 import mailx
 from mailx.config import IMAP, Server
 from mailx.core.access import Access
@@ -23,18 +21,14 @@ from mailx.imap.session import Services, Sessions, log
 
 
 class IMAPListener(ReadingListener[IMAPServer]):
-    """The factory of one port's connections."""
+    """The factory of one port's connections; see :class:`mailx.core.reading.ReadingListener`."""
 
     def __init__(self, name: str, services: Services, tls: TLSProvider | None) -> None:
-        """``name``: "imap" or "imaps"; ``tls``: for STARTTLS, None where TLS is implicit or not to be had."""
-        super().__init__(name, services.settings)
-        self.services = services
-        self._tls = tls
+        super().__init__(name, services.settings, tls)
+        self._services = services
 
-    def buildProtocol(self, addr: IAddress | None) -> IMAPServer:
-        protocol = IMAPServer(self.services, self._tls.server_options() if self._tls is not None else None, self)
-        protocol.factory = self
-        return protocol
+    def connection(self, tls_context: Any) -> IMAPServer:
+        return IMAPServer(self._services, tls_context, self)
 
     def limited(self, address: str) -> None:
         log.error(
@@ -87,10 +81,4 @@ class IMAPService(ReadingEdge[IMAPListener]):
         return IMAPListener(name, self._services, tls)
 
     def stopped(self, ending: Ending) -> None:
-        log.info(
-            "IMAP server shutdown",
-            event="imap.stopped",
-            graceful=not ending.left,
-            active_sessions_completed=ending.finished,
-            total_duration_ms=round(ending.seconds * 1000),
-        )
+        log.info("IMAP server shutdown", event="imap.stopped", **ending.told)

@@ -6,8 +6,6 @@ On stopping, listeners close first; sessions that wait for their client end at o
 
 from typing import Any
 
-from twisted.internet.interfaces import IAddress
-
 import mailx
 from mailx.config import POP3, Server
 from mailx.core.access import Access
@@ -21,18 +19,14 @@ from mailx.pop3.session import Services, log
 
 
 class POP3Listener(ReadingListener[POP3Server]):
-    """The factory of one port's connections."""
+    """The factory of one port's connections; see :class:`mailx.core.reading.ReadingListener`."""
 
     def __init__(self, name: str, services: Services, tls: TLSProvider | None) -> None:
-        """``name``: "pop3" or "pop3s"; ``tls``: for STLS, None where TLS is implicit or not to be had."""
-        super().__init__(name, services.settings)
-        self.services = services
-        self._tls = tls
+        super().__init__(name, services.settings, tls)
+        self._services = services
 
-    def buildProtocol(self, addr: IAddress | None) -> POP3Server:
-        protocol = POP3Server(self.services, self._tls.server_options() if self._tls is not None else None, self)
-        protocol.factory = self
-        return protocol
+    def connection(self, tls_context: Any) -> POP3Server:
+        return POP3Server(self._services, tls_context, self)
 
     def limited(self, address: str) -> None:
         log.error(
@@ -79,10 +73,4 @@ class POP3Service(ReadingEdge[POP3Listener]):
         return POP3Listener(name, self._services, tls)
 
     def stopped(self, ending: Ending) -> None:
-        log.info(
-            "POP3 server shutdown",
-            event="pop3.stopped",
-            graceful=not ending.left,
-            active_sessions_completed=ending.finished,
-            total_duration_ms=round(ending.seconds * 1000),
-        )
+        log.info("POP3 server shutdown", event="pop3.stopped", **ending.told)

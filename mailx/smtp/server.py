@@ -93,13 +93,7 @@ class SMTPService(Edge[SMTPListener]):
         return proxy.wrap(factory, self._settings.proxy_from, self._reactor)
 
     def stopped(self, ending: Ending) -> None:
-        log.info(
-            "SMTP server shutdown",
-            event="smtp.stopped",
-            graceful=not ending.left,
-            active_sessions_completed=ending.finished,
-            total_duration_ms=round(ending.seconds * 1000),
-        )
+        log.info("SMTP server shutdown", event="smtp.stopped", **ending.told)
 
 
 def _send_at_once(listening: object) -> None:
