@@ -1,5 +1,7 @@
 """Keys of users: attested, in the key log, renewed, revoked; what others may believe of them."""
 
+from typing import Any
+
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
@@ -10,6 +12,7 @@ from mailx.identity.user_keys import VALID_SECONDS
 from mailx.mail.address import Address
 from mailx.mail.log_leaf import DOMAIN_KEY, USER_KEY, Leaf
 from mailx.store import key_log as log_rows
+from mailx.store import user_keys as rows
 from tests.core.keys import DAY, ring
 from tests.scenery import DOMAIN
 
@@ -101,6 +104,25 @@ class Attesting(TestCase):
         await keys.settled()
         for number in range(3):
             self.assertEqual([each.serial for each in await keys.users.history(Address(f"u{number}", DOMAIN))], [1, 2])
+
+    async def test_what_is_attested_anew_while_somebody_asks_is_attested_once(self) -> None:
+        keys = await ring(self, engine=self.engine)
+        user = await keys.world.user(str(ME))
+        await keys.users.bind(user.id, SEALING, SIGNING, SERVER)
+        read = keys.users._store.read
+
+        async def slow(job: Any, *args: Any) -> Any:
+            answer = await read(job, *args)
+            if job is rows.latest:
+                await keys.settled()
+            return answer
+
+        await keys.domains.recover(DOMAIN, keys.recovery)
+        self.patch(keys.users._store, "read", slow)
+        found = await keys.users.of(ME)
+        assert found is not None
+        self.assertTrue(found.signed_by([keys.domains.signer(DOMAIN).public]))
+        self.assertEqual([each.serial for each in await keys.users.history(ME)], [1, 2])
 
     async def test_what_ends_soon_is_renewed(self) -> None:
         keys = await ring(self, engine=self.engine)
