@@ -202,7 +202,7 @@ class Hostile(Checking):
             asked = Deferred.fromCoroutine(checker.check(Names(zone), "192.0.2.1", ALICE, "client.example"))
             self.assertEqual(self.successResultOf(asked).result, "fail")
             seconds.append(process_time() - started)
-        self.assertLess(min(seconds), 0.1)
+        self.assertLess(min(seconds), 0.5)
         self.assertGreater(threads.calls, 10)
 
     def test_networks(self) -> None:

@@ -126,7 +126,7 @@ class Office:
 
     async def until(self, true: Callable[[], Any]) -> None:
         """Returns when ``true()`` (or what it awaits) is true."""
-        for _ in range(2000):
+        for _ in range(20_000):
             answer = true()
             if not isinstance(answer, bool):
                 answer = await answer

@@ -104,7 +104,7 @@ class ResultsTests(TestCase):
                 started = process_time()
                 headers.incoming(block, "mx.example.test")
                 seconds.append(process_time() - started)
-            self.assertLess(min(seconds), 0.01)
+            self.assertLess(min(seconds), 0.05)
 
     def test_more_than_are_read(self) -> None:
         others = b"Authentication-Results: example.org; none\r\n"

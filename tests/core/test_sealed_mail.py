@@ -54,7 +54,7 @@ class _Case(TestCase):
 
     async def left(self, count: int = 1) -> list[bytes]:
         """The contents of what left, once there are so many."""
-        for _ in range(1000):
+        for _ in range(20_000):
             if len(self.here.courier.contents) >= count:
                 break
             await deferLater(self.here.ring.world.reactor, 0.005)
@@ -248,7 +248,7 @@ class OutgoingTests(_Case):
 
     async def until(self, true: Any) -> None:
         """The sweep is not started: the queue itself removes what was sent."""
-        for _ in range(400):
+        for _ in range(20_000):
             if true():
                 return
             await deferLater(self.here.ring.world.reactor, 0.005)

@@ -84,11 +84,11 @@ class TextTests(SynchronousTestCase):
 
     def test_pattern_time(self) -> None:
         """No pattern takes long on any name."""
-        began = time.perf_counter()
+        began = time.process_time()
         for pattern in ("*%" * 2000 + "x", "*a" * 60 + "x", "%a" * 60 + "x", "*a%a" * 30 + "%x"):
             self.assertFalse(matcher("", (pattern,)).match("a" * 255))
         self.assertRaises(Bad, matcher, "", ("*a" * 65,))
-        self.assertLess(time.perf_counter() - began, 0.5)
+        self.assertLess(time.process_time() - began, 0.5)
 
 
 class LineEndTests(SynchronousTestCase):

@@ -17,7 +17,7 @@ from mailx.imap.server import IMAPListener
 from mailx.imap.session import Services, Sessions
 from tests.scenery import World
 
-PATIENCE = 5  # seconds until a missing line fails the test
+PATIENCE = 50  # seconds until a missing line fails the test
 
 
 class Closed(Exception):

@@ -106,7 +106,7 @@ class Fields(SynchronousTestCase):
     def test_nobody_is_held_up(self) -> None:
         """No call holds the interpreter for long, whatever stands in a long field."""
         for value in (b"a  " * 85_000, b"a\t " * 85_000, b" " * 250_000, b"\r\n " * 85_000):
-            self.assertLess(min(_seconds(b"X:" + value + b"\r\n") for _ in range(3)), 0.005)
+            self.assertLess(min(_seconds(b"X:" + value + b"\r\n") for _ in range(3)), 0.03)
 
 
 def _seconds(raw: bytes) -> float:

@@ -181,7 +181,7 @@ class Contents(SynchronousTestCase):
                 HEAD + head + b"\r\n\r\n" + b"plain text\r\n" * 200_000 + text * (4_000_000 // len(text)) + b"--b\r\n\r\nx\r\n--b--\r\n"
             )
             took = (longest_call(downgraded, content) for _ in range(3))  # a busy machine takes longer now and then
-            self.assertTrue(any(seconds < 0.015 for seconds in took), head)
+            self.assertTrue(any(seconds < 0.04 for seconds in took), head)
 
 
 def longest_call(function: Callable[[bytes], object], content: bytes) -> float:

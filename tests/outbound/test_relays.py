@@ -38,7 +38,7 @@ class Replacing(TestCase):
     async def until(self, true: Callable[[], bool]) -> None:
         from twisted.internet import reactor
 
-        for _ in range(1000):
+        for _ in range(20_000):
             if true():
                 return
             await deferLater(reactor, 0.005)
