@@ -35,6 +35,7 @@ from mailx.core.mailboxes import Mailboxes
 from mailx.core.outgoing import Outgoing
 from mailx.core.peer_control import PeerControl
 from mailx.core.peer_figures import PeerCounting
+from mailx.core.peer_following import Following
 from mailx.core.peers import Peers
 from mailx.core.publication import Publication
 from mailx.core.queue import Queue
@@ -50,6 +51,7 @@ from mailx.federation.asking import ChannelAsking
 from mailx.federation.buckets import Buckets
 from mailx.federation.certificates import Certificates as PeerCertificates
 from mailx.federation.connect import Connector
+from mailx.federation.histories import AsShown, Histories
 from mailx.federation.link import LinkLimits
 from mailx.federation.log_source import LogSource
 from mailx.federation.pool import Pool
@@ -146,6 +148,7 @@ async def open_identity(
     parts.push_async_callback(gossip.stop)
     certificates, limits = PeerCertificates(domain_keys.signer, time), _limits(config.federation)
     pool = _open_pool(settings, domain_keys, peers, certificates, limits, gossip, resolver, reactor, parts)
+    peers.following = _open_following(settings, domain_keys, peers, certificates, limits, resolver, reactor)
     source.asking = asking = ChannelAsking(pool, peers, domain_keys.domains)
     remote_keys = RemoteKeys(store, cipher, peers, reactor, asking=asking)
     peers.on_forget(remote_keys.forget)
@@ -241,6 +244,29 @@ def _open_pool(
     pool = Pool(connector, lambda: settings.current.federation.transfers)
     parts.callback(pool.stop)
     return pool
+
+
+def _open_following(
+    settings: Settings,
+    domain_keys: DomainKeys,
+    peers: Peers,
+    certificates: PeerCertificates,
+    limits: LinkLimits,
+    resolver: Resolver,
+    reactor: Any,
+) -> Following:
+    """How the keys of static peers are followed whose announcement was missed."""
+    connector = Connector(
+        trust=AsShown(),
+        identities=certificates,
+        former=PeerCertificates(domain_keys.latest_former, time),
+        resolver=resolver,
+        networks=lambda: settings.current.federation.networks,
+        limits=limits,
+        reactor=reactor,
+    )
+    threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+    return Following(peers, Histories(connector, domain_keys.domains, threads))
 
 
 def _limits(federation: Federation) -> LinkLimits:

@@ -142,6 +142,12 @@ class Known:
         """The recovery keys believed at ``now``."""
         return domain_keys.recoveries(self.history, int(now))
 
+    def peer(self, own: PeerSettings, fallback: str, now: float) -> Peer:
+        """What the rest of the program sees of it at ``now``; ``own`` is what is set for it."""
+        limits = own.per_minute, own.per_hour, own.burst, own.connections
+        places = self.keys(now), self.servers, self.source, self.verified, self.expires, self.pinned_until
+        return Peer(self.domain, *places, own.blocked, fallback, *limits, self.message_size, self.capabilities)
+
     def encode(self) -> dict[str, Any]:
         """For keeping, as JSON; times that are columns of their own are left out."""
         return {

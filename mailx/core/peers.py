@@ -23,6 +23,7 @@ from mailx.core.metrics import PEER_KEYS, PEER_LOOKS, PEERS
 from mailx.core.peer import MAILX, NEVER, NONE, REFUSED, STATIC, Discoverer, Found, Known, Peer, PeerSettings, Step, Undecided
 from mailx.core.peer_alarms import ANNOUNCEMENT, CONNECTION, DISCOVERY, PeerAlarms
 from mailx.core.peer_book import PeerBook
+from mailx.core.peer_following import Following
 from mailx.core.peer_static import read_static
 from mailx.core.settings import Settings
 from mailx.core.users import canonical_domain
@@ -73,6 +74,7 @@ class Peers:
     ) -> None:
         """``threads`` verify long histories of keys, which without them are verified at once."""
         self.alerts: Alerts | None = None
+        self.following: Following | None = None
         self._book = PeerBook(store, cipher, now)
         self._settings = settings
         self._reactor = reactor
@@ -195,7 +197,9 @@ class Peers:
         peer = await self._find(domain, None, durable)
         if peer is None or not presented or presented in peer.keys:
             return () if peer is None else peer.keys
-        if peer.source != STATIC:
+        if peer.source == STATIC:
+            peer = self._peer(await self._asked(domain))
+        else:
             now = self._now()
             if now - SOON < peer.verified <= now or self._shown.get(domain):
                 return peer.keys
@@ -246,10 +250,21 @@ class Peers:
 
     async def _missed(self, known: Known, new: DomainKey) -> bool:
         """Whether looking again tells of the key, since an announcement between was missed."""
-        if known.source == STATIC or known.verified > self._now() - SOON:
+        if known.source == STATIC:
+            known = await self._asked(known.domain)
+        elif known.verified > self._now() - SOON:
             return False
-        known = await self._look(known.domain, None, known)
+        else:
+            known = await self._look(known.domain, None, known)
         return any(key.statement.digest == new.statement.digest for key, _ in known.history)
+
+    async def _asked(self, domain: str) -> Known:
+        """What is known of a static peer that was asked itself, now and then: nothing else tells of a key whose announcement was missed."""
+        if self.following is not None and not self._shown.get(domain):
+            self._shown.put(domain, True)
+            self._cache.pop(domain)  # another node may have heard of it
+            await self.following.follow(domain)
+        return self.fixed(await self._current(domain))
 
     # What administrators see and do; see mailx.core.peer_control.
 
@@ -332,23 +347,7 @@ class Peers:
 
     def _peer(self, known: Known) -> Peer:
         own = self.limits(known.domain)
-        return Peer(
-            known.domain,
-            known.keys(self._now()),
-            known.servers,
-            known.source,
-            known.verified,
-            known.expires,
-            known.pinned_until,
-            own.blocked,
-            self._fallback(own),
-            own.per_minute,
-            own.per_hour,
-            own.burst,
-            own.connections,
-            known.message_size,
-            known.capabilities,
-        )
+        return known.peer(own, self._fallback(own), self._now())
 
     def _fallback(self, own: PeerSettings) -> str:
         return own.fallback or self._settings.current.federation.fallback

@@ -1,17 +1,20 @@
 """What is known of other MailX servers: static ones, what looking brings, pins, keys that change, what lasts."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from attrs import evolve
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from mailx.config_federation import StaticPeer
 from mailx.core.peer import NONE, REFUSED, STATIC, UNSURE, Found, PeerSettings, Undecided
+from mailx.core.peer_following import Following
 from mailx.core.peer_looks import AGAIN
-from mailx.core.peers import STRANGERS
+from mailx.core.peers import SOON, STRANGERS
 from mailx.identity import domain_keys
-from mailx.identity.domain_keys import OVERLAP
+from mailx.identity.domain_keys import OVERLAP, DomainKey
 from mailx.identity.encoding import key_text
+from mailx.identity.statements import SeedSigner
 from mailx.mail.reply import Refused
 from tests.core.peer_scene import DAY, KEYS, RECOVERY, START, THERE, Channel, PeersTestCase, found, history
 
@@ -37,6 +40,86 @@ class Static(PeersTestCase):
         peer = await again.find(THERE)
         assert peer is not None
         self.assertEqual(peer.keys[0], KEYS[1].public)
+
+
+@define
+class Told:
+    """What the server itself says of its keys; ``asked`` are those that were."""
+
+    keys: list[DomainKey] = field(factory=list)
+    asked: list[tuple[str, Sequence[tuple[str, int]]]] = field(factory=list)
+
+    async def history(self, domain: str, servers: Sequence[tuple[str, int]]) -> tuple[DomainKey, ...]:
+        self.asked.append((domain, servers))
+        return tuple(self.keys)
+
+
+class Missed(PeersTestCase):
+    """A static peer whose announcements were missed is followed as far as its own history proves."""
+
+    async def missing(self) -> None:
+        await self.scene(peers=(StaticPeer(THERE, ("127.0.0.1:2591",), key_text(KEYS[0].public)),))
+        self.clock.advance(3 * DAY)
+        self.told = Told()
+        self.peers.following = Following(self.peers, self.told, self.clock.seconds)
+
+    async def test_rotations(self) -> None:
+        await self.missing()
+        self.told.keys = history(domain_keys.ROTATION, domain_keys.ROTATION)
+        self.assertEqual((await self.peers.keys(THERE, KEYS[2].public))[0], KEYS[2].public)
+        self.assertEqual(self.told.asked, [(THERE, (("127.0.0.1", 2591),))])
+        again = await self.opened()
+        self.assertEqual((await again.keys(THERE, b""))[0], KEYS[2].public)
+        self.assertEqual(self.alerts.told, [])
+
+    async def test_a_recovery(self) -> None:
+        await self.missing()
+        gone: list[str] = []
+        self.peers.on_distrust(gone.append)
+        self.told.keys = history(domain_keys.RECOVERY)
+        self.assertEqual(await self.peers.keys(THERE, KEYS[1].public), (KEYS[1].public,))
+        self.assertEqual(gone, [THERE])
+
+    async def test_the_first_of_several_announcements(self) -> None:
+        await self.missing()
+        self.told.keys = history(domain_keys.ROTATION, domain_keys.ROTATION)
+        await self.peers.announced(THERE, self.told.keys[2].statement)
+        self.assertEqual((await self.peers.keys(THERE, b""))[0], KEYS[2].public)
+
+    async def test_another_node_was_told(self) -> None:
+        await self.missing()
+        await self.peers.find(THERE)
+        await (await self.opened()).announced(THERE, history(domain_keys.ROTATION)[1].statement)
+        self.assertEqual((await self.peers.keys(THERE, KEYS[1].public))[0], KEYS[1].public)
+
+    async def test_what_proves_nothing_changes_nothing(self) -> None:
+        """Histories of others, one that only names the key, one that forks from what was followed, an older one."""
+        thief, recovery = SeedSigner(b"t" * 32), SeedSigner(b"u" * 32)
+        own = domain_keys.first(THERE, recovery.public, START, thief)
+        named = domain_keys.rotated(history()[0], thief, KEYS[4], START)
+        await self.missing()
+        for keys in ([own], [named], [own, domain_keys.recovered(own, recovery, KEYS[3], START)], []):
+            self.told.keys = keys
+            self.clock.advance(SOON + 1)
+            self.assertEqual(await self.peers.keys(THERE, thief.public), (KEYS[0].public,))
+        self.told.keys = history(domain_keys.ROTATION)
+        self.clock.advance(SOON + 1)
+        await self.peers.keys(THERE, KEYS[1].public)
+        forked = [*history(), domain_keys.rotated(history()[0], KEYS[0], thief, START + DAY)]
+        for keys in (forked, history()):
+            self.told.keys = keys
+            self.clock.advance(SOON + 1)
+            self.assertEqual((await self.peers.keys(THERE, thief.public))[0], KEYS[1].public)
+        self.assertEqual(set(self.alerts.told), {("security.peer_key", THERE)})
+
+    async def test_a_wrong_key_makes_it_be_asked_now_and_then_only(self) -> None:
+        await self.missing()
+        for _ in range(5):
+            self.assertEqual(await self.peers.keys(THERE, KEYS[4].public), (KEYS[0].public,))
+        self.assertEqual(len(self.told.asked), 1)
+        self.clock.advance(SOON + 1)
+        await self.peers.keys(THERE, KEYS[4].public)
+        self.assertEqual(len(self.told.asked), 2)
 
 
 class Looking(PeersTestCase):

@@ -133,14 +133,13 @@ class Loopback(TestCase):
     def connector(self, side: Side | None = None, limits: LinkLimits = LIMITS, **more: Any) -> Connector:
         side = side or self.here
         return Connector(
-            trust=side.book,
             identities=side.certificates,
             resolver=NoNames(),
             networks=lambda: ("127.0.0.0/8",),
             limits=limits,
             seconds=side.seconds,
             on_refusal=side.note,
-            **{"reactor": self.reactor, **more},
+            **{"reactor": self.reactor, "trust": side.book, **more},
         )
 
     async def connect(self, local: str = "here.example", remote: str = "there.example", side: Side | None = None, **more: Any) -> Channel:

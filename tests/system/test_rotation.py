@@ -122,6 +122,13 @@ class Rotation(SynchronousTestCase):
         wait(partial(self.knows, two, one), two.log)
         one.submit(two.account, "after")
         two.message("after")
+        two.stop()  # and misses what it is told next
+        one.ctl("key", "rotate", "a.test")
+        two.start()
+        two.submit(one.account, "late")
+        one.message("late")
+        self.assertNotIn('"queue.deferred"', two.log())
+        self.assertTrue(self.knows(two, one))
 
     def test_a_key_that_nobody_announced_is_refused_and_alerted(self) -> None:
         one, two = self.one, self.two
