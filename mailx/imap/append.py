@@ -7,11 +7,11 @@ that is refused half-way is read to its end where the client sends on without wa
 from collections.abc import AsyncIterator
 
 from mailx.core.content import Content
+from mailx.core.input import BareLine, LongLine
 from mailx.imap import append_grammar, catenate, message_limit
 from mailx.imap.answers import Bad, No
 from mailx.imap.append_grammar import Opening
 from mailx.imap.arrival import Command, skip
-from mailx.imap.input import BareLine, LongLine
 from mailx.imap.session import Session
 from mailx.imap.sets import compact
 from mailx.imap.tokens import Announced, Tokens

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from attrs import frozen
 
 from mailx.core import reading_connection
+from mailx.core.input import BareLine, Input, LongLine
 from mailx.imap.answers import Bad, Ended, tagged
-from mailx.imap.input import BareLine, Input, LongLine
 from mailx.imap.tokens import LITERAL, Missing, Tokens, literal_size
 
 _STREAMED = frozenset((b"APPEND", b"REPLACE", b"UID REPLACE"))  # their messages are taken by the command as they arrive

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from mailx.core import metrics
+from mailx.core.input import Hangup
 from mailx.core.reading_session import OVER
 from mailx.imap import (
     acl,
@@ -42,7 +43,6 @@ from mailx.imap import (
 )
 from mailx.imap.answers import Bad, Ended, No, tagged
 from mailx.imap.arrival import Command, Farewell, skip
-from mailx.imap.input import Hangup
 from mailx.imap.session import AUTHENTICATED, BEFORE, SELECTED, Session, log
 from mailx.imap.tokens import Tokens, remembered
 from mailx.mail.names import MailboxError

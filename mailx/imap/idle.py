@@ -9,9 +9,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from mailx.core.input import BareLine, Hangup, LongLine
 from mailx.imap.answers import Bad
 from mailx.imap.arrival import Command, Farewell
-from mailx.imap.input import BareLine, Hangup, LongLine
 from mailx.imap.session import Session, log
 from mailx.imap.updates import tell
 

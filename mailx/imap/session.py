@@ -13,6 +13,7 @@ from mailx.config import IMAP, Server
 from mailx.core import reading_session
 from mailx.core.access import Access
 from mailx.core.accounts import User
+from mailx.core.input import Hangup
 from mailx.core.mailboxes import Mailboxes
 from mailx.core.quotas import Quotas
 from mailx.core.reading_session import OVER, ReadingSession
@@ -22,7 +23,6 @@ from mailx.core.tracing import Tracing
 from mailx.imap import capabilities, text
 from mailx.imap.answers import Bad
 from mailx.imap.arrival import BEFORE_LOGIN, Farewell, Limits, after_login
-from mailx.imap.input import Hangup
 from mailx.imap.tokens import SAVED, Ranges
 from mailx.mail.envelope import Origin
 from mailx.mail.mailbox import KEYWORDS_LIMIT, Mailbox

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailx.imap.input import HIGH_WATER, BareLine, Hangup, Input, LongLine
+from mailx.core.input import HIGH_WATER, BareLine, Hangup, Input, LongLine
 
 LIMIT = 20
 

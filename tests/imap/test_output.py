@@ -10,8 +10,8 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from mailx.core.input import Hangup
 from mailx.core.output import GATHERED, SMALL, Output
-from mailx.imap.input import Hangup
 
 MUCH = 16 * 1024 * 1024  # octets: more than the buffers of two sockets
 

@@ -17,9 +17,9 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailx.config import Config
+from mailx.core.input import Hangup
 from mailx.core.output import STALL_SECONDS, Output
 from mailx.core.sasl import LoginRefused
-from mailx.imap.input import Hangup
 from mailx.imap.server import IMAPListener
 from mailx.imap.session import Services, Sessions
 from mailx.mail.reply import Unavailable
