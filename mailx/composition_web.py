@@ -238,15 +238,12 @@ def receiver(house: House, after: Aftermath, reactor: Any) -> IService:
 
 def panel(house: House, post: Post, people: People, after: Aftermath, ground: Ground, acquaintance: Acquaintance, reactor: Any) -> IService:
     """The control panel at its port."""
-    from mailx.imap.probe import IMAPProbe
     from mailx.outbound.probe import MailOutProbe
-    from mailx.pop3.probe import POP3Probe
     from mailx.web.panel.api import API
     from mailx.web.panel.app import Panel
     from mailx.web.panel.parts import Parts
     from mailx.web.panel.service import PanelService
 
-    resolver = post.resolver
     every = Parts(
         settings=house.settings,
         accounts=house.accounts,
@@ -269,10 +266,8 @@ def panel(house: House, post: Post, people: People, after: Aftermath, ground: Gr
         templates=house.templates,
         fates=after.fates,
         callbacks=after.callbacks,
-        mail_out_probe=MailOutProbe(house.settings.current.server.hostname, post.outgoing, resolver, reactor),
-        remote_mailboxes=RemoteMailboxes(
-            house.store, house.cipher, MailboxProbes(IMAPProbe(resolver, reactor), POP3Probe(resolver, reactor))
-        ),
+        mail_out_probe=MailOutProbe(house.settings.current.server.hostname, post.outgoing, post.resolver, reactor),
+        remote_mailboxes=_remote_mailboxes(house, post, reactor),
         started=time(),
         domain_keys=ground.identity.domain_keys,
         user_keys=ground.identity.user_keys,
@@ -289,3 +284,11 @@ def panel(house: House, post: Post, people: People, after: Aftermath, ground: Gr
     site = Panel(every, api=API(house.administration, people.api_keys))
     service: IService = PanelService(site, house.settings.current.panel, house.certificates, reactor)
     return service
+
+
+def _remote_mailboxes(house: House, post: Post, reactor: Any) -> RemoteMailboxes:
+    from mailx.imap.probe import IMAPProbe
+    from mailx.pop3.probe import POP3Probe
+
+    probes = MailboxProbes(IMAPProbe(post.resolver, reactor), POP3Probe(post.resolver, reactor))
+    return RemoteMailboxes(house.store, house.cipher, probes)

@@ -10,6 +10,7 @@ process when no server runs; programs with an API key come by HTTP (:mod:`mailx.
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from attrs import define, field
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -115,64 +116,63 @@ SCOPES: dict[str, str] = {
 _URLS = Map([Rule(path, endpoint=name, methods=[method]) for path, method, name in ROUTES]).bind("localhost")
 
 
+@define(eq=False)
 class Administration:
     """Answers requests. ``config`` is what the server runs with; the parts behind it are None where no server runs."""
 
-    def __init__(
-        self,
-        accounts: Accounts,
-        config: Config,
-        indexer: Indexer | None = None,
-        *,
-        queue: MailQueue | None = None,
-        timeline: Timeline | None = None,
-        signing: Signing | None = None,
-        records: Records | None = None,
-        admins: Admins | None = None,
-        api_keys: ApiKeys | None = None,
-        audit: Log | None = None,
-        suppressions: Suppressions | None = None,
-        settings: Settings | None = None,
-        domain_keys: DomainKeys | None = None,
-        user_keys: UserKeys | None = None,
-        key_backup: KeyBackup | None = None,
-        sealed_accounts: SealedAccounts | None = None,
-        app_passwords: AppPasswords | None = None,
-        client_keys: ClientKeys | None = None,
-        key_log: KeyLog | None = None,
-        log_witness: LogWitness | None = None,
-        log_audit: LogAudit | None = None,
-        peers: PeerControl | None = None,
-        contacts: Contacts | None = None,
-        block_lists: BlockLists | None = None,
-        lifecycle: Lifecycle | None = None,
-        person: Person | None = None,
-        imports: Imports | None = None,
-    ) -> None:
-        self._log = audit
-        self._resources: dict[str, Any] = {
-            "server": Server(accounts, settings or Settings(config)),
-            "directory": Directory(accounts, domain_keys, sealed_accounts),
-            "credentials": Credentials(app_passwords, sealed_accounts),
-            "lives": Lives(lifecycle, person),
-            "imports": MailImports(imports),
-            "exports": MailExports(person),
-            "index": SearchIndex(indexer),
-            "dkim": Dkim(signing, records),
-            "dns": Dns(records),
-            "keys": DomainKeyring(domain_keys, user_keys, key_backup),
-            "sealing": Sealing(accounts, sealed_accounts, client_keys, user_keys),
-            "keylogs": KeyLogs(key_log, log_witness, log_audit),
-            "peers": PeerServers(peers),
-            "queue": Queue(queue),
-            "trace": Traces(timeline, accounts),
-            "admins": Administrators(admins),
-            "apikeys": Keys(api_keys),
-            "audit": Audit(audit),
-            "suppressions": SuppressionList(suppressions),
-            "settings": LiveSettings(settings),
-            "contacts": ContactBook(contacts),
-            "blocklists": ServerBlocks(block_lists),
+    accounts: Accounts
+    config: Config
+    indexer: Indexer | None = None
+    queue: MailQueue | None = None
+    timeline: Timeline | None = None
+    signing: Signing | None = None
+    records: Records | None = None
+    admins: Admins | None = None
+    api_keys: ApiKeys | None = None
+    audit: Log | None = None
+    suppressions: Suppressions | None = None
+    settings: Settings | None = None
+    domain_keys: DomainKeys | None = None
+    user_keys: UserKeys | None = None
+    key_backup: KeyBackup | None = None
+    sealed_accounts: SealedAccounts | None = None
+    app_passwords: AppPasswords | None = None
+    client_keys: ClientKeys | None = None
+    key_log: KeyLog | None = None
+    log_witness: LogWitness | None = None
+    log_audit: LogAudit | None = None
+    peers: PeerControl | None = None
+    contacts: Contacts | None = None
+    block_lists: BlockLists | None = None
+    lifecycle: Lifecycle | None = None
+    person: Person | None = None
+    imports: Imports | None = None
+    _resources: dict[str, Any] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._resources = {
+            "server": Server(self.accounts, self.settings or Settings(self.config)),
+            "directory": Directory(self.accounts, self.domain_keys, self.sealed_accounts),
+            "credentials": Credentials(self.app_passwords, self.sealed_accounts),
+            "lives": Lives(self.lifecycle, self.person),
+            "imports": MailImports(self.imports),
+            "exports": MailExports(self.person),
+            "index": SearchIndex(self.indexer),
+            "dkim": Dkim(self.signing, self.records),
+            "dns": Dns(self.records),
+            "keys": DomainKeyring(self.domain_keys, self.user_keys, self.key_backup),
+            "sealing": Sealing(self.accounts, self.sealed_accounts, self.client_keys, self.user_keys),
+            "keylogs": KeyLogs(self.key_log, self.log_witness, self.log_audit),
+            "peers": PeerServers(self.peers),
+            "queue": Queue(self.queue),
+            "trace": Traces(self.timeline, self.accounts),
+            "admins": Administrators(self.admins),
+            "apikeys": Keys(self.api_keys),
+            "audit": Audit(self.audit),
+            "suppressions": SuppressionList(self.suppressions),
+            "settings": LiveSettings(self.settings),
+            "contacts": ContactBook(self.contacts),
+            "blocklists": ServerBlocks(self.block_lists),
         }
 
     async def answer(self, method: str, path: str, parameters: Mapping[str, str], body: JSON, actor: Actor = MAILXCTL) -> tuple[int, JSON]:
@@ -236,8 +236,8 @@ class Administration:
             return await call(query)
         with audit.acting(actor, action, next(iter(query.path.values()), "")) as act:
             answer = await call(query)
-        if self._log is not None:
-            await self._log.conclude(act)
+        if self.audit is not None:
+            await self.audit.conclude(act)
         return answer
 
 
