@@ -2,8 +2,6 @@
 
 import re
 
-from attrs import evolve
-
 from mailx.imap.answers import Bad
 from mailx.imap.commands import BinarySize, Data, Fetch, Item, Partial, Section, Text
 from mailx.imap.tokens import MODSEQ_LIMIT, NESTING_LIMIT, NUMBER_LIMIT, Tokens, remembered
@@ -33,7 +31,8 @@ def fetch(tokens: Tokens) -> Fetch:
     tokens.space()
     ranges = tokens.sequence_set()
     tokens.space()
-    return evolve(_items(tokens), ranges=ranges)
+    known = _items(tokens)
+    return Fetch(ranges, known.items, known.changed_since, known.vanished, known.partial)
 
 
 @remembered
