@@ -14,6 +14,7 @@ from attrs import frozen
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from mailx.core.prepared import Prepared
 from mailx.core.selected import Selected
 from mailx.core.summaries import Summaries
 from mailx.core.turns import Turns
@@ -45,7 +46,7 @@ class Need(IntFlag):
     GUID = 4  # Row.guid; comes with SUMMARY and CONTENT anyway
 
 
-_PRIVATE = 4 * 1024 * 1024  # octets of summaries kept of one sealed account while it is open
+_PRIVATE = 4 * 1024 * 1024  # octets of summaries kept of one sealed account while it is open, and of texts made of them
 _SUMMARY = int(Need.SUMMARY)  # plain integers: an operation on an IntFlag costs ten times as much
 _CONTENT = int(Need.CONTENT)
 
@@ -91,7 +92,8 @@ class Reader:
         self._reactor = reactor
         self._summaries = Summaries()
         self._keyring = keyring
-        self._private: dict[int, Summaries] = {}  # of sealed accounts
+        self._prepared = Prepared()
+        self._private: dict[int, tuple[Summaries, Prepared]] = {}  # of sealed accounts
         if keyring is not None:
             keyring.on_close(self._forget)
 
@@ -101,15 +103,24 @@ class Reader:
     def forget(self) -> None:
         """Forget all summaries of ordinary accounts: one of them is sealed now."""
         self._summaries = Summaries()
+        self._prepared = Prepared()
 
     def vault(self, account: int) -> "Vault | None":
         """What opens the mail of a sealed account; None for any other, or when its owner is gone."""
         return None if self._keyring is None else self._keyring.vault(account)
 
     def _held(self, account: int, vault: "Vault | None") -> Summaries:
-        if vault is None:
-            return self._summaries
-        return self._private.setdefault(account, Summaries(_PRIVATE))
+        return self._summaries if vault is None else self._private_of(account)[0]
+
+    def prepared(self, account: int) -> Prepared:
+        """Where texts made of what summaries of an account say are kept as long as the summaries may be."""
+        return self._prepared if self.vault(account) is None else self._private_of(account)[1]
+
+    def _private_of(self, account: int) -> tuple[Summaries, Prepared]:
+        found = self._private.get(account)
+        if found is None:
+            found = self._private[account] = Summaries(_PRIVATE), Prepared(_PRIVATE)
+        return found
 
     async def rows(self, selected: Selected, uids: Sequence[int], need: Need) -> AsyncIterator[list[Row]]:
         """The messages with these UIDs that the session knows, in their order, batch after batch."""

@@ -47,6 +47,7 @@ from mailx.store.metadata import STORAGE_LIMIT
 if TYPE_CHECKING:
     from mailx.core.index import Index
     from mailx.core.keyring import Keyring
+    from mailx.core.prepared import Prepared
     from mailx.core.users import User
     from mailx.store.blobs import Blobs
     from mailx.store.cipher import Cipher
@@ -320,6 +321,10 @@ class Mailboxes:
         """The summaries alone, by indexes; see :mod:`mailx.core.fetch`."""
         found = self._reader.summarised(selected, uids)
         return found if selected.viewer == selected.mailbox.account else _while_allowed(selected, found)
+
+    def prepared(self, selected: Selected) -> "Prepared | None":
+        """Where texts made of summaries of these messages are kept; None for whoever may not read them any more."""
+        return None if selected.barred else self._reader.prepared(selected.mailbox.account)
 
     async def read(self, content: bytes | Blob, offset: int = 0, length: int | None = None) -> bytes:
         """``length`` octets (None: all) of a row's content from ``offset`` on; fewer where it ends."""

@@ -8,6 +8,7 @@ streamed (:mod:`mailx.imap.fetching`).
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
+from itertools import chain
 
 from mailx.core.fetch import Need, Row
 from mailx.core.object_ids import email_id
@@ -190,6 +191,31 @@ def _octets(section: Section, batch: Batch) -> list[bytes | None]:
     return [decoded(section, row.summary, content) for row, content in zip(batch.rows, contents, strict=True)]
 
 
+class _Hollow:
+    """Responses in two steps: first what a message says for ever, which may be kept, then its number and what the view has of it."""
+
+    def __init__(self, items: Sequence[Item], pieces: Sequence[bytes], columns: Sequence[Column]) -> None:
+        """``pieces`` of a template and ``columns``, side by side with ``items``."""
+        twice = [piece if item not in IN_MEMORY else piece.replace(b"%", b"%%") for item, piece in zip(items, pieces, strict=True)]
+        twice = [piece.replace(b"%%", b"%%%%") if isinstance(item, Section) else piece for item, piece in zip(items, twice, strict=True)]
+        self._template = b"* %%d FETCH (" + b" ".join(twice) + b")\r\n"
+        self._template_by_uid = b"* %%d UIDFETCH (" + b" ".join(twice) + b")\r\n"
+        self._lasting = [column for item, column in zip(items, columns, strict=True) if item not in IN_MEMORY]
+        self._passing = [column for item, column in zip(items, columns, strict=True) if item in IN_MEMORY]
+
+    def prepared(self, batch: Batch) -> bytes:
+        template = self._template_by_uid if batch.session.uidonly else self._template
+        columns = []
+        for column in self._lasting:
+            texts = list(column(batch))
+            columns.append([text.replace(b"%", b"%%") for text in texts if isinstance(text, bytes)])
+        return b"".join(map(template.__mod__, zip(*columns, strict=True)))
+
+    def filled(self, prepared: bytes, batch: Batch) -> bytes:
+        numbers = batch.uids if batch.session.uidonly else batch.numbers
+        return prepared % tuple(chain.from_iterable(zip(numbers, *[column(batch) for column in self._passing], strict=True)))
+
+
 class Rendering:
     """``items`` of one FETCH, compiled."""
 
@@ -210,6 +236,7 @@ class Rendering:
                 pieces.append(piece)
                 self._columns.append(column)
         self._bare = b" ".join(pieces)
+        self._hollow = _Hollow(self.items, pieces, self._columns)
         self._template = b"* %d FETCH (" + self._bare + b")\r\n"
         self._template_by_uid = b"* %d UIDFETCH (" + self._bare + b")\r\n"  # RFC 9586 3.3
         self.need = self._need()  # what must be read from the store
@@ -242,6 +269,14 @@ class Rendering:
         if self.items == (Data.FLAGS,) and (flags := batch.flags_of_all()) is not None:
             return template.replace(b"%b", flags) * len(numbers) % tuple(numbers)
         return b"".join(map(template.__mod__, zip(numbers, *[column(batch) for column in self._columns], strict=True)))
+
+    def prepared(self, batch: Batch) -> bytes:
+        """The responses for ``batch`` without what may change; to be given to ``filled``. Raises Unrendered."""
+        return self._hollow.prepared(batch)
+
+    def filled(self, prepared: bytes, batch: Batch) -> bytes:
+        """The responses for the messages of which ``prepared`` was made, and which are those of ``batch``."""
+        return self._hollow.filled(prepared, batch)
 
     def opening(self, batch: Batch) -> bytes:
         """How the response for a ``batch`` of one message begins."""

@@ -4,12 +4,15 @@ What lies in a file is written piece by piece, each piece read when the client h
 a read fails inside a literal, the connection is the only thing that can still say so: it ends.
 """
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from twisted.internet.threads import deferToThreadPool
 
-from mailx.core.fetch import Blob, Need, Row
+from mailx.core.fetch import BATCH, Blob, Need, Row, picked
 from mailx.imap import message_limit, sections, updates
 from mailx.imap.answers import Bad, No
 from mailx.imap.arrival import Command
@@ -22,11 +25,15 @@ from mailx.imap.session import Session
 from mailx.imap.sets import indexes
 from mailx.mail.mailbox import Flag
 
+if TYPE_CHECKING:
+    from mailx.core.prepared import Prepared
+
 PIECE = 262144  # octets written before the client is waited for
 _HERE = 4096  # octets of a header section that is rewritten without a thread
 HEADER = 65536  # octets in which a header is looked for that must be shown otherwise
 _SEEN = int(Flag.SEEN)
 _SUMMARIES = 1048576  # octets of summaries rendered in one go
+_KEPT = 64  # messages of a batch that are worth keeping what was rendered of them
 _SLICE = 1500  # messages rendered from memory in one go
 _ROWS = 250  # messages rendered from the store in one go
 
@@ -82,17 +89,57 @@ async def _from_memory(session: Session, rendering: Rendering, places: Sequence[
 
 
 async def _from_summaries(session: Session, rendering: Rendering, uids: Sequence[int]) -> None:
+    mailboxes, view = session.services.mailboxes, session.view()
+    for part in _portions(uids):
+        kept = mailboxes.prepared(view) if len(part) >= _KEPT else None
+        if kept is not None:
+            places = indexes(view, part)
+            text = kept.get(_key(session, rendering, places))
+            if text is not None:
+                session.peer.write(rendering.filled(text, Batch(session, places)))
+                await session.peer.ready()
+                continue
+        await _rendered(session, rendering, part, kept)
+
+
+async def _rendered(session: Session, rendering: Rendering, uids: Sequence[int], kept: "Prepared | None") -> None:
+    """The responses out of the summaries; what lasts of them is ``kept``."""
     async for places, summaries in session.services.mailboxes.summarised(session.view(), uids):
+        batch = Batch(session, places, summaries=summaries)
         try:
             if sum([summary.size for summary in summaries]) > _SUMMARIES:
                 raise Unrendered
-            lines = rendering.lines(Batch(session, places, summaries=summaries))
+            if kept is None:
+                lines = rendering.lines(batch)
+            else:
+                text = rendering.prepared(batch)
+                key = _key(session, rendering, places)
+                kept.put(key, text, len(key[-1]))
+                lines = rendering.filled(text, batch)
         except Unrendered:  # there is more to it
             known = session.view().uids
             await _from_store(session, rendering, [known[place] for place in places])
             continue
         session.peer.write(lines)
         await session.peer.ready()
+
+
+def _key(session: Session, rendering: Rendering, places: Sequence[int]) -> tuple[tuple[Item, ...], bool, bool, bytes]:
+    """What a text that may be kept depends on."""
+    ids = array("q", picked(session.view().message_ids, places))
+    return rendering.items, session.seven_bit, session.uidonly, ids.tobytes()
+
+
+def _portions(uids: Sequence[int]) -> Iterator[Sequence[int]]:
+    """``uids`` in batches that mostly are the same ones again when some messages are gone: they end where 256 UIDs do."""
+    start = 0
+    while start < len(uids):
+        end = start + BATCH
+        if end < len(uids):
+            cut = bisect_left(uids, uids[end] // BATCH * BATCH, start, end)
+            end = cut if cut - start >= BATCH // 2 else end
+        yield uids[start:end]
+        start = end
 
 
 async def _from_store(session: Session, rendering: Rendering, uids: Sequence[int]) -> None:
