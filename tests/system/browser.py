@@ -85,7 +85,7 @@ class Visitor:
             timezone_id="UTC",
         )
         case.addCleanup(self.context.close)
-        self.context.set_default_timeout(PATIENCE * 1000 / 3)
+        self.context.set_default_timeout(PATIENCE * 1000)
         self.page = self.context.new_page()
         self.page.on("request", self._asked)
         protocol = self.context.new_cdp_session(self.page)

@@ -24,6 +24,8 @@ from urllib.request import urlopen
 
 from twisted.trial.unittest import SkipTest
 
+from tests.system.forks import Forked
+
 ROOT = Path(__file__).parent.parent.parent
 PORTS = (
     "smtp.port",
@@ -126,6 +128,8 @@ class Server:
     its first account. Unless ``settings`` name another name server, nobody answers at its own.
     """
 
+    forked = True  # False: ``start`` runs the program; what is measured then has not been touched by another process
+
     def __init__(
         self,
         case: TestCase,
@@ -150,7 +154,7 @@ class Server:
         self.environ: dict[str, str] = {}  # further variables of its environment
         self.password = ""
         self.code = ""  # sets up the first administrator
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
         self.write_configuration()
         case.addCleanup(self.stop, signal.SIGKILL)
 
@@ -169,15 +173,28 @@ class Server:
 
     def spawn(self, *options: str, environ: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Begin to start; standard output goes to the file ``log``, standard error is a pipe."""
-        command = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", *options, "mailx"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **self.environ, **(environ or {})}
         with open(self.directory / "log", "ab") as log:
-            self.process = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=subprocess.PIPE, env=environment)
-        return self.process
+            process = subprocess.Popen(self._command(*options), cwd=self.directory, stdout=log, stderr=subprocess.PIPE, env=environment)
+        self.process = process
+        return process
+
+    def _fork(self) -> Forked:
+        """The same, without options, sooner."""
+        ours, theirs = os.pipe()
+        with open(self.directory / "log", "ab") as log, open(os.devnull, "rb") as nothing:
+            process = Forked(self._command(), self.directory, {**os.environ, **self.environ}, (nothing, log, theirs))
+        os.close(theirs)
+        process.stderr = os.fdopen(ours, "rb", 0)
+        self.process = process
+        return process
+
+    def _command(self, *options: str) -> list[str]:
+        return [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", *options, "mailx"]
 
     def start(self, *options: str) -> str:
         """Start and wait until it says that it runs; returns all that it said."""
-        process = self.spawn(*options)
+        process = self._fork() if self.forked and not options else self.spawn(*options)
         assert process.stderr is not None
         said = b""
         with selectors.DefaultSelector() as selector:
@@ -233,8 +250,18 @@ class Server:
         return output
 
     def ctl(self, *arguments: str, given: str = "", expect: int | None = 0) -> str:
-        """What ``mailxctl`` says."""
-        return self.run(str(Path(sys.executable).with_name("mailxctl")), *arguments, given=given, expect=expect)
+        """What ``mailxctl`` says; fails the test when it ends with another status than ``expect``."""
+        command = [str(Path(sys.executable).with_name("mailxctl")), *arguments]
+        environment = {**os.environ, "HOME": str(self.directory), "LC_ALL": "C.UTF-8"}
+        with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as said:
+            asked.write(given.encode())
+            asked.seek(0)
+            status = Forked(command, self.directory, environment, (asked, said, said)).wait(PATIENCE)
+            said.seek(0)
+            output = said.read().decode("utf-8", "replace")
+        if expect is not None:
+            self.case.assertEqual(status, expect, f"mailxctl: {output}")
+        return output
 
     def trust(self) -> ssl.SSLContext:
         """A client's TLS context that trusts nothing but the generated certificate, and checks the name where it stands in there."""

@@ -86,7 +86,7 @@ class Checked(Neighbours):
             "wary.example": f'{spf}_dmarc TXT "v=DMARC1; p=quarantine"',
         }
         self.names_ = self.names(zones)
-        self.server_ = self.server(self.names_, {"checks.trusted": "[]", "checks.unclear": '"defer"', "dns.timeout": "1"})
+        self.server_ = self.server(self.names_, {"checks.trusted": "[]", "checks.unclear": '"defer"'})
 
     def bring(self, subject: str, domain: str, address: str, before: bytes = b"") -> None:
         """Bring a message of ``domain`` in from the client ``address``; raises what smtplib raises."""

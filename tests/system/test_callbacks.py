@@ -15,7 +15,7 @@ SECRET = "a secret that two programs share"
 
 
 class Hook(ThreadingHTTPServer):
-    """A program that is told. While ``away`` is set it takes callbacks and never answers."""
+    """A program that is told. While ``away`` is set it takes callbacks and says nothing; it never answers those, ``back`` or not."""
 
     daemon_threads = True
 
@@ -24,6 +24,7 @@ class Hook(ThreadingHTTPServer):
         self.told: list[tuple[dict[str, Any], bool]] = []  # body, and whether its signature is good
         self.away = threading.Event()
         self.begun = threading.Event()
+        self.back = threading.Event()
 
     @property
     def url(self) -> str:
@@ -45,6 +46,7 @@ class _Asked(BaseHTTPRequestHandler):
             good = False
         self.server.begun.set()
         if self.server.away.is_set():
+            self.server.back.wait(PATIENCE)  # an end of the connection would be a failure, after which it is some time before the next try
             return
         self.server.told.append((told, good))
         self.send_response(204)
@@ -59,6 +61,7 @@ class Callbacks(SynchronousTestCase):
         self.hook = Hook()
         self.addCleanup(self.hook.server_close)
         self.addCleanup(self.hook.shutdown)
+        self.addCleanup(self.hook.back.set)
         threading.Thread(target=self.hook.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         settings = {
             "webhook.secret": f'"{SECRET}"',
@@ -108,6 +111,7 @@ class Callbacks(SynchronousTestCase):
         self.assertTrue(self.hook.begun.wait(PATIENCE))
         self.server.kill()
         self.hook.away.clear()
+        self.hook.back.set()
         self.server.start()
         self.until_told([(id, event) for id in ids[:1] for event in ("queued", "delivered")])
         for id in ids:

@@ -67,6 +67,7 @@ class Servers(Neighbours):
         tables = f'[[tls.certificates]]\ncertificate_file = "{pem}"\nkey_file = "{pem}"\n'
         server = Found(self, every, tables, address, domain)
         server.authority = self.authority.certificate
+        server.forked = False  # its memory is measured
         server.start()
         return server
 

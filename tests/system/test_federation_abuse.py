@@ -20,7 +20,7 @@ from mailx.identity.encoding import key_text
 from tests.federation.hostile import DIALECT, HELLO, banana, fields, message
 from tests.system.daemon import wait
 from tests.system.federation import NETWORK
-from tests.system.server import Server
+from tests.system.server import PATIENCE, Server
 
 GROWTH = 24 * 1024 * 1024  # octets; caches of a server that has just started fill, too
 LARGE = 20_000_000  # octets of one attack
@@ -45,6 +45,7 @@ class Attacks(SynchronousTestCase):
         peer = f'[[federation.peers]]\ndomain = "evil.test"\nhosts = ["127.0.0.1:1"]\nkey = "{key_text(self.signer.public)}"\n'
         settings = {"federation.discover": "false", "federation.networks": NETWORK, "server.hostname": '"mx.localhost.test"'}
         self.server = Server(self, settings, peer)
+        self.server.forked = False  # its memory is measured
         self.server.start()
         self.good = self.client(issue("evil.test", self.signer, time()))
 
@@ -62,7 +63,7 @@ class Attacks(SynchronousTestCase):
 
     def attack(self, context: ssl.SSLContext, said: bytes = b"", name: str = "localhost.test") -> bytes:
         """Say hello and ``said``, as far as the server listens; all that it says until it closes."""
-        plain = socket.create_connection((self.server.address, self.server.ports["federation.port"]), timeout=20)
+        plain = socket.create_connection((self.server.address, self.server.ports["federation.port"]), timeout=PATIENCE)
         heard = b""
         try:
             with context.wrap_socket(plain, server_hostname=name) as connection:

@@ -131,7 +131,7 @@ class TestSMTP(Upstream):
 
     def attempt(self, port: int, security: str, recipient: str = "ada@example.com", **more: str) -> str:
         """What the page says after the test."""
-        fields = {"host": "smart.example", "port": str(port), "security": security, "timeout": "10", "verify": "true", **more}
+        fields = {"host": "smart.example", "port": str(port), "security": security, "timeout": "60", "verify": "true", **more}
         self.client.get("/smtp")
         form = {"sender": f"me@{HERE}", "recipient": recipient, **{f"smarthost.{name}": value for name, value in fields.items()}}
         page = self.client.post("/smtp/test", form)

@@ -22,7 +22,7 @@ class OtherMailboxes(Neighbours):
 
     def fields(self, kind: str, **more: str) -> dict[str, str]:
         """The form of a new mailbox."""
-        place = {"name": f"By {kind}", "host": HOST, "port": str(self.dovecot.ports[kind]), "timeout": "10", "verify": "yes"}
+        place = {"name": f"By {kind}", "host": HOST, "port": str(self.dovecot.ports[kind]), "timeout": "60", "verify": "yes"}
         return {**place, "username": USERNAME, "password": PASSWORD, **more}
 
     def attempt(self, kind: str, **more: str) -> str:

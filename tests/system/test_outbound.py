@@ -98,7 +98,7 @@ class SmartHost(Neighbours):
 
     def through(self, hosts: list[str], trusting: bool = True, **relay: str) -> Server:
         """A server whose only route goes through ``hosts``."""
-        fields = {"security": '"starttls"', "username": f'"{USERNAME}"', "password": f'"{PASSWORD}"', "timeout": "5", **relay}
+        fields = {"security": '"starttls"', "username": f'"{USERNAME}"', "password": f'"{PASSWORD}"', "timeout": "60", **relay}
         lines = "".join(f"{name} = {value}\n" for name, value in fields.items())
         tables = f'[[outbound.relays]]\nname = "smart"\nhosts = {json.dumps(hosts)}\n{lines}[[outbound.routes]]\nrelay = "smart"\n'
         return self.server(self.names_, tables=tables, trusting=trusting)
@@ -136,7 +136,7 @@ class SmartHost(Neighbours):
         self.assertEqual(self.relay.messages(), [])
         self.assertNotIn("sasl_method", self.relay.log())
         server.stop()
-        server.tables = server.tables.replace("timeout = 5", "timeout = 5\nverify = false")
+        server.tables = server.tables.replace("timeout = 60", "timeout = 60\nverify = false")
         server.write_configuration()
         notice = server.start()
         self.assertIn("UNSAFE", notice + server.log())

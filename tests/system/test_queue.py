@@ -2,15 +2,14 @@
 
 import json
 import signal
-import time
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 from bench import crash_queue
-from bench.recorder import Recorder
 from tests.system.neighbours import HERE, Neighbours
-from tests.system.server import Server
+from tests.system.server import PATIENCE, Server
+from tests.system.test_nodes import Gated
 
 ROUNDS = 3
 
@@ -20,8 +19,9 @@ class Relayed(Neighbours):
 
     def setUp(self) -> None:
         super().setUp()
-        self.recorder = Recorder(Path(self.mktemp()))
+        self.recorder = Gated(Path(self.mktemp()))
         self.addCleanup(self.recorder.close)
+        self.addCleanup(self.recorder.gate.set)
         tables = f'[[outbound.relays]]\nname = "recorder"\nhosts = ["127.0.0.1:{self.recorder.port}"]\nsecurity = "plain"\n'
         self.server_ = Server(self, {"queue.retry": '["1h", "1h"]'}, f'{tables}[[outbound.routes]]\nrelay = "recorder"\n')
         self.server_.start()
@@ -78,12 +78,15 @@ class Relayed(Neighbours):
         self.wait_until(lambda: self.arrived() == ["reject-a"], server.log)
 
     def test_an_orderly_end_lets_running_deliveries_finish(self) -> None:
-        self.recorder.slow_seconds = 4.0
         for number in range(5):
             self.server_.submit(f"slow-{number}@far.example", f"slow {number}")
-        began = time.monotonic()
-        self.assertIn(self.server_.stop(), (0, -signal.SIGTERM))
-        self.assertLess(time.monotonic() - began, 20)
+        self.wait_until(lambda: bool(self.recorder.inside), self.server_.log)
+        assert self.server_.process is not None
+        self.server_.process.send_signal(signal.SIGTERM)
+        self.wait_until(lambda: "smtp.stopped" in self.server_.log(), self.server_.log)
+        self.recorder.gate.set()
+        self.assertIn(self.server_.process.wait(PATIENCE), (0, -signal.SIGTERM))
+        self.server_.stop()
         arrived = len(self.recorder.arrivals)
         self.assertEqual(self.recorder.goodbyes, self.recorder.greeted)
         self.server_.start()
@@ -94,11 +97,11 @@ class Relayed(Neighbours):
 
     def test_killed_while_sending(self) -> None:
         """What was on its way when the server died is sent again; a message that arrives twice is the known window."""
-        self.recorder.slow_seconds = 1.0
         for number in range(5):
             self.server_.submit(f"slow-{number}@far.example", f"slow {number}")
+        self.wait_until(lambda: bool(self.recorder.inside), self.server_.log)
         self.server_.kill()
-        self.recorder.slow_seconds = 0.0
+        self.recorder.gate.set()
         self.server_.start()
         self.assertIn("queue.taken_back", self.server_.log())
         self.wait_until(lambda: set(self.arrived()) == {f"slow-{number}" for number in range(5)}, self.server_.log)

@@ -1,13 +1,12 @@
 """Settings of a running server: mail that waits goes the new way, once, whatever happens meanwhile; the file is read again."""
 
 import signal
-import time
 from collections import Counter
 from pathlib import Path
 
 from bench.recorder import Recorder
 from tests.system.neighbours import Neighbours
-from tests.system.server import Server, free_ports
+from tests.system.server import PATIENCE, Server, free_ports
 
 
 class SmartHost(Neighbours):
@@ -42,10 +41,8 @@ class SmartHost(Neighbours):
         sent = [recipient for number in range(5) for recipient in self.submit(f"a{number}", f"b{number}")]
         self.wait_until(lambda: "Connection refused" in server.ctl("queue", "list"), server.log)
         server.ctl("queue", "hold", "--recipient", "a3@far.example", "--yes")
-        began = time.monotonic()
         self.through(self.one.port)
-        self.wait_until(lambda: len(self.taken()) == 9, server.log)
-        self.assertLess(time.monotonic() - began, 20)
+        self.wait_until(lambda: len(self.taken()) == 9, server.log)  # long before their next try is due
         server.ctl("config", "set", f"smarthost.port={self.other.port}")
         server.ctl("queue", "release", "--all", "--yes")
         self.wait_until(lambda: len(self.taken()) == 10, server.log)
@@ -117,7 +114,7 @@ class Reread(Neighbours):
         server.tables = '[[outbound.relays]]\nname = "smarthost"\nhosts = ["192.0.2.1"]\n'
         server.write_configuration()
         process = server.spawn()
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
         self.assertEqual(process.returncode, 1)
         self.assertIn(b"outbound.relays[0].name", said)
         server.ctl("config", "unset", "smarthost.host")
