@@ -22,6 +22,7 @@ from mailx.core import sasl
 from mailx.core.accounts import Accounts
 from mailx.core.app_passwords import AppPasswords
 from mailx.core.cache import Cache
+from mailx.core.holding import Holding
 from mailx.core.keyring import Keyring
 from mailx.core.login_log import LoginLog
 from mailx.core.passwords import Busy, Passwords, Verifiers
@@ -87,6 +88,7 @@ class Access:
         self._remembered: Cache[bytes, tuple[int, bytes, Found | None]] = Cache(_REMEMBERED, settings.login_cache, clock.seconds)
         self._running: dict[bytes, list[Deferred[User]]] = {}
         self._logins = LastLogins(accounts, clock)
+        self._holding = Holding(accounts, clock)
         self._login_log = login_log
         accounts.on_pardon(self._throttle.forgive)
 
@@ -178,15 +180,17 @@ class Access:
         claim.user = user
         return await self.confirm(claim, user)
 
-    def hold(self, account: int) -> None:
-        """A session of the account is open: to be told of each, that its mail can be read for so long."""
+    def hold(self, user: User) -> None:
+        """A session of the account is open: to be told of each, that its mail can be read for so long, and no longer than it may."""
+        self._holding.hold(user)
         if self._keyring is not None:
-            self._keyring.hold(account)
+            self._keyring.hold(user.id)
 
-    def release(self, account: int) -> None:
+    def release(self, user: User) -> None:
         """That session is over."""
+        self._holding.release(user)
         if self._keyring is not None:
-            self._keyring.release(account)
+            self._keyring.release(user.id)
 
     def _mac(self, name: str, password: str) -> bytes:
         """A keyed hash under which a login is remembered: the key lives in this process only, the password nowhere."""
@@ -338,6 +342,7 @@ class Access:
 
     async def stop(self) -> None:
         """Write the last logins that wait, and end the threads."""
+        self._holding.stop()
         await self._logins.stop()
         self._passwords.stop()
 

@@ -86,7 +86,8 @@ class Accounts:
         self._pardons: list[Callable[[str], None]] = []
         self._revocations: list[Callable[[int], None]] = []
         self.catalogue = Catalogue(store, cipher, self._details)
-        store.listen(self._heard)
+        self.listen = store.listen  # for whoever must know what was missed
+        self.listen(self._heard)
 
     def _heard(self, change: Change) -> None:
         if change.account is not None and change.account.kind == "sessions" and not change.account.entries:  # of another node
@@ -481,7 +482,6 @@ class Accounts:
 
 
 def _keys(users: Iterable[User], remotes: Iterable[Address]) -> tuple[list[int], list[str]]:
-    """What the store keeps of an alias's targets."""
     return [user.id for user in users], [str(remote) for remote in remotes]
 
 

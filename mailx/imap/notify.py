@@ -20,6 +20,7 @@ from mailx.imap.notify_grammar import Notify as Asked
 from mailx.imap.session import Session
 from mailx.mail.mailbox import DELIMITER, AccountChange, Change, Mailbox
 from mailx.mail.names import parents
+from mailx.mail.reply import Unavailable
 
 METADATA_LIMIT = 1000  # entries changed and not told
 _SLICE = 100
@@ -97,7 +98,13 @@ class Notify:
             changed, self._changed = self._changed, set()
             entries, self._entries = self._entries, {}
             before = self._seen
-            await self._refresh()
+            try:
+                await self._refresh()
+            except Unavailable:  # the store has said why in the log; the next change brings another try
+                self._names = True
+                self._changed |= changed
+                self._entries = {**entries, **self._entries}
+                return
             changed.update(await self._tell_names(before))
             now = self._seen.mailboxes
             told = [now[mailbox] for mailbox in sorted(changed) if mailbox in now]
@@ -128,6 +135,8 @@ class Notify:
     def _heard_of_account(self, change: AccountChange | None) -> None:
         if change is not None and change.kind == "metadata":
             for entry in change.entries:
+                if len(self._entries) > METADATA_LIMIT:
+                    break  # it is too much already
                 if change.account == self._account or not entry.startswith("/private/"):
                     self._entries[change.mailbox, entry] = None
         else:

@@ -97,7 +97,7 @@ class Session(Wire):
         finally:
             self.listener.leave(self, self._entered)
             if self.user is not None:
-                self.listener.access.release(self.user.id)
+                self.listener.access.release(self.user)
 
     def closing(self) -> None:
         self._dialogue = None
@@ -340,7 +340,7 @@ class Session(Wire):
                 self.long_lines = False
         if dialogue.user is not None:
             self.user = dialogue.user
-            self.listener.access.hold(self.user.id)
+            self.listener.access.hold(self.user)
             self._origin = None
         if dialogue.over:
             self.listener.login(dialogue.outcome)

@@ -74,12 +74,12 @@ class Owners:
     async def login(self, user: User, password: str = PASSWORD) -> User:
         """A login by PLAIN, and a session that begins with it."""
         found = await self.world.access.login(str(user.address), password, self.world.origin(), "PLAIN")
-        self.world.access.hold(found.id)
+        self.world.access.hold(found)
         return found
 
     def logout(self, user: User) -> None:
         """The session of ``login`` is over, and so is the time for which its keys are kept."""
-        self.world.access.release(user.id)
+        self.world.access.release(user)
         self.keyring.drop(user.id)
 
     async def rows(self, user: User, mailbox: str = "INBOX") -> list[Row]:

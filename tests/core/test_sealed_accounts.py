@@ -227,10 +227,10 @@ class Logins(Case):
         await self.here.login(user)
         await self.here.login(user)
         await self.here.conversion.through(user.id)  # which looked whether there is anything to do
-        self.here.world.access.release(user.id)
+        self.here.world.access.release(user)
         self.assertIsNotNone(self.here.keyring.get(user.id))
         self.assertIsNone(self.here.keyring._open[user.id].ending)
-        self.here.world.access.release(user.id)
+        self.here.world.access.release(user)
         ending = self.here.keyring._open[user.id].ending
         assert ending is not None
         self.assertLessEqual(ending.getTime() - self.here.world.reactor.seconds(), 60)

@@ -140,10 +140,10 @@ class FakeAccess:
     def on_revocation(self, call: Callable[[int], None]) -> None:
         self.revocations.append(call)
 
-    def hold(self, account: int) -> None:
+    def hold(self, user: User) -> None:
         pass
 
-    def release(self, account: int) -> None:
+    def release(self, user: User) -> None:
         pass
 
     def mechanisms(self, tls: bool, plaintext: bool) -> tuple[str, ...]:
