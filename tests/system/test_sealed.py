@@ -51,9 +51,13 @@ class Wire:
         while True:
             try:
                 one, _ = self._listener.accept()
-                other = socket.create_connection(self._to)
             except OSError:
                 return
+            try:
+                other = socket.create_connection(self._to)
+            except OSError:  # it is away
+                one.close()
+                continue
             for source, sink in ((one, other), (other, one)):
                 threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
 
@@ -207,3 +211,32 @@ class Sealed(SynchronousTestCase):
             self.until_idle(server)
             server.stop()
             self.assertEqual(self.read(server), {}, domain_of(server))
+        self.sealed_late()
+
+    def sealed_late(self) -> None:
+        """The other server is away when a message is accepted: keys are asked for at delivery. Its owner then decides of the stranger."""
+        self.one.start()
+        self.submit(["hal@b.test", "plain@b.test"], SECRETS)
+        self.assertEqual(self.sealed_here(), (2, 0))
+        wait(lambda: '"state": "deferred"' in self.one.ctl("--json", "queue", "list"), self.one.log)
+        self.two.start()
+        self.two.ctl("contact", "settings", "hal@b.test", "--requests", "all")
+        self.one.ctl("queue", "retry", "--domain", "b.test", "--yes")
+        (whole,) = self.wait(self.two, "plain@b.test", PASSWORD, 1)
+        self.assertIn(SECRETS[1].encode(), whole)
+        self.until_idle(self.one)
+        self.assertEqual(self.sealed_here(), (2, 1))
+        client = login(self.two, "hal@b.test", PASSWORD)
+        client.select("Requests")
+        self.assertEqual(client.uid("MOVE", "1:*", "INBOX")[0], "OK")
+        client.logout()
+        (whole,) = contents(self.two, "hal@b.test", PASSWORD)
+        self.assertIn(SECRETS[1].encode(), whole)
+        self.assertRegex(whole, rb"mailx-seal=pass header\.from=me@a\.test policy\.key=domain policy\.sealed=server")
+        (contact,) = json.loads(self.two.ctl("--json", "contact", "list", "hal@b.test"))["contacts"]
+        self.assertEqual((contact["address"], contact["trust"]), (self.one.account, "accepted"))
+
+    def sealed_here(self) -> tuple[float, float]:
+        """How many recipients' mail the sender's server could not seal, and sealed, so far."""
+        metrics = self.one.metrics()
+        return metrics.get('mailx_sealed_total{way="unsealed"}', 0), metrics.get('mailx_sealed_total{way="outgoing"}', 0)
