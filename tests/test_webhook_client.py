@@ -21,7 +21,7 @@ from tests.web.webhook.scene import SECRET, scene
 class Calling(TestCase):
     """A receiver that listens."""
 
-    timeout = 60
+    timeout = 240
 
     async def setUp(self) -> None:
         self.scene = await scene(self, port=0)

@@ -18,7 +18,7 @@ HOOK = "https://walrus.example/quetzal?token=umbrella"
 
 
 class AtRest(TestCase):
-    timeout = 60
+    timeout = 240
 
     async def test_known_words(self) -> None:
         here = await scene(self)

@@ -25,7 +25,7 @@ GONE = NotPosted("no connection", unreachable=True)
 class Telling(TestCase):
     """Each change of state is told, in order."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_delivered(self) -> None:
         here = await scene(self)
@@ -158,7 +158,7 @@ class Telling(TestCase):
 class Persisting(TestCase):
     """What does not get through is tried again."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_order_and_schedule(self) -> None:
         here = await scene(self)
@@ -283,7 +283,7 @@ class Persisting(TestCase):
 class Crashes(TestCase):
     """A crash loses nothing, and repeats with the same event id."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_states_are_found_again(self) -> None:
         here = await scene(self)
@@ -363,7 +363,7 @@ class Crashes(TestCase):
 class ByHand(TestCase):
     """What administrators do to the queue is seen too."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_bounced_by_hand(self) -> None:
         here = await scene(self)
@@ -450,7 +450,7 @@ class Rows(TestCase):
 class Faults(TestCase):
     """What goes wrong here does not go on for ever."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_a_fault_counts_as_an_attempt(self) -> None:
         here = await scene(self)

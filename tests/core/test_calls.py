@@ -30,7 +30,7 @@ class Base(TestCase):
     """An office that takes calls."""
 
     engine = "sqlite"
-    timeout = 60
+    timeout = 240
 
     async def setUp(self) -> None:
         self.office: Office = await office(self, engine=self.engine)

@@ -216,7 +216,7 @@ class ColumnsTests(SynchronousTestCase):
 class TwoNodesTests(TestCase):
     """Two processes on one PostgreSQL, played by two stores: what one writes the other's sessions see."""
 
-    timeout = 30
+    timeout = 240
 
     async def setUp(self) -> None:
         postgresql.binaries()

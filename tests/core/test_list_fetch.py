@@ -19,7 +19,7 @@ reactor: Any = _reactor
 
 
 class Fetches(TestCase):
-    timeout = 30
+    timeout = 240
 
     async def served(
         self, serve: Any, *, certificate: Issued | None = None, networks: tuple[str, ...] = ("127.0.0.0/8",)

@@ -56,7 +56,7 @@ class Saying(Protocol):
 class Posts(TestCase):
     """Over real connections on loopback."""
 
-    timeout = 30
+    timeout = 240
 
     async def served(
         self, serve: Any, *, certificate: Issued | None = None, networks: tuple[str, ...] = LOOPBACK, zone: Any = None

@@ -10,7 +10,7 @@ from tests.core.mail_out import LATER, NEVER, TAKEN, office
 class Steps(TestCase):
     """Listeners hear after the commit."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_each_outcome(self) -> None:
         here = await office(self)

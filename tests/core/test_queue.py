@@ -15,7 +15,7 @@ from tests.core.mail_out import AWAY, GREETING, LATER, NEVER, TAKEN, Office, off
 class Outcomes(TestCase):
     """What becomes of recipients."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_sent_at_once(self) -> None:
         here = await office(self)
@@ -210,7 +210,7 @@ async def _some(answer: object) -> bool:
 class Dead(TestCase):
     """Destinations that do not work."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_all_is_put_off_by_one_attempt(self) -> None:
         here = await office(self)
@@ -287,7 +287,7 @@ class Dead(TestCase):
 class Backlog(TestCase):
     """More than memory holds."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_who_waits_in_the_store_has_a_turn_though_new_mail_keeps_coming(self) -> None:
         here = await office(self, outbound={"per_destination": 2})
@@ -326,7 +326,7 @@ class Backlog(TestCase):
 class ByHand(TestCase):
     """What the administrator does."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_hold_and_release(self) -> None:
         here = await office(self)

@@ -17,7 +17,7 @@ from tests.core.mail_out import Office, office
 
 
 class Together(TestCase):
-    timeout = 30
+    timeout = 240
 
     async def made(self) -> tuple[Office, Loading, list[Shipment]]:
         """Two messages that wait, and one of them for two destinations."""

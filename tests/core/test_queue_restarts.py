@@ -12,7 +12,7 @@ from tests.core.mail_out import AWAY, LATER, NEVER, TAKEN, office
 class Restarts(TestCase):
     """Nothing is lost and nothing skipped when a server ends, in whichever way."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_killed_while_sending(self) -> None:
         here = await office(self)
@@ -123,7 +123,7 @@ class Restarts(TestCase):
 class PostgreSQL(TestCase):
     """Several nodes on one database."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_outcomes(self) -> None:
         here = await office(self, engine="postgresql")
@@ -194,7 +194,7 @@ class PostgreSQL(TestCase):
 class Clock(TestCase):
     """The time of day jumps."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_ahead_at_the_last_run(self) -> None:
         here = await office(self)

@@ -48,7 +48,7 @@ class Weather:
 class Storm(TestCase):
     """A few hundred recipients in bad weather."""
 
-    timeout = 60
+    timeout = 240
 
     async def weather(self, seed: int) -> None:
         here = await office(self, queue={"retry": ("1m", "5m", "10m") * 4, "warn_after": ""}, outbound={"per_destination": 3})

@@ -37,7 +37,7 @@ def lost(here: Office, job: object) -> None:
 class Forgotten(TestCase):
     """Rows in "sending" that nobody sends."""
 
-    timeout = 60
+    timeout = 240
     engine = ""
 
     async def test_the_answer_to_a_claim_was_lost(self) -> None:
@@ -93,7 +93,7 @@ class ForgottenPostgreSQL(Forgotten):
 class Reports(TestCase):
     """A sender hears of a failure although the store did not answer at first."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_the_directory_does_not_answer(self) -> None:
         here = await office(self)
@@ -152,7 +152,7 @@ class Reports(TestCase):
 class Routes(TestCase):
     """The routes changed while mail was waiting."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_each_domain_goes_its_own_way(self) -> None:
         here = await office(self, outbound=RELAY)
@@ -171,7 +171,7 @@ class Routes(TestCase):
 class Home(TestCase):
     """Mail waits for a domain that becomes one of ours."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_it_is_delivered_here(self) -> None:
         for above in (1024, 1 << 20):
@@ -200,7 +200,7 @@ class Home(TestCase):
 class Many(TestCase):
     """A message with many recipients."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_in_as_many_domains(self) -> None:
         here = await office(self)
@@ -214,7 +214,7 @@ class Many(TestCase):
 class Ends(TestCase):
     """The server ends although others do not."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_courier_that_cannot_be_broken_off(self) -> None:
         self.patch(sending, "_GRACE", 0.01)
@@ -247,7 +247,7 @@ class Ends(TestCase):
 class Stumbling(TestCase):
     """A destination that worked a moment ago rests for a short while first, and no attempt is counted."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_live(self) -> None:
         here = await office(self)
@@ -313,7 +313,7 @@ class Stumbling(TestCase):
 class Room(TestCase):
     """Contents in memory."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_small_ones_beside_large_ones_that_take_long(self) -> None:
         here = await office(self, store={"file_above": 1 << 30}, queue={"shutdown_seconds": 0})

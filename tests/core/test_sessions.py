@@ -203,7 +203,7 @@ class Machine(RuleBasedStateMachine):
 
 
 class SessionsTests(TestCase):
-    timeout = 60
+    timeout = 240
     engine = "sqlite"
     examples = 40
 

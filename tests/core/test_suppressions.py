@@ -62,7 +62,7 @@ class Hardness(SynchronousTestCase):
 class Bounces(TestCase):
     """Mail of the webhook that fails."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_hard(self) -> None:
         here = await scene(self)

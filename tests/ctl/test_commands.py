@@ -272,7 +272,7 @@ class WithoutServer(Base):
         await self.world.user(ME)
         await self.world.store.close()
         command = [sys.executable, "-m", "mailx.ctl.main", "--config", self.config]
-        run = partial(deferToThread, subprocess.run, capture_output=True, text=True, timeout=60)
+        run = partial(deferToThread, subprocess.run, capture_output=True, text=True, timeout=240)
         done = await run([*command, "user", "add", "you@example.test", "--password-stdin", "--json"], input="secret\n")
         self.assertEqual((done.returncode, done.stderr, json.loads(done.stdout)["role"]), (0, "", "user"))
         done = await run([*command, "user", "show", "no@example.test"])

@@ -181,7 +181,7 @@ async def connected(reactor: Any, port: int, tls: TLS | None) -> Raw:
     raw = Raw()
     inner: Any = Factory.forProtocol(lambda: raw)
     factory = inner if tls is None else TLSMemoryBIOFactory(tls, True, inner)
-    await TCP4ClientEndpoint(reactor, "127.0.0.1", port, timeout=5).connect(factory)
+    await TCP4ClientEndpoint(reactor, "127.0.0.1", port, timeout=120).connect(factory)
     return raw
 
 

@@ -101,7 +101,7 @@ class Side:
 class Loopback(TestCase):
     """Server ``there`` (there.example, also.example), and ``here`` (here.example) that connects to it; each knows the other."""
 
-    timeout = 5
+    timeout = 120
 
     def setUp(self) -> None:
         from twisted.internet import reactor

@@ -113,7 +113,7 @@ class Issuing(SynchronousTestCase):
                 ["openssl", "verify", *(["-x509_strict"] if good else []), "-verify_hostname", host, "-CAfile", authority, leaf],
                 cwd=directory,
                 capture_output=True,
-                timeout=30,
+                timeout=120,
             )
             self.assertEqual(done.returncode == 0, good, done.stderr)
 

@@ -169,7 +169,7 @@ class Proofs(Loopback):
         self.listen()
         self.here.book.wait = Deferred()
         with self.assertRaises(Unreachable) as caught:
-            await self.connect(limits=LinkLimits(timeout=0.1))
+            await self.connect(limits=LinkLimits(timeout=1))
         self.assertEqual((caught.exception.reason, caught.exception.security), ("the keys of there.example are not found in time", False))
 
     async def test_a_server_that_goes_while_its_keys_are_looked_up(self) -> None:

@@ -17,7 +17,7 @@ _ROOM = 10_000_000  # octets: no content lies in a file
 class Full(TestCase):
     """No space for files, or in the database."""
 
-    timeout = 60
+    timeout = 240
 
     async def made(self, **store: int) -> Post:
         made = await post(self, there={"store": {"spool_above": 100_000, **store}})

@@ -88,7 +88,7 @@ def content(step: Step) -> bytes:
 class Receiver(TestCase):
     """The one that takes the message is killed."""
 
-    timeout = 60
+    timeout = 240
 
     async def killed(self, step: Step) -> None:
         made = await post(self, there={"store": {"spool_above": 100_000, "file_above": 65536}}, queue={"shutdown_seconds": 0})
@@ -135,7 +135,7 @@ class Receiver(TestCase):
 class Sender(TestCase):
     """The one that brings the message is killed."""
 
-    timeout = 60
+    timeout = 240
 
     async def killed(self, step: Step) -> None:
         made = await post(self, there={"store": {"spool_above": 100_000, "file_above": 65536}}, queue={"shutdown_seconds": 0})

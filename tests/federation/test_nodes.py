@@ -47,7 +47,7 @@ class _Both:
 class Receiving(TestCase):
     """The same transfer comes to two nodes at once."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_whole_and_in_pieces(self) -> None:
         made = await post(self, engine="postgresql", there={"store": {"spool_above": 100_000, "file_above": 65536}})
@@ -75,7 +75,7 @@ class Receiving(TestCase):
 class Sending(TestCase):
     """A node dies with the answer of the other server on its way to it; another node of its database goes on."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_the_other_node_sends_it_under_the_same_name(self) -> None:
         made = await post(self, sender_engine="postgresql", queue={"shutdown_seconds": 0})

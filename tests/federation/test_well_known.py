@@ -67,7 +67,7 @@ def redirect(where: str | bytes, status: int = 302) -> Serve:
 
 
 class Fetching(TestCase):
-    timeout = 30
+    timeout = 240
 
     async def served(
         self,

@@ -23,7 +23,7 @@ imaplib.Commands.setdefault("UNSELECT", ("SELECTED",))
 
 
 class ServiceTests(TestCase):
-    timeout = 60
+    timeout = 240
 
     async def start(self, **settings: Any) -> None:
         self.world = await world(self)

@@ -115,7 +115,7 @@ def _address(text: str) -> Any:
 class DialogTests(TestCase):
     """One test for each script."""
 
-    timeout = 60
+    timeout = 240
 
     async def play(self, path: Path) -> None:
         made = await world(self)

@@ -30,7 +30,7 @@ async def authorized(client: Client, access: str, section: str = "", uid: int = 
 
 
 class UrlAuthTests(TestCase):
-    timeout = 60
+    timeout = 240
 
     async def setting(self) -> tuple[Client, Client]:
         self.world = await world(self)
@@ -100,7 +100,7 @@ class UrlAuthTests(TestCase):
 
 
 class UploadTests(TestCase):
-    timeout = 60
+    timeout = 240
 
     async def setting(self, **settings: Any) -> Client:
         self.world = await world(self)

@@ -35,7 +35,7 @@ class Served(Protocol):
 
 
 class OutputTests(TestCase):
-    timeout = 30
+    timeout = 240
 
     async def setUp(self) -> None:
         made: Deferred[Served] = Deferred()

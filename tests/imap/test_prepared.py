@@ -22,7 +22,7 @@ def _message(number: int) -> bytes:
 
 
 class PreparedLists(TestCase):
-    timeout = 60
+    timeout = 240
 
     async def test_lists_are_those_of_single_messages(self) -> None:
         made = await world(self)

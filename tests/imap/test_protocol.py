@@ -31,7 +31,7 @@ from tests.scenery import World, world
 class EdgeTestCase(TestCase):
     """Tests over a real store; what they do is in coroutines."""
 
-    timeout = 60
+    timeout = 240
 
     async def edge(self, clock: Any = None, sections: dict[str, Any] | None = None, **config: Any) -> Edge:
         self.world: World = await world(self, **(sections or {}))

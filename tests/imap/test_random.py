@@ -128,7 +128,7 @@ class Player:
 
 
 class RandomTests(TestCase):
-    timeout = 60
+    timeout = 240
 
     async def play(self, seed: int) -> None:
         made = await world(self)

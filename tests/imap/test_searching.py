@@ -66,7 +66,7 @@ async def found(client: Client, command: bytes) -> list[int]:
 
 
 class LiveTests(TestCase):
-    timeout = 60
+    timeout = 240
 
     async def play(self, seed: int) -> None:
         made = await world(self)
@@ -124,7 +124,7 @@ for _seed in range(6):
 
 
 class LimitsTests(TestCase):
-    timeout = 60
+    timeout = 240
 
     async def setUp(self) -> None:
         self.world = await world(self)

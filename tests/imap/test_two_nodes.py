@@ -61,7 +61,7 @@ class Node:
 
 
 class TwoNodes(TestCase):
-    timeout = 60
+    timeout = 240
 
     async def setUp(self) -> None:
         postgresql.binaries()

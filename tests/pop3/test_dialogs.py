@@ -31,7 +31,7 @@ class POP3Script(Script):
 class DialogTests(TestCase):
     """One test for each script."""
 
-    timeout = 60
+    timeout = 240
 
     async def play(self, path: Path) -> None:
         made = await world(self)

@@ -26,7 +26,7 @@ def insert(txn: Txn, id: int, name: str) -> int:
 class EngineCase(TestCase):
     """``self.store`` with a table ``things``; ``await self.open()`` opens the same database again."""
 
-    timeout = 60
+    timeout = 240
     store: Any
 
     async def open(self) -> Store:

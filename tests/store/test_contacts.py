@@ -10,7 +10,7 @@ from tests.scenery import world
 
 class ContactsTests(TestCase):
     engine = "sqlite"
-    timeout = 60
+    timeout = 240
 
     async def setUp(self) -> None:
         self.world = await world(self, engine=self.engine)

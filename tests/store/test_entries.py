@@ -33,7 +33,7 @@ class AmongTests(SynchronousTestCase):
 
 class EntriesTests(TestCase):
     engine = "sqlite"
-    timeout = 30
+    timeout = 240
 
     async def setUp(self) -> None:
         self.world = await world(self, engine=self.engine)

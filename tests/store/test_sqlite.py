@@ -333,7 +333,7 @@ def _opened_below(place: str) -> list[str]:
 class FullDiskTests(TestCase):
     """A file system that is really full."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_full_and_free_again(self) -> None:
         place = tempfile.mkdtemp()

@@ -229,7 +229,7 @@ class Described(Base):
     def run_all(self, url: str) -> dict[int, int]:
         """Try every operation; how often each status was answered. Runs in a thread."""
         load_all_checks()
-        described = requests.get(f"{url}/api/v1/openapi.json", timeout=30).json()
+        described = requests.get(f"{url}/api/v1/openapi.json", timeout=120).json()
         del described["security"]  # the key goes with every request here: bad ones are judged in tests of their own
         schema = schemathesis.openapi.from_dict(described)
         statuses: dict[int, int] = {}
@@ -247,7 +247,7 @@ class Described(Base):
                     with requests.Session() as session:
                         session.trust_env = False
                         session.auth = Bearer(self.all)
-                        response = case.call(base_url=url, session=session, timeout=30)
+                        response = case.call(base_url=url, session=session, timeout=120)
                     statuses[response.status_code] = statuses.get(response.status_code, 0) + 1
                     assert response.status_code < 500, (case.method, case.path, response.status_code, response.text)
                     if response.status_code == 400 and not response.content:

@@ -31,7 +31,7 @@ async def opened(case: TestCase) -> tuple[CallsScene, Scene]:
 class CallPages(TestCase):
     """The list and one call."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_nothing_yet(self) -> None:
         _, panel = await opened(self)
@@ -126,7 +126,7 @@ class CallPages(TestCase):
 class SuppressionPages(TestCase):
     """The list of suppressed addresses."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_added_found_and_removed(self) -> None:
         here, panel = await opened(self)

@@ -64,7 +64,7 @@ class Service(TestCase):
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.set_alpn_protocols(["h2", "http/1.1"])
-        answer, text = await self.ask(HTTPSConnection("127.0.0.1", port, timeout=10, context=context), "/login")
+        answer, text = await self.ask(HTTPSConnection("127.0.0.1", port, timeout=120, context=context), "/login")
         self.assertEqual(answer.status, 200)
         self.assertIn("Log in", text)
         self.assertIn("max-age", answer.headers["Strict-Transport-Security"])
@@ -75,16 +75,16 @@ class Service(TestCase):
     async def test_plain(self) -> None:
         before = Home.stopped
         scene, service, port = await self.serve(False)
-        answer, _ = await self.ask(HTTPConnection("127.0.0.1", port, timeout=10), "/")
+        answer, _ = await self.ask(HTTPConnection("127.0.0.1", port, timeout=120), "/")
         self.assertEqual((answer.status, answer.headers["Location"]), (303, "/login"))
         self.assertIsNone(answer.headers["Strict-Transport-Security"])
         cookie = f"mailx-session={scene.browser.cookies['mailx-session']}"
-        answer, text = await self.ask(HTTPConnection("127.0.0.1", port, timeout=10), "/", cookie=cookie)
+        answer, text = await self.ask(HTTPConnection("127.0.0.1", port, timeout=120), "/", cookie=cookie)
         self.assertIn("Welcome", text)
         await service.stopService()
         self.assertEqual(Home.stopped, before + 1)
         with self.assertRaises(ConnectionRefusedError):
-            await self.ask(HTTPConnection("127.0.0.1", port, timeout=10), "/")
+            await self.ask(HTTPConnection("127.0.0.1", port, timeout=120), "/")
 
     async def test_requests_under_way_finish(self) -> None:
         scene, service, _ = await self.serve(False)

@@ -66,7 +66,7 @@ OURS = (
 class Hostile(TestCase):
     engine = "sqlite"
     values: tuple[str, ...] = VALUES
-    timeout = 110
+    timeout = 240
     scene: Scene
 
     async def open(self) -> None:

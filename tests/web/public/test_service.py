@@ -19,7 +19,7 @@ from mailx.web.public.well_known import WellKnown
 
 
 class Service(TestCase):
-    timeout = 30
+    timeout = 240
 
     async def test_the_document_over_https(self) -> None:
         directory = Path(self.mktemp())
@@ -33,7 +33,7 @@ class Service(TestCase):
         context = ssl.create_default_context(cafile=str(directory / "tls" / "self-signed.crt"))
 
         def ask() -> tuple[HTTPResponse, bytes]:
-            connection = HTTPSConnection("localhost", port, context=context, timeout=20)
+            connection = HTTPSConnection("localhost", port, context=context, timeout=120)
             connection.request("GET", PATH)
             answer = connection.getresponse()
             body = answer.read()

@@ -51,7 +51,7 @@ class Signing(requests.auth.AuthBase):
 class Described(TestCase):
     """Cases made from the OpenAPI description, good ones and bad ones."""
 
-    timeout = 120
+    timeout = 240
 
     async def open(self, **webhook: Any) -> str:
         self.scene = await scene(self, per_minute=0, local_parts="any", **webhook)
@@ -78,7 +78,7 @@ class Described(TestCase):
                     with requests.Session() as session:
                         session.trust_env = False
                         session.auth = auth
-                        response = case.call(session=session, timeout=20)
+                        response = case.call(session=session, timeout=120)
                     statuses[response.status_code] = statuses.get(response.status_code, 0) + 1
                     checked(case, response)
 
@@ -153,7 +153,7 @@ VALUES = st.one_of(
 class Hostile(TestCase):
     """Values in every field that try to be more than values."""
 
-    timeout = 120
+    timeout = 240
 
     async def post_all(self, here: Scene, bodies: list[bytes]) -> list[tuple[bytes, Any]]:
         """The answers to signed calls."""
@@ -270,7 +270,7 @@ async def finished(here: Scene) -> bool:
 class Paths(TestCase):
     """Requests that are none of ours."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_paths_and_methods(self) -> None:
         here = await scene(self, per_minute=0)

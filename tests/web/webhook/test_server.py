@@ -18,7 +18,7 @@ from tests.web.webhook.scene import BODY, PATH, Scene, scene, sign
 class Ports(TestCase):
     """A real port."""
 
-    timeout = 60
+    timeout = 240
 
     async def serve(self, **webhook: Any) -> tuple[Scene, ReceiverService, int]:
         made = await scene(self, port=0, **webhook)
@@ -37,7 +37,7 @@ class Ports(TestCase):
         def call() -> tuple[int, bytes]:
             trust = ssl.create_default_context()
             trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
-            connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=trust)
+            connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=120, context=trust)
             connection.request("POST", PATH, raw, {"Content-Type": "application/json", **sign(raw)})
             answer = connection.getresponse()
             said = answer.read()
@@ -49,7 +49,7 @@ class Ports(TestCase):
 
     async def test_ends_with_idle_connections(self) -> None:
         _, service, port = await self.serve()
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
 
         def ask() -> int:
             connection.request("GET", "/healthz")

@@ -16,7 +16,7 @@ from tests.web.webhook.scene import PATH, SECRET, Said, Scene, request, scene, s
 class Progress(TestCase):
     """States as the caller sees them."""
 
-    timeout = 60
+    timeout = 240
 
     async def open(self) -> tuple[CallsScene, Status]:
         here = await calls_scene(self)
@@ -99,7 +99,7 @@ class Progress(TestCase):
 class Asking(TestCase):
     """Over the receiver: the same checks in the same order as for calls."""
 
-    timeout = 60
+    timeout = 240
 
     async def open(self, **webhook: Any) -> tuple[Scene, int]:
         here = await scene(self, **webhook)
