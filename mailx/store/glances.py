@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 SLOW_SECONDS = 0.002  # that a disk may keep the reactor thread
-SHARE = 1000  # of the time, one part in so many at most goes into waiting for one that is slower
+SHARE = 100  # of the time, one part in so many at most goes into waiting for one that is slower
 _PRAGMAS = ("PRAGMA query_only = ON", "PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -2048")  # KiB: the inner pages of the trees
 
 
