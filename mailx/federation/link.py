@@ -144,6 +144,11 @@ class Link:
             if self._closing and not self._calls.outstanding:
                 self._part()
 
+    @property
+    def unused(self) -> float:
+        """Seconds since the last call; 0 while one is being answered."""
+        return 0.0 if self._busy else self._reactor.seconds() - self._used
+
     def on_close(self, call: Callable[[Channel], None]) -> None:
         if self._closed:
             call(self)

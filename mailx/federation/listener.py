@@ -19,6 +19,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from mailx.core.connections import Gate
 from mailx.core.metrics import FEDERATION_OCTETS
+from mailx.core.throttle import network
 from mailx.federation.buckets import Buckets
 from mailx.federation.certificates import Untrusted
 from mailx.federation.channel import Channel, Greeter, Trust
@@ -34,6 +35,7 @@ from mailx.mail.reply import Refused, Reply
 log = Logger()
 
 HANDSHAKE = 10.0  # seconds that TLS may take
+UNUSED = 5.0  # seconds without a call after which a channel makes room for others, when all places are taken
 UNPROVED = 20  # connections of one address that have not proved who they are
 _TOO_MANY = Reply(421, "4.7.0", "Too many connections from your domain")
 _STOPPING = Reply(421, "4.3.2", "The server is stopping; try again later")
@@ -100,12 +102,23 @@ class PeerListener(Factory):
     # Places
 
     def _make_room(self) -> None:
-        """Give up whoever has been here for longest without proving anything: strangers must not keep the port shut."""
+        """Give up whoever has been here for longest without proving anything: strangers must not keep the port shut.
+
+        If there is none, give up a channel that is not used, of those who come from the address that has most: whoever has a domain
+        can make any number below it, and prove them all.
+        """
         if self._strangers:
             oldest = next(iter(self._strangers))
             self.refused(Refusal(LIMIT, "too many connections have proved nothing", oldest.address))
             oldest.abort()
             oldest.ended()
+            return
+        unused = {each: each.link.unused for each in self.sessions if each.link is not None and each.link.unused >= UNUSED}
+        if unused:
+            held = Counter([network(each.address) for each in self.sessions])
+            given_up = max(unused, key=lambda each: (held[network(each.address)], unused[each]))
+            log.info("A channel that is not used makes room for another", event="federation.made_room", address=given_up.address)
+            given_up.abort()
 
     def left(self, arrival: "Arrival", proved: bool) -> None:
         """The connection has ended; ``proved``: it had given back its place among the unproved."""

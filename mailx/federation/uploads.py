@@ -1,9 +1,11 @@
 """Messages that come in pieces: what has arrived so far, kept over the end of a connection so that the rest may follow.
 
-Bounded in number, for each peer and in all, and in time. Larger ones lie in an encrypted file (:mod:`mailx.core.content`). What
+Bounded in number, for each peer and in all, and in time; who has many gives one up for who has few, so that slow ones do not keep all
+places. Larger ones lie in an encrypted file (:mod:`mailx.core.content`). What
 is given up leaves nothing behind. A piece out of order, or beyond what was announced, is refused.
 """
 
+from collections import Counter
 from hashlib import sha256
 from typing import Any
 
@@ -21,6 +23,7 @@ from mailx.mail.reply import Refused, Reply
 KEPT = 600.0  # seconds that the next piece may take
 MOST = 256  # of all peers
 MOST_OF_PEER = 64
+SLOW = 60.0  # seconds without a piece after which a place may be taken by anybody, when there is no other
 _LOOK = 30.0  # seconds between looks for those that are given up
 
 OUT_OF_ORDER = Reply(451, "4.5.0", "Not the piece that is next; begin again")
@@ -101,8 +104,19 @@ class Uploads:
         return found
 
     def room(self, key: Key) -> bool:
-        """Whether one more may begin."""
-        return len(self._all) < MOST and sum(1 for local, remote, _ in self._all if remote == key[1]) < MOST_OF_PEER
+        """Whether one more may begin. When all places are taken, one is given up: of the peer that has most, or the slowest."""
+        held = Counter([remote for _, remote, _ in self._all])
+        if held[key[1]] >= MOST_OF_PEER:
+            return False
+        if len(self._all) < MOST:
+            return True
+        greedy, most = held.most_common(1)[0]
+        ones = [each for each in self._all if each[1] == greedy] if most > held[key[1]] + 1 else list(self._all)
+        slowest = min(ones, key=lambda each: self._all[each].touched)
+        if len(ones) == len(self._all) and self._reactor.seconds() - self._all[slowest].touched < SLOW:
+            return False
+        self.drop(slowest)
+        return True
 
     def keep(self, key: Key, upload: Upload) -> None:
         """It has begun."""

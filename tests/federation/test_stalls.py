@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from mailx.federation.channel import ChannelLost, PeerRefused, Unreachable
+from mailx.federation.listener import UNUSED
 from tests.federation.abused import Abused
 from tests.federation.hostile import DIALECT, HELLO, TLS, Raw, banana, fields, listening, message, showing
 from tests.federation.test_link import Echo
@@ -77,6 +78,17 @@ class Stalls(Abused):
         self.advance(20)
         await raw.ended
         self.assertEqual(self.there.refusals, [])
+
+    async def test_an_unused_channel_makes_room_when_all_places_are_taken(self) -> None:
+        self.listen(reactor=self.clock, max_connections=1)
+        first = await self.greeted()
+        self.advance(UNUSED - 1)
+        await (await self.raw(self.honest())).ended
+        self.assertFalse(first.over)
+        self.advance(1)
+        second = await self.greeted()
+        await first.ended
+        self.assertEqual((second.over, len(self.listener.sessions), self.listener._gate.count), (False, 1, 1))
 
     async def test_answers_that_are_not_read(self) -> None:
         self.listen({"echo": Echo()}, reactor=self.clock)

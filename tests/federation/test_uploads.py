@@ -7,10 +7,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.federation.proof import fields
-from mailx.federation.uploads import Upload
+from mailx.federation.uploads import MOST, MOST_OF_PEER, SLOW, Key, Upload, Uploads
 
 MESSAGE = b"From: a@a.test\r\nTo: b@b.test\r\nSubject: in pieces\r\n\r\nOne.\r\n\r\nTwo.\r\n"
 
@@ -25,3 +26,42 @@ class Pieces(SynchronousTestCase):
         for start, end in zip(places, places[1:], strict=False):
             self.successResultOf(Deferred.fromCoroutine(upload.add(MESSAGE[start:end])))
         self.assertEqual(upload.header, fields(MESSAGE))
+
+
+class Places(SynchronousTestCase):
+    """There are only so many, and some keep theirs by sending next to nothing."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.uploads = Uploads(self.clock)
+        self.addCleanup(self.uploads.stop)
+        self.given_up: list[Key] = []
+
+    def begin(self, domain: str, number: int) -> bool:
+        key = "here.example", domain, number.to_bytes(16, "big")
+        if not self.uploads.room(key):
+            return False
+        content: Any = SimpleNamespace(abort=lambda: self.given_up.append(key))
+        self.uploads.keep(key, Upload(None, "id", None, content, self.clock.seconds()))  # type: ignore[arg-type]
+        return True
+
+    def test_who_has_many_gives_one_up(self) -> None:
+        greedy = [f"{name}.example" for name in "abcd"]
+        for number in range(MOST_OF_PEER):
+            self.clock.advance(0.01)
+            self.assertEqual([self.begin(domain, number) for domain in greedy], [True] * 4)
+        self.assertEqual(len(self.uploads), MOST)
+        for number in range(3):
+            self.assertTrue(self.begin("poor.example", number))
+        self.assertEqual(self.given_up, [("here.example", domain, bytes(16)) for domain in greedy[:3]])
+        for domain in greedy:  # which do not get it back
+            self.assertFalse(self.begin(domain, 100))
+
+    def test_among_equals_the_slowest(self) -> None:
+        for number in range(MOST):
+            self.assertTrue(self.begin(f"d{number}.example", 0))
+            self.clock.advance(0.1)
+        self.assertFalse(self.begin("late.example", 0))
+        self.clock.advance(SLOW)
+        self.assertTrue(self.begin("late.example", 0))
+        self.assertEqual([domain for _, domain, _ in self.given_up], ["d0.example"])
