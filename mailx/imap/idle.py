@@ -50,6 +50,7 @@ async def between(session: Session, wait: Callable[[], Awaitable[None]]) -> None
     watch.start()
     try:
         await wait()
+        watch.hasten()
     finally:
         await watch.stop()
 
@@ -80,6 +81,12 @@ class Watch:
             view.on_change = self._changed
         if view is not None or notify is not None:
             self._changed()
+
+    def hasten(self) -> None:
+        """Tell now what would be told in the reactor's next turn: what happened before a command is not told behind its answer."""
+        if self._due is not None:
+            self._due.cancel()
+            self._tell()
 
     async def stop(self) -> None:
         """Tell no more; waits for what is being told."""
