@@ -8,7 +8,7 @@ forgotten with its keys.
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from itertools import chain
 from threading import Lock
@@ -36,9 +36,11 @@ log = Logger()
 
 _CACHE = 192 * 1024 * 1024  # octets of opened segments kept
 _DROPPED = 50  # segments removed by one job
+_ANSWER = 1000  # octets that what was found in a segment takes beside its marks
 _FEW = 16  # documents of a segment, one in so many: fewer are marked one by one
 
-_Key = tuple[int, int, str]  # account, segment or mailbox, what of it
+_Key = tuple[int, int, Hashable]  # account, segment or mailbox, what of it
+Marks = tuple[bytes, bytes]  # of each document of a segment: 1 if it has it, 1 if it is to be looked at
 Found = tuple[list[int], list[int]]  # indexes of messages that have it, and of those that are to be looked at; rising
 
 
@@ -98,9 +100,10 @@ class Index:
         """Runs in a reader's thread."""
         there = array("q")
         has, unsure = bytearray(), bytearray()
-        for shelf in self._shelves(txn, account, vault):
-            for marks, numbers in zip((has, unsure), lookup.find(shelf), strict=True):
-                _mark(marks, shelf.segment.numbers, numbers)
+        for place, shelf in self._shelves(txn, account, vault):
+            told = self.opened.marks(place, lookup, shelf) if lookup.dear else _marks(lookup, shelf)
+            has += told[0]
+            unsure += told[1]
             there += shelf.segment.ids
         arrangement = self.opened.arrangement(account, mailbox, ids, there)
         doubtful = [*arrangement.unknown]
@@ -110,7 +113,7 @@ class Index:
 
     def _scores(self, txn: Txn, account: int, about: About, vault: "Vault | None") -> dict[int, float]:
         """Runs in a reader's thread."""
-        shelves = list(self._shelves(txn, account, vault))
+        shelves = [shelf for _, shelf in self._shelves(txn, account, vault)]
         lengths = chain.from_iterable(zip(shelf.segment.ids, shelf.segment.lengths, strict=True) for shelf in shelves)
         counted = [length for id, length in lengths if about.among is None or id in about.among]
         length = sum(counted) / len(counted) if counted else 1.0
@@ -121,7 +124,7 @@ class Index:
                 scores[ids[number]] = score
         return scores
 
-    def _shelves(self, txn: Txn, account: int, vault: "Vault | None") -> Iterator[Shelf]:
+    def _shelves(self, txn: Txn, account: int, vault: "Vault | None") -> Iterator[tuple[Place, Shelf]]:
         """The segments of an account that open, with what reads their other parts."""
         for place in segments.places(txn, account):
             sealer = segments.opener(self._cipher, vault, place)
@@ -131,18 +134,23 @@ class Index:
             if segment is not None:
                 postings = partial(self.opened.postings, place, partial(segments.open_postings, txn, sealer, place.id))
                 texts = partial(self.opened.texts, place, partial(segments.open_texts, txn, sealer, place.id))
-                yield Shelf(segment, postings, partial(segments.open_places, txn, sealer, place.id), texts)
+                yield place, Shelf(segment, postings, partial(segments.open_places, txn, sealer, place.id), texts)
 
 
-def _mark(marks: bytearray, numbers: "array[int]", some: "AbstractSet[int]") -> None:
-    """Add a mark for each of ``numbers``, the documents of a segment: 1 for ``some`` of them, else 0."""
+def _marks(lookup: Lookup, shelf: Shelf) -> Marks:
+    """What is found in a segment."""
+    has, unsure = lookup.find(shelf)
+    return _marked(shelf.segment.numbers, has), _marked(shelf.segment.numbers, unsure)
+
+
+def _marked(numbers: "array[int]", some: "AbstractSet[int]") -> bytes:
+    """A mark for each of ``numbers``, the documents of a segment: 1 for ``some`` of them, else 0."""
     if len(some) * _FEW >= len(numbers):
-        marks += bytes(map(some.__contains__, numbers))
-        return
-    first = len(marks)
-    marks += bytes(len(numbers))
+        return bytes(map(some.__contains__, numbers))
+    marks = bytearray(len(numbers))
     for number in some:
-        marks[first + bisect_left(numbers, number)] = 1
+        marks[bisect_left(numbers, number)] = 1
+    return bytes(marks)
 
 
 class Opened:
@@ -187,6 +195,15 @@ class Opened:
             texts = read()
             self._put((place.account, place.id, "texts"), texts, texts.octets)
         return texts
+
+    def marks(self, place: Place, lookup: Lookup, shelf: Shelf) -> Marks:
+        """What is found in a segment, which never changes."""
+        key = place.account, place.id, lookup
+        marks: Marks | None = self._get(key)
+        if marks is None:
+            marks = _marks(lookup, shelf)
+            self._put(key, marks, 2 * len(marks[0]) + _ANSWER)
+        return marks
 
     def arrangement(self, account: int, mailbox: int, ids: "array[int]", there: "array[int]") -> Arrangement:
         """Of a mailbox and the documents of its account. Kept until one of them changes."""

@@ -6,11 +6,11 @@ between, is sure; for any other the documents whose words fit are told as unsure
 
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import lru_cache
 from itertools import accumulate, chain, islice
 from math import log
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from attrs import field, frozen
 
@@ -46,8 +46,12 @@ class Shelf:
     texts: Callable[[], Texts]
 
 
-class Lookup(Protocol):
-    """Something to look for."""
+class Lookup(Hashable, Protocol):
+    """Something to look for. Equal ones find the same."""
+
+    @property
+    def dear(self) -> bool:
+        """Whether it may take so long to find that what was found is worth keeping."""
 
     def find(self, shelf: Shelf) -> Answer:
         """Which documents of a segment have it."""
@@ -60,6 +64,10 @@ class Part:
     shape: Shape
     where: int
     sure: bool
+
+    @property
+    def dear(self) -> bool:
+        return len(self.shape.runs) > 1
 
     def find(self, shelf: Shelf) -> Answer:
         segment, where, runs = shelf.segment, self.where, self.shape.runs
@@ -84,6 +92,7 @@ class Field:
 
     needle: bytes
     column: int
+    dear: ClassVar[bool] = False
 
     def find(self, shelf: Shelf) -> Answer:
         numbers = shelf.segment.numbers
@@ -97,6 +106,7 @@ class Pattern:
     expression: "re.Pattern[str]"
     piece: bytes
     where: int
+    dear: ClassVar[bool] = False
 
     def find(self, shelf: Shelf) -> Answer:
         segment, found = shelf.segment, set[int]()
@@ -120,6 +130,7 @@ class About:
     where: int
     among: "AbstractSet[int] | None" = None
     _known: dict[tuple[str, bytes], float] = field(factory=dict)
+    dear: ClassVar[bool] = False
 
     def find(self, shelf: Shelf) -> Answer:
         left: set[int] | None = None

@@ -108,6 +108,29 @@ class Searches(Indexed):
         await self.indexer.stop()
         self.assertEqual(await self.world.mailboxes.search(session, keys.Text("zymurgy")), [4, 14, 24, 31])
 
+    async def test_what_a_phrase_found_is_kept_with_the_segments(self) -> None:
+        for number in range(40):
+            await self.world.file(self.user, plain(f"red green word{number} blue" if number % 4 else "green red"))
+        await self.catch_up()
+        read: list[int] = []
+        opening = segments.open_places
+
+        def counted(txn: Any, cipher: Any, segment: int, word: int) -> Any:
+            read.append(segment)
+            return opening(txn, cipher, segment, word)
+
+        self.patch(segments, "open_places", counted)
+        found = await self.both(keys.Text("red green"))
+        self.assertEqual(len(found), 30)
+        before = len(read)
+        self.assertGreater(before, 0)
+        self.assertEqual(await self.both(keys.Text("red green")), found)
+        self.assertEqual(len(await self.both(keys.Text("green red"))), 10)
+        self.assertGreater(len(read), before)
+        await self.world.file(self.user, plain("red green again"))
+        await self.catch_up()
+        self.assertEqual(await self.both(keys.Text("red green")), [*found, 41])
+
     async def test_a_search_with_the_index_is_a_search(self) -> None:
         """Deliveries, deletions, indexing, rebuilding and starts in any order; then searches for anything, and for what is there."""
         letters = "abc 1.@\u00df\u00e9\u0130\u6f22\u5b57"
