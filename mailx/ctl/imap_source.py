@@ -30,12 +30,14 @@ _ROWS = 1000  # messages asked about at once
 _TOGETHER = 100  # messages downloaded at once,
 _OCTETS = 8 * 1024 * 1024  # and octets
 _LARGEST = 256 * 1024 * 1024  # octets of a message; a larger one is not asked for
+_SLACK = 1024 * 1024  # octets by which a message may be larger than was said
 _TRIES = 5  # connections made in a row before it is given up
 _USES = ("\\Sent", "\\Drafts", "\\Trash", "\\Junk", "\\Archive")
 _VIEWS = ("\\flagged", "\\important")
 _UNSELECTABLE = ("\\noselect", "\\nonexistent")
 _ARCHIVED = '"has:nouserlabels -in:inbox -in:sent -in:drafts -in:chats"'  # in no other folder that Gmail shows
 _LIST = re.compile(rb'\(([^)]*)\) (NIL|"\\?(.)") (.*)', re.DOTALL)
+_BREAKING = re.compile(rb"[\r\n\0]")
 _FETCH = re.compile(rb"[0-9]+ \(")
 _UID = re.compile(rb"\bUID ([0-9]+)")
 _FLAGS = re.compile(rb"\bFLAGS \(([^)]*)\)")
@@ -134,6 +136,8 @@ class ImapSource:
                 time.sleep(min(30, 2**attempt - 1))
             except IMAP4.error as error:
                 raise SourceError(f"{self._login.host} refuses: {_reason(error)}") from None
+            except ValueError:  # a number or a date that is none
+                raise SourceError(f"{self._login.host} answers what makes no sense") from None
         raise SourceError(f"{self._login.host}, port {self._login.port}, cannot be reached: {reason}. Run the import again to go on")
 
     def _connected(self) -> IMAP4:
@@ -152,16 +156,19 @@ class ImapSource:
             connection = IMAP4_SSL(login.host, login.port, ssl_context=trust, timeout=login.timeout)
         else:
             connection = IMAP4(login.host, login.port, timeout=login.timeout)
+        _bound(connection)
         if login.security == "starttls":
             connection.starttls(trust)
         try:
             self._authenticate(connection)
-        except IMAP4.abort:
+        except (IMAP4.abort, SourceError):
+            connection.shutdown()
             raise
         except IMAP4.error as error:
+            connection.shutdown()
             raise SourceError(f"{login.host} does not let {login.username} in: {_reason(error)}") from None
         _, words = connection.capability()
-        connection.capabilities = tuple(words[0].decode("ascii", "replace").upper().split())  # after login there are more
+        connection.capabilities = tuple((words[0] or b"").decode("ascii", "replace").upper().split())  # after login there are more
         return connection
 
     def _authenticate(self, connection: IMAP4) -> None:
@@ -175,6 +182,8 @@ class ImapSource:
         elif "AUTH=PLAIN" in connection.capabilities:
             connection.authenticate("PLAIN", lambda challenge: f"\0{login.username}\0{login.password}".encode())
         else:
+            if not (login.username + login.password).isascii():
+                raise SourceError(f"{login.host} offers no login that takes letters beyond ASCII")
             connection.login(login.username, login.password)
 
     def _asked(self, name: str, *arguments: Any, uid: bool = False) -> list[Any]:
@@ -198,6 +207,8 @@ class ImapSource:
         for attributes, delimiter, raw in _listed(self._asked("LIST", '""', "*", *(["RETURN (SPECIAL-USE)"] if extended else []))):
             lower = [attribute.lower() for attribute in attributes]
             if any(word in lower for word in (*_UNSELECTABLE, *_VIEWS)) or any(raw.startswith(prefix) for prefix in foreign):
+                continue
+            if _BREAKING.search(raw):  # it would end the command that names it
                 continue
             view = "\\all" in lower
             if view and "X-GM-EXT-1" not in capabilities:
@@ -227,7 +238,7 @@ class ImapSource:
         if self._selected == place:
             return
         self._selected = b""
-        status, data = connection.select(_quoted(place), readonly=True)
+        status, data = connection.select(_quoted(place), readonly=True)  # type: ignore[arg-type]
         if status != "OK":
             raise IMAP4.error((data[-1] or b"").decode("utf-8", "replace"))
         self._exists = int(data[0] or 0)
@@ -351,8 +362,20 @@ def _received(head: bytes) -> int | None:
     return max(0, at + offset if sign == b"-" else at - offset)
 
 
-def _quoted(name: bytes) -> str:
-    return '"' + name.decode("latin-1").replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _quoted(name: bytes) -> bytes:
+    return b'"' + name.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+
+
+def _bound(connection: IMAP4) -> None:
+    """Let no literal be read that is larger than any message that is asked for."""
+    read = connection.read
+
+    def bounded(size: int) -> bytes:
+        if size > _LARGEST + _SLACK:
+            raise SourceError(f"{connection.host} sends {size} octets at once: larger than anything that is imported")
+        return read(size)
+
+    connection.read = bounded  # type: ignore[method-assign]
 
 
 def _decoded(raw: bytes) -> str:

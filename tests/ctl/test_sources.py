@@ -1,9 +1,12 @@
 import os
 import shutil
+import socket
 import tempfile
+import threading
 from pathlib import Path
 from unittest import TestCase
 
+from mailx.ctl.imap_source import ImapSource, Login
 from mailx.ctl.maildir_source import MaildirSource
 from mailx.ctl.mbox_source import MboxSource
 from mailx.ctl.sources import SourceError, folder_name
@@ -139,6 +142,86 @@ class Mboxes(Sources):
         for path in (self.root, self.root / "letter", self.root / "absent"):
             with self.assertRaises(SourceError):
                 MboxSource(str(path)).folders()
+
+
+class Scripted:
+    """A server that answers each command by what ``answers`` has for its first word, else with OK."""
+
+    def __init__(self, **answers: bytes) -> None:
+        self.said: list[bytes] = []
+        self._answers = answers
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self._socket.accept()
+        with connection, connection.makefile("rwb") as file:
+            file.write(b"* OK ready\r\n")
+            file.flush()
+            for line in file:
+                tag, _, rest = line.rstrip(b"\r\n").partition(b" ")
+                self.said.append(rest)
+                word = rest.split(b" ")[0 if not rest.startswith(b"UID") else 1].decode()
+                try:
+                    file.write(self._answers.get(word, b"* CAPABILITY IMAP4rev1\r\n" if word == "CAPABILITY" else b""))
+                    file.write(tag + b" OK done\r\n")
+                    file.flush()
+                except OSError:
+                    return
+
+    def close(self) -> None:
+        self._socket.close()
+        self._thread.join(10)
+
+
+class HostileServers(TestCase):
+    """Whoever imports is told, and goes on or not; nothing it says makes more of itself than a folder or a message."""
+
+    EXAMINE = b"* 1 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n"
+    SEARCH = b"* SEARCH 1\r\n"
+
+    def source(self, **answers: bytes) -> tuple[ImapSource, Scripted]:
+        server = Scripted(**answers)
+        self.addCleanup(server.close)
+        source = ImapSource(Login("127.0.0.1", server.port, "anna", "secret", security="none", timeout=20))
+        self.addCleanup(source.close)
+        return source, server
+
+    def test_names(self) -> None:
+        """In UTF-8 as some have them; one with a line end in it is no name."""
+        raw = "Entw\u00fcrfe".encode()
+        source, server = self.source(LIST=b'* LIST () "/" "%b"\r\n* LIST () "/" {12}\r\nx"\r\ny LOGOUT\r\n' % raw, EXAMINE=self.EXAMINE)
+        [folder] = source.folders()
+        self.assertEqual((folder.name, source.count(folder)), ("Entw\u00fcrfe", 1))
+        self.assertIn(b'EXAMINE "%b"' % raw, server.said)
+
+    def test_answers_that_make_no_sense(self) -> None:
+        fetch = b'* 1 FETCH (UID 1 FLAGS () INTERNALDATE "%b" RFC822.SIZE 5)\r\n'
+        for changed in (
+            {"EXAMINE": b"* 1 EXISTS\r\n* OK [UIDVALIDITY x] x\r\n"},
+            {"SEARCH": b"* SEARCH 1 x\r\n"},
+            {"SEARCH": b"* SEARCH " + b"1" * 5000 + b"\r\n"},
+            {"FETCH": fetch % b"01-Jan-0000 00:00:00 +0000"},
+            {"FETCH": b"* 1 FETCH (UID 1 FLAGS () RFC822.SIZE 99999999999)\r\n"},
+            {"FETCH": b"* 1 FETCH (UID 1 FLAGS () RFC822.SIZE 5 BODY[] {99999999999}\r\n"},
+        ):
+            with self.subTest(changed=changed):
+                answers = {"LIST": b'* LIST () "/" INBOX\r\n', "EXAMINE": self.EXAMINE, "SEARCH": self.SEARCH, **changed}
+                source, _ = self.source(**answers)
+                [inbox] = source.folders()
+                with self.assertRaises(SourceError):
+                    list(source.items(inbox))
+                source.close()
+
+    def test_a_password_that_cannot_be_said(self) -> None:
+        server = Scripted()
+        self.addCleanup(server.close)
+        source = ImapSource(Login("127.0.0.1", server.port, "anna", "g\u00e4nse", security="none", timeout=20))
+        with self.assertRaises(SourceError) as caught:
+            source.folders()
+        self.assertNotIn("\u00e4", str(caught.exception))
 
 
 class FolderNames(TestCase):
