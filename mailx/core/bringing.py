@@ -15,7 +15,6 @@ from mailx.core.accounts import Accounts, User
 from mailx.core.content import Threads, no_space
 from mailx.core.forms import Owns
 from mailx.core.keyring import Keyring
-from mailx.core.policy import Findings
 from mailx.core.sealing import Sealed, Sealing
 from mailx.core.storing import Storing, prepared
 from mailx.core.users import SERVER
@@ -183,7 +182,7 @@ class Bringing:
             for each in messages:
                 digest: bytes = await self._threads(_digest, each.message)
                 envelope = Envelope(new_id(), None, (user.address,), each.message, origin)
-                own = (await self._owns.forms(envelope, Findings(), [user])).get(user.id)
+                own = (await self._owns.forms(envelope, [user])).get(user.id)
                 message, waiting = (each.message, False) if own is None else (own.message, own.waiting)
                 sealed = await self._sealing.seal(message, not waiting)
                 (threads,) = await self._sealing.threads(sealed, [user.id])

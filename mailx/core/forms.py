@@ -52,7 +52,7 @@ class Own:
 class Parts(Protocol):
     """Seals what leaves: ``core.sealed_outgoing``."""
 
-    async def parts(self, envelope: Envelope, findings: Findings) -> Sequence[Part]:
+    async def parts(self, envelope: Envelope) -> Sequence[Part]:
         """``envelope`` in the forms in which it leaves, each recipient in one. Raises Refused; then nothing was kept."""
 
 
@@ -62,7 +62,7 @@ class Owns(Protocol):
     def wanted(self, users: Mapping[int, User]) -> Sequence[int]:
         """The accounts among ``users`` that take a form of their own. Called for every message: answered from memory."""
 
-    async def forms(self, envelope: Envelope, findings: Findings, users: Sequence[User]) -> Mapping[int, Own]:
+    async def forms(self, envelope: Envelope, users: Sequence[User]) -> Mapping[int, Own]:
         """What these accounts take. Raises Refused; then nothing was kept."""
 
 
@@ -141,7 +141,6 @@ def by_account(forms: Sequence[Form], answers: Sequence[Outcomes]) -> dict[int, 
 async def divide(
     forms: Forms,
     envelope: Envelope,
-    findings: Findings,
     reached: Reached,
     leaving: Envelope | None,
     owns: Owns | None,
@@ -153,7 +152,7 @@ async def divide(
     """
     first = forms.every[0]
     first.ids = list(reached.users)
-    await _divide(forms, first, envelope, findings, reached, leaving, owns, parts)
+    await _divide(forms, first, envelope, reached, leaving, owns, parts)
     forms.stored = [form for form in forms.every if form.ids or form.outward is not None]
 
 
@@ -170,14 +169,13 @@ async def _divide(
     forms: Forms,
     first: Form,
     envelope: Envelope,
-    findings: Findings,
     reached: Reached,
     leaving: Envelope | None,
     owns: Owns | None,
     parts: Parts | None,
 ) -> None:
     if owns is not None and reached.users and (wanted := owns.wanted(reached.users)):
-        made = await owns.forms(envelope, findings, [reached.users[id] for id in wanted])
+        made = await owns.forms(envelope, [reached.users[id] for id in wanted])
         forms.every += [Form(own.message, [id], own.waiting) for id, own in made.items()]
         first.ids = [id for id in reached.users if id not in made]
         for id, own in made.items():
@@ -185,7 +183,7 @@ async def _divide(
     if leaving is None:
         return
     onward = {one.address: one for one in reached.onward.values()}
-    for part in (Part(leaving),) if parts is None else await parts.parts(leaving, findings):
+    for part in (Part(leaving),) if parts is None else await parts.parts(leaving):
         outward = part.envelope
         chosen = [onward[address] for address in outward.recipients]
         if outward.message is envelope.message:

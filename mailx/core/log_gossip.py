@@ -232,7 +232,7 @@ class LogGossip:
             elif domain in names.values():
                 await self._theirs(domain, each, await self._believed(domain), self.source.to(local, domain))
 
-    async def answer(self, local: str, remote: str, salt: bytes, names: Collection[bytes]) -> list[bytes]:
+    async def answer(self, remote: str, salt: bytes, names: Collection[bytes]) -> list[bytes]:
         """The heads of the domains among ``names`` that we know, for a peer that asks. Raises Unavailable."""
         if not self._share() or len(salt) != SALT_SIZE:
             return []

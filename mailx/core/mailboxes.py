@@ -268,11 +268,11 @@ class Mailboxes:
 
     async def store(
         self, selected: Selected, uids: Sequence[int], mode: Mode, flags: int, keywords: tuple[str, ...],
-        unchanged_since: int | None = None, silent: bool = False,
+        unchanged_since: int | None = None,
     ) -> Stored:  # fmt: skip
         """Change flags of messages; ``flags`` are system flags. UIDs that the session does not know are passed over.
 
-        The session's own view has them at once; ``silent`` makes no difference here. Raises MailboxError "NOPERM",
+        The session's own view has them at once. Raises MailboxError "NOPERM",
         "LIMIT" (keywords), "NONEXISTENT" (the mailbox was deleted).
         """
         try:

@@ -233,7 +233,7 @@ class Reception:
             if reached.onward and self._queue is not None:
                 leaving = await outward(envelope, findings.results, reached, self._srs, self._directory.local)
             if not alone(forms, reached, leaving, self._owns):
-                await divide(forms, envelope, findings, reached, leaving, self._owns, self._parts)
+                await divide(forms, envelope, reached, leaving, self._owns, self._parts)
             deliveries = await self._deliveries(envelope, forms, findings, reached, each)
         except Exception as error:
             await self._given_up(forms, findings)

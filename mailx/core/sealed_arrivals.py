@@ -11,7 +11,6 @@ from typing import Protocol
 from mailx.core import metrics
 from mailx.core.content import Threads, copied
 from mailx.core.forms import Own
-from mailx.core.policy import Findings
 from mailx.core.sealed_making import Addressed, Making
 from mailx.core.sealers import Attested, Sealers
 from mailx.core.users import SERVER as SERVER_HELD
@@ -62,7 +61,7 @@ class SealedArrivals:
         """The accounts among ``users`` that hold keys."""
         return [id for id, user in users.items() if user.sealed]
 
-    async def forms(self, envelope: Envelope, findings: Findings, users: Sequence[User]) -> Mapping[int, Own]:
+    async def forms(self, envelope: Envelope, users: Sequence[User]) -> Mapping[int, Own]:
         """What these accounts take. Raises Refused, also where a key is missing: nothing is stored readable that should be sealed."""
         head = await self._making.head(envelope.message)
         made: dict[int, Own] = {}

@@ -14,7 +14,6 @@ from twisted.logger import Logger, LogLevel
 
 from mailx.core import metrics
 from mailx.core.forms import Part
-from mailx.core.policy import Findings
 from mailx.core.sealed_making import Addressed, Making
 from mailx.core.sealers import Sealers
 from mailx.core.users import canonical_domain
@@ -68,7 +67,7 @@ class SealedOutgoing:
         self._known = known
         self._seconds = seconds
 
-    async def parts(self, envelope: Envelope, findings: Findings) -> Sequence[Part]:
+    async def parts(self, envelope: Envelope) -> Sequence[Part]:
         """``envelope``, which leaves, in the forms in which it does. Raises Refused; then nothing was kept."""
         if _of_strangers(envelope):
             return self._readable(envelope, envelope.recipients, NOT_OURS)  # nobody is looked up for it

@@ -128,7 +128,7 @@ class Sharing:
 
         def job(txn: Txn) -> tuple[Mailbox, bool]:
             found = self._found(txn, user.id, normal(name), "a")
-            return found, not who.negative and rights.known(txn, found, who.local, who.domain) == found.account
+            return found, not who.negative and rights.known(txn, who.local, who.domain) == found.account
 
         return await self._store.read(job)
 

@@ -87,4 +87,4 @@ class LogMethods:
     async def _heads(self, channel: Channel, fields: Fields) -> dict[str, Any]:
         salt = octets(fields, "salt", SALT_SIZE)
         names = [octets({"names": name}, "names", NAME_SIZE) for name in items(fields, "names", NAMES_LIMIT)]
-        return {"heads": await self._gossip.answer(channel.local, channel.remote, salt, names)}
+        return {"heads": await self._gossip.answer(channel.remote, salt, names)}

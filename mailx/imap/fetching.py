@@ -212,7 +212,7 @@ async def _mark_seen(session: Session, rows: Sequence[Row]) -> bool:
         return False
     uids = [row.uid for row in rows if not view.flags[row.index] & _SEEN]
     if uids:
-        await session.services.mailboxes.store(view, uids, "add", _SEEN, (), None, True)
+        await session.services.mailboxes.store(view, uids, "add", _SEEN, ())
     return bool(uids)
 
 

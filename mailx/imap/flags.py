@@ -19,9 +19,7 @@ async def store(session: Session, command: Command, asked: StoreFlags) -> bytes 
     if asked.unchanged_since is not None:
         session.learn_modseqs()
     uids, answer = message_limit.limited(session, session.uids(asked.ranges, by_uid), command.name)
-    stored = await session.services.mailboxes.store(
-        view, uids, asked.mode, asked.flags, asked.keywords, asked.unchanged_since, asked.silent
-    )
+    stored = await session.services.mailboxes.store(view, uids, asked.mode, asked.flags, asked.keywords, asked.unchanged_since)
     items: list[Item] = [Data.UID] if (by_uid or session.condstore) and not session.uidonly else []
     if not asked.silent:
         items.append(Data.FLAGS)

@@ -73,15 +73,12 @@ class AccountChange:
 
     ``kind``: "name" (a mailbox was made, deleted or renamed), "subscription", "metadata" (``entries`` were set), "acl",
     "sessions" (those logged in must be no longer; ``entries`` tell that it happened in this process).
-    Of a deleted mailbox or a cancelled subscription only ``old_name`` is set. Other nodes hear only ``account``,
-    ``kind`` and ``mailbox``, and read the rest.
+    Other nodes hear only ``account``, ``kind`` and ``mailbox``, and read the rest.
     """
 
     account: int
     kind: Literal["name", "subscription", "metadata", "acl", "sessions"]
     mailbox: int = 0  # 0: several, none (a subscription), or the server itself
-    name: str = ""
-    old_name: str = ""  # of what was renamed
     entries: tuple[str, ...] = ()
 
 

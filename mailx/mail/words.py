@@ -25,7 +25,6 @@ DENSE = (  # Thai, Lao, Burmese, Khmer; kana, Han and their extensions
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u31a0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9d"
     "\U0001b000-\U0001b16f\U00020000-\U0003ffff"
 )
-_ASCII_WORD = re.compile(rb"[0-9A-Za-z]+")
 _ASCII_BREAK = re.compile(rb"[^0-9A-Za-z]")
 _ASCII_SPLIT = re.compile(rb"([0-9A-Za-z]+)")
 _WORD = re.compile(r"[^\W_]+")

@@ -116,7 +116,7 @@ async def exchangers(
         raise Refused(Reply(550, "5.1.2", f"Domain {name} does not exist"))
     if [record.host for record in answer.records] == [_NULL_MX]:
         raise Refused(Reply(556, "5.1.10", f"Domain {name} does not accept mail"))  # RFC 7505
-    hosts = _hosts(answer.records, own, mix) if answer.records else [Exchanger(name, 0)]
+    hosts = _hosts(answer.records, mix) if answer.records else [Exchanger(name, 0)]
     if not hosts:
         raise Refused(Reply(550, "5.4.4", f"Domain {name} names no usable mail server"))
     if any(own.named(host.name) for host in hosts):
@@ -157,7 +157,7 @@ def _literal(domain: str, own: Own, port: int, loopback: bool) -> Exchangers:
     return Exchangers(domain, (Exchanger(address, 0, (address,)),), False, _TTL_OF_LITERALS, literal=True)
 
 
-def _hosts(records: Sequence[MX], own: Own, mix: Callable[[list[Exchanger]], None]) -> list[Exchanger]:
+def _hosts(records: Sequence[MX], mix: Callable[[list[Exchanger]], None]) -> list[Exchanger]:
     """The usable hosts of ``records``, most preferred first, ties mixed. One named twice counts where it is preferred."""
     best: dict[str, int] = {}
     for record in records:

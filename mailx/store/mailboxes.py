@@ -186,7 +186,7 @@ def rename(txn: Txn, names: Names, account_id: int, old: str, new: str, now: int
     for name, target in moving.items():
         hash = names.hash(account_id, target)
         txn.execute("UPDATE mailboxes SET hash = ?, name = ? WHERE id = ?", (hash, names.seal(account_id, hash, target), tree[name]))
-        txn.publish(of_account(AccountChange(account_id, "name", tree[name], target, name)))
+        txn.publish(of_account(AccountChange(account_id, "name", tree[name])))
 
 
 def _reachable(name: str) -> None:
@@ -208,7 +208,7 @@ def bury(txn: Txn, names: Names, account_id: int, name: str) -> int:
     modseq: int = lock(txn, mailbox_id)[0] + 1
     txn.execute("UPDATE mailboxes SET hash = ?, special_use = ?, modseq = ? WHERE id = ?", (urandom(16), DYING, modseq, mailbox_id))
     txn.publish(Change(mailbox_id, modseq, gone=True))
-    txn.publish(of_account(AccountChange(account_id, "name", mailbox_id, old_name=name)))
+    txn.publish(of_account(AccountChange(account_id, "name", mailbox_id)))
     return mailbox_id
 
 
@@ -233,7 +233,7 @@ def subscribe(txn: Txn, names: Names, account_id: int, name: str) -> None:
     if held and held[0] >= 2 * MAILBOXES_LIMIT:
         raise MailboxError("LIMIT", "Too many subscriptions")
     if _subscribe(txn, names, account_id, name):
-        txn.publish(of_account(AccountChange(account_id, "subscription", name=name)))
+        txn.publish(of_account(AccountChange(account_id, "subscription")))
 
 
 def _subscribe(txn: Txn, names: Names, account_id: int, name: str) -> int:
@@ -247,7 +247,7 @@ def _subscribe(txn: Txn, names: Names, account_id: int, name: str) -> int:
 
 def unsubscribe(txn: Txn, names: Names, account_id: int, name: str) -> None:
     if txn.execute("DELETE FROM subscriptions WHERE account_id = ? AND hash = ?", (account_id, names.hash(account_id, name))):
-        txn.publish(of_account(AccountChange(account_id, "subscription", old_name=name)))
+        txn.publish(of_account(AccountChange(account_id, "subscription")))
 
 
 def subscriptions(txn: Txn, names: Names, account_id: int) -> list[str]:
@@ -312,7 +312,7 @@ def _insert_all(txn: Txn, names: Names, account_id: int, new: list[str], now: in
     first = _uidvalidities(txn, account_id, len(new), now) - len(new) + 1
     for place, name in enumerate(new):
         _insert(txn, names, account_id, name, "", first + place, now)
-        txn.publish(of_account(AccountChange(account_id, "name", name=name)))
+        txn.publish(of_account(AccountChange(account_id, "name")))
     _inherit(txn, names, account_id, new)
 
 

@@ -175,7 +175,7 @@ def listed(txn: Txn, mailbox: Mailbox) -> list[Grant]:
     return [Grant(f"{owner[0]}@{owner[1]}", False, ALL), *others]
 
 
-def known(txn: Txn, mailbox: Mailbox, local: str, domain: str) -> int:
+def known(txn: Txn, local: str, domain: str) -> int:
     """The account that an identifier names, 0 for ANYONE (``local`` empty); raises MailboxError "CANNOT" when there is none."""
     if not local:
         return 0
@@ -200,7 +200,7 @@ def grant(
     if owner is None or owner[0]:
         raise MailboxError("NOPERM", "Sealed mail is not shared")
     boxes.lock(txn, found.id)
-    who = known(txn, found, local, domain)
+    who = known(txn, local, domain)
     if who == found.account:
         raise MailboxError("NOPERM", "The owner has every right")
     where = "mailbox_id = ? AND coalesce(account_id, 0) = ? AND negative = ?"
@@ -252,7 +252,7 @@ def _beneath(txn: Txn, names: Names, account_id: int, place: Place) -> int:
         try:
             above = find(txn, names, account_id, evolve(place, name=name))
         except MailboxError:
-            decided = _there(txn, names, account_id, place, name) or decided  # what it may not see lies between
+            decided = _there(txn, names, place, name) or decided  # what it may not see lies between
             continue
         if not decided and "k" in above.rights:
             owner = above.account
@@ -262,7 +262,7 @@ def _beneath(txn: Txn, names: Names, account_id: int, place: Place) -> int:
     return owner
 
 
-def _there(txn: Txn, names: Names, account_id: int, place: Place, name: str) -> bool:
+def _there(txn: Txn, names: Names, place: Place, name: str) -> bool:
     owner = txn.one(
         "SELECT o.id FROM accounts o JOIN domains d ON d.id = o.domain_id WHERE d.name = ? AND o.local = ?", (place.domain, place.local)
     )

@@ -47,14 +47,14 @@ class Abuse(Case):
 
         a.witness.all = counted  # type: ignore[method-assign]
         for _ in range(50):
-            self.assertEqual(len(await a.gossip.answer(A, B, SALT, [name_hash(SALT, "d1.example"), name_hash(SALT, "d3.example")])), 2)
+            self.assertEqual(len(await a.gossip.answer(B, SALT, [name_hash(SALT, "d1.example"), name_hash(SALT, "d3.example")])), 2)
         self.assertEqual(len(reads), 1)
         await a.witness._keep(key_log.make_head([signer], "late.example", 0, 1, b"r" * 32, b"v" * 32, int(NOW)))
         self.now += 60
-        self.assertEqual(len(await a.gossip.answer(A, B, SALT, [name_hash(SALT, "late.example")])), 1)
+        self.assertEqual(len(await a.gossip.answer(B, SALT, [name_hash(SALT, "late.example")])), 1)
         self.assertEqual(len(reads), 2)
         self.now -= 86400  # a clock that is set back
-        await a.gossip.answer(A, B, SALT, [])
+        await a.gossip.answer(B, SALT, [])
         self.assertEqual(len(reads), 3)
 
     async def test_a_domain_that_stalls_keeps_no_other_waiting(self) -> None:

@@ -375,9 +375,9 @@ class Gossip(Case):
         await c.grow(1)
         await a.meet(C)
         salt = b"s" * SALT_SIZE
-        self.assertEqual(await a.gossip.answer(A, B, salt, [name_hash(salt, "d.example")]), [])
-        self.assertEqual(len(await a.gossip.answer(A, B, salt, [name_hash(salt, C)])), 1)
-        self.assertEqual(await a.gossip.answer(A, C, salt, [name_hash(salt, C)]), [])  # of itself it hears in the greeting
+        self.assertEqual(await a.gossip.answer(B, salt, [name_hash(salt, "d.example")]), [])
+        self.assertEqual(len(await a.gossip.answer(B, salt, [name_hash(salt, C)])), 1)
+        self.assertEqual(await a.gossip.answer(C, salt, [name_hash(salt, C)]), [])  # of itself it hears in the greeting
 
     async def test_who_does_not_share_neither_asks_nor_answers(self) -> None:
         a, b, c = await self.open(A, B, C)
@@ -385,7 +385,7 @@ class Gossip(Case):
         await a.meet(C)
         self.assertNotIn("log_gossip", c.asked)
         salt = b"s" * SALT_SIZE
-        self.assertEqual(await a.gossip.answer(A, B, salt, [name_hash(salt, C)]), [])
+        self.assertEqual(await a.gossip.answer(B, salt, [name_hash(salt, C)]), [])
 
     async def test_answers_of_any_form_harm_nothing(self) -> None:
         a, b = await self.open(A, B)

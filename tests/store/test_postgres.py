@@ -304,8 +304,8 @@ class TextTests(SynchronousTestCase):
         self.assertEqual(decoded, changes)
 
     def test_changes_of_accounts(self) -> None:
-        """Names and entries stay on this node: they are nobody else's to read on the way."""
-        told = of_account(AccountChange(7, "metadata", 3, "Name", "Old", ("/shared/comment",)))
+        """Entries stay on this node: they are nobody else's to read on the way."""
+        told = of_account(AccountChange(7, "metadata", 3, ("/shared/comment",)))
         (payload,) = encode("node", [told, Change(1, 2)])
         self.assertEqual(payload, "node 7@metadata:3 1:2")
         expected = [of_account(AccountChange(7, "metadata", 3)), Change(1, 2, partial=True)]
