@@ -79,6 +79,10 @@ class _Kept:
     expires: int
     by: tuple[bytes, ...] = ()  # the keys whose signatures on it are good: they are verified once
 
+    def due(self, now: float) -> bool:
+        """Whether it is time to ask again. What was noted by a clock that was ahead counts no more."""
+        return not now < self.expires <= now + FRESH
+
     def good(self, keys: Collection[bytes], now: float) -> bool:
         """Whether mail may be sealed to it: as ``Attestation.good``."""
         one = self.attestation
@@ -154,7 +158,7 @@ class RemoteKeys:
         now = self._now()
         for address in addresses:
             kept = self._cache.get(address.key)
-            if kept is None or kept.expires <= now or not (kept.attestation is None or kept.attestation.revoked):
+            if kept is None or kept.due(now) or not (kept.attestation is None or kept.attestation.revoked):
                 return False
         return True
 
@@ -175,7 +179,7 @@ class RemoteKeys:
             missing = []
             for address in addresses:
                 kept = await self._kept(address)
-                if kept is None or kept.expires <= self._now() or not self._usable(kept, peer, found, address):
+                if kept is None or kept.due(self._now()) or not self._usable(kept, peer, found, address):
                     missing.append(address)
             for start in range(0, len(missing), AT_ONCE):
                 left = seconds - (self._reactor.seconds() - began)
@@ -217,7 +221,7 @@ class RemoteKeys:
         if self.asking is None or seconds <= 0:
             raise Failed("no time left" if self.asking else "federation is off")
         until, rest = self._rests.get(peer.domain) or (0.0, REST / 2)
-        if until > self._now():
+        if until - rest <= self._now() < until:
             raise Failed("it did not answer lately")
         fields = {"addresses": [address.key for address in addresses]}
         try:

@@ -126,6 +126,23 @@ class Keys(TestCase):
         self.assertEqual([each.serial for each in await self.keys.history(ADA)], [1, 2])
         self.assertEqual([each.serial for each in await self.keys.signers(ADA, 3)], [2, 1])
 
+    async def test_what_a_clock_that_was_ahead_noted_counts_no_more(self) -> None:
+        await self.scene()
+        self.clock.advance(900 * DAY)
+        self.assertEqual(await self.serial(), 0)
+        self.clock.rightNow -= 900 * DAY
+        self.domain.says = {str(ADA): encoded(attested())}
+        for keys in (self.opened(), self.keys):  # in the store, and in memory
+            self.assertEqual(await self.serial(keys=keys), 1)
+        self.assertEqual(len(self.domain.asked), 3)
+        self.clock.advance(900 * DAY)
+        self.domain.fails = RuntimeError("away")
+        await self.serial(BOB)
+        self.clock.rightNow -= 900 * DAY
+        self.domain.fails = None
+        await self.serial(BOB)
+        self.assertEqual(len(self.domain.asked), 5)
+
     async def test_one_that_does_not_answer_is_not_waited_for_each_time(self) -> None:
         """Its network drops what is sent there: mail for it is accepted without waiting, except once in a while."""
         await self.scene()
