@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -57,6 +58,12 @@ class Importing(SynchronousTestCase):
         self.assertEqual(broken.returncode, 1, said)
         self.assertIn("Error: ", said)
         self.server.start()
+        broken = self.begun(source, 500)
+        broken.send_signal(signal.SIGINT)
+        said, _ = broken.communicate(timeout=PATIENCE)
+        self.assertEqual(broken.returncode, 1, said)
+        self.assertRegex(said, r"Error: Stopped: [0-9]+ messages came\nRemedy: Run it again to go on\.\n\Z")
+        self.assertNotIn("Traceback", said)
         broken = self.begun(source, 1000)
         broken.kill()
         broken.communicate(timeout=PATIENCE)
