@@ -114,6 +114,7 @@ def operations(messages: int) -> dict[str, Operation]:
         "headers": timed(HEADERS, b" FETCH (", messages),
         "bodies": timed(HEAVY["bodies"], b" FETCH (", messages),
         "single_fetch": each(lambda number: b"FETCH %d BODY.PEEK[]" % chosen.randint(1, messages), 200),
+        "next_fetch": each(lambda number: b"FETCH %d BODY.PEEK[]" % (number + 1), 200),
         "search_subject": timed(b"SEARCH SUBJECT quarterly"),
         "search_from": timed(b"SEARCH FROM corla"),
         "search_unseen": timed(b"SEARCH UNSEEN"),

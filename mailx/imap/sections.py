@@ -92,6 +92,8 @@ def partial(section: Section, octets: bytes) -> bytes:
 
 def of_content(section: Section, summary: Summary | None, content: bytes, seven_bit: bool = False) -> bytes | None:
     """The octets that ``section`` names of ``content``; None for NIL. With ``seven_bit`` header fields in UTF-8 are shown otherwise."""
+    if whole(section) and not section.offset and section.count is None and (not seven_bit or content.isascii()):
+        return content  # as most are asked for
     found = extent(section, summary, len(content))
     if found is None:
         return None
