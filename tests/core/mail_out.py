@@ -136,11 +136,11 @@ class Office:
         self.case.fail("it never came true")
 
     async def settled(self, **expected: int) -> None:
-        """Returns when the queue's counts of these states are those."""
+        """Returns when the queue's counts of these states are those, and what was settled has been told too."""
 
         async def same() -> bool:
             counts = await self.queue.ledger.counts()
-            return all(counts[state] == count for state, count in expected.items())
+            return all(counts[state] == count for state, count in expected.items()) and not self.queue._settling._count
 
         await self.until(same)
 
