@@ -9,7 +9,6 @@ What breaks these rules is a violation: the :class:`Party` is told, and the conn
 nothing is decoded; what comes early is kept, and more than EARLY octets of it are a violation.
 """
 
-import re
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -20,15 +19,13 @@ from twisted.python.failure import Failure
 from mailx.federation import jelly
 from mailx.federation.banana import Expression, Reader, integer, string
 from mailx.federation.banana_limits import FIRST, BananaLimits, Violation
-from mailx.federation.service import Fields, Plain
-from mailx.mail.printable import printable
+from mailx.federation.service import REPLY, Fields, Plain, spoken
 from mailx.mail.reply import Reply
 
 EARLY = 256 * 1024  # octets that may come while the transport is paused: one reading may be under way
 VERSION = 6
 _IDENTIFIER = 2**53  # of calls; no connection lives that long
 _WORD = 64  # octets of the name of an object or method
-_TEXT = 300  # characters of a reply that are believed
 _DIALECTS = b"\x02\x80\x02\x82pb\x04\x82none"
 _DIALECT = b"\x02\x82pb"
 _VERSION = b"\x02\x80\x13\x87\x06\x81"
@@ -36,7 +33,6 @@ _MESSAGE = b"\x07\x80\x1a\x87"
 _ANSWER = b"\x03\x80\x1b\x87"
 _ERROR = b"\x03\x80\x1c\x87"
 _ONE, _ZERO = b"\x01\x81", b"\x00\x81"
-_ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}\Z")
 _UNCLEAR = Reply(451, "4.5.0", "The answer of the other server is not clear")
 
 
@@ -228,7 +224,7 @@ class Broker(protocol.Protocol):
 
     def refuse(self, identifier: int, reply: Reply, retry_after: int = 0) -> int:
         """Refuse a call of the peer's."""
-        fields: dict[str, Plain] = {"code": reply.code, "enhanced": reply.enhanced, "text": reply.text[:_TEXT]}
+        fields: dict[str, Plain] = {"code": reply.code, "enhanced": reply.enhanced, "text": reply.text[:REPLY]}
         if retry_after:
             fields["retry_after"] = retry_after
         return self._send(jelly.encode(fields, _ERROR + integer(identifier)))
@@ -236,7 +232,7 @@ class Broker(protocol.Protocol):
     def bye(self, reply: Reply) -> None:
         """Say why the connection ends; no answer is wanted. Not said before PB is spoken."""
         if self._version:
-            self.call(0, "root", "goodbye", {"code": reply.code, "enhanced": reply.enhanced, "text": reply.text[:_TEXT]}, answer=False)
+            self.call(0, "root", "goodbye", {"code": reply.code, "enhanced": reply.enhanced, "text": reply.text[:REPLY]}, answer=False)
 
     def _send(self, data: bytes) -> int:
         self.wire.write(data)
@@ -261,6 +257,4 @@ def refusal(fields: Fields) -> tuple[Reply, int]:
     after = retry if isinstance(retry, int) and 0 < retry < 2**31 else 0
     if not isinstance(code, int) or not 400 <= code < 600 or not isinstance(text, str):
         return _UNCLEAR, after
-    if not isinstance(enhanced, str) or not _ENHANCED.match(enhanced) or int(enhanced[0]) != code // 100:
-        enhanced = f"{code // 100}.0.0"
-    return Reply(code, enhanced, printable(text[:_TEXT])), after
+    return spoken(code, enhanced, text), after

@@ -7,9 +7,11 @@ The readers (:func:`text`, :func:`octets`, ...) take one field out of what a pee
 it is missing, of another type, or too long: a method never looks at a field without one of them.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from mailx.mail.printable import printable
 from mailx.mail.reply import Refused, Reply
 
 if TYPE_CHECKING:
@@ -23,7 +25,10 @@ UNKNOWN_METHOD = Reply(502, "5.5.1", "No such method here")
 LOCAL_ERROR = Reply(451, "4.3.0", "Local error; try again later")
 STOPPING = Reply(421, "4.3.2", "The server is stopping; try again later")
 
+REPLY = 300  # characters of a reply's text that are told, and believed
 INTEGER = 2**63 - 1  # the largest number that is spoken, and the smallest one negated
+
+_ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}\Z")
 
 
 class Service(Protocol):
@@ -44,6 +49,13 @@ class Later(Refused):
     def __init__(self, reply: Reply, retry_after: int, reason: str = "") -> None:
         super().__init__(reply, reason)
         self.retry_after = retry_after
+
+
+def spoken(code: int, enhanced: object, text: str) -> Reply:
+    """A reply as the peer said it, made clear: one line that can be seen, and an enhanced code that is one and fits (RFC 3463)."""
+    if not isinstance(enhanced, str) or not _ENHANCED.match(enhanced) or int(enhanced[0]) != code // 100:
+        enhanced = f"{code // 100}.0.0"
+    return Reply(code, enhanced, printable(text[:REPLY]))
 
 
 def malformed(name: str) -> Refused:

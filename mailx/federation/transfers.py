@@ -8,7 +8,7 @@ became of a transfer whose answer was lost. Nothing here decides anything.
 from collections.abc import Mapping
 from typing import Protocol
 
-from mailx.federation.service import Fields, Plain, items, malformed, number, octets, text
+from mailx.federation.service import Fields, Plain, items, malformed, number, octets, spoken, text
 from mailx.identity.transfers import LIMIT, RECIPIENTS
 from mailx.mail.address import Address, AddressError
 from mailx.mail.reply import Reply
@@ -46,8 +46,10 @@ def answered(fields: Fields) -> tuple[dict[Address, Reply], bytes]:
         if not isinstance(each, list) or len(each) != 4:
             raise malformed("replies")
         one: Fields = dict(zip(("address", "code", "enhanced", "text"), each, strict=True))
-        reply = Reply(number(one, "code", 200, 599), text(one, "enhanced", 20), text(one, "text", _TEXT))
-        replies[address(text(one, "address", _ADDRESS))] = reply
+        code = number(one, "code", 200, 599)
+        if code // 100 == 3:
+            raise malformed("code")  # neither yes nor no
+        replies[address(text(one, "address", _ADDRESS))] = spoken(code, text(one, "enhanced", 20), text(one, "text", _TEXT))
     return replies, octets(fields, "acknowledgement", LIMIT)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, fail, gatherResults
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailx.core.choosing import NOT_OURS
 from mailx.core.courier import FEDERATED
@@ -266,6 +266,23 @@ class Transfers(TestCase):
 def cut_answer(pair: Pair) -> None:
     """End the connection as soon as the other side says anything more."""
     pair.wire.before = lambda end, data: end == 0
+
+
+class Answers(SynchronousTestCase):
+    """What the other server says of each recipient goes into reports, logs and onto terminals."""
+
+    def answered(self, *said: Any) -> Reply:
+        return answered({"replies": [[str(YOU), *said]], "acknowledgement": b""})[0][YOU]
+
+    def test_are_made_clear(self) -> None:
+        self.assertEqual(self.answered(550, "5.1.1", "No such user"), Reply(550, "5.1.1", "No such user"))
+        self.assertEqual(self.answered(550, "5.1.1", "no\r\nX: y\x1b[2J"), Reply(550, "5.1.1", "no??X: y?[2J"))
+        self.assertEqual([self.answered(450, code, "later").enhanced for code in ("5.1.1", "4.\n", "", "4.2.2")], ["4.0.0"] * 3 + ["4.2.2"])
+
+    def test_that_are_none_are_not_understood(self) -> None:
+        for code in (100, 199, 354, 600, True, "250", None):
+            with self.assertRaises(Refused):
+                self.answered(code, "2.0.0", "OK")
 
 
 class Receiving(TestCase):
