@@ -1,6 +1,6 @@
 """The ESEARCH response: the ends of what was found, all of it, a window on it, how many (RFC 4731, RFC 5267, RFC 9394)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from mailx.imap import text
 from mailx.imap.commands import Partial
@@ -42,11 +42,15 @@ def tagged_by(tag: bytes) -> bytes:
     return b"TAG " + text.string(tag)
 
 
-def plain(word: bytes, numbers: Sequence[int], highest: int) -> bytes:
-    """A SEARCH or SORT response (RFC 7162 3.1.5)."""
-    found = b" %d" * len(numbers) % tuple(numbers)
+def plain(word: bytes, numbers: Iterable[bytes], highest: int) -> bytes:
+    """A SEARCH or SORT response (RFC 7162 3.1.5); ``numbers`` as ``spelt`` has them."""
     modseq = b" (MODSEQ %d)" % highest if highest else b""
-    return b"* %b%b%b\r\n" % (word, found, modseq)
+    return b"* %b%b%b\r\n" % (word, b"".join(numbers), modseq)
+
+
+def spelt(numbers: Sequence[int]) -> bytes:
+    """Each of ``numbers`` behind a blank."""
+    return b" %d" * len(numbers) % tuple(numbers)
 
 
 def within(partial: Partial, results: Sequence[int]) -> Sequence[int]:

@@ -9,6 +9,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from mailx.core import search as keys
 from mailx.core.search import Query
+from mailx.core.turns import Turns
 from mailx.imap import contexts, esearch, fetching, message_limit, threads
 from mailx.imap.answers import Bad
 from mailx.imap.arrival import Command
@@ -22,6 +23,7 @@ from mailx.imap.tokens import SAVED
 if TYPE_CHECKING:
     from mailx.core.selected import Selected
 
+_SPELT = 4096  # numbers written between two turns
 _HERE = 200  # messages whose threads need no thread to be written
 
 
@@ -161,11 +163,17 @@ async def _answer(
         session.saved = array("L", esearch.kept(returns, uids))
         if returns.silent:
             return
-    numbers = uids if by_uid else sequence_numbers(view, uids)
     modseq = esearch.highest(returns, uids, lambda some: highest(view, some)) if asked.modseq else 0
     if returns is None:
-        session.peer.write(esearch.plain(word, numbers, modseq))
+        spelt, turns = [], Turns(session.services.reactor)
+        step = _SPELT if word == b"SEARCH" else len(uids) or 1  # the numbers of what does not rise are found all at once
+        for start in range(0, len(uids), step):
+            part = uids[start : start + step]
+            spelt.append(esearch.spelt(part if by_uid else sequence_numbers(view, part)))
+            await turns.spare()
+        session.peer.write(esearch.plain(word, spelt, modseq))
     else:
+        numbers = uids if by_uid else sequence_numbers(view, uids)
         session.peer.write(esearch.response(esearch.tagged_by(command.tag), by_uid, returns, numbers, modseq, relevancies))
 
 

@@ -1,10 +1,13 @@
 """Sets of numbers as responses write them: ``1:3,5`` (RFC 9051 sequence-set)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from operator import lt
 
 from mailx.core.selected import Selected
 from mailx.imap.tokens import SAVED, Ranges
 
+_PIECE = 256  # numbers compared at a time
 _FEW = 16  # so many times fewer than the messages there are: they are looked up one by one
 
 
@@ -12,16 +15,27 @@ def compact(numbers: Iterable[int]) -> bytes:
     """``numbers``, rising, as the shortest sequence set; nothing for none. Keeps the order given (COPYUID)."""
     parts: list[bytes] = []
     first = last = -1
-    for number in numbers:
-        if number == last + 1 and first >= 0:
-            last = number
+    for some in _ranges(list(numbers)):
+        if some[0] == last + 1 and first >= 0:
+            last = some[-1]
             continue
         if first >= 0:
             parts.append(_range(first, last))
-        first = last = number
+        first, last = some[0], some[-1]
     if first >= 0:
         parts.append(_range(first, last))
     return b",".join(parts)
+
+
+def _ranges(numbers: list[int]) -> Iterator[Sequence[int]]:
+    """``numbers`` in pieces without a gap: many at a time where they follow each other."""
+    for start in range(0, len(numbers), _PIECE):
+        part = numbers[start : start + _PIECE]
+        whole = range(part[0], part[0] + len(part))
+        if part[-1] == whole[-1] and part == list(whole):
+            yield whole
+        else:
+            yield from zip(part)
 
 
 def _range(first: int, last: int) -> bytes:
@@ -46,9 +60,12 @@ def sequence_numbers(selected: Selected, uids: Sequence[int]) -> Sequence[int]:
     known = selected.uids
     if len(uids) * _FEW < len(known) or len(uids) < _FEW:
         return [index + 1 for uid in uids if (index := selected.index(uid)) is not None]
-    first = selected.run(uids)
-    if first is not None:
-        return range(first + 1, first + 1 + len(uids))
+    first, last = selected.index(uids[0]), selected.index(uids[-1])
+    if first is not None and last is not None and first <= last < first + _FEW * len(uids) and all(map(lt, uids, islice(uids, 1, None))):
+        if last - first == len(uids) - 1:
+            return range(first + 1, last + 2)
+        wanted = set(uids)
+        return [number for number, uid in enumerate(known[first : last + 1], first + 1) if uid in wanted]
     if known[-1] - known[0] == len(known) - 1:  # no message has gone yet
         before, low, high = known[0] - 1, known[0], known[-1]
         return [uid - before for uid in uids if low <= uid <= high]

@@ -1,16 +1,19 @@
 """Pieces of responses: strings, sets, dates, name patterns, line ends of APPEND."""
 
 import time
+from array import array
+from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailx.core.selected import Selected
 from mailx.imap import text
 from mailx.imap.answers import Bad
 from mailx.imap.append import LineEnds
 from mailx.imap.listing import matcher
-from mailx.imap.sets import compact
+from mailx.imap.sets import compact, indexes, sequence_numbers
 
 
 def expanded(written: bytes) -> list[int]:
@@ -29,6 +32,28 @@ def slowly(pattern: str, name: str) -> bool:
         more = bool(name) and (pattern[0] == "*" or name[0] != "/")
         return slowly(pattern[1:], name) or (more and slowly(pattern, name[1:]))
     return bool(name) and pattern[0] == name[0] and slowly(pattern[1:], name[1:])
+
+
+class View:
+    """As much of a session's view as numbers need."""
+
+    def __init__(self, uids: list[int]) -> None:
+        self.uids = array("L", uids)
+
+    index = Selected.index
+    run = Selected.run
+
+
+class NumberTests(SynchronousTestCase):
+    @settings(max_examples=300, deadline=None)
+    @given(st.sets(st.integers(1, 150), min_size=1), st.lists(st.integers(1, 150), unique=True), st.booleans(), st.booleans())
+    def test_sequence_numbers(self, known: set[int], asked: list[int], rising: bool, whole: bool) -> None:
+        uids = list(range(min(known), max(known) + 1)) if whole else sorted(known)
+        asked = sorted(asked) if rising else asked
+        view: Any = View(uids)
+        self.assertEqual(list(sequence_numbers(view, asked)), [uids.index(uid) + 1 for uid in asked if uid in uids])
+        there = [uid for uid in sorted(asked) if uid in uids]
+        self.assertEqual(list(indexes(view, there)), [uids.index(uid) for uid in there])
 
 
 class TextTests(SynchronousTestCase):
@@ -56,6 +81,9 @@ class TextTests(SynchronousTestCase):
     def test_sets(self, numbers: list[int]) -> None:
         written = compact(numbers)
         self.assertEqual(expanded(written), numbers)
+        many = [number + 1000 * part for part in range(3) for number in [*range(1, 700), *(700 + each * 2 for each in numbers)]]
+        self.assertEqual(expanded(compact(many)), many)
+        self.assertEqual(expanded(compact(reversed(numbers))), numbers[::-1])
         self.assertEqual(written.count(b","), sum(a + 1 != b for a, b in zip(numbers, numbers[1:], strict=False)))
 
     def test_patterns(self) -> None:
