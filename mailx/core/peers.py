@@ -244,7 +244,8 @@ class Peers:
             self._alarms.tell(self.alerts, domain, ANNOUNCEMENT, known.source == STATIC or known.pinned_until > 0)
             raise Refused(_DOES_NOT_FOLLOW, "announced key")
         if verdict != peer_keys.SAME or not known.history:
-            await self._keep(evolve(known, mailx=True, key=new.key, history=history))
+            verified = now if known.source == STATIC else known.verified  # what was not seen for long is forgotten
+            await self._keep(evolve(known, mailx=True, key=new.key, history=history, verified=verified))
         if verdict != peer_keys.SAME:
             self._changed(domain, verdict)
 

@@ -36,6 +36,8 @@ class Static(PeersTestCase):
         await self.scene(peers=(StaticPeer(THERE, ("127.0.0.1",), key_text(KEYS[0].public)),))
         self.clock.advance(DAY)
         await self.peers.announced(THERE, history(domain_keys.ROTATION)[1].statement)
+        self.peers._prune_after = 0
+        await self.peers.refresh()  # which forgets what is past
         again = await self.opened()
         peer = await again.find(THERE)
         assert peer is not None
