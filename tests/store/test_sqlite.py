@@ -27,7 +27,13 @@ class Case(SQLiteCase):
         observer = self.told.append
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.patch(sqlite, "_BATCH_SECONDS", 3600)  # what is written together stays together on any machine
         return super().setUp()
+
+    def every_job_takes_a_second(self) -> None:
+        seconds = iter(range(1000))
+        self.patch(sqlite, "perf_counter", lambda: next(seconds))
+        self.patch(sqlite, "_BATCH_SECONDS", 0.02)
 
     def reasons(self) -> list[str]:
         return [event["reason"] for event in self.told if event.get("event") == "store.unavailable"]
@@ -99,8 +105,7 @@ class CommitTests(Case):
 
     async def test_a_long_batch_is_cut(self) -> None:
         statements = await self.traced()
-        seconds = iter(range(1000))
-        self.patch(sqlite, "perf_counter", lambda: next(seconds))  # every job takes a second
+        self.every_job_takes_a_second()
         jobs = [self.store.write(insert, id, f"name {id}") for id in range(5)]
         self.assertEqual(await gatherResults(jobs), list(range(5)))
         self.assertEqual(statements.count("COMMIT"), 5)
@@ -282,8 +287,7 @@ class FailureTests(Case):
         self.assertEqual((len(changes), await self.store.read(names)), (1, ["one"]))
 
     async def test_a_batch_cut_short_whose_commit_fails(self) -> None:
-        seconds = iter(range(1000))
-        self.patch(sqlite, "perf_counter", lambda: next(seconds))
+        self.every_job_takes_a_second()
 
         def broken(txn: Txn) -> None:
             txn.execute("PRAGMA defer_foreign_keys = ON")
