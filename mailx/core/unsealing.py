@@ -13,8 +13,11 @@ from twisted.logger import Logger
 
 from mailx.core import headers, metrics
 from mailx.core.content import Threads
+from mailx.core.peer import Known
 from mailx.core.unsealed import Looked, Source, framed, inner, look, marked
 from mailx.core.users import canonical_domain
+from mailx.identity import domain_keys
+from mailx.identity.domain_keys import DomainKey
 from mailx.identity.encoding import Malformed
 from mailx.identity.seal_verdict import ARRIVAL, FAIL, PASS, PERMERROR, Believed, Verdict, author_of, judged
 from mailx.identity.sealing import NotForUs, Proof
@@ -29,8 +32,8 @@ log = Logger()
 class OwnKeys(Protocol):
     """The keys of our domains: ``core.domain_keys.DomainKeys``."""
 
-    def valid(self, domain: str) -> tuple[bytes, ...]:
-        """Current and those before within the overlap; KeyError if it has none."""
+    def history(self, domain: str) -> Sequence[DomainKey]:
+        """Every key that the domain had, oldest first; KeyError if it has none."""
 
 
 class UserKeys(Protocol):
@@ -50,6 +53,8 @@ class Trust(Protocol):
 
     async def keys(self, domain: str, presented: bytes) -> Collection[bytes]: ...
 
+    async def state(self, domain: str) -> Known: ...
+
 
 class Belief:
     """What this server believes of those who vouch for sealed messages. ``seconds``: how long it waits for others' keys."""
@@ -68,7 +73,7 @@ class Belief:
         """The keys to judge ``proof`` by, of a message that came at ``received``; never raises."""
         try:
             if proof.attestation is None:
-                return await self._domain(proof.domain)
+                return await self._domain(proof.domain, received)
             return await self._user(proof.attestation.address, received)
         except (Refused, KeyError):
             return Believed()
@@ -76,9 +81,12 @@ class Belief:
             log.failure("The keys of a sealed message's sender were not looked up", event="sealing.lookup_failed")
             return Believed()
 
-    async def _domain(self, domain: str) -> Believed:
-        keys = self._own.valid(domain) if self._local(domain) else await self._trust.keys(domain, b"")
-        return Believed(keys=keys or None)
+    async def _domain(self, domain: str, received: int) -> Believed:
+        """Keys that were good when the message came are good for it, however late its owner opens it; revoked ones are not."""
+        if self._local(domain):
+            return Believed(keys=domain_keys.valid(self._own.history(domain), received))
+        keys = await self._trust.keys(domain, b"")
+        return Believed(keys={*keys, *(await self._trust.state(domain)).keys(received)} if keys else None)
 
     async def _user(self, address: Address, received: int) -> Believed:
         if self._local(address.domain):

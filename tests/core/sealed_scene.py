@@ -12,6 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from mailx.core.courier import Attempt
 from mailx.core.keyring import Keyring
+from mailx.core.peer import Known
 from mailx.core.queue import Queue
 from mailx.core.reception import Reception
 from mailx.core.routes import Routes
@@ -62,11 +63,18 @@ class Remote:
         return list(found.values())
 
 
+@define
 class Trust:
-    """The domain peer.example is believed."""
+    """The domain peer.example is believed. ``now``: seconds since 1970."""
+
+    known: Known = Known("peer.example", True, key=PEER_KEY.public)
+    now: int = 1_800_000_000
 
     async def keys(self, domain: str, presented: bytes) -> tuple[bytes, ...]:
-        return (PEER_KEY.public,) if domain == "peer.example" else ()
+        return (await self.state(domain)).keys(self.now)
+
+    async def state(self, domain: str) -> Known:
+        return self.known if domain == "peer.example" else Known(domain)
 
 
 class Reading(Courier):
@@ -96,6 +104,7 @@ class Scene:
     user: User
     mailx: set[str]
     keyring: Keyring
+    trust: Trust
 
     async def client_held(self, address: str) -> tuple[User, PrivateKey]:
         """A client-held account."""
@@ -182,7 +191,8 @@ async def scene(case: TestCase, **sections: Any) -> Scene:
         outgoing=outgoing,
         arrivals=arrivals,
     )
-    belief = Belief(made.domains, made.users, remote, Trust(), local=world.accounts.local, seconds=lambda: 3)
+    trust = Trust()
+    belief = Belief(made.domains, made.users, remote, trust, local=world.accounts.local, seconds=lambda: 3)
     unsealing = Unsealing(belief, "mail.example.test", threads)
 
     await queue.start(NoReports(), reception.accept)  # type: ignore[arg-type]
@@ -194,7 +204,7 @@ async def scene(case: TestCase, **sections: Any) -> Scene:
 
     case.addCleanup(lambda: Deferred.fromCoroutine(stop()))
     user = await world.user("me@example.test")
-    return Scene(made, remote, held, courier, queue, reception, timeline, unsealing, arrivals, outgoing, user, mailx, keyring)
+    return Scene(made, remote, held, courier, queue, reception, timeline, unsealing, arrivals, outgoing, user, mailx, keyring, trust)
 
 
 def _mail_out(world: World, courier: Courier) -> tuple[Queue, Timeline]:

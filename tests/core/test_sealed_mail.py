@@ -1,6 +1,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 from nacl.public import PrivateKey
@@ -12,13 +13,17 @@ from twisted.trial.unittest import TestCase
 from mailx.core.choosing import Choosing, LateSealing
 from mailx.core.courier import Attempt, ICourier
 from mailx.core.keyring import AccountKeys, AccountSigner
+from mailx.core.peer import Known
 from mailx.core.sealed_outgoing import NO_ANSWER, NO_KEY, NOT_OURS
+from mailx.identity import domain_keys, sealed_message, sealing
 from mailx.identity.seal_verdict import author_of
 from mailx.identity.sealed_message import is_sealed
+from mailx.identity.statements import SeedSigner
 from mailx.mail.address import Address
 from mailx.mail.envelope import Envelope, Origin
 from mailx.mail.message import Message, Spooled
 from mailx.mail.reply import Refused, Unavailable
+from tests.core.keys import DAY, NOW
 from tests.core.sealed_scene import PEER_KEY, Scene, scene
 
 SECRET = (
@@ -288,6 +293,28 @@ class ArrivalTests(_Case):
         found, _ = await self.here.unsealed(stored, private)
         self.assertEqual((found.verdict.result, found.verdict.sealed), ("pass", "server"))
 
+    async def test_opened_long_after_the_keys_of_both_domains_were_rotated(self) -> None:
+        """A key that was good when the message came is good for it; what comes later in its name is not."""
+        ann, private = await self.here.client_held("ann@example.test")
+        await self.here.send(SECRET, "ann@example.test")
+        await self.here.send(FROM_BOB, "ann@example.test", account=None, sender="bob@peer.example")
+        bob = Address.parse("bob@peer.example")
+        sender = sealing.Sender(bob, "peer.example", PEER_KEY, None, "server")
+        container = sealing.sealed([bytes(private.public_key)], [FROM_BOB], len(FROM_BOB), sha256(FROM_BOB).digest(), sender, 1)
+        theirs = b"".join((sealed_message.head(bob, [], 1), *sealed_message.encoded(container)))
+        ring, trust = self.here.ring, self.here.trust
+        begun = domain_keys.first("peer.example", bytes(32), NOW - DAY, PEER_KEY)
+        following = domain_keys.rotated(begun, PEER_KEY, SeedSigner(b"n" * 32), NOW + DAY)
+        trust.known = Known("peer.example", True, key=following.key, history=((begun, NOW - DAY), (following, NOW + DAY)))
+        ring.now += DAY
+        await ring.domains.rotate("example.test")
+        ring.now = trust.now = NOW + 100 * DAY
+        ours, arrived = await ring.world.contents(ann)
+        for content, good in ((ours, "pass"), (arrived, "none"), (theirs, "pass")):
+            for received, result in ((NOW, good), (ring.now, "fail")):
+                found, _ = await self.here.unsealed(content, private, received)
+                self.assertEqual(found.verdict.result, result)
+
     async def test_what_we_found_out_survives_and_what_others_claim_does_not(self) -> None:
         ann, private = await self.here.client_held("ann@example.test")
         checked = b"Authentication-Results: mail.example.test; dmarc=pass\r\n"
@@ -295,11 +322,6 @@ class ArrivalTests(_Case):
         (stored,) = await self.here.ring.world.contents(ann)
         self.assertIn(checked, (await self.here.unsealed(stored, private))[1])
         # The same field within what a sender sealed is a lie.
-        from hashlib import sha256
-
-        from mailx.identity import sealed_message, sealing
-        from mailx.mail.address import Address
-
         lie = checked + FROM_BOB
         bob = Address.parse("bob@peer.example")
         sender = sealing.Sender(bob, "peer.example", PEER_KEY, None, "server")
@@ -400,11 +422,6 @@ class OpeningTests(_Case):
 
     async def test_another_author_inside_stays_sealed(self) -> None:
         """DMARC, first contact and blocks were asked for the author outside: nobody comes in under another name by sealing."""
-        from hashlib import sha256
-
-        from mailx.identity import sealed_message, sealing
-        from mailx.mail.address import Address
-
         (bob,) = self.peer("bob@peer.example")
         for author, opened in (
             (b"From: eve@evil.example", True),
@@ -422,11 +439,6 @@ class OpeningTests(_Case):
 
     async def test_an_inner_message_without_fields(self) -> None:
         (bob,) = self.peer("bob@peer.example")
-        from hashlib import sha256
-
-        from mailx.identity import sealed_message, sealing
-        from mailx.mail.address import Address
-
         for inner, wanted in ((b"only text\r\n", b"\r\nonly text\r\n"), (b"", b""), (b"A: b" * 100_000, b"\r\n" + b"A: b" * 100_000)):
             container = sealing.sealed([bytes(bob.public_key)], [inner], len(inner), sha256(inner).digest(), None, 1)
             whole = b"".join((sealed_message.head(Address.parse("a@b.example"), [], 1), *sealed_message.encoded(container)))
