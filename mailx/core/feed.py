@@ -5,7 +5,7 @@ it) or shows a flag without a name, everything since the last known mod-sequence
 comes meanwhile waits. If the store cannot answer, it is asked again; sessions are late then, never wrong.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -114,18 +114,14 @@ class Feed:
 
     def _pass_on(self, change: Change) -> None:
         self._modseq = change.modseq
-        if change.added:
-            self._claim([uid for uid, _, _ in change.added])
         for session in tuple(self.sessions):
             session.hear(change)
 
-    def _claim(self, uids: list[int]) -> None:
-        """New messages are \\Recent in the first session that may change the mailbox (RFC 3501 2.3.2)."""
-        session = next((session for session in self.sessions if not session.read_only), None)
-        if session is not None:
-            fresh = [uid for uid in uids if uid > self.claimed]
-            session.recent.update(fresh)
-            self.claimed = max(self.claimed, *uids)
+    def claim(self, uids: Sequence[int]) -> list[int]:
+        """Those of ``uids``, rising, that no session was told before: \\Recent in the one that is told now (RFC 3501 2.3.2)."""
+        fresh = [uid for uid in uids if uid > self.claimed]
+        self.claimed = max(self.claimed, uids[-1])
+        return fresh
 
     def _replay(self, session: Selected, missed: list[Change]) -> None:
         """Pass on to one session what the others have already heard."""
@@ -159,10 +155,7 @@ class Feed:
             self._settled()
             return
         self.keywords.put(read, names)
-        fresh = [row[0] for row in since.changed if row[0] > self.claimed]
         self._modseq = max(self._modseq, since.modseq)
-        if fresh:
-            self._claim(fresh)
         late = False
         for session in tuple(self.sessions):
             if session.heard < self._since:  # it joined while the store was read

@@ -335,6 +335,8 @@ class Selected:
         """Bring what arrived into the columns; returns the new number of messages."""
         rows = [self._added[uid] for uid in sorted(self._added)]
         self._columns.append(rows)
+        if not self.read_only and not self.closed:  # what its client is not told any more is another's to be told first
+            self.recent.update(self._feed.claim([row[0] for row in rows]))
         self.lacking.update([row[0] for row in rows if not row[4]])
         self._added.clear()
         self.uidnext = max(self.uidnext, self.uids[-1] + 1)

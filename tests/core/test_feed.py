@@ -140,10 +140,11 @@ class FeedTests(SynchronousTestCase):
         one, two = Change(7, 11, added=((4, 0, 100),)), Change(7, 12, flagged=(4,), flags=(Flag.SEEN,))
         self.hear(11, added=((4, 0, 100),))
         self.hear(12, flagged=(4,), flags=(Flag.SEEN,))
+        self.assertEqual(self.session.updates(True).recent, 1)
         late = self.joined(10, (one, two))
         self.assertEqual(late.updates(True).exists, 4)
         self.assertEqual(list(late.flags), [0, 0, 0, Flag.SEEN])
-        self.assertEqual(late.recent, set(), "it is recent in the session that had it first")
+        self.assertEqual(late.recent, set(), "it is recent in the session that was told of it first")
         ahead = self.joined(12)
         self.assertEqual(ahead.updates(True).exists, None)
 
