@@ -253,7 +253,7 @@ class Peers:
         """Whether looking again tells of the key, since an announcement between was missed."""
         if known.source == STATIC:
             known = await self._asked(known.domain)
-        elif known.verified > self._now() - SOON:
+        elif self._now() - SOON < known.verified <= self._now():
             return False
         else:
             known = await self._look(known.domain, None, known)

@@ -100,7 +100,6 @@ class Uploads:
             self.drop(key)
             return None
         found.manifest = manifest  # for whom it is may have changed
-        found.touched = self._reactor.seconds()
         return found
 
     def room(self, key: Key) -> bool:
@@ -129,11 +128,11 @@ class Uploads:
         upload = self._all.get(key)
         if upload is None:
             raise Refused(BEGIN_AGAIN)
-        upload.touched = self._reactor.seconds()
-        if offset + len(data) <= upload.offset and data:
+        if offset + len(data) <= upload.offset:
             return upload.offset
         if offset != upload.offset:
             raise Refused(OUT_OF_ORDER)
+        upload.touched = self._reactor.seconds()  # by what is new only: to say the same again keeps no place
         try:
             await upload.add(data)
         except Refused:

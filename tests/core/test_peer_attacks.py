@@ -71,6 +71,17 @@ class Downgrade(PeersTestCase):
         for each in (self.peers, await self.opened()):
             self.assertIsNotNone(await each.find(THERE))
 
+    async def test_nor_from_following_a_key_whose_announcement_was_missed(self) -> None:
+        await self.scene()
+        self.clock.advance(900 * DAY)
+        self.looks.answer = found(history(), until=START + 2000 * DAY)
+        await self.peers.find(THERE)
+        self.clock.rightNow -= 890 * DAY
+        keys = history(ROTATION, ROTATION)
+        self.looks.answer = found(keys)
+        await self.peers.announced(THERE, keys[2].statement)
+        self.assertEqual((await self.peers.keys(THERE, b""))[0], KEYS[2].public)
+
     async def test_that_dns_is_silent_does_not_undo_what_it_said(self) -> None:
         """``fallback = "never"`` holds for a domain of which only DNS was seen, until DNS says that there is none."""
         await self.scene(fallback="never")

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.federation.proof import fields
-from mailx.federation.uploads import MOST, MOST_OF_PEER, SLOW, Key, Upload, Uploads
+from mailx.federation.uploads import KEPT, MOST, MOST_OF_PEER, SLOW, Key, Upload, Uploads
 
 MESSAGE = b"From: a@a.test\r\nTo: b@b.test\r\nSubject: in pieces\r\n\r\nOne.\r\n\r\nTwo.\r\n"
 
@@ -65,3 +65,20 @@ class Places(SynchronousTestCase):
         self.clock.advance(SLOW)
         self.assertTrue(self.begin("late.example", 0))
         self.assertEqual([domain for _, domain, _ in self.given_up], ["d0.example"])
+
+    def test_what_is_said_again_keeps_no_place(self) -> None:
+        key = "here.example", "slow.example", bytes(16)
+        manifest: Any = SimpleNamespace(size=10, digest=b"d")
+        content: Any = SimpleNamespace(write=lambda data: None, abort=lambda: self.given_up.append(key))
+        self.uploads.keep(key, Upload(manifest, "id", None, content, 0.0))  # type: ignore[arg-type]
+        self.clock.advance(KEPT / 2)
+        self.assertEqual(self.add(key, 0, b"From"), 4)
+        for _ in range(3):
+            self.clock.advance(KEPT / 4)
+            self.assertEqual((self.add(key, 0, b"From"), self.add(key, 4, b"")), (4, 4))
+            self.assertIsNotNone(self.uploads.resumed(key, manifest))
+        self.clock.pump([KEPT / 8] * 4)
+        self.assertEqual(self.given_up, [key])
+
+    def add(self, key: Key, offset: int, data: bytes) -> int:
+        return self.successResultOf(Deferred.fromCoroutine(self.uploads.add(key, offset, data)))
