@@ -29,6 +29,27 @@ async def authorized(client: Client, access: str, section: str = "", uid: int = 
     return found[1]
 
 
+class ManyTests(TestCase):
+    timeout = 60
+
+    async def test_the_same_flags_of_many(self) -> None:
+        here = await world(self)
+        await here.file(await here.user("me@example.test"), PLAIN)
+        edge = Edge(here)
+        self.addCleanup(edge.close)
+        client = await edge.login(select="INBOX")
+        for _ in range(10):
+            await client.command(b"COPY 1:* INBOX")
+            await client.command(b"NOOP")
+        for change, there in ((b"+FLAGS", True), (b"-FLAGS", False), (b"+FLAGS", True)):
+            for first, last in ((1, 1024), (3, 700)):
+                lines = await client.command(b"STORE %d:%d %b (\\Flagged)" % (first, last, change))
+                self.assertEqual(len(lines), last - first + 2)
+                head, flags = lines[0].split(b"(FLAGS (", 1)
+                self.assertEqual(rb"\Flagged" in flags, there)
+                self.assertEqual(lines[:-1], [b"* %d FETCH (FLAGS (%b" % (number, flags) for number in range(first, last + 1)])
+
+
 class UrlAuthTests(TestCase):
     timeout = 240
 
