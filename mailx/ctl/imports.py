@@ -195,8 +195,8 @@ def _say(session: Session, counts: Counts, address: str, folders: int, seconds: 
         )
     }  # fmt: skip
     lines = [
-        f"{counts.added} new messages of {counts.read} in {folders} folders came to {address}; {counts.known} had come before.",
-        f"Opened again and compared with the source: {counts.equal} are equal in content and date, {counts.differing} are not.",
+        f"Messages read: {counts.read}, folders: {folders}. New for {address}: {counts.added}, had come before: {counts.known}.",
+        f"Opened again and compared with the source in content and date: equal: {counts.equal}, different: {counts.differing}.",
     ]
     more = [
         (counts.flags, "messages that had come before have the flags that they have at the source now."),

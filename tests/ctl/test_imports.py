@@ -52,8 +52,8 @@ class Commands(Base):
     async def test_what_is_told(self) -> None:
         root = await self.prepare(a=b"Subject: a\n\nx\n", b=b"Subject: b\n\nx\0y\n", c=b"Subject: a\n\nx\n")
         said = await self.run_command("import", "maildir", str(root), "--to", ME)
-        self.assertIn("3 new messages of 3 in 1 folders came to me@example.test; 0 had come before.", said)
-        self.assertIn("3 are equal in content and date, 0 are not.", said)
+        self.assertIn("Messages read: 3, folders: 1. New for me@example.test: 3, had come before: 0.", said)
+        self.assertIn("in content and date: equal: 3, different: 0.", said)
         self.assertIn("1 had NUL in them", said)
         again = await self.run_json("import", "maildir", str(root), "--to", ME)
         self.assertEqual((again["added"], again["known"], again["equal"], again["flags"]), (0, 3, 3, 0))
