@@ -339,12 +339,15 @@ class Mailboxes:
         return await vanished(self._store, selected, since, within, matches)
 
     async def search(self, selected: Selected, query: Query) -> Uids:
-        """The UIDs of the messages that match, rising."""
-        return await self._search.matching(selected, query)
+        """The UIDs of the messages that match, rising.
+
+        As of all that is told of another's mailbox: MailboxError "NOPERM" if the right to read it was taken away meanwhile.
+        """
+        return _still(selected, await self._search.matching(selected, query))
 
     async def ranked(self, selected: Selected, query: Query) -> "Sequence[tuple[int, int]]":
         """The UIDs of the messages that match, rising, each with its relevancy: 1 to 100 (RFC 6203 4)."""
-        return await self._search.ranked(selected, query)
+        return _still(selected, await self._search.ranked(selected, query))
 
     async def sort(self, selected: Selected, keys: Sequence[SortKey], query: Query, relevancies: Mapping[int, int] | None = None) -> Uids:
         """The UIDs of the messages that match, in the order of ``keys`` (RFC 5256); equal ones by sequence number.
@@ -355,7 +358,7 @@ class Mailboxes:
         async with self._heavy.turn(selected.mailbox.account, len(uids)):
             if selected.closed:
                 raise Hangup
-            return await sorted_by(selected, uids, keys, self._reader, Turns(self._reactor), relevancies or {})
+            return _still(selected, await sorted_by(selected, uids, keys, self._reader, Turns(self._reactor), relevancies or {}))
 
     async def sort_keys(self, selected: Selected, keys: Sequence[SortKey], uids: Sequence[int]) -> Pairs:
         """``uids`` (rising) in the order of ``keys``, each behind what was compared."""
@@ -367,7 +370,7 @@ class Mailboxes:
         async with self._heavy.turn(selected.mailbox.account, len(uids)):
             if selected.closed:
                 raise Hangup
-            return await threaded(selected, uids, algorithm, self._reader, self._reactor)
+            return _still(selected, await threaded(selected, uids, algorithm, self._reader, self._reactor))
 
     def _snapshot(self, txn: Txn, account_id: int, name: str) -> tuple[Mailbox, Columns, dict[int, str], int]:
         """Runs in a reader thread, as does making the columns."""
@@ -449,9 +452,14 @@ class Mailboxes:
 async def _while_allowed(selected: Selected, rows: AsyncIterator[T]) -> AsyncIterator[T]:
     """``rows`` for a guest, as long as it may read them."""
     async for batch in rows:
-        if selected.barred:
-            raise MailboxError("NOPERM", "You may not read this mailbox any more")
-        yield batch
+        yield _still(selected, batch)
+
+
+def _still(selected: Selected, found: T) -> T:
+    """``found``, if it may be told."""
+    if selected.barred:
+        raise MailboxError("NOPERM", "You may not read this mailbox any more")
+    return found
 
 
 def _with_engine(txn: Txn, job: Callable[Concatenate[Txn, P], T], *args: P.args, **kwargs: P.kwargs) -> tuple[T, bool]:

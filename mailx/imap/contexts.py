@@ -16,6 +16,7 @@ from mailx.core.sort import SortKey
 from mailx.imap import esearch, text
 from mailx.imap.answers import Bad, No
 from mailx.imap.sets import compact, runs, sequence_numbers
+from mailx.mail.names import MailboxError
 from mailx.mail.reply import Refused
 
 if TYPE_CHECKING:
@@ -157,6 +158,8 @@ async def refresh(session: "Session") -> None:
             await _refresh(session, context)
         except Refused:
             continue  # the store has said why in the log; the next change brings another try
+        except MailboxError:
+            return  # it may not be read any more, which the session is told next
 
 
 async def _refresh(session: "Session", context: Context) -> None:

@@ -124,8 +124,9 @@ async def _in_another(session: Session, command: Command, search: Search, mailbo
         return
     try:
         uids, relevancies = await searching.found(session, other, search.returns, search.query)
-        if not other.barred:
-            _tell(session, command, search, other, mailbox.name, uids, relevancies)
+        _tell(session, command, search, other, mailbox.name, uids, relevancies)
+    except MailboxError:
+        return
     finally:
         other.close()
 

@@ -10,8 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailx.core import search as keys
-from mailx.core.mailboxes import MailboxError, Need
+from mailx.core.mailboxes import MailboxError, Mailboxes, Need
 from mailx.core.sharing import RightsError
+from mailx.core.sort import SortKey
 from mailx.mail.mailbox import Flag
 from mailx.mail.rights import ALL, ORDER, Place, elsewhere, parse, shown, spell
 from mailx.store import Txn
@@ -208,6 +209,35 @@ class SharingTests(TestCase):
         await boxes.sharing.grant(self.anna, "Archive", "bert@example.test", "lr")
         self.assertTrue(selected.barred)
         selected.close()
+
+    def test_rights_end_in_a_search(self) -> Deferred[None]:
+        """What was found meanwhile is not told."""
+        return Deferred.fromCoroutine(self._in_a_search())
+
+    async def _in_a_search(self) -> None:
+        made = await self.setting()
+        boxes = made.mailboxes
+        await made.file(self.anna, MESSAGE)
+        for name in ("matching", "ranked"):
+            self.patch(boxes._search, name, self.withdrawing(boxes, getattr(boxes._search, name)))
+        for asked in (
+            lambda view: boxes.search(view, keys.All()),
+            lambda view: boxes.ranked(view, keys.All()),
+            lambda view: boxes.sort(view, [SortKey("size")], keys.All()),
+            lambda view: boxes.thread(view, "REFERENCES", keys.All()),
+        ):
+            await boxes.sharing.grant(self.anna, "INBOX", "bert@example.test", "lr")
+            view = await boxes.select(self.bert, INBOX, True)
+            await self.refused("NOPERM", asked(view))
+            view.close()
+
+    def withdrawing(self, boxes: Mailboxes, job: Any) -> Any:
+        async def done(*args: Any) -> Any:
+            found = await job(*args)
+            await boxes.sharing.withdraw(self.anna, "INBOX", "bert@example.test")
+            return found
+
+        return done
 
     def test_what_is_taken_away_before_the_write(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._before_the_write())
