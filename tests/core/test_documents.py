@@ -4,6 +4,7 @@ import base64
 import io
 import zipfile
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailx.core import documents
@@ -63,6 +64,20 @@ class Documents(SynchronousTestCase):
 
     def test_an_archive_that_expands_is_cut(self) -> None:
         self.assertLessEqual(len(documents.extract("docx", docx("x" * 40_000_000))), documents.TEXT)
+
+    def test_slow_ones_hold_up_no_more_than_one_does(self) -> None:
+        """Of eight that take six seconds each the third is not begun."""
+        clock = Clock()
+
+        def extract(kind: str, octets: bytes) -> str:
+            clock.advance(6)
+            return "Text"
+
+        part = b"--b\r\nContent-Type: application/pdf\r\n\r\n" + pdf("x") + b"\r\n"
+        content = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + part * 8 + b"--b--\r\n"
+        sections = Summary(summarise(content)).sections()
+        self.assertEqual(len(list(documents.texts(content, sections, extract, clock.seconds))), 2)
+        self.assertEqual(len(list(documents.texts(content, sections, lambda kind, octets: "Text", clock.seconds))), 8)
 
     def test_what_is_none_costs_no_process(self) -> None:
         asked: list[str] = []
