@@ -1,5 +1,6 @@
 """Sets of numbers as responses write them: ``1:3,5`` (RFC 9051 sequence-set)."""
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from operator import lt
@@ -62,7 +63,7 @@ def sequence_numbers(selected: Selected, uids: Sequence[int]) -> Sequence[int]:
         return [index + 1 for uid in uids if (index := selected.index(uid)) is not None]
     first, last = selected.index(uids[0]), selected.index(uids[-1])
     if first is not None and last is not None and first <= last < first + _FEW * len(uids) and all(map(lt, uids, islice(uids, 1, None))):
-        if last - first == len(uids) - 1:
+        if last - first == len(uids) - 1 and known[first : last + 1] == array("L", uids):
             return range(first + 1, last + 2)
         wanted = set(uids)
         return [number for number, uid in enumerate(known[first : last + 1], first + 1) if uid in wanted]

@@ -4,7 +4,7 @@ import time
 from array import array
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -46,6 +46,7 @@ class View:
 
 class NumberTests(SynchronousTestCase):
     @settings(max_examples=300, deadline=None)
+    @example(known={*range(1, 20), *range(21, 41)}, asked=[*range(1, 19), 20, 21], rising=True, whole=False)
     @given(st.sets(st.integers(1, 150), min_size=1), st.lists(st.integers(1, 150), unique=True), st.booleans(), st.booleans())
     def test_sequence_numbers(self, known: set[int], asked: list[int], rising: bool, whole: bool) -> None:
         uids = list(range(min(known), max(known) + 1)) if whole else sorted(known)
