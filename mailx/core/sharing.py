@@ -4,6 +4,7 @@ A mailbox is shared by granting rights to accounts of this server, or to ``anyon
 not granted does not exist. Rights that are taken away end at once, in the middle of a session.
 """
 
+from collections.abc import Callable
 from time import time
 from typing import TYPE_CHECKING
 
@@ -163,12 +164,16 @@ class Sharing:
     def watch(self, selected: Selected, viewer: int, domain: int, missed: Heard) -> None:
         """Keep the rights of a session in another's mailbox true until it is closed; ``missed``: heard since they were read."""
         selected.viewer = viewer
+        heard_of = 0
 
         def heard(change: AccountChange | None) -> None:
+            nonlocal heard_of
             if change is not None and change.kind == "acl" and change.mailbox == selected.mailbox.id and change.entries:
+                heard_of += 1
                 selected.allow(rights.effective(rights.read(change.entries[1:]), viewer, domain))
             elif change is None or change.kind == "sessions" or (change.kind == "acl" and change.mailbox in (0, selected.mailbox.id)):
-                self._look_again(selected)
+                heard_of += 1
+                self._look_again(selected, lambda now=heard_of: now == heard_of)  # type: ignore[misc]
 
         selected.unwatch = self._changes.follow_account(selected.mailbox.account, heard)
         for change in missed:
@@ -181,14 +186,20 @@ class Sharing:
         """The account ``owner`` may share no more: it was suspended or sealed. Its guests' rights are looked at again."""
         self._changes.tell_account(owner, AccountChange(owner, "acl"))
 
-    def _look_again(self, selected: Selected) -> None:
+    def _look_again(self, selected: Selected, latest: Callable[[], bool]) -> None:
+        """Read the rights, unless more is heard of them meanwhile: ``latest`` says that nothing was."""
+
+        def found(held: frozenset[str]) -> None:
+            if latest():
+                selected.allow(held)
+
         def failed(failure: object) -> None:
             selected.allow(frozenset())  # rather nothing than too much
             log.warn("Rights to a mailbox could not be read, its guest is sent away", event="mailbox.rights_unknown", mailbox=mailbox)
 
         mailbox = selected.mailbox.id
         reading: Deferred[frozenset[str]] = self._store.read(rights.still, mailbox, selected.viewer)
-        reading.addCallback(selected.allow).addErrback(failed)
+        reading.addCallback(found).addErrback(failed)
 
 
 def _identifier(text: str) -> Identifier:

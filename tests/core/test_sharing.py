@@ -13,7 +13,7 @@ from mailx.core import search as keys
 from mailx.core.mailboxes import MailboxError, Mailboxes, Need
 from mailx.core.sharing import RightsError
 from mailx.core.sort import SortKey
-from mailx.mail.mailbox import Flag
+from mailx.mail.mailbox import Change, Flag
 from mailx.mail.rights import ALL, ORDER, Place, elsewhere, parse, shown, spell
 from mailx.store import Txn
 from mailx.store.messages import charge
@@ -207,6 +207,33 @@ class SharingTests(TestCase):
         await self.refused("NOPERM", boxes.store(selected, [1], "add", int(Flag.SEEN), ()))
         await self.refused("NOPERM", boxes.copy(selected, [1], "INBOX"))
         await boxes.sharing.grant(self.anna, "Archive", "bert@example.test", "lr")
+        self.assertTrue(selected.barred)
+        selected.close()
+
+    def test_rights_end_while_they_are_read(self) -> Deferred[None]:
+        """What was read before they ended does not give them back."""
+        return Deferred.fromCoroutine(self._while_read())
+
+    async def _while_read(self) -> None:
+        made = await self.setting()
+        boxes = made.mailboxes
+        await boxes.sharing.grant(self.anna, "INBOX", "bert@example.test", "lr")
+        selected = await boxes.select(self.bert, INBOX, True)
+        read, going_on, done = boxes.sharing._store.read, Deferred[None](), Deferred[None]()
+
+        async def slow(*args: Any) -> Any:
+            found = await read(*args)
+            await going_on
+            done.callback(None)
+            return found
+
+        self.patch(boxes.sharing._store, "read", lambda *args: Deferred.fromCoroutine(slow(*args)))
+        made.changes._heard(Change(0, 0, partial=True))
+        self.patch(boxes.sharing._store, "read", read)
+        await boxes.sharing.withdraw(self.anna, "INBOX", "bert@example.test")
+        self.assertTrue(selected.barred)
+        going_on.callback(None)
+        await done
         self.assertTrue(selected.barred)
         selected.close()
 
