@@ -35,9 +35,21 @@ class Following:
 
     def __init__(self, peers: Follows, histories: Histories, now: Callable[[], float] = time) -> None:
         self._peers, self._histories, self._now = peers, histories, now
+        self._under_way: set[str] = set()
+
+    def under_way(self, domain: str) -> bool:
+        """Whether its server is being asked."""
+        return domain in self._under_way
 
     async def follow(self, domain: str) -> None:
         """Ask the server of ``domain``, and believe what follows from what is believed. Raises Unavailable."""
+        self._under_way.add(domain)
+        try:
+            await self._follow(domain)
+        finally:
+            self._under_way.discard(domain)
+
+    async def _follow(self, domain: str) -> None:
         known = await self._peers.state(domain)
         history = await self._histories.history(domain, known.servers)
         if not history:

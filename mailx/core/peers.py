@@ -205,7 +205,7 @@ class Peers:
                 return peer.keys
             self._shown.put(domain, True)
             peer = self._answer(await self._look(domain, None, await self._current(domain), durable))
-        if peer is not None and presented not in peer.keys:
+        if peer is not None and presented not in peer.keys and not (self.following and self.following.under_way(domain)):
             self._alarms.tell(self.alerts, domain, CONNECTION, peer.source == STATIC or peer.pinned_until > 0)
         return () if peer is None else peer.keys
 

@@ -50,9 +50,12 @@ class Told:
 
     keys: list[DomainKey] = field(factory=list)
     asked: list[tuple[str, Sequence[tuple[str, int]]]] = field(factory=list)
+    waits: Deferred[None] | None = None
 
     async def history(self, domain: str, servers: Sequence[tuple[str, int]]) -> tuple[DomainKey, ...]:
         self.asked.append((domain, servers))
+        if self.waits is not None:
+            await self.waits
         return tuple(self.keys)
 
 
@@ -73,6 +76,19 @@ class Missed(PeersTestCase):
         again = await self.opened()
         self.assertEqual((await again.keys(THERE, b""))[0], KEYS[2].public)
         self.assertEqual(self.alerts.told, [])
+
+    async def test_while_it_is_asked_others_neither_wait_nor_alarm(self) -> None:
+        """It may be asking us at the same time: if both waited, nobody would be answered."""
+        await self.missing()
+        self.told.keys, self.told.waits = history(domain_keys.ROTATION), Deferred()
+        first = ensureDeferred(self.peers.keys(THERE, KEYS[1].public))
+        while not self.told.asked:
+            await self.world.store.read(lambda txn: None)
+        self.assertEqual(await self.peers.keys(THERE, KEYS[1].public), (KEYS[0].public,))
+        self.assertEqual(self.alerts.told, [])
+        self.told.waits.callback(None)
+        self.assertEqual((await first)[0], KEYS[1].public)
+        self.assertEqual((len(self.told.asked), self.alerts.told), (1, []))
 
     async def test_a_recovery(self) -> None:
         await self.missing()
