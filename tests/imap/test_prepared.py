@@ -1,9 +1,11 @@
 """Lists of many messages that are fetched again and again: what was rendered before says the same as what is rendered now."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from mailx.core.fetch import Reader
 from mailx.core.prepared import Prepared
 from tests.imap.wire import Client, Edge
 from tests.scenery import world
@@ -103,3 +105,30 @@ class Keeping(SynchronousTestCase):
                 found += kept.get(number) is not None
                 kept.put(number, bytes(1000), 16)
         self.assertGreater(found, 300)
+
+    def test_it_goes_with_the_keys_of_a_sealed_account(self) -> None:
+        keys = Keys()
+        unneeded: Any = None
+        reader = Reader(unneeded, unneeded, unneeded, unneeded, cast(Any, keys))
+        reader.prepared(1).put("list", b"of the owner alone")
+        reader.prepared(2).put("list", b"of anybody")
+        self.assertEqual(reader.prepared(1).get("list"), b"of the owner alone")
+        for forget in keys.forget:
+            forget(1)
+        self.assertIsNone(reader.prepared(1).get("list"))
+        self.assertEqual(reader.prepared(2).get("list"), b"of anybody")
+        reader.forget()  # an account is sealed now
+        self.assertIsNone(reader.prepared(2).get("list"))
+
+
+class Keys:
+    """A keyring with the key of account 1."""
+
+    def __init__(self) -> None:
+        self.forget: list[Callable[[int], None]] = []
+
+    def on_close(self, forget: Callable[[int], None]) -> None:
+        self.forget.append(forget)
+
+    def vault(self, account: int) -> object | None:
+        return self if account == 1 else None
