@@ -219,21 +219,21 @@ class SharingTests(TestCase):
         boxes = made.mailboxes
         await boxes.sharing.grant(self.anna, "INBOX", "bert@example.test", "lr")
         selected = await boxes.select(self.bert, INBOX, True)
-        read, going_on, done = boxes.sharing._store.read, Deferred[None](), Deferred[None]()
+        read, has_read, going_on = boxes.sharing._store.read, Deferred[None](), Deferred[None]()
 
         async def slow(*args: Any) -> Any:
             found = await read(*args)
+            has_read.callback(None)
             await going_on
-            done.callback(None)
             return found
 
         self.patch(boxes.sharing._store, "read", lambda *args: Deferred.fromCoroutine(slow(*args)))
         made.changes._heard(Change(0, 0, partial=True))
         self.patch(boxes.sharing._store, "read", read)
+        await has_read
         await boxes.sharing.withdraw(self.anna, "INBOX", "bert@example.test")
         self.assertTrue(selected.barred)
         going_on.callback(None)
-        await done
         self.assertTrue(selected.barred)
         selected.close()
 
