@@ -1,6 +1,5 @@
 """Sets of numbers as responses write them: ``1:3,5`` (RFC 9051 sequence-set)."""
 
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from operator import lt
@@ -59,14 +58,17 @@ def indexes(selected: Selected, uids: Sequence[int]) -> Sequence[int]:
 def sequence_numbers(selected: Selected, uids: Sequence[int]) -> Sequence[int]:
     """The sequence numbers of ``uids`` in the order given; UIDs unknown to the session are left out."""
     known = selected.uids
-    if len(uids) * _FEW < len(known) or len(uids) < _FEW:
+    if len(uids) < _FEW:
         return [index + 1 for uid in uids if (index := selected.index(uid)) is not None]
+    run = selected.run(uids)
+    if run is not None:
+        return range(run + 1, run + 1 + len(uids))
     first, last = selected.index(uids[0]), selected.index(uids[-1])
     if first is not None and last is not None and first <= last < first + _FEW * len(uids) and all(map(lt, uids, islice(uids, 1, None))):
-        if last - first == len(uids) - 1 and known[first : last + 1] == array("L", uids):
-            return range(first + 1, last + 2)
         wanted = set(uids)
         return [number for number, uid in enumerate(known[first : last + 1], first + 1) if uid in wanted]
+    if len(uids) * _FEW < len(known):
+        return [index + 1 for uid in uids if (index := selected.index(uid)) is not None]
     if known[-1] - known[0] == len(known) - 1:  # no message has gone yet
         before, low, high = known[0] - 1, known[0], known[-1]
         return [uid - before for uid in uids if low <= uid <= high]
