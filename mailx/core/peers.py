@@ -325,9 +325,9 @@ class Peers:
 
     async def _current(self, domain: str) -> Known:
         """What is known of it, from memory or the store."""
-        known = self._cache.get(domain)
-        if known is None:
-            known = await self._book.get(domain) or Known(domain)
+        if (known := self._cache.get(domain)) is None:
+            kept = await self._book.get(domain) or Known(domain)
+            known = self._cache.get(domain) or kept  # somebody may have learnt more meanwhile
             self._remember(known)
         return known
 

@@ -181,6 +181,21 @@ class Looking(PeersTestCase):
         self.assertIsNone(await self.peers.find("example.test"))
         self.assertEqual(self.looks.asked, [])
 
+    async def test_what_was_learnt_while_the_store_was_read_counts(self) -> None:
+        await self.scene()
+        self.looks.answer = found(history())
+        read = self.peers._book.get
+
+        async def slow(domain: str) -> Any:
+            kept = await read(domain)
+            self.patch(self.peers._book, "get", read)
+            await self.peers.find(THERE)
+            return kept
+
+        self.patch(self.peers._book, "get", slow)
+        self.assertIsNotNone(await self.peers.find(THERE))
+        self.assertEqual(len(self.looks.asked), 1)
+
     async def test_everybody_who_asks_meanwhile_gets_the_same_answer(self) -> None:
         await self.scene()
         self.looks.waits = Deferred()
