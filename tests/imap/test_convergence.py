@@ -109,6 +109,8 @@ class Program:
     async def settle(self) -> None:
         """Learn what came, and remember how far."""
         await self.say(b"NOOP")
+        if self.client is not None and self.client.ended:  # BYE came behind the answer: its mailbox was deleted
+            self.box = ""
         if self.box and None in self.uids:
             last = max([uid for uid in self.uids[: self.uids.index(None)] if uid is not None], default=0)
             await self.say(b"UID FETCH %d:* (FLAGS)" % (last + 1))
