@@ -69,12 +69,18 @@ class Importing(SynchronousTestCase):
         self.assertEqual(broken.returncode, 1, said)
         self.assertIn("Error: ", said)
         self.server.start()
+        # Nor before the signal: the server counts and counts.
+        counting = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT max(n) FROM c"
+        database.execute(f"CREATE TRIGGER last BEFORE INSERT ON entries WHEN NEW.uid > 800 BEGIN {counting}; END")
         broken = self.begun(source, 500)
         broken.send_signal(signal.SIGINT)
         said, _ = broken.communicate(timeout=PATIENCE)
         self.assertEqual(broken.returncode, 1, said)
         self.assertRegex(said, r"Error: Stopped: [0-9]+ messages came\nRemedy: Run it again to go on\.\n\Z")
         self.assertNotIn("Traceback", said)
+        self.server.kill()
+        database.execute("DROP TRIGGER last")
+        self.server.start()
         broken = self.begun(source, 1000)
         broken.kill()
         broken.communicate(timeout=PATIENCE)
