@@ -156,10 +156,6 @@ class Recording:
         found: Deferred[Any] = self._store.read(job, *args, **kwargs)
         return found
 
-    def glance(self, job: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As the store's."""
-        return self._store.glance(job, *args, **kwargs)
-
     def write(self, job: Callable[..., Any], *args: Any, **kwargs: Any) -> "Deferred[Any]":
         """As the store's; a job that fails, or whose COMMIT fails, leaves no row, and the act may write another."""
         act = _current.get()

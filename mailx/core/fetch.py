@@ -20,7 +20,7 @@ from mailx.core.summaries import Summaries
 from mailx.core.turns import Turns
 from mailx.mail.summary import Summary
 from mailx.store import Store
-from mailx.store.contents import Opened, Stored, content_of, opened
+from mailx.store.contents import Opened, Stored, opened
 from mailx.store.contents import contents as only_contents
 from mailx.store.contents import guids as message_guids
 from mailx.store.entries import some
@@ -131,26 +131,6 @@ class Reader:
             if rows:
                 yield rows
             await turns.spare()
-
-    def at_hand(self, selected: Selected, uid: int, need: Need) -> Row | None:
-        """One message with its content, if that is found without waiting; None, always for sealed accounts: ask ``rows``."""
-        index = selected.index(uid)
-        if index is None or not int(need) & _CONTENT or uid in selected.lacking or self.vault(selected.mailbox.account) is not None:
-            return None
-        id = selected.message_ids[index]
-        summary = None
-        if int(need) & _SUMMARY:
-            (packed,) = self._summaries.get_all((id,))
-            if packed is None:
-                return None
-            summary = Summary(packed)
-        stored = self._store.glance(content_of, self._cipher, id)
-        if stored is None:
-            return None
-        return Row(
-            uid, index, selected.flags[index], selected.modseqs[index], selected.received[index], selected.saved[index],
-            selected.sizes[index], id, selected.thread_ids[index], stored.guid, summary, _content(stored, None),
-        )  # fmt: skip
 
     async def summarised(self, selected: Selected, uids: Sequence[int]) -> AsyncIterator[Summarised]:
         """The indexes and the summaries, side by side, of those of the messages that are still there: less work than ``rows``."""

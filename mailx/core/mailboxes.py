@@ -313,10 +313,6 @@ class Mailboxes:
         rows = self._reader.rows(selected, uids, need)
         return rows if selected.viewer == selected.mailbox.account else _while_allowed(selected, rows)
 
-    def at_hand(self, selected: Selected, uid: int, need: Need) -> Row | None:
-        """One message that the session may read, if no waiting is needed for it; None: ask ``fetch``."""
-        return self._reader.at_hand(selected, uid, need)
-
     def summarised(self, selected: Selected, uids: Sequence[int]) -> AsyncIterator[Summarised]:
         """The summaries alone, by indexes; see :mod:`mailx.core.fetch`."""
         found = self._reader.summarised(selected, uids)

@@ -143,22 +143,12 @@ def _portions(uids: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 async def _from_store(session: Session, rendering: Rendering, uids: Sequence[int]) -> None:
-    mailboxes = session.services.mailboxes
-    if len(uids) == 1 and (row := mailboxes.at_hand(session.view(), uids[0], rendering.need)) is not None:
-        await _write_rows(session, rendering, [row])
-        return
-    async for rows in mailboxes.fetch(session.view(), uids, rendering.need):
-        await _write_rows(session, rendering, rows)
-
-
-async def _write_rows(session: Session, rendering: Rendering, rows: list[Row]) -> None:
-    if rendering.sets_seen and await _mark_seen(session, rows):
-        rendering = _with_flags(session, rendering)
-    if len(rows) == 1:
-        await _write(session, rendering, rows)
-        return
-    for group in _groups(rows, rendering.with_content):
-        await _write(session, rendering, group)
+    async for rows in session.services.mailboxes.fetch(session.view(), uids, rendering.need):
+        current = rendering
+        if rendering.sets_seen and await _mark_seen(session, rows):
+            current = _with_flags(session, rendering)
+        for group in _groups(rows, rendering.with_content):
+            await _write(session, current, group)
 
 
 def _groups(rows: list[Row], with_content: bool) -> Iterator[list[Row]]:

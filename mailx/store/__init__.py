@@ -48,12 +48,6 @@ class Store(Protocol):
     def read(self, job: Callable[Concatenate[Txn, P], T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Run ``job`` in a reader thread, in a read-only transaction with one consistent snapshot."""
 
-    def glance(self, job: Callable[Concatenate[Txn, P], T | None], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """What ``job`` finds at once, on the reactor thread: one statement that finds a row or two by their keys.
-
-        None: it would have to wait, so that ``read`` must be asked.
-        """
-
     def write(self, job: Callable[Concatenate[Txn, P], T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Run ``job`` in a writing transaction; fires after COMMIT and fsync, after the listeners were told.
 

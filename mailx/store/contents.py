@@ -24,7 +24,6 @@ class Stored(NamedTuple):
     vault: bool = False  # the file is sealed for its owner alone
 
 
-_CONTENT_OF = "SELECT m.guid, m.size, m.file, m.vault, b.content FROM messages m LEFT JOIN bodies b ON b.message_id = m.id WHERE m.id = ?"
 _Sealers = tuple[Sealer, Sealer | None]  # by messages.vault
 
 
@@ -59,19 +58,6 @@ def contents(txn: Txn, cipher: Sealer, ids: Sequence[int], vault: Sealer | None 
     answer = Opened({}, {}, [])
     _contents(txn, (cipher, vault), ids, answer)
     return answer
-
-
-@single
-def content_of(txn: Txn, cipher: Sealer, id: int) -> Stored | None:
-    """The content of one message that is not sealed for its owner alone; None if it is not there or does not open."""
-    rows = txn.all(_CONTENT_OF, (id,))
-    if not rows or rows[0][3]:
-        return None
-    guid, size, file, _, sealed = rows[0]
-    try:
-        return Stored(guid, size, None if sealed is None else open_content(cipher, guid, sealed), file)
-    except CipherError:
-        return None
 
 
 def with_guid(txn: Txn, mailbox_id: int, guid: bytes) -> list[int]:

@@ -171,9 +171,6 @@ class PostgreSQLStore:
             self._writers.runWithConnection(self._run, [call]).addErrback(self._not_run, [call])
         return deferred
 
-    def glance(self, job: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return None  # the database is another process, if not elsewhere: every answer is waited for
-
     def listen(self, listener: Callable[[Change], Any]) -> None:
         """As the interface says. Changes of other nodes come ``partial``; mailbox 0 means that some may have been missed."""
         self._announcer.listen(listener)

@@ -22,7 +22,6 @@ from mailx.mail.mailbox import Change
 from mailx.mail.reply import Unavailable
 from mailx.store import Row
 from mailx.store.engine import Announcer, Call, Conflict, Outcome, Pool, Reading, Session, Unanswered, Writing, is_batched, multi_row, run
-from mailx.store.glances import Glances
 from mailx.store.migrate import MAIL, SchemaError, migrate_sqlite
 
 log = Logger()
@@ -105,30 +104,11 @@ class SQLiteStore:
         self._pending: deque[Call] = deque()
         self._busy = False  # a batch is being committed, or about to be made up
         self._unanswered = Unanswered()
-        self._glances: Glances | None = None
-        self._glancing = False  # somebody has asked for them
 
     def read(self, job: Callable[..., Any], *args: Any, **kwargs: Any) -> "Deferred[Any]":
         if self._unanswered.closed:
             return fail(Unavailable("the store is closed"))
         return self._unanswered.add(self._readers.runWithConnection(_read, job, args, kwargs))
-
-    def glance(self, job: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if self._unanswered.closed:
-            return None
-        if self._glances is not None:
-            return self._glances.take(job, args, kwargs)
-        if not self._glancing:
-            self._glancing = True
-            self._unanswered.add(self._readers.runWithConnection(self._open_glances))
-        return None
-
-    def _open_glances(self, session: Session) -> None:
-        """In a reader's thread: to read the schema takes a while. Without them everything is read in threads."""
-        try:
-            self._glances = Glances(self._path, ReadTxn)
-        except sqlite3.Error as error:
-            log.error("A read failed: {reason}", event="store.unavailable", reason=str(error))
 
     def write(self, job: Callable[..., Any], *args: Any, **kwargs: Any) -> "Deferred[Any]":
         if self._unanswered.closed:
@@ -148,8 +128,6 @@ class SQLiteStore:
         if self._unanswered.closed:
             return
         await self._unanswered.close()
-        if self._glances is not None:
-            self._glances.close()
         self._readers.close()
         self._writer.close()
         os.close(self._lock_file)

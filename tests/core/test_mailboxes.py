@@ -425,31 +425,6 @@ class SessionTests(TestCase):
             self.assertEqual(len({row.guid for row in rows}), 3 if need else 1)
         one.close()
 
-    async def test_a_message_at_hand(self) -> None:
-        await self.fill(2)
-        one = await self.mailboxes.select(self.user, "INBOX", False)
-        while self.mailboxes.at_hand(one, 2, Need.CONTENT) is None:  # until there is a connection for it
-            await self.world.store.read(lambda txn: None)
-        for need in (Need.CONTENT, Need.SUMMARY | Need.CONTENT):
-            [row] = [row async for batch in self.mailboxes.fetch(one, [2], need) for row in batch]
-            found = self.mailboxes.at_hand(one, 2, need)
-            self.assertEqual(found._replace(summary=None), row._replace(summary=None))
-            if need & Need.SUMMARY:
-                self.assertEqual(found.summary.envelope, row.summary.envelope)
-        self.assertIsNone(self.mailboxes.at_hand(one, 1, Need.SUMMARY | Need.CONTENT))  # its summary was not read yet
-        self.assertIsNone(self.mailboxes.at_hand(one, 1, Need.SUMMARY))
-        self.assertIsNone(self.mailboxes.at_hand(one, 77, Need.CONTENT))
-        await self.fill(1)
-        one.updates(True)
-        self.assertIsNone(self.mailboxes.at_hand(one, 3, Need.CONTENT))  # nor this message's row
-        other = await self.mailboxes.select(self.user, "INBOX", False)
-        await self.mailboxes.store(other, [1], "add", Flag.DELETED, ())
-        await self.mailboxes.expunge(other, None)
-        await self.world.sweep.messages()
-        self.assertIsNone(self.mailboxes.at_hand(one, 1, Need.CONTENT))
-        one.close()
-        other.close()
-
     async def test_large_contents_are_read_in_pieces(self) -> None:
         large = message("large", "".join(f"line {number}\r\n" for number in range(40000)))
         await self.world.deliver("me@example.test", large)

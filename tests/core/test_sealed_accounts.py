@@ -7,13 +7,11 @@ from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from mailx.core import search as keys
-from mailx.core.fetch import Need
 from mailx.core.sasl import LoginRefused
 from mailx.core.sort import SortKey
 from mailx.core.users import DirectoryError
 from mailx.mail.names import MailboxError
 from mailx.mail.reply import Unavailable
-from mailx.store.contents import content_of
 from tests.core.owners_scene import ADDRESS, PASSWORD, Owners, owners
 
 
@@ -202,16 +200,6 @@ class Reading(Case):
         selected.close()
         with self.assertRaises(Unavailable):
             await self.here.world.file(self.user, mail(2))
-
-    async def test_nothing_is_at_hand_without_the_key(self) -> None:
-        world = self.here.world
-        await world.file(self.user, mail(1))
-        selected = await world.mailboxes.select(self.user, "INBOX", True)
-        self.assertIsNone(world.mailboxes.at_hand(selected, 1, Need.CONTENT))
-        self.here.logout(self.user)
-        self.assertEqual(await world.store.read(content_of, world.cipher, selected.message_ids[0]), None)
-        self.assertIsNone(world.mailboxes.at_hand(selected, 1, Need.CONTENT))
-        selected.close()
 
     async def test_a_mailbox_that_is_not_there(self) -> None:
         with self.assertRaises(MailboxError):
