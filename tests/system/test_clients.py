@@ -1,8 +1,5 @@
 """Real clients send and read over verified TLS, on both engines."""
 
-import os
-import pty
-import subprocess
 from smtplib import SMTP_SSL, SMTPRecipientsRefused
 from urllib.request import urlopen
 
@@ -10,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.store import postgresql
 from tests.system.server import ADDRESS, PATIENCE, Server, program
+from tests.system.terminal import run_on_terminal
 
 OTHER = "you@localhost.test"
 
@@ -183,18 +181,7 @@ class OnSQLite(SynchronousTestCase):
         self.assertEqual(server.imap().select("Sent"), ("OK", [b"1"]))
         seen = server.directory / "seen"
         command = [program("mutt"), "-F", str(configuration), "-e", f"push '<pipe-message>cat > {seen}<enter><quit>'"]
-        ours, theirs = pty.openpty()
-        environment = {**os.environ, "HOME": str(server.directory), "TERM": "vt100", "LC_ALL": "C.UTF-8"}
-        reading = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=server.directory, env=environment)
-        os.close(theirs)
-        screen = b""
-        while True:  # a terminal whose last program ended reads as an I/O error
-            try:
-                screen += os.read(ours, 4096)
-            except OSError:
-                break
-        os.close(ours)
-        self.assertEqual(reading.wait(PATIENCE), 0, screen)
+        run_on_terminal(self, command, server.directory)
         self.assertIn("Subject: by mutt", seen.read_text())
 
     def test_health(self) -> None:

@@ -1,13 +1,11 @@
 """Real POP3 clients over verified TLS."""
 
-import os
 import poplib
-import pty
-import subprocess
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.system.server import ADDRESS, PATIENCE, Server, program
+from tests.system.terminal import run_on_terminal
 
 
 class POP3ClientTests(SynchronousTestCase):
@@ -93,18 +91,7 @@ class POP3ClientTests(SynchronousTestCase):
             "set wait_key=no quit=yes delete=yes mark_old=no sleep_time=0 pop_checkinterval=0\n"
         )
         keys = f"push '<first-entry><pipe-message>cat > {seen}<enter><delete-message><sync-mailbox><quit>'"
-        ours, theirs = pty.openpty()
-        environment = {**os.environ, "HOME": str(server.directory), "TERM": "vt100", "LC_ALL": "C.UTF-8"}
         command = [program("mutt"), "-F", str(configuration), "-e", keys]
-        reading = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=server.directory, env=environment)
-        os.close(theirs)
-        screen = b""
-        while True:  # a terminal whose last program ended reads as an I/O error
-            try:
-                screen += os.read(ours, 4096)
-            except OSError:
-                break
-        os.close(ours)
-        self.assertEqual(reading.wait(PATIENCE), 0, screen)
+        run_on_terminal(self, command, server.directory)
         self.assertIn("Subject: first", seen.read_text())
         self.assertEqual(server.subjects(), ["second"])
