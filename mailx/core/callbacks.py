@@ -221,6 +221,7 @@ class Callbacks:
 
     async def _tell(self, claimed: Claimed, host: _Host) -> None:
         """Post one and note what came of it."""
+        answered = host.answers
         outcome = await self._try(claimed)
         if outcome is None:
             return
@@ -242,7 +243,7 @@ class Callbacks:
         )
         if outcome.unreachable:
             host.allowed = 1
-            answers, host.answers = host.answers, False
+            answers, host.answers = answered or host.answers, False  # those that break together break once
             if not answers:
                 await self._put_off(claimed.host, line)
             return

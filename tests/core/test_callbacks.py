@@ -244,9 +244,33 @@ class Persisting(TestCase):
     async def test_a_host_that_breaks_now_and_then(self) -> None:
         """Only what was tried counts as tried; otherwise a long list would be given up by a few broken connections."""
         here = await scene(self)
-        here.poster.answers[URL] = lambda told: GONE if told["queued_id"] % 5 == 4 else 200
+        here.poster.answers[URL] = lambda told: GONE if len(here.poster.posts) % 5 == 4 else 200  # whichever of them comes then
         calls = [await here.call(f"you{number}@example.org") for number in range(20)]
         here.callbacks.start()
+
+        async def tried() -> bool:
+            return [(await here.callbacks.of_call(call.id))[0].attempts for call in calls] == [1] * 20
+
+        await here.office.until(tried)
+        self.assertEqual(len(here.poster.posts), 20)
+
+    async def test_connections_that_break_together(self) -> None:
+        """A host that begins anew breaks all that is under way there: that is once, not twice in a row."""
+        here = await scene(self)
+        under_way: list[Deferred[Any]] = []
+
+        def answer(told: Any) -> Any:
+            if not 3 < len(here.poster.posts) <= 7:
+                return 200
+            under_way.append(Deferred())
+            return under_way[-1]
+
+        here.poster.answers[URL] = answer
+        calls = [await here.call(f"you{number}@example.org") for number in range(20)]
+        here.callbacks.start()
+        await here.office.until(lambda: len(under_way) == 4)
+        for each in under_way:
+            each.callback(GONE)
 
         async def tried() -> bool:
             return [(await here.callbacks.of_call(call.id))[0].attempts for call in calls] == [1] * 20
