@@ -153,6 +153,10 @@ class Delivery:
         if len(refused) + len(taken) == len(manifest.recipients):
             return self._answer(channel, manifest.id, {**refused, **dict.fromkeys(taken, OK)}, taken)
         if (found := self._uploads.resumed(key, manifest)) is None:  # nobody else has begun it meanwhile
+            if not self._uploads.make_room(key):
+                if self._admission is not None:
+                    self._admission.give_back(channel.remote)
+                raise Later(TOO_MANY, 60)
             id = new_id()
             found = Upload(manifest, id, origin, self._content(manifest, id, origin), self._reactor.seconds())
             self._uploads.keep(key, found)

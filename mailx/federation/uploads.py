@@ -103,19 +103,28 @@ class Uploads:
         return found
 
     def room(self, key: Key) -> bool:
-        """Whether one more may begin. When all places are taken, one is given up: of the peer that has most, or the slowest."""
-        held = Counter([remote for _, remote, _ in self._all])
-        if held[key[1]] >= MOST_OF_PEER:
+        """Whether one more may begin, if need be in the place of another."""
+        held = self._held()
+        return held[key[1]] < MOST_OF_PEER and (len(self._all) < MOST or self._dispensable(held, key[1]) is not None)
+
+    def make_room(self, key: Key) -> bool:
+        """Give one up if one more, which begins now, needs its place; whether there is room."""
+        if not self.room(key):
             return False
-        if len(self._all) < MOST:
-            return True
-        greedy, most = held.most_common(1)[0]
-        ones = [each for each in self._all if each[1] == greedy] if most > held[key[1]] + 1 else list(self._all)
-        slowest = min(ones, key=lambda each: self._all[each].touched)
-        if len(ones) == len(self._all) and self._reactor.seconds() - self._all[slowest].touched < SLOW:
-            return False
-        self.drop(slowest)
+        if len(self._all) >= MOST and (given_up := self._dispensable(self._held(), key[1])) is not None:
+            self.drop(given_up)
         return True
+
+    def _held(self) -> Counter[str]:
+        return Counter([remote for _, remote, _ in self._all])
+
+    def _dispensable(self, held: Counter[str], remote: str) -> Key | None:
+        """What makes room for ``remote``: the slowest of the peer that has most, or, of those that have no fewer than it, one that is slow."""
+        greedy, most = held.most_common(1)[0]
+        unfair = most > held[remote] + 1
+        ones = [each for each in self._all if (each[1] == greedy if unfair else held[each[1]] >= held[remote])]
+        slowest = min(ones, key=lambda each: self._all[each].touched)
+        return slowest if unfair or self._reactor.seconds() - self._all[slowest].touched >= SLOW else None
 
     def keep(self, key: Key, upload: Upload) -> None:
         """It has begun."""

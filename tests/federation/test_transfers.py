@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from mailx.core.choosing import NOT_OURS
 from mailx.core.courier import FEDERATED
 from mailx.core.peer import Undecided
+from mailx.federation import uploads
 from mailx.federation.channel import PeerRefused, Unreachable
 from mailx.federation.transfers import CHUNK, answered
 from mailx.identity.encoding import parse
@@ -405,6 +406,20 @@ class Receiving(TestCase):
         whole = large()
         reply = await refused(pair.calling.call("delivery", "begin", {"manifest": manifest(whole).signed(KEYS[HERE])}))
         self.assertEqual(reply.code, 552)
+
+    async def test_what_is_not_taken_takes_nobodys_place(self) -> None:
+        self.patch(uploads, "MOST", 1)
+        self.patch(uploads, "SLOW", 0)
+        made, pair = await self.made(store={"spool_above": 100_000})
+        whole, call = large(), pair.calling.call
+        about, nobody = manifest(whole), manifest(whole, id=b"n" * 16, recipients=(Address.parse("nobody@other.test"),))
+        await call("delivery", "begin", {"manifest": about.signed(KEYS[HERE])})
+        await call("delivery", "chunk", {"id": about.id, "offset": 0, "data": whole[:1000]})
+        self.assertIn("replies", await call("delivery", "begin", {"manifest": nobody.signed(KEYS[HERE])}))
+        self.assertEqual(await call("delivery", "begin", {"manifest": about.signed(KEYS[HERE])}), {"offset": 1000})
+        other = manifest(whole, id=b"o" * 16)
+        self.assertEqual(await call("delivery", "begin", {"manifest": other.signed(KEYS[HERE])}), {"offset": 0})
+        self.assertEqual((await refused(call("delivery", "commit", {"id": about.id}))).enhanced, "4.5.0")
 
     async def test_pieces(self) -> None:
         made, pair = await self.made(store={"spool_above": 100_000})

@@ -39,7 +39,7 @@ class Places(SynchronousTestCase):
 
     def begin(self, domain: str, number: int) -> bool:
         key = "here.example", domain, number.to_bytes(16, "big")
-        if not self.uploads.room(key):
+        if not self.uploads.room(key) or not self.uploads.make_room(key):
             return False
         content: Any = SimpleNamespace(abort=lambda: self.given_up.append(key))
         self.uploads.keep(key, Upload(None, "id", None, content, self.clock.seconds()))  # type: ignore[arg-type]
@@ -65,6 +65,14 @@ class Places(SynchronousTestCase):
         self.clock.advance(SLOW)
         self.assertTrue(self.begin("late.example", 0))
         self.assertEqual([domain for _, domain, _ in self.given_up], ["d0.example"])
+
+    def test_who_has_many_takes_no_place_of_who_has_few(self) -> None:
+        self.assertTrue(self.begin("poor.example", 0))
+        self.clock.advance(SLOW)
+        for number in range(MOST - 1):
+            self.assertTrue(self.begin(f"{'abcd'[number % 4]}.example", number))
+        self.assertFalse(self.begin("d.example", MOST))
+        self.assertEqual(self.given_up, [])
 
     def test_what_is_said_again_keeps_no_place(self) -> None:
         key = "here.example", "slow.example", bytes(16)
