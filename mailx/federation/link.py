@@ -146,8 +146,8 @@ class Link:
 
     @property
     def unused(self) -> float:
-        """Seconds since the last call; 0 while one is being answered."""
-        return 0.0 if self._busy else self._reactor.seconds() - self._used
+        """Seconds since the last call; 0 while one comes in or is being answered."""
+        return 0.0 if self._busy or self._broker.within else self._reactor.seconds() - self._used
 
     def on_close(self, call: Callable[[Channel], None]) -> None:
         if self._closed:

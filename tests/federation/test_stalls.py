@@ -90,6 +90,18 @@ class Stalls(Abused):
         await first.ended
         self.assertEqual((second.over, len(self.listener.sessions), self.listener._gate.count), (False, 1, 1))
 
+    async def test_a_channel_in_the_middle_of_a_piece_is_not_unused(self) -> None:
+        self.listen(reactor=self.clock, max_connections=1)
+        raw = await self.greeted()
+        raw.wire.write(message(2, b"echo", b"echo", fields(a=bytes(30000)))[:-10000])
+        while not any(arrival.shaken.within for arrival in self.listener.sessions):
+            await self.turn()
+        self.advance(UNUSED + 1)
+        late = await self.raw(self.honest())
+        while not raw.over and not late.over:
+            await self.turn()
+        self.assertEqual((raw.over, late.over), (False, True))
+
     async def test_answers_that_are_not_read(self) -> None:
         self.listen({"echo": Echo()}, reactor=self.clock)
         raw = await self.greeted()
