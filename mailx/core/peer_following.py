@@ -6,7 +6,9 @@ not lead from there changes nothing.
 
 from collections.abc import Callable, Sequence
 from time import time
-from typing import Protocol
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
 
 from mailx.core import peer_keys
 from mailx.core.peer import MAILX, Found, Known
@@ -42,12 +44,18 @@ class Following:
         return domain in self._under_way
 
     async def follow(self, domain: str) -> None:
-        """Ask the server of ``domain``, and believe what follows from what is believed. Raises Unavailable."""
+        """Ask the server of ``domain``, and believe what follows from what is believed. Raises Unavailable.
+
+        It goes on when whoever waits for it gives up: a connection is given less time to prove itself than this may take.
+        """
+        ended: Deferred[None] = Deferred()
         self._under_way.add(domain)
-        try:
-            await self._follow(domain)
-        finally:
-            self._under_way.discard(domain)
+        Deferred.fromCoroutine(self._follow(domain)).addBoth(self._followed, domain, ended)
+        await ended
+
+    def _followed(self, result: Any, domain: str, ended: "Deferred[None]") -> None:
+        self._under_way.discard(domain)
+        ended.callback(result)
 
     async def _follow(self, domain: str) -> None:
         known = await self._peers.state(domain)

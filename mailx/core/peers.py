@@ -91,9 +91,9 @@ class Peers:
         self._forgetting: list[Callable[[str], object]] = []
         self._strangers = 0  # looks for domains in whose names somebody connects
         self._new = (0.0, 0)  # when an hour began, and how many of these were written down in it
-        self._shown: Cache[str, bool] = Cache(MEMORY, SOON, now)  # domains looked for again because of a key that was shown
+        self._shown: Cache[str, bool] = Cache(MEMORY, SOON, reactor.seconds)  # domains looked for again because of a key that was shown
         self._looking: dict[str, list[Deferred[Known]]] = {}
-        self._alarms = PeerAlarms(now)
+        self._alarms = PeerAlarms(reactor.seconds)
         self._prune_after = now() + _HOUR
         self._refreshing = LoopingCall(lambda: Deferred.fromCoroutine(self.refresh()))
         self._refreshing.clock = reactor

@@ -1,5 +1,6 @@
 """Peers over a real world and a clock, with a discoverer that answers as told."""
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define, evolve, field, frozen
@@ -94,7 +95,8 @@ class PeersTestCase(TestCase):
         self.looks = Looks()
         self.peers = await self.opened()
 
-    async def opened(self) -> Peers:
+    async def opened(self, now: Callable[[], float] | None = None) -> Peers:
+        """``now`` is the time of day, by default that of the clock."""
         made = Peers(
             self.world.store,
             self.world.cipher,
@@ -102,7 +104,7 @@ class PeersTestCase(TestCase):
             self.clock,
             discoverer=self.looks,
             local=self.world.accounts.local,
-            now=self.clock.seconds,
+            now=now or self.clock.seconds,
         )
         made.alerts = self.alerts = Alerts()  # type: ignore[assignment]
         await made.load()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 
 from mailx.config_federation import StaticPeer
 from mailx.core.peer import NONE, REFUSED, STATIC, UNSURE, Found, PeerSettings, Undecided
@@ -89,6 +89,35 @@ class Missed(PeersTestCase):
         self.told.waits.callback(None)
         self.assertEqual((await first)[0], KEYS[1].public)
         self.assertEqual((len(self.told.asked), self.alerts.told), (1, []))
+
+    async def test_who_asked_may_give_up_meanwhile(self) -> None:
+        """A connection is given less time to prove itself than asking may take."""
+        await self.missing()
+        self.told.keys, self.told.waits = history(domain_keys.ROTATION), Deferred()
+        asking = ensureDeferred(self.peers.keys(THERE, KEYS[1].public))
+        while not self.told.asked:
+            await self.world.store.read(lambda txn: None)
+        asking.cancel()
+        await self.assertFailure(asking, CancelledError)
+        self.told.waits.callback(None)
+        assert self.peers.following is not None
+        while self.peers.following.under_way(THERE):
+            await self.world.store.read(lambda txn: None)
+        self.assertEqual((await self.peers.keys(THERE, KEYS[1].public))[0], KEYS[1].public)
+        self.assertEqual((len(self.told.asked), self.alerts.told), (1, []))
+
+    async def test_a_clock_that_was_ahead(self) -> None:
+        """What was told then neither keeps it from being asked now, nor keeps alarms back."""
+        await self.missing()
+        ahead = [900 * DAY]
+        self.peers = await self.opened(lambda: self.clock.seconds() + ahead[0])
+        self.peers.following = Following(self.peers, self.told, self.clock.seconds)
+        for _ in range(2):
+            self.told.keys = history()
+            await self.peers.keys(THERE, KEYS[4].public)
+            ahead[0] = 0
+            self.clock.advance(3601)
+        self.assertEqual((len(self.told.asked), len(self.alerts.told)), (2, 2))
 
     async def test_a_recovery(self) -> None:
         await self.missing()
