@@ -103,7 +103,7 @@ class Script:
             user = (await self.world.accounts.resolve(_address("me@example.test"))).users[0]
             flags = sum(int(SYSTEM_FLAGS[name]) for name in words[3:])
             mailbox = words[2] if len(words) > 2 else "INBOX"
-            await self.world.file(user, BY_NAME[words[1]], mailbox, flags=flags, received=1793617445)
+            await self.world.file(user, BY_NAME[words[1]], mailbox, flags=flags, received=1162465445)
 
 
 def _address(text: str) -> Any:
