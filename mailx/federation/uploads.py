@@ -119,7 +119,7 @@ class Uploads:
         return Counter([remote for _, remote, _ in self._all])
 
     def _dispensable(self, held: Counter[str], remote: str) -> Key | None:
-        """What makes room for ``remote``: the slowest of the peer that has most, or, of those that have no fewer than it, one that is slow."""
+        """What makes room for ``remote``: the slowest of the peer that has most, or one that is slow of those that have no fewer."""
         greedy, most = held.most_common(1)[0]
         unfair = most > held[remote] + 1
         ones = [each for each in self._all if (each[1] == greedy if unfair else held[each[1]] >= held[remote])]
