@@ -36,7 +36,7 @@ log = Logger()
 
 _CACHE = 192 * 1024 * 1024  # octets of opened segments kept
 _DROPPED = 50  # segments removed by one job
-_ANSWER = 1000  # octets that what was found in a segment takes beside its marks
+_ANSWER = 3000  # octets that what was found in a segment takes beside its marks, with what was looked for
 _FEW = 16  # documents of a segment, one in so many: fewer are marked one by one
 
 _Key = tuple[int, int, Hashable]  # account, segment or mailbox, what of it
@@ -59,9 +59,12 @@ class Index:
         if keyring is not None:
             keyring.on_close(self.opened.close)
 
-    async def found(self, account: int, mailbox: int, ids: "array[int]", lookup: Lookup) -> Found | None:
-        """Which of the messages ``ids`` of a mailbox of ``account`` have it, and which may; None: nothing is known."""
-        found: Found | None = await self._reading(account, partial(self._found, mailbox, ids), lookup, None)
+    async def found(self, account: int, mailbox: int, ids: "array[int]", lookup: Lookup, owner: bool = True) -> Found | None:
+        """Which of the messages ``ids`` of a mailbox of ``account`` have it, and which may; None: nothing is known.
+
+        Not the ``owner``: a guest asks, who is to feel nothing of what the owner looked for.
+        """
+        found: Found | None = await self._reading(account, partial(self._found, mailbox, ids, owner), lookup, None)
         return found
 
     async def scores(self, account: int, about: About) -> dict[int, float]:
@@ -96,12 +99,12 @@ class Index:
             pass
         self.opened.close(account)
 
-    def _found(self, mailbox: int, ids: "array[int]", txn: Txn, account: int, lookup: Lookup, vault: "Vault | None") -> Found:
+    def _found(self, mailbox: int, ids: "array[int]", owner: bool, txn: Txn, account: int, lookup: Lookup, vault: "Vault | None") -> Found:
         """Runs in a reader's thread."""
         there = array("q")
         has, unsure = bytearray(), bytearray()
         for place, shelf in self._shelves(txn, account, vault):
-            told = self.opened.marks(place, lookup, shelf) if lookup.dear else _marks(lookup, shelf)
+            told = self.opened.marks(place, lookup, shelf) if owner and lookup.dear else _marks(lookup, shelf)
             has += told[0]
             unsure += told[1]
             there += shelf.segment.ids

@@ -30,6 +30,8 @@ _SUBJECT = 3.0  # what a word of the subject counts more
 _RANKED = 200  # words of a segment that one wanted word may stand for in a ranking
 _KNOWN = 100_000  # words whose likeness is kept
 _SLICE = 32768  # places handled at a time, about a millisecond: longer ones would keep other threads waiting
+_KEPT = 32  # runs, and octets of them, up to which it is kept what was found for a string: whoever searches chooses it
+_KEPT_OCTETS = 1000
 _PLACES = 4096  # common words that one run may stand for, for their places to be looked at
 
 Answer = tuple["AbstractSet[int]", "AbstractSet[int]"]  # numbers of documents that have it, and of those that may
@@ -67,7 +69,8 @@ class Part:
 
     @property
     def dear(self) -> bool:
-        return len(self.shape.runs) > 1
+        runs = self.shape.runs
+        return 1 < len(runs) <= _KEPT and sum(map(len, runs)) <= _KEPT_OCTETS
 
     def find(self, shelf: Shelf) -> Answer:
         segment, where, runs = shelf.segment, self.where, self.shape.runs

@@ -255,7 +255,7 @@ class _Run:
             return (), candidates
         if self._guests is not None and isinstance(lookup, About):
             lookup = About(lookup.asked, lookup.where, self._guests)
-        told = await index.found(self._account, self._mailbox, self._ids, lookup)
+        told = await index.found(self._account, self._mailbox, self._ids, lookup, self._guests is None)
         if told is None:
             return (), candidates
         return await self._both(told[0], candidates), await self._both(told[1], candidates)

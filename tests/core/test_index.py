@@ -131,6 +131,16 @@ class Searches(Indexed):
         await self.catch_up()
         self.assertEqual(await self.both(keys.Text("red green")), [*found, 41])
 
+    async def test_long_strings_are_not_kept(self) -> None:
+        """Whoever searches chooses them, and they may be much larger than what they found."""
+        await self.world.file(self.user, plain("red green blue"))
+        await self.catch_up()
+        await self.both(keys.Text("red green"))
+        before = self.index.opened.octets
+        for text in ("red green " * 100, f"red {'x' * 5000}"):
+            self.assertEqual(await self.both(keys.Text(text)), [])
+        self.assertEqual(self.index.opened.octets, before)
+
     async def test_a_search_with_the_index_is_a_search(self) -> None:
         """Deliveries, deletions, indexing, rebuilding and starts in any order; then searches for anything, and for what is there."""
         letters = "abc 1.@\u00df\u00e9\u0130\u6f22\u5b57"

@@ -487,6 +487,25 @@ class GuestsWordsTests(Indexed):
             self.assertEqual(await boxes.search(guest, about(text)), found, text)
         self.assertEqual(await boxes.ranked(guest, keys.Or(about("merger"), about("dinner"))), [(1, 100), (2, 100)])
 
+    def test_phrases_are_kept_for_the_owner_alone(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._phrases())
+
+    async def _phrases(self) -> None:
+        bert = await self.world.user("bert@example.test")
+        boxes = self.world.mailboxes
+        await self.world.file(self.user, plain("a merger at dinner"))
+        await self.catch_up()
+        await boxes.sharing.grant(self.user, "INBOX", "bert@example.test", "lr")
+        guest = await boxes.select(bert, "Users/me@example.test/INBOX", True)
+        self.addCleanup(guest.close)
+        kept: list[str] = []
+        marks = self.index.opened.marks
+        self.patch(self.index.opened, "marks", lambda *args: kept.append("kept") or marks(*args))
+        self.assertEqual(await boxes.search(guest, keys.Text("merger at")), [1])
+        self.assertEqual(kept, [])
+        await self.both(keys.Text("merger at"))
+        self.assertEqual(kept, ["kept"])
+
 
 class PostgreSQLSharingTests(SharingTests):
     """The same on the other engine."""
