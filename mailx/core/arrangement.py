@@ -12,6 +12,8 @@ from itertools import compress, count, repeat
 from attrs import frozen
 
 _SLICE = 8192  # messages handled at a time
+_AGAIN = 140  # octets that a pair of indexes takes,
+_UNKNOWN = 48  # and an index in a list
 _FEW = 16  # one in so many: fewer are better found one by one
 
 
@@ -30,7 +32,7 @@ class Arrangement:
     @property
     def octets(self) -> int:
         """Memory that it takes, about."""
-        return 12 * len(self.ids) + 12 * len(self.there)
+        return 12 * len(self.ids) + 12 * len(self.there) + _AGAIN * len(self.again) + _UNKNOWN * len(self.unknown)
 
     def fits(self, ids: "array[int]", there: "array[int]") -> bool:
         """Whether it still holds."""

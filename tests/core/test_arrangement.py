@@ -1,6 +1,7 @@
 """The messages that marked documents are: the same ones as looking each of them up would find."""
 
 from array import array
+from sys import getsizeof
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,6 +33,12 @@ class Arrangements(SynchronousTestCase):
             for chosen in ({100, 20_000}, set(range(100, 40_100, 2)), set(there)):
                 marks = bytearray(map(chosen.__contains__, there))
                 self.assertEqual(found.marked(marks), [index for index, id in enumerate(ids) if id in chosen])
+
+    def test_what_it_takes_is_counted(self) -> None:
+        for ids in ([1] * 5000, list(range(10_000, 15_000))):
+            found = arranged(array("q", ids), array("q", [1]))
+            taken = sum(map(getsizeof, (found.unknown, found.again, *found.unknown, *found.again)))
+            self.assertGreater(found.octets, taken)
 
     def test_it_is_kept_until_something_changes(self) -> None:
         opened = Opened(1 << 20)
