@@ -160,7 +160,7 @@ class Feed:
         for session in tuple(self.sessions):
             if session.heard < self._since:  # it joined while the store was read
                 late = True
-            else:
+            elif session.heard < since.modseq:  # or its snapshot is newer: what came with that is not among what was there
                 session.catch_up(since.modseq, since.changed, since.removed_of(session.known_uids()))
         if late:
             self._behind([])

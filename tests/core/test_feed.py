@@ -1,5 +1,6 @@
 """How the sessions of one mailbox keep up: gaps, foreign changes, a store that does not answer."""
 
+from array import array
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -173,6 +174,15 @@ class FeedTests(SynchronousTestCase):
         self.assertEqual([*late.flags], [*self.session.flags])
         self.assertEqual([*late.modseqs], [*self.session.modseqs])
         self.assertEqual(self.session.updates(True).flagged, [])
+
+    def test_a_session_that_joins_beyond_what_is_being_read(self) -> None:
+        """What was read is older than what it has: what came since was not removed."""
+        self.hear(12, partial=True)
+        ahead = Selected(self.feed, Mailbox(7, 1, "INBOX", 1, 5, 13, 4, 4, 0, 400, 5), Columns([row(1), row(3), row(4, 0, 13)]), False)
+        self.feed.join(ahead, 5, [])
+        self.reads[0][1].callback((Since(12, 4, [], [], array("L", [1, 3])), {}, 1))
+        self.assertEqual(ahead.updates(True).vanished, [])
+        self.assertEqual(self.session.updates(True).vanished, [2])
 
     def test_a_deleted_mailbox(self) -> None:
         self.hear(11, gone=True)
