@@ -14,7 +14,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from mailx.core.fetch import BATCH, Blob, Need, Row, picked
 from mailx.imap import message_limit, sections, updates
-from mailx.imap.answers import Bad, No
+from mailx.imap.answers import Bad, Ended, No
 from mailx.imap.arrival import Command
 from mailx.imap.binary_sections import decoding, measured, pieces
 from mailx.imap.commands import BinarySize, Data, Fetch, Item, Section, Text
@@ -24,6 +24,7 @@ from mailx.imap.sections import Extent
 from mailx.imap.session import Session
 from mailx.imap.sets import indexes
 from mailx.mail.mailbox import Flag
+from mailx.mail.names import MailboxError
 
 if TYPE_CHECKING:
     from mailx.core.prepared import Prepared
@@ -67,6 +68,15 @@ async def send(session: Session, rendering: Rendering, uids: Sequence[int]) -> N
         await _from_summaries(session, rendering, uids)
     else:
         await _from_store(session, rendering, uids)
+
+
+async def announce(session: Session, rendering: Rendering, uids: Sequence[int]) -> None:
+    """As ``send``, of messages that no command asks for: where they cannot be sent, the client hears why when it asks."""
+    try:
+        await send(session, rendering, uids)
+    except (Ended, MailboxError):
+        if session.inside_response:
+            raise
 
 
 def _items(session: Session, asked: Fetch, by_uid: bool) -> tuple[Item, ...]:

@@ -104,8 +104,9 @@ class Watch:
             await self._telling
 
     def _still_here(self) -> None:
-        self._session.peer.write(b"* OK Still here\r\n")
-        self._session.peer.flush()
+        if not self._session.inside_response:
+            self._session.peer.write(b"* OK Still here\r\n")
+            self._session.peer.flush()
         self._keepalive = self._reactor.callLater(KEEPALIVE_SECONDS, self._still_here)
 
     def _changed(self) -> None:
@@ -131,6 +132,9 @@ class Watch:
             peer.flush()
             await peer.room()  # what comes meanwhile is told together
         except Hangup:
+            return
+        except Farewell as farewell:
+            peer.end(farewell.line)
             return
         except Exception:
             log.failure("IMAP IDLE failed", event="imap.idle_failed", connection_id=self._session.origin.connection)

@@ -117,7 +117,7 @@ class Notify:
         """What the client wants to know of each message from index ``first`` on, which it was just told of."""
         view = self._session.view()
         if self._items and first < len(view.uids):
-            await fetching.send(self._session, compiled(self._items), view.uids[first:].tolist())
+            await fetching.announce(self._session, compiled(self._items), view.uids[first:].tolist())
 
     # What is heard
 

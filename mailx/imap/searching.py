@@ -103,7 +103,7 @@ async def cancel_update(session: Session, command: Command, tags: tuple[bytes, .
 
 def live(session: Session, command: Command, returns: Returns, query: Query) -> contexts.Asked:
     """What is to be kept of a search with UPDATE; of messages that come to match, the items named are sent (RFC 5465 6)."""
-    announce = partial(fetching.send, session, compiled(announced(session, returns.items))) if returns.items else None
+    announce = partial(fetching.announce, session, compiled(announced(session, returns.items))) if returns.items else None
     return contexts.Asked(command.tag, not command.name.startswith((b"SEARCH", b"SORT")), query, announce)
 
 

@@ -116,6 +116,12 @@ class DeadlineTests(EdgeTestCase):
         for _ in range(3):
             clock.advance(29 * 60)
             self.assertEqual(await client.line(), b"* OK Still here")
+        client.protocol.session.inside_response = True  # a literal stands open
+        clock.advance(29 * 60)
+        self.assertEqual(bytes(client.data), b"")
+        client.protocol.session.inside_response = False
+        clock.advance(29 * 60)
+        self.assertEqual(await client.line(), b"* OK Still here")
         client.send(b"done\r\n")
         self.assertEqual(await client.line(), b"a OK IDLE completed")
         clock.advance(29 * 60)
