@@ -17,7 +17,7 @@ from mailx.mail.summary import Summary, summarise
 from tests.scenery import world
 
 DAY = 86400
-NOON = 1_767_268_800  # 2026-01-01 12:00 UTC
+NOON = 1_451_649_600  # 2016-01-01 12:00 UTC
 
 
 def plain(subject: str, body: str, sender: str = "Ann <ann@example.org>", more: str = "") -> bytes:
@@ -89,13 +89,13 @@ class SearchTests(TestCase):
         await self.finds(keys.Header("No-Such", ""))
 
     async def test_dates_are_days(self) -> None:
-        await self.finds(keys.Received("on", date(2026, 1, 2)), 2)
-        await self.finds(keys.Received("before", date(2026, 1, 3)), 1, 2)
-        await self.finds(keys.Received("since", date(2026, 1, 5)), 5, 6)
+        await self.finds(keys.Received("on", date(2016, 1, 2)), 2)
+        await self.finds(keys.Received("before", date(2016, 1, 3)), 1, 2)
+        await self.finds(keys.Received("since", date(2016, 1, 5)), 5, 6)
         await self.finds(keys.Sent("on", date(2026, 1, 1)), 1)  # as its sender's calendar had it
         await self.finds(keys.Sent("since", date(2026, 1, 2)), 5)
-        await self.finds(keys.Saved("since", date(2026, 1, 1)), 1, 2, 3, 4, 5, 6)
-        await self.finds(keys.Saved("before", date(2026, 1, 1)))
+        await self.finds(keys.Saved("since", date(2016, 1, 1)), 1, 2, 3, 4, 5, 6)
+        await self.finds(keys.Saved("before", date(2016, 1, 1)))
 
     async def test_what_the_session_knows(self) -> None:
         stored = await self.world.mailboxes.store(self.session, [2, 4], "add", Flag.SEEN | Flag.FLAGGED, ("Work",))
@@ -110,7 +110,7 @@ class SearchTests(TestCase):
         await self.finds(keys.New(), 1, 3, 5, 6)
         await self.finds(keys.Recent(), 1, 2, 3, 4, 5, 6)
         await self.finds(keys.Old())
-        await self.finds(keys.Older(100 * DAY) if self.world.reactor.seconds() > NOON + 200 * DAY else keys.All(), 1, 2, 3, 4, 5, 6)
+        await self.finds(keys.Older(100 * DAY), 1, 2, 3, 4, 5, 6)
         await self.finds(keys.Younger(DAY))
 
     async def test_numbers(self) -> None:
@@ -135,7 +135,7 @@ class SearchTests(TestCase):
         await self.finds(keys.Body("figures"), 1, 3, 4, 5)
         self.session.updates(True)
         await self.finds(keys.Body("figures"), 1, 3, 4, 5, 7)
-        await self.finds(keys.Received("on", date(2026, 1, 1)), 1, 7)
+        await self.finds(keys.Received("on", date(2016, 1, 1)), 1, 7)
 
     async def test_a_message_in_a_file(self) -> None:
         await self.world.file(self.user, plain("large", "x" * 70 + "\r\n" + "filler line\r\n" * 20_000 + "needle"))
