@@ -1,7 +1,8 @@
 """``twistd`` and ``mailxctl`` begun by fork of a process that has imported all that they need: that saves a second of each start.
 
 Only how the process comes to be differs from running the program. Directory, environment, arguments and standard streams are its
-own, and it calls what the installed script calls. ``Server.spawn`` is for tests of the start itself.
+own, and it calls what the installed script calls. ``Server.spawn`` is for tests of the start itself. Where a test says so, it goes its
+rounds more often.
 
 The process that forks takes orders on a Unix socket. When the tests end, so does it, with all that it began.
 """
@@ -30,13 +31,23 @@ _orders: socket.socket | None = None
 class Forked:
     """One such process; what it offers it has in common with ``subprocess.Popen``."""
 
-    def __init__(self, command: Sequence[str], cwd: Path, env: Mapping[str, str], streams: Sequence[IO[Any] | int]) -> None:
-        """Begin ``command``, whose first word ends in ``twistd`` or ``mailxctl``, with these three standard ``streams``."""
+    def __init__(
+        self,
+        command: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        streams: Sequence[IO[Any] | int],
+        constants: Mapping[str, float] | None = None,
+    ) -> None:
+        """Begin ``command``, whose first word ends in ``twistd`` or ``mailxctl``, with these three standard ``streams``.
+
+        ``constants``: numbers that are others in it, by module and name (``"mailx.core.timetable.ROUND"``).
+        """
         self.returncode: int | None = None
         self.stderr: IO[bytes] | None = None  # for whoever has a pipe there
         self._news, telling = os.pipe()
         self._told = b""
-        order = json.dumps({"command": list(command), "cwd": str(cwd), "env": dict(env)}).encode()
+        order = json.dumps({"command": list(command), "cwd": str(cwd), "env": dict(env), "constants": dict(constants or {})}).encode()
         descriptors = [stream if isinstance(stream, int) else stream.fileno() for stream in streams]
         with _lock:
             orders = _open()
@@ -178,6 +189,10 @@ class _Nursery:
         sys.argv[:] = order["command"]
         self._reactor.__init__()
         self._envelope._key = os.urandom(32)  # the one secret that is drawn at import
+        for name, value in order["constants"].items():
+            module, _, constant = name.rpartition(".")
+            assert hasattr(sys.modules[module], constant), name
+            setattr(sys.modules[module], constant, value)
         return self._programs[Path(sys.argv[0]).name]
 
 

@@ -152,6 +152,7 @@ class Server:
             **(settings or {}),
         }
         self.environ: dict[str, str] = {}  # further variables of its environment
+        self.constants: dict[str, float] = {}  # for ``start``: what is not what it is in the program, see Forked
         self.password = ""
         self.code = ""  # sets up the first administrator
         self.process: subprocess.Popen[bytes] | Forked | None = None
@@ -183,7 +184,7 @@ class Server:
         """The same, without options, sooner."""
         ours, theirs = os.pipe()
         with open(self.directory / "log", "ab") as log, open(os.devnull, "rb") as nothing:
-            process = Forked(self._command(), self.directory, {**os.environ, **self.environ}, (nothing, log, theirs))
+            process = Forked(self._command(), self.directory, {**os.environ, **self.environ}, (nothing, log, theirs), self.constants)
         os.close(theirs)
         process.stderr = os.fdopen(ours, "rb", 0)
         self.process = process
