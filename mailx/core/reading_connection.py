@@ -212,9 +212,8 @@ class ReadingConnection(BaseProtocol):
 
     def revoke(self) -> None:
         """The account may no longer be here: end now, whatever runs; inside a response there is no room for a word."""
-        inside = self.session.inside_response
-        self.end(b"" if inside else self.revoked)
-        if inside:
+        self.end(self.revoked)
+        if self.session.inside_response:
             self.abort()
 
     def abort(self) -> None:
@@ -224,11 +223,15 @@ class ReadingConnection(BaseProtocol):
         self.transport.abortConnection()
 
     def end(self, line: bytes) -> None:
-        """Say ``line``, close the connection, and leave the session. May be called again, or too late."""
+        """Say ``line``, close the connection, and leave the session. May be called again, or too late.
+
+        Inside a response nothing is said: it would be part of a message.
+        """
         if self._over:
             return
         self._over = True
-        self.write(line)
+        if not self.session.inside_response:
+            self.write(line)
         self.no_deadline()
         self.output.close()
         self.session.leave()

@@ -107,6 +107,21 @@ class DeadlineTests(EdgeTestCase):
         await self._gone(client, clock)
 
     @coroutine
+    async def test_inside_a_literal(self) -> None:
+        """Whatever the connection ends by while a literal stands open, a last line would be part of it."""
+        for end in (
+            lambda client, clock: clock.advance(1800),
+            lambda client, clock: client.protocol._not_compressed(),
+            lambda client, clock: client.protocol.revoke(),
+        ):
+            clock = Clock()
+            client = await (await self.edge(clock)).login()
+            client.protocol.session.inside_response = True
+            end(client, clock)
+            self.assertEqual(bytes(client.data), b"")
+            await self._gone(client, clock)
+
+    @coroutine
     async def test_idle_command(self) -> None:
         """IDLE has no timeout; the client hears of the server every 29 minutes."""
         clock = Clock()
