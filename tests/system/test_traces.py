@@ -1,5 +1,6 @@
 """One message's way over two real servers is one trace, of which a collector gets ids, times, sizes and codes, and nothing else."""
 
+import os
 import signal
 import threading
 import time
@@ -72,6 +73,10 @@ def facts(span: Any) -> dict[str, Any]:
 
 class Traces(SynchronousTestCase):
     """``[traces]`` on real servers."""
+
+    def setUp(self) -> None:
+        os.environ["OTEL_BSP_SCHEDULE_DELAY"] = "100"  # milliseconds that spans wait for others, else 5000
+        self.addCleanup(os.environ.pop, "OTEL_BSP_SCHEDULE_DELAY")
 
     def test_one_trace_over_two_servers(self) -> None:
         collector = Collector(self)

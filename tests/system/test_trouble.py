@@ -75,6 +75,7 @@ class FullDisk(SynchronousTestCase):
 class HeldDatabase(SynchronousTestCase):
     def test_a_locked_database_means_later(self) -> None:
         server = Server(self)
+        server.constants["mailx.store.sqlite._BUSY_SECONDS"] = 1.0  # what passes before it gives up
         server.start()
         server.send("before")
         other = sqlite3.connect(server.directory / "var" / "mailx.db", isolation_level=None)
