@@ -95,4 +95,10 @@ service stats {{
     mode = 0666
   }}
 }}
+# Who fails is not kept waiting.
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
 {self._namespace}{logins}"""
