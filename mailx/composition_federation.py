@@ -147,8 +147,7 @@ async def open_identity(
     gossip = LogGossip(key_log=key_log, witness=witness, believed=believed, source=source, share=lambda: settings.current.federation.gossip)
     parts.push_async_callback(gossip.stop)
     certificates, limits = PeerCertificates(domain_keys.signer, time), _limits(config.federation)
-    pool = _open_pool(settings, domain_keys, peers, certificates, limits, gossip, resolver, reactor, parts)
-    peers.following = _open_following(settings, domain_keys, peers, certificates, limits, resolver, reactor)
+    pool, peers.following = _open_channels(settings, domain_keys, peers, certificates, limits, gossip, resolver, reactor, parts)
     source.asking = asking = ChannelAsking(pool, peers, domain_keys.domains)
     remote_keys = RemoteKeys(store, cipher, peers, reactor, asking=asking)
     peers.on_forget(remote_keys.forget)
@@ -219,7 +218,7 @@ def _open_transfers(store: Store, cipher: Cipher, reactor: Any, parts: AsyncExit
     return transfers
 
 
-def _open_pool(
+def _open_channels(
     settings: Settings,
     domain_keys: DomainKeys,
     peers: Peers,
@@ -229,44 +228,21 @@ def _open_pool(
     resolver: Resolver,
     reactor: Any,
     parts: AsyncExitStack,
-) -> Pool:
-    """The channels that we open."""
-    connector = Connector(
-        trust=peers,
+) -> tuple[Pool, Following]:
+    """The channels that we open, and how the keys of static peers are followed whose announcement was missed."""
+    connecting = partial(
+        Connector,
         identities=certificates,
         former=PeerCertificates(domain_keys.latest_former, time),
         resolver=resolver,
         networks=lambda: settings.current.federation.networks,
         limits=limits,
         reactor=reactor,
-        greeter=gossip,
     )
-    pool = Pool(connector, lambda: settings.current.federation.transfers)
+    pool = Pool(connecting(trust=peers, greeter=gossip), lambda: settings.current.federation.transfers)
     parts.callback(pool.stop)
-    return pool
-
-
-def _open_following(
-    settings: Settings,
-    domain_keys: DomainKeys,
-    peers: Peers,
-    certificates: PeerCertificates,
-    limits: LinkLimits,
-    resolver: Resolver,
-    reactor: Any,
-) -> Following:
-    """How the keys of static peers are followed whose announcement was missed."""
-    connector = Connector(
-        trust=AsShown(),
-        identities=certificates,
-        former=PeerCertificates(domain_keys.latest_former, time),
-        resolver=resolver,
-        networks=lambda: settings.current.federation.networks,
-        limits=limits,
-        reactor=reactor,
-    )
     threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-    return Following(peers, Histories(connector, domain_keys.domains, threads))
+    return pool, Following(peers, Histories(connecting(trust=AsShown()), domain_keys.domains, threads))
 
 
 def _limits(federation: Federation) -> LinkLimits:
